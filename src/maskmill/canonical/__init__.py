@@ -1,0 +1,1 @@
+"""The one format everything speaks: categories, segments, COCO panoptic PNG + JSON."""

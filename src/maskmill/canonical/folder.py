@@ -1,0 +1,154 @@
+"""A split on disk: images, panoptic PNGs and the JSON that names their segments (COCO panoptic)."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import inside, read_json, write_json
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a split. `file_name` is relative to the images folder."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+def annotation(record: ImageRecord, panoptic: Panoptic) -> dict[str, Any]:
+    """The COCO annotation of one image; its PNG has the image's name with the ending .png."""
+    rows = [segment.as_dict() for segment in panoptic.segments]
+    return {"image_id": record.id, "file_name": png_name(record), "segments_info": rows}
+
+
+def png_name(record: ImageRecord) -> str:
+    """The name of an image's label PNG: the image's own, ending in .png."""
+    return str(Path(record.file_name).with_suffix(".png"))
+
+
+def write_panoptic(folder: Path, record: ImageRecord, panoptic: Panoptic) -> dict[str, Any]:
+    """Write one image's PNG to `folder`/panoptic and return its annotation, for `write_index` once all are there."""
+    write_ids(folder / "panoptic" / png_name(record), panoptic.ids)
+    return annotation(record, panoptic)
+
+
+def write_index(folder: Path, categories: Categories, records: Iterable[ImageRecord], annotations: Iterable[dict[str, Any]]) -> Path:
+    """Write `folder`/panoptic.json: written last, it makes the split readable."""
+    index = {
+        "images": [asdict(record) for record in records],
+        "annotations": list(annotations),
+        "categories": categories.as_list(),
+    }
+    return write_json(folder / "panoptic.json", index)
+
+
+class PanopticFolder:
+    """Read a split of ours, or anyone's COCO panoptic JSON with its PNGs in the folder of the same name beside it.
+
+    Args:
+        path: a folder holding panoptic.json, panoptic/ and perhaps images/, or a COCO panoptic JSON file.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: the JSON is broken, lacks a part, or names a category or an image it does not have.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.json_path = path if path.suffix == ".json" else path / "panoptic.json"
+        self.png_folder = self.json_path.with_suffix("")
+        self.image_folder = self.json_path.parent / "images"
+        if not self.json_path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - check the path, or run the stage that writes it"
+            )
+        index = read_json(self.json_path)
+        missing = {"annotations", "categories"} - set(index)
+        if missing:
+            raise ValueError(f"{self.json_path}: expected COCO panoptic JSON, but it lacks {sorted(missing)}")
+        self.categories = Categories.from_list(index["categories"])
+        self._annotations = {int(row["image_id"]): row for row in index["annotations"]}
+        if len(self._annotations) != len(index["annotations"]):
+            raise ValueError(f"{self.json_path}: expected one annotation per image, but an image_id stands twice - remove one")
+        self._images = index.get("images")
+        self._validate_categories()
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    @cached_property
+    def records(self) -> tuple[ImageRecord, ...]:
+        """The images in the order of the file.
+
+        Raises:
+            ValueError: the JSON has no images, as predictions may, or an image without annotation.
+        """
+        if self._images is None:
+            raise ValueError(f"{self.json_path}: expected `images` with their sizes, but there are none - add them")
+        records = tuple(ImageRecord(int(row["id"]), str(row["file_name"]), int(row["height"]), int(row["width"])) for row in self._images)
+        bare = [record.file_name for record in records if record.id not in self._annotations]
+        if bare:
+            raise ValueError(f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have none - label or remove them")
+        return records
+
+    def __contains__(self, image_id: int) -> bool:
+        return image_id in self._annotations
+
+    def panoptic(self, image_id: int) -> Panoptic:
+        """The labels of one image, measured afresh from its PNG.
+
+        Raises:
+            FileNotFoundError: the PNG is not there.
+            ValueError: the PNG and segments_info disagree on the ids, or the PNG does not decode.
+        """
+        row = self._annotations[image_id]
+        path = inside(self.png_folder, row["file_name"])
+        infos = {int(info["id"]): info for info in row["segments_info"]}
+        category_of = {key: int(info["category_id"]) for key, info in infos.items()}
+        try:
+            panoptic = Panoptic.from_ids(
+                read_ids(path),
+                category_of,
+                crowds={key for key, info in infos.items() if info.get("iscrowd")},
+                scores={key: info["score"] for key, info in infos.items() if "score" in info},
+            )
+        except ValueError as error:
+            raise ValueError(f"{path} (image {image_id} of {self.json_path}): {error}") from error
+        absent = sorted(infos.keys() - panoptic.category_of.keys())
+        if absent:
+            raise ValueError(f"{path}: segments_info of image {image_id} names ids {absent[:5]}, but no pixel has them - remove these rows")
+        return panoptic
+
+    def image_path(self, record: ImageRecord) -> Path:
+        """Where an image lies."""
+        return inside(self.image_folder, record.file_name)
+
+    def image(self, record: ImageRecord) -> RGB:
+        """One image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            FileNotFoundError: the image is not there.
+            ValueError: it does not decode, or is not as large as the JSON says.
+        """
+        image = read_rgb(self.image_path(record))
+        if image.shape[:2] != (record.height, record.width):
+            raise ValueError(
+                f"{self.image_path(record)}: expected {record.height} x {record.width} pixels as in {self.json_path.name}, "
+                f"but got {image.shape[0]} x {image.shape[1]} - run `dvc repro prepare` again"
+            )
+        return image
+
+    def _validate_categories(self) -> None:
+        for row in self._annotations.values():
+            for info in row["segments_info"]:
+                if int(info["category_id"]) not in self.categories:
+                    raise ValueError(
+                        f"{self.json_path}: segment {info['id']} of image {row['image_id']} has category {info['category_id']}, "
+                        "which the category table lacks - add the category or mend the segment"
+                    )

@@ -1,0 +1,102 @@
+"""PNG and JPEG files to arrays and back, and the COCO encoding of ids as colours."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.canonical.files import write_bytes
+
+RGB = npt.NDArray[np.uint8]
+
+
+def ids_to_rgb(ids: npt.NDArray[np.int32]) -> RGB:
+    """Spell ids (H, W), 0..2**24 - 1, as R + 256 G + 256**2 B: (H, W, 3) uint8 (COCO panoptic format)."""
+    little_endian = np.ascontiguousarray(ids, dtype="<i4")
+    return little_endian.view(np.uint8).reshape(*ids.shape, 4)[..., :3]
+
+
+def rgb_to_ids(rgb: RGB) -> npt.NDArray[np.int32]:
+    """Read ids (H, W) int32 from colours (H, W, 3) uint8: R + 256 G + 256**2 B (COCO panoptic format)."""
+    padded = np.zeros((*rgb.shape[:2], 4), np.uint8)
+    padded[..., :3] = rgb
+    return padded.view("<i4")[..., 0].astype(np.int32, copy=False)
+
+
+def decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
+    """Decode an image file with OpenCV.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, or is cut short.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected an image here, but there is none - check the path or run `dvc repro prepare`")
+    data = np.fromfile(path, dtype=np.uint8)
+    array = cv2.imdecode(data, flags) if data.size else None
+    if array is None:
+        raise ValueError(f"{path}: expected an image, but {data.size} bytes do not decode - replace the file")
+    return array
+
+
+def read_rgb(path: Path) -> RGB:
+    """Read any image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says."""
+    return cv2.cvtColor(decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_labels(path: Path) -> npt.NDArray[np.int32]:
+    """Read a single-channel 8 or 16 bit PNG as (H, W) int32.
+
+    Raises:
+        ValueError: the file has several channels.
+    """
+    array = decode(path, cv2.IMREAD_UNCHANGED)
+    if array.ndim != 2:
+        raise ValueError(f"{path}: expected one channel of labels, but got an array of shape {array.shape} - save it as a gray PNG")
+    return array.astype(np.int32)
+
+
+def read_ids(path: Path) -> npt.NDArray[np.int32]:
+    """Read a COCO panoptic PNG as ids (H, W) int32.
+
+    Raises:
+        ValueError: the file is not an 8 bit RGB picture.
+    """
+    array = decode(path, cv2.IMREAD_UNCHANGED)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: expected an 8 bit RGB PNG of panoptic ids, but got shape {array.shape} of {array.dtype} - "
+            "spell each id as R + 256 G + 65536 B"
+        )
+    return rgb_to_ids(array[..., ::-1].astype(np.uint8, copy=False))
+
+
+def encode_png(array: npt.NDArray[np.generic]) -> bytes:
+    """Encode (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG bytes."""
+    bgr = array[..., ::-1] if array.ndim == 3 else array
+    done, data = cv2.imencode(".png", np.ascontiguousarray(bgr), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    assert done, f"OpenCV could not encode an array of shape {array.shape} and dtype {array.dtype}"
+    return data.tobytes()
+
+
+def write_rgb(path: Path, rgb: RGB) -> Path:
+    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
+    return write_bytes(path, encode_png(rgb))
+
+
+def write_labels(path: Path, labels: npt.NDArray[np.integer]) -> Path:
+    """Write (H, W) values of 0..65535 as a gray PNG, with 8 bits where they fit and 16 where not.
+
+    Raises:
+        ValueError: a value does not fit.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise ValueError(f"{path}: expected labels in 0..65535, but got {low}..{high} - a gray PNG cannot hold them")
+    return write_bytes(path, encode_png(labels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)))
+
+
+def write_ids(path: Path, ids: npt.NDArray[np.int32]) -> Path:
+    """Write ids (H, W), 0..2**24 - 1, as a COCO panoptic PNG, whole or not at all."""
+    return write_rgb(path, ids_to_rgb(ids))

@@ -1,0 +1,1 @@
+"""Canonical folders to batches."""

@@ -1,0 +1,1 @@
+"""Images to outputs: encoder-decoders and Panoptic-DeepLab."""

@@ -1,0 +1,1 @@
+"""Numbers and pictures to a self-contained report."""

@@ -1,0 +1,1 @@
+"""What production loads: the predictor and the registered model."""

@@ -1,0 +1,1 @@
+"""LightningModules: semantic, instance, panoptic."""

@@ -1,0 +1,1 @@
+"""Runs, data sets and lineage in MLflow."""

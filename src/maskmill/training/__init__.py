@@ -1,0 +1,1 @@
+"""Callbacks, resume state and launching."""
