@@ -42,8 +42,8 @@ class Categories:
         names = [category.name for category in self]
         if not 1 <= len(ids) <= MAX_CATEGORIES:
             raise ValueError(f"Expected 1 to {MAX_CATEGORIES} categories, but got {len(ids)} - merge or drop classes in the source")
-        for kind, values in (("id", ids), ("name", names)):
-            twice = sorted({str(value) for value in values if values.count(value) > 1})
+        for kind, values in (("id", [str(key) for key in ids]), ("name", names)):
+            twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"Expected each category {kind} once, but found twice: {', '.join(twice)} - rename or merge them")
         if min(ids) < 0:

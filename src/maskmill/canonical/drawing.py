@@ -1,6 +1,7 @@
 """Labels as people see them: category colours over the image, each thing outlined."""
 
 import numpy as np
+import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
@@ -28,7 +29,7 @@ def overlay(image: RGB, panoptic: Panoptic, categories: Categories, *, opacity: 
     return np.rint(mixed).astype(np.uint8)
 
 
-def _borders(panoptic: Panoptic) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _borders(panoptic: Panoptic) -> npt.NDArray[np.bool_]:
     """Pixels whose right or lower neighbour is another segment, (H, W) bool."""
     ids = panoptic.ids
     border = np.zeros(ids.shape, dtype=bool)

@@ -66,7 +66,7 @@ class PanopticFolder:
         self.image_folder = self.json_path.parent / "images"
         if not self.json_path.is_file():
             raise FileNotFoundError(
-                f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - check the path, or run the stage that writes it"
+                f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - check the path or run the stage before"
             )
         index = read_json(self.json_path)
         missing = {"annotations", "categories"} - set(index)

@@ -1,6 +1,7 @@
 """PNG and JPEG files to arrays and back, and the COCO encoding of ids as colours."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ def rgb_to_ids(rgb: RGB) -> npt.NDArray[np.int32]:
     return padded.view("<i4")[..., 0].astype(np.int32, copy=False)
 
 
-def decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
+def decode(path: Path, flags: int) -> npt.NDArray[Any]:
     """Decode an image file with OpenCV.
 
     Raises:
