@@ -50,9 +50,7 @@ def _checked(node: Node, where: str) -> Node:
     checked: Node = {}
     for key, value in node.items():
         if not key.startswith("_") and key not in parameters and not takes_any:
-            raise ValueError(
-                f"{where}.{key}: {node['_target_']} has no argument {key!r}, only {', '.join(parameters)} - mend the name or remove the line"
-            )
+            raise ValueError(f"{where}.{key}: {node['_target_']} has no argument {key!r}, only {', '.join(parameters)} - mend the name")
         checked[key] = value if key.startswith("_") else _value(value, hints.get(key, Any), f"{where}.{key}")
     return checked
 

@@ -1,0 +1,80 @@
+"""The splits of a prepared data set as loaders of the Trainer."""
+
+from pathlib import Path
+
+import cv2
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from maskmill.data.dataset import Batch, SegmentationDataset, collate
+from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
+from maskmill.data.transforms import Augmentation
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Train and validation loaders; every process gets its share, and validation counts each image once.
+
+    Args:
+        root: what `prepare` wrote: a folder per split.
+        augmentation: for training.
+        crop_size: height and width of a training sample, which the augmentation must end at.
+        batch_size: training samples per process and step.
+        num_workers: loader processes; 0 loads in the training process. The samples do not depend on it.
+        seed: of order and augmentation.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self, root: Path, augmentation: Augmentation, *, crop_size: tuple[int, int], batch_size: int, num_workers: int, seed: int
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0 or min(crop_size) < 1:
+            raise ValueError(
+                f"Expected `batch_size` and `crop_size` of at least 1 and `num_workers` of at least 0, "
+                f"but got {batch_size}, {tuple(crop_size)} and {num_workers} - mend conf/data"
+            )
+        self.root, self.augmentation, self.crop_size = root, augmentation, tuple(crop_size)
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled, augmented batches of one size; a last, smaller batch is left out, as batch statistics want."""
+        dataset = SegmentationDataset(self.root / "train", augmentation=self.augmentation, seed=self.seed)
+        sample = dataset[0]["image"].shape[1:]
+        if tuple(sample) != self.crop_size:
+            raise ValueError(
+                f"Expected the augmentation to end at data.crop_size {self.crop_size}, but it gives {tuple(sample)} - "
+                "set both alike, or end the transforms with a crop of ${data.crop_size}"
+            )
+        rank, world_size = self._place()
+        sampler = ShuffledSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
+        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation images at their own sizes, with their truth."""
+        dataset = SegmentationDataset(self.root / "val")
+        rank, world_size = self._place()
+        return self._loader(dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
+
+    def _place(self) -> tuple[int, int]:
+        """This process among the others: rank, world size."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, dataset: SegmentationDataset, sampler: Sampler[Draw], *, drop_last: bool) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_one_thread,
+        )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for the cores

@@ -1,0 +1,42 @@
+"""From a model's bytes to the run that made it, so that later stages add to that run."""
+
+import logging
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from maskmill.tracking.store import connect
+
+log = logging.getLogger(__name__)
+
+MODEL_TAG = "maskmill.model"
+
+
+def find_run(fingerprint: str) -> Run | None:
+    """The latest run that produced the model with this fingerprint.
+
+    A run id would differ from clone to clone, so no pipeline output holds one; the model's fingerprint does not.
+    """
+    client = connect()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`{MODEL_TAG}` = '{fingerprint}'", max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
+
+
+def log_evaluation(fingerprint: str, out: Path, metrics: dict[str, float]) -> None:
+    """Add an evaluation's numbers and files to the run of the model; warn where no run has it.
+
+    Args:
+        fingerprint: of the model whose predictions were evaluated.
+        out: folder with the report and the tables.
+        metrics: name -> fraction; logged as test/<name>.
+    """
+    run = find_run(fingerprint)
+    if run is None:
+        log.warning("no MLflow run made model %s here: its evaluation is in %s only - train it here to have both", fingerprint[:12], out)
+        return
+    client = connect()
+    for name, value in metrics.items():
+        client.log_metric(run.info.run_id, f"test/{name}", value)
+    client.log_artifacts(run.info.run_id, str(out), "evaluate")
+    log.info("added the evaluation to run %s", run.info.run_id)

@@ -1,0 +1,100 @@
+"""What happens beside the training: seeds per step, lines in the log, example pictures."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from maskmill.canonical.drawing import overlay
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.data.dataset import Batch
+
+log = logging.getLogger(__name__)
+
+
+class StepSeed(Callback):
+    """Seed torch anew at every step from (seed, step, rank), so that dropout after a resume is what it would have been."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Seed."""
+        name = f"{self.seed}/{trainer.global_step}/{trainer.global_rank}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7], "little"))
+
+
+class EpochLines(Callback):
+    """One line an epoch in the log: place, seconds, images per second, losses and scores."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._start, self._images = time.perf_counter(), 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+        """Count images."""
+        self._images += len(batch["image"]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the line; this comes after the epoch's validation."""
+        if not trainer.is_global_zero:
+            return
+        seconds = time.perf_counter() - self._start
+        scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.count("/") == 1}
+        text = "  ".join(f"{key} {value:.4f}" for key, value in sorted(scores.items()))
+        speed = self._images / seconds
+        log.info("epoch %d/%d  %.1f s  %.0f images/s  %s", trainer.current_epoch + 1, trainer.max_epochs or -1, seconds, speed, text)
+
+
+class ExamplePictures(Callback):
+    """Hand pictures of the first validation images to `save`: image, truth and prediction side by side.
+
+    Args:
+        num_images: how many images, of the first validation batch at most.
+        every_n_epochs: how often; the last epoch always.
+        save: takes the picture (H, 3 W, 3) uint8 and its name.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    def __init__(self, num_images: int, every_n_epochs: int, *, save: Callable[[npt.NDArray[np.uint8], str], None]) -> None:
+        if num_images < 1 or every_n_epochs < 1:
+            raise ValueError(f"Expected `num_images` and `every_n_epochs` of at least 1, but got {num_images} and {every_n_epochs}")
+        self.num_images, self.every_n_epochs, self.save = num_images, every_n_epochs, save
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 - what the task's validation_step returned: list[Prediction]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the predictions of the first batch."""
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        if batch_idx > 0 or not due or not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        for place, prediction in enumerate(outputs[: self.num_images]):
+            height, width = batch["size"][place]
+            image = batch["image"][place, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+            self.save(
+                self._picture(image, batch["panoptic"][place], prediction.panoptic, pl_module), f"example-{place}/epoch-{epoch:04d}.png"
+            )
+
+    @staticmethod
+    def _picture(image: npt.NDArray[np.uint8], truth: Panoptic, prediction: Panoptic, task: LightningModule) -> npt.NDArray[np.uint8]:
+        categories: Any = task.categories
+        return np.concatenate([image, overlay(image, truth, categories), overlay(image, prediction, categories)], axis=1)

@@ -1,0 +1,49 @@
+"""A training on several processes is a program of its own, started from a written configuration.
+
+Lightning starts the other ranks by running the same command line again; inside a sweep that would start the sweep again in each.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+# Left by an outer Lightning or test process, these would make the new one believe it is a rank of that.
+_OTHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def is_launched() -> bool:
+    """Is this process already a rank, started by torchrun or SLURM?"""
+    return "TORCHELASTIC_RUN_ID" in os.environ or ("SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1)
+
+
+def run_worker(module: str, argument: Path) -> None:
+    """Run `python -m module argument` as a process of its own, and die together.
+
+    Raises:
+        ValueError: it ended with another status than 0; its own message stands above.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in _OTHERS}
+    process = subprocess.Popen([sys.executable, "-m", module, str(argument)], env=environment)
+    try:
+        status = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if status != 0:
+        raise ValueError(
+            f"{argument}: the training processes ended with status {status} - see the message above, and `trainer` in the configuration"
+        )
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, so that a killed job leaves no rank behind (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
