@@ -1,0 +1,97 @@
+"""A trained model on disk: model.safetensors beside model.json, the same bytes from any clone."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import read_json, write_bytes, write_json
+from maskmill.postprocess.prediction import Prediction
+
+Postprocess = Callable[[dict[str, Tensor], list[tuple[int, int]]], list[Prediction]]
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What describes a model beside its weights: `config` (resolved, of the train stage), categories and the data it saw."""
+
+    folder: Path
+    config: dict[str, Any]
+    categories: Categories
+    data_digest: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 over weights and description: the model's name in MLflow."""
+        digest = hashlib.sha256()
+        for name in (WEIGHTS, DESCRIPTION):
+            digest.update((self.folder / name).read_bytes())
+        return digest.hexdigest()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's state, on the CPU."""
+        return safetensors.torch.load_file(self.folder / WEIGHTS)
+
+    def postprocess(self) -> Postprocess:
+        """The object that turns the network's outputs into segments."""
+        return make_postprocess(self.config["task"]["postprocess"], self.categories)
+
+
+def write_model(
+    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], categories: Categories, data_digest: str
+) -> ModelFiles:
+    """Write a model's two files; the description, written last, makes it whole.
+
+    Args:
+        folder: where to.
+        weights: the network's state.
+        config: resolved; must hold `network` and `task.postprocess`, and no path of this machine.
+        categories: the classes it tells apart.
+        data_digest: of the data set it learned from.
+
+    Returns:
+        the model as `read_model` gives it.
+    """
+    write_bytes(folder / WEIGHTS, safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in weights.items()}))
+    write_json(folder / DESCRIPTION, {"config": config, "categories": categories.as_list(), "data_digest": data_digest})
+    return read_model(folder)
+
+
+def read_model(folder: Path) -> ModelFiles:
+    """Read a model's description.
+
+    Raises:
+        FileNotFoundError: there is no model in the folder.
+        ValueError: the description is broken.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a model ({DESCRIPTION} and {WEIGHTS}), but there is none - run `maskmill train` first")
+    description = read_json(path)
+    try:
+        categories = Categories.from_list(description["categories"])
+        return ModelFiles(folder, description["config"], categories, description["data_digest"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the description of a model, but {error!r} is missing - train it again") from error
+
+
+def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postprocess:
+    """Construct a postprocess object from its configuration, without the configuration library: production has none.
+
+    Raises:
+        ValueError: the target lies outside `maskmill.postprocess`; a model file must not name arbitrary code.
+    """
+    module, _, name = str(node["_target_"]).rpartition(".")
+    if not module.startswith("maskmill.postprocess."):
+        raise ValueError(f"Expected a postprocess class of maskmill.postprocess, but got {json.dumps(node['_target_'])} - train the model again")
+    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+    made: Postprocess = getattr(importlib.import_module(module), name)(categories=categories, **arguments)
+    return made

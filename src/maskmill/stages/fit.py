@@ -1,0 +1,187 @@
+"""The training itself: builds the parts, fits them, writes the model. `python -m maskmill.stages.fit FOLDER` is one rank of several."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import read_json, write_json
+from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.data.transforms import Augmentation
+from maskmill.serving.model_files import ModelFiles, write_model
+from maskmill.stages.build import build
+from maskmill.tracking.lineage import MODEL_TAG
+from maskmill.tracking.runs import Tracking, log_inputs
+from maskmill.tracking.store import connect, tracking_uri
+from maskmill.training.callbacks import EpochLines, StepSeed
+from maskmill.training.launching import die_with_parent
+from maskmill.training.state import TrainingState, training_fingerprint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a training reads and writes.
+
+    Args:
+        data: what `prepare` wrote.
+        out: the model goes here.
+        state: parent of the folders that let a killed training go on.
+    """
+
+    data: Path
+    out: Path
+    state: Path
+
+
+def fit(cfg: DictConfig) -> float:
+    """Train what the configuration describes, going on where an earlier, killed start of the same training stopped.
+
+    Args:
+        cfg: composed; the groups of the train stage.
+
+    Returns:
+        the best validation score.
+
+    Raises:
+        ValueError: the configuration, the data, or another process training the same stands in the way.
+    """
+    settings = build(cfg.train, Settings)
+    dataset = read_dataset(settings.data)
+    categories = Categories.from_list(dataset["categories"])
+    config = training_config(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = build(cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation))
+    task = build_task(cfg, categories)
+    state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
+    inputs = {"data_name": settings.data.name, "data_digest": dataset["digest"]}
+    with tracked(build(cfg.tracking, Tracking), state, config, inputs) as run_id:
+        trainer = build_trainer(cfg, task, state, run_id)
+        if state.last_checkpoint:
+            log.info("going on from %s", state.last_checkpoint)
+        # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
+        trainer.fit(task, datamodule, ckpt_path=str(state.last_checkpoint) if state.last_checkpoint else None, weights_only=True)
+        if trainer.state.status != TrainerStatus.FINISHED:
+            raise KeyboardInterrupt("training was interrupted; the same command goes on from the last checkpoint")
+        if trainer.is_global_zero:
+            model = write_best(trainer, settings.out, config, categories, dataset["digest"])
+            connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
+            log.info("model %s -> %s", model.fingerprint[:12], settings.out)
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    if trainer.is_global_zero:
+        state.delete()
+    return float("nan") if score is None else float(score)
+
+
+def read_dataset(folder: Path) -> dict[str, Any]:
+    """The description `prepare` writes last.
+
+    Raises:
+        FileNotFoundError: the folder holds no prepared data set.
+    """
+    if not (folder / "dataset.json").is_file():
+        raise FileNotFoundError(f"{folder}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
+    return cast(dict[str, Any], read_json(folder / "dataset.json"))
+
+
+def training_config(cfg: DictConfig) -> dict[str, Any]:
+    """What decides the result of a training: the configuration without the places it writes to and the way it is tracked."""
+    resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    parts = ("seed", "data", "augment", "network", "task", "loss", "optimizer", "scheduler", "trainer", "callbacks")
+    return {key: resolved[key] for key in parts}
+
+
+def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
+    """The task with network, loss, post-processing and optimiser of the configuration."""
+    return build(
+        cfg.task,
+        LightningModule,
+        network=build(cfg.network, nn.Module, num_classes=categories.num_outputs),
+        loss=build(cfg.loss, nn.Module),
+        postprocess=build(cfg.task.postprocess, object, categories=categories),
+        categories=categories,
+        optimizer=build(cfg.optimizer, object),
+        scheduler=build(cfg.scheduler, object),
+    )
+
+
+def build_trainer(cfg: DictConfig, task: LightningModule, state: TrainingState, run_id: str) -> Trainer:
+    """The Trainer with its callbacks; example pictures go to the MLflow run."""
+
+    def save_picture(picture: np.ndarray[Any, np.dtype[np.uint8]], name: str) -> None:
+        connect().log_image(run_id, picture, artifact_file=f"pictures/{name}")
+
+    runtime: dict[str, dict[str, Any]] = {
+        "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
+        "pictures": {"save": save_picture},
+    }
+    callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
+    on_terminal = sys.stderr.isatty()
+    return build(
+        cfg.trainer,
+        Trainer,
+        callbacks=[*callbacks, StepSeed(cfg.seed), EpochLines()],
+        logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=run_id or None),
+        enable_progress_bar=on_terminal,
+    )
+
+
+@contextmanager
+def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], inputs: dict[str, str]) -> Iterator[str]:
+    """Hold the state and keep the MLflow run open while rank 0 trains; the other ranks have neither.
+
+    Yields:
+        the run's id; empty on the other ranks.
+    """
+    if rank_zero_only.rank != 0:
+        yield ""
+        return
+    tags = {"data_hash": inputs["data_digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
+    with state.held(), tracking.run(state.run_id, tags) as run_id:
+        if state.run_id != run_id:
+            log_inputs(config, **inputs)
+            state.run_id = run_id
+        yield run_id
+
+
+def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str) -> ModelFiles:
+    """Write the network's weights at its best validation score."""
+    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not path:
+        raise ValueError("Expected a checkpoint after training, but none was written - let `trainer` validate at least once")
+    weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    own = {key.removeprefix("network."): value for key, value in weights.items() if key.startswith("network.")}
+    return write_model(out, own, config, categories, data_digest)
+
+
+def main() -> None:
+    """Train as one rank from the configuration in the folder that is this program's argument."""
+    die_with_parent()
+    level = logging.INFO if rank_zero_only.rank == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s", stream=sys.stdout)
+    folder = Path(sys.argv[1])
+    try:
+        score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
+    except (ValueError, OSError) as error:
+        log.error("%s", error)
+        sys.exit(1)
+    if rank_zero_only.rank == 0:
+        write_json(folder / "result.json", {"best_score": score})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""A model folder or a registered model, ready to predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from maskmill.serving.model_files import ModelFiles, read_model
+from maskmill.serving.predictor import Predictor
+from maskmill.stages.build import build
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A predictor and the description it was made from."""
+
+    predictor: Predictor
+    files: ModelFiles
+
+
+def load_network(files: ModelFiles) -> nn.Module:
+    """The network of a trained model with its weights, in evaluation mode, on the CPU."""
+    node = OmegaConf.create(files.config["network"])
+    network = build(node, nn.Module, num_classes=files.categories.num_outputs)
+    network.load_state_dict(files.weights())
+    return network.eval()
+
+
+def load_model(name: str, *, device: str) -> LoadedModel:
+    """Make a model predict.
+
+    Args:
+        name: a folder that `train` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
+        device: cpu, cuda or cuda:N.
+
+    Raises:
+        FileNotFoundError: the folder holds no model.
+        ValueError: the registry has no such model.
+    """
+    if name.startswith("models:/"):
+        from maskmill.serving.program import load_program
+        from maskmill.tracking.models import download
+
+        folder = download(name)
+        files = read_model(folder)
+        return LoadedModel(Predictor(load_program(folder, device=device), files.postprocess(), device=device), files)
+    files = read_model(Path(name))
+    return LoadedModel(Predictor(load_network(files).to(device), files.postprocess(), device=device), files)

@@ -1,0 +1,85 @@
+"""Model + images -> label maps, in the form anyone's predictions are scored in."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from maskmill.canonical.folder import ImageRecord, PanopticFolder
+from maskmill.canonical.png import RGB, read_rgb
+from maskmill.stages.build import build
+from maskmill.stages.entry import stage
+
+log = logging.getLogger(__name__)
+
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to predict with what.
+
+    Args:
+        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
+        images: a prepared split, whose image ids the predictions keep, or any folder of images.
+        out: the predictions go here.
+        batch_size: images of one size per pass.
+        device: cpu, cuda or cuda:N.
+    """
+
+    model: str
+    images: Path
+    out: Path
+    batch_size: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images to predict: their records and where they lie."""
+
+    root: Path
+    records: tuple[ImageRecord, ...]
+
+    def __iter__(self) -> Iterator[RGB]:
+        for record in self.records:
+            yield read_rgb(self.root / record.file_name)
+
+
+def find_images(folder: Path) -> Images:
+    """The images of a prepared split, or all image files below a folder in the order of their names.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    if (folder / "panoptic.json").is_file():
+        split = PanopticFolder(folder)
+        return Images(split.image_folder, split.records)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS) if folder.is_dir() else []
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected a prepared split or a folder of images, but found no image - check `predict.images`")
+    records = []
+    for image_id, path in enumerate(paths, start=1):
+        height, width = read_rgb(path).shape[:2]
+        records.append(ImageRecord(image_id, path.relative_to(folder).as_posix(), height, width))
+    return Images(folder, tuple(records))
+
+
+@stage
+def main(cfg: DictConfig) -> None:
+    """Predict every image."""
+    settings = build(cfg.predict, Settings)
+    images = find_images(settings.images)
+    from maskmill.serving.prediction_folder import write_predictions
+    from maskmill.stages.load import load_model
+
+    model = load_model(settings.model, device=settings.device)
+    predictions = model.predictor(images, batch_size=settings.batch_size)
+    write_predictions(settings.out, model.files, images.records, predictions)
+    log.info("%d predictions by model %s -> %s", len(images.records), model.files.fingerprint[:12], settings.out)
+
+
+if __name__ == "__main__":
+    main()
