@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +20,21 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What describes a model beside its weights: `config` (resolved, of the train stage), categories and the data it saw."""
+    """What describes a model beside its weights.
+
+    Args:
+        folder: where its files are.
+        config: resolved, of the train stage.
+        categories: the classes it tells apart.
+        data_digest: of the data set it learned from.
+        fingerprint: sha256 over weights and description: the model's name in MLflow.
+    """
 
     folder: Path
     config: dict[str, Any]
     categories: Categories
     data_digest: str
-
-    @property
-    def fingerprint(self) -> str:
-        """Sha256 over weights and description: the model's name in MLflow."""
-        digest = hashlib.sha256()
-        for name in (WEIGHTS, DESCRIPTION):
-            digest.update((self.folder / name).read_bytes())
-        return digest.hexdigest()
+    fingerprint: str
 
     def weights(self) -> dict[str, Tensor]:
         """The network's state, on the CPU."""
@@ -78,9 +78,23 @@ def read_model(folder: Path) -> ModelFiles:
     description = read_json(path)
     try:
         categories = Categories.from_list(description["categories"])
-        return ModelFiles(folder, description["config"], categories, description["data_digest"])
+        fingerprint = description.get("fingerprint") or _fingerprint(folder)  # a registered copy has a program in place of the weights
+        return ModelFiles(folder, description["config"], categories, description["data_digest"], fingerprint)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the description of a model, but {error!r} is missing - train it again") from error
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, DESCRIPTION):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def describe(files: ModelFiles) -> dict[str, Any]:
+    """The description a registered copy carries: the model's own, and the fingerprint it had with its weights."""
+    own: dict[str, Any] = read_json(files.folder / DESCRIPTION)
+    return own | {"fingerprint": files.fingerprint}
 
 
 def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postprocess:
@@ -91,7 +105,7 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
     """
     module, _, name = str(node["_target_"]).rpartition(".")
     if not module.startswith("maskmill.postprocess."):
-        raise ValueError(f"Expected a postprocess class of maskmill.postprocess, but got {json.dumps(node['_target_'])} - train the model again")
+        raise ValueError(f"Expected a class of maskmill.postprocess, but got {node['_target_']!r} - train the model again")
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     made: Postprocess = getattr(importlib.import_module(module), name)(categories=categories, **arguments)
     return made
