@@ -1,0 +1,38 @@
+# The commands of the README. Everything runs in .venv, installed from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export NO_ALBUMENTATIONS_UPDATE := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro install test test-quick lint ui clean
+
+repro: install  ## install, then the whole pipeline: labelled images to a registered model
+	dvc repro
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+test: install  ## every test
+	$(BIN)/python -m pytest
+
+test-quick: install  ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: install  ## format, style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: install  ## browse runs and models at http://127.0.0.1:5000
+	$(BIN)/mlflow ui --host 127.0.0.1 --workers 1
+
+clean:  ## remove what the pipeline made; runs and models stay in MLflow
+	rm -rf out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis
