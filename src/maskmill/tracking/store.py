@@ -11,9 +11,14 @@ def repository_root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
+def own_uri() -> str:
+    """The SQLite file at the repository root."""
+    return f"sqlite:///{repository_root() / 'mlflow.db'}"
+
+
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else the SQLite file at the repository root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository_root() / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI where it is set, else the repository's own store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_uri()
 
 
 def connect() -> mlflow.MlflowClient:
@@ -35,6 +40,6 @@ def experiment_id(name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    own_store = "MLFLOW_TRACKING_URI" not in os.environ
-    location = (repository_root() / "mlruns" / name).as_uri() if own_store else None  # a server knows its own place
+    # A server knows its own place. The URIs are compared since MLflow itself sets the variable in `set_tracking_uri`.
+    location = str(repository_root() / "mlruns" / name) if tracking_uri() == own_uri() else None
     return str(client.create_experiment(name, artifact_location=location))

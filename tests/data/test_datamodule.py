@@ -1,0 +1,92 @@
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+
+from maskmill.canonical.categories import Categories, Category
+from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import write_rgb
+from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.data.dataset import SegmentationDataset, collate
+from maskmill.data.transforms import Augmentation
+
+CATEGORIES = Categories([Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))])
+
+
+def write_split(folder, num_images, sizes=((40, 56),)):
+    generator = np.random.default_rng(len(folder.name))
+    records, annotations = [], []
+    for place in range(num_images):
+        height, width = sizes[place % len(sizes)]
+        ids = np.full((height, width), 1, np.int32)
+        ids[:4], ids[10:24, 8:20], ids[20:33, 25:40] = 0, 70_002, 70_003
+        record = ImageRecord(place + 10, f"{place:03d}.png", height, width)
+        write_rgb(folder / "images" / record.file_name, generator.integers(0, 255, (height, width, 3), np.uint8))
+        records.append(record)
+        annotations.append(write_panoptic(folder, record, Panoptic.from_ids(ids, {1: 4, 70_002: 9, 70_003: 9})))
+    write_index(folder, CATEGORIES, records, annotations)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    write_split(root / "train", 5)
+    write_split(root / "val", 3, sizes=((40, 56), (33, 47)))
+    return root
+
+
+def module(root, **overrides):
+    settings = {"crop_size": (24, 32), "batch_size": 2, "num_workers": 0, "seed": 5}
+    augmentation = Augmentation([A.RandomResizedCrop((24, 32), scale=(0.5, 1), mask_interpolation=0)])
+    return SegmentationDataModule(root, augmentation, **settings | overrides)
+
+
+def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
+    batch = next(iter(module(root).train_dataloader()))
+    assert batch["image"].dtype == torch.uint8
+    assert batch["image"].shape == (2, 3, 24, 32)
+    assert batch["semantic"].dtype == torch.uint8
+    assert batch["instance"].dtype == torch.int32
+    assert set(batch["semantic"].unique().tolist()) <= {0, 1, 255}
+    assert (batch["semantic"][batch["instance"] > 0] == 1).all()
+
+
+def test_the_samples_do_not_depend_on_the_number_of_workers(root):
+    here, there = (list(module(root, num_workers=workers).train_dataloader()) for workers in (0, 2))
+    assert len(here) == 2  # five images, batches of two: the last one would be smaller
+    for one, other in zip(here, there, strict=True):
+        for key in ("image", "semantic", "instance"):
+            assert torch.equal(one[key], other[key])
+
+
+def test_validation_keeps_the_truth_at_its_own_size_and_pads_with_unknown(root):
+    batch = next(iter(module(root).val_dataloader()))
+    assert batch["size"] == [(40, 56), (33, 47)]
+    assert [truth.size for truth in batch["panoptic"]] == batch["size"]
+    assert batch["image"].shape == (2, 3, 40, 56)
+    assert (batch["semantic"][1, 33:] == 255).all()
+    assert (batch["instance"][1, :, 47:] == -1).all()
+
+
+def test_an_augmentation_of_another_size_is_refused_before_training(root):
+    with pytest.raises(ValueError, match=r"crop_size \(48, 48\), but it gives \(24, 32\)"):
+        module(root, crop_size=(48, 48)).train_dataloader()
+
+
+def test_a_missing_split_says_which_stage_writes_it(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train.*run the stage before"):
+        module(tmp_path).train_dataloader()
+
+
+def test_labels_of_another_size_than_the_image_are_refused(tmp_path):
+    write_split(tmp_path / "train", 1)
+    write_rgb(tmp_path / "train" / "images" / "000.png", np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"000\.png: expected 40 x 56 pixels .* but got 10 x 10"):
+        SegmentationDataset(tmp_path / "train")[0]
+
+
+def test_samples_of_one_size_are_stacked_without_padding(root):
+    dataset = SegmentationDataset(root / "train")
+    batch = collate([dataset[0], dataset[1]])
+    assert torch.equal(batch["image"][1], dataset[1]["image"])

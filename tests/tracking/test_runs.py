@@ -1,0 +1,41 @@
+import sqlite3
+
+import pytest
+
+from maskmill.tracking.runs import flatten
+
+
+def test_a_configuration_becomes_dotted_parameters():
+    config = {"optimizer": {"lr": 0.1}, "list": [1, 2], "parts": [{"a": 1}, {"b": None}], "empty": {}}
+    assert flatten(config) == {"optimizer.lr": "0.1", "list": "[1, 2]", "parts.0.a": "1", "parts.1.b": "None", "empty": "{}"}
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_its_id_and_lies_where_a_bare_mlflow_ui_looks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    import mlflow
+
+    from maskmill.tracking.lineage import MODEL_TAG, find_run
+    from maskmill.tracking.runs import Tracking, log_inputs
+    from maskmill.tracking.store import connect
+
+    tracking = Tracking("trial", "first", system_metrics=False)
+    with tracking.run(None, {"seed": "0"}) as run_id:
+        log_inputs({"a": {str(place): place for place in range(120)}}, data_name="d", data_digest="f" * 64)  # more than one request holds
+        mlflow.log_metric("loss", 1.0)
+    with tracking.run(run_id, {MODEL_TAG: "abc"}) as again:
+        mlflow.log_metric("loss", 0.5, step=1)
+    client = connect()
+    run = client.get_run(run_id)
+    assert again == run_id
+    assert len(client.get_metric_history(run_id, "loss")) == 2
+    assert len(run.data.params) == 120
+    assert run.inputs.dataset_inputs[0].dataset.digest == "f" * 36
+    assert (tmp_path / "mlflow.db").is_file()
+    assert run.info.artifact_uri.startswith(str(tmp_path / "mlruns" / "trial"))
+    assert find_run("abc").info.run_id == run_id
+    assert find_run("abd") is None
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (1,)
