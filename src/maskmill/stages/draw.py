@@ -1,0 +1,23 @@
+"""A seed -> scenes: more of what the embedded default data set is made of."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from maskmill.sources.scenes import SceneSet
+from maskmill.stages.build import build
+from maskmill.stages.entry import stage
+
+log = logging.getLogger(__name__)
+
+
+@stage
+def main(cfg: DictConfig) -> None:
+    """Draw scenes."""
+    scenes = build(cfg.draw, SceneSet)
+    index = scenes.write()
+    log.info("%d scenes drawn with seed %d -> %s", scenes.num_train + scenes.num_val + scenes.num_test, scenes.seed, index)
+
+
+if __name__ == "__main__":
+    main()
