@@ -87,6 +87,7 @@ class Converter:
         """
         require_own(self.out, "dataset.json", "prepare.out")
         samples = source.samples()
+        log.info("%d images of %d categories to convert", len(samples), len(source.categories))
         _require_unique(samples)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self.out.parent, prefix=f".{self.out.name}."))
@@ -173,12 +174,12 @@ def digest_of(hashes: dict[str, str]) -> str:
 
 
 def _require_unique(samples: list[Sample]) -> None:
-    names = Counter((sample.split, sample.name) for sample in samples)
-    twice = [f"{split}/{name}" for (split, name), count in names.items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"Expected each image name once in a split (its ending does not count), but found twice: {', '.join(twice[:5])} - rename one"
-        )
+    names = Counter(f"{sample.split}/{sample.name}" for sample in samples)
+    image_ids = Counter(f"{sample.split}/{sample.image_id}" for sample in samples if sample.image_id is not None)
+    for kind, counts in (("name (its ending does not count)", names), ("id", image_ids)):
+        twice = [key for key, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"Expected each image {kind} once in a split, but found twice: {', '.join(twice[:5])} - rename or remove one")
 
 
 def _progress(results: Iterator[Converted | Problem], total: int) -> Iterator[Converted | Problem]:

@@ -34,14 +34,16 @@ class Scenes(Source):
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    @cached_property
+    @property
     def categories(self) -> Categories:
         """As in scenes.json."""
-        return Categories.from_list(self._index()["categories"])
+        return self._labels[0]
 
     @cached_property
-    def _void(self) -> int:
-        return int(self._index()["void"])
+    def _labels(self) -> tuple[Categories, int]:
+        """The category table and the value of void."""
+        index = self._index()
+        return Categories.from_list(index["categories"]), int(index["void"])
 
     def samples(self) -> list[Sample]:
         """As listed in scenes.json; see `Source.samples`."""
@@ -59,7 +61,7 @@ class Scenes(Source):
         classes, instances = read_label_image(sample.labels), read_label_image(path)
         require_size(instances.shape, classes.shape, path)
         try:
-            return panoptic_of_instances(classes, instances, self.categories, void_ids=(self._void,))
+            return panoptic_of_instances(classes, instances, self.categories, void_ids=self._labels[1:])
         except ValueError as error:
             raise ValueError(f"{sample.labels}: {error}") from error
 
