@@ -1,0 +1,43 @@
+"""Drawn label maps, for laws."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from maskmill.canonical.categories import Categories, Category
+from maskmill.canonical.panoptic import MAX_ID, Panoptic
+
+# Two stuff classes and two thing classes with ids in no order, so that an id taken for an index shows.
+CATEGORIES = Categories(
+    [
+        Category(7, "ground", False, (0, 90, 0)),
+        Category(0, "sky", False, (90, 180, 250)),
+        Category(21, "ball", True, (200, 0, 0)),
+        Category(3, "box", True, (200, 200, 0)),
+    ]
+)
+
+sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+@st.composite
+def id_maps(draw, sizes=sizes, max_segments=5, void=True):
+    """(H, W) int32: a few ids of the whole range 0..2**24 - 1, so that segments have several pixels and every byte is used."""
+    shape = draw(sizes)
+    ids = draw(st.lists(st.integers(1, MAX_ID), min_size=1, max_size=max_segments, unique=True))
+    choices = np.array([0, *ids] if void else ids, dtype=np.int32)
+    return choices[draw(npst.arrays(np.int64, shape, elements=st.integers(0, len(choices) - 1)))]
+
+
+@st.composite
+def panoptics(draw, sizes=sizes, categories=CATEGORIES, void=True):
+    """Labels of one image: stuff at most one segment a class, as COCO has it; things as many as there are."""
+    ids = draw(id_maps(sizes=sizes, void=void))
+    stuff_left = [category.id for category in categories if not category.isthing]
+    things = [category.id for category in categories if category.isthing]
+    category_of = {}
+    for value in np.unique(ids[ids > 0]).tolist():
+        category_of[value] = draw(st.sampled_from(stuff_left + things))
+        if category_of[value] in stuff_left:
+            stuff_left.remove(category_of[value])
+    return Panoptic.from_ids(ids, category_of)
