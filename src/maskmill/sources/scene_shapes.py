@@ -100,8 +100,8 @@ def car(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
 
 def person(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
     """A standing person: two legs, a torso with stripes or none, a head."""
-    height = 12 + 27 * near
-    half = 0.17 * height
+    height = 14 + 28 * near
+    half = 0.19 * height
     skin = np.array(dice.pick(((225, 180, 150), (190, 140, 105), (120, 80, 60))), dtype=np.float64)
     shirt, trousers = dice.color(30, 256), dice.color(20, 110)
     shoulder, hip = foot - 0.80 * height, foot - 0.45 * height

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from maskmill.canonical.folder import PanopticFolder
+from maskmill.canonical.png import read_labels, write_labels, write_rgb
+from maskmill.sources.class_masks import ClassMasks
+from maskmill.sources.convert import Converter
+from maskmill.sources.pairs import FolderPairs, ListedPairs
+from maskmill.sources.source import Source
+from maskmill.stages.build import build
+
+TABLE = [{"id": 0, "name": "soil"}, {"id": 7, "name": "weed"}]
+LABELS = np.array([[0, 0, 7], [7, 9, 0]], np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four pairs of 2 x 3 pixels, in folders and in a list."""
+    for name in ("a", "b", "sub/c", "sub/d"):
+        write_rgb(tmp_path / "images" / f"{name}.png", np.zeros((2, 3, 3), np.uint8))
+        write_labels(tmp_path / "labels" / f"{name}.png", LABELS)
+    lines = [f"/old/place/images/{name}.png /old/place/labels/{name}.png" for name in ("b", "a")]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n\n")
+    return tmp_path
+
+
+def listed(root, **options):
+    pairs = ListedPairs("list.txt", {"train": 1.0}, **({"prefix": "/old/place/"} | options))
+    return ClassMasks(root, [pairs], TABLE, void_ids=[9])
+
+
+def test_a_class_is_a_segment_and_void_is_none(root):
+    source = listed(root)
+    panoptic = source.read(source.samples()[0])
+    assert panoptic.ids.tolist() == [[1, 1, 8], [8, 0, 1]]
+    assert panoptic.category_of == {1: 0, 8: 7}
+
+
+def test_a_list_is_read_in_its_order_without_the_prefix(root):
+    samples = listed(root).samples()
+    assert [sample.name for sample in samples] == ["b", "a"]
+    assert samples[0].image == root / "images" / "b.png"
+    assert samples[0].labels == root / "labels" / "b.png"
+
+
+def test_folders_are_searched_through(root):
+    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples()
+    assert [sample.name for sample in samples] == ["a", "b", "sub/c", "sub/d"]
+    assert samples[2].labels == root / "labels" / "sub" / "c.png"
+
+
+def test_labels_may_have_an_ending_of_their_own(root):
+    for path in sorted((root / "labels").rglob("*.png")):
+        path.rename(path.with_name(f"{path.stem}_gt.png"))
+    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0}, label_ending="_gt.png")], TABLE).samples()
+    assert all(sample.labels.is_file() for sample in samples)
+
+
+def test_labels_without_an_image_are_refused(root):
+    (root / "images" / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"labels.b\.png: expected an image for these labels"):
+        ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples()
+
+
+BAD_LINES = [
+    pytest.param("images/a.png", "line 1: expected an image and its labels", id="one-word"),
+    pytest.param("/elsewhere/a.png /old/place/labels/a.png", "both under '/old/place/'", id="other-prefix"),
+    pytest.param("/old/place/../a.png /old/place/labels/a.png", "leaves the data folder", id="climbs-out"),
+    pytest.param("", "expected images in every split, but found none for train", id="empty"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES)
+def test_a_bad_list_is_refused(root, line, message):
+    (root / "list.txt").write_text(line)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        listed(root).samples()
+    assert message in str(caught.value)
+
+
+def test_a_missing_list_is_named(root):
+    (root / "list.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"list\.txt: expected a list of images and labels"):
+        listed(root).samples()
+
+
+def test_an_id_outside_the_table_is_refused_with_the_path(root):
+    write_labels(root / "labels" / "b.png", np.full((2, 3), 12, np.uint8))
+    source = listed(root)
+    with pytest.raises(ValueError, match=r"b\.png: expected ids of the category table or void ids, but got \[12\] - add them"):
+        source.read(source.samples()[0])
+
+
+def test_palette_labels_are_read_by_index(root):
+    image = Image.fromarray(LABELS)
+    image.putpalette([value for index in range(256) for value in (255 - index, index, 3)])
+    image.save(root / "labels" / "b.png")
+    source = listed(root)
+    assert source.read(source.samples()[0]).category_map().tolist() == [[0, 0, 7], [7, -1, 0]]
+
+
+def test_things_are_refused_since_a_class_map_cannot_tell_them_apart(root):
+    with pytest.raises(ValueError, match=r"Expected stuff only, .* but got things \['weed'\] - set isthing: 0"):
+        ClassMasks(root, [], [{"id": 7, "name": "weed", "isthing": 1}])
+
+
+def test_a_class_cannot_be_void_too(root):
+    with pytest.raises(ValueError, match=r"Expected void ids outside the category table, but got \[7\] in both"):
+        ClassMasks(root, [], TABLE, void_ids=[7])
+
+
+@pytest.mark.slow
+def test_camvid_comes_back_pixel_for_pixel(repository, shared_data, tmp_path):
+    node = OmegaConf.load(repository / "conf" / "source" / "camvid.yaml")
+    node.root = str(shared_data / "camvid")
+    source = build(node, Source)
+    dataset = Converter(tmp_path / "out", workers=2).convert(source)
+    counts = {split: row["num_images"] for split, row in dataset["splits"].items()}
+    assert counts["test"] == 34
+    assert counts["train"] + counts["val"] == 123
+    assert 10 <= counts["val"] <= 30
+    labels = {(sample.split, sample.name): sample.labels for sample in source.samples()}
+    for split in counts:
+        folder = PanopticFolder(tmp_path / "out" / split)
+        for record in folder.records:
+            original = read_labels(labels[split, record.file_name.removesuffix(".png")])
+            assert np.array_equal(folder.panoptic(record.id).category_map(), np.where(original == 11, -1, original))

@@ -1,0 +1,126 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from maskmill.canonical.files import read_json, write_json
+from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index, write_panoptic
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import read_ids, write_rgb
+from maskmill.sources.coco_panoptic import CocoPanoptic, CocoPart
+from maskmill.sources.convert import Converter
+from strategies import CATEGORIES
+
+IDS = np.array([[0, 900_000, 900_000], [4, 4, 5]], np.int32)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two images of 2 x 3 pixels in COCO's layout."""
+    records, rows = [], []
+    for image_id in (139, 285):
+        record = ImageRecord(image_id, f"{image_id:012d}.jpg", 2, 3)
+        write_rgb(tmp_path / "val2017" / record.file_name, np.zeros((2, 3, 3), np.uint8))
+        records.append(record)
+        rows.append(write_panoptic(tmp_path, record, Panoptic.from_ids(IDS, {900_000: 7, 4: 21, 5: 21}, crowds={5})))
+    write_index(tmp_path, CATEGORIES, records, rows)
+    (tmp_path / "panoptic").rename(tmp_path / "panoptic_val")
+    (tmp_path / "panoptic.json").rename(tmp_path / "panoptic_val.json")
+    return tmp_path
+
+
+def source_of(root):
+    return CocoPanoptic(root, [CocoPart("panoptic_val.json", "val2017", {"val": 1.0})])
+
+
+def edit(root, change):
+    index = read_json(root / "panoptic_val.json")
+    change(index)
+    write_json(root / "panoptic_val.json", index)
+
+
+def test_ids_and_crowds_stay_the_data_sets_own(root, tmp_path):
+    Converter(tmp_path / "out", workers=1).convert(source_of(root))
+    folder = PanopticFolder(tmp_path / "out" / "val")
+    assert [record.id for record in folder.records] == [139, 285]
+    panoptic = folder.panoptic(285)
+    assert np.array_equal(panoptic.ids, IDS)
+    assert panoptic.category_of == {900_000: 7, 4: 21, 5: 21}
+    assert panoptic.crowds == {5}
+
+
+def test_a_part_can_be_dealt_to_two_splits(root):
+    part = CocoPart("panoptic_val.json", "val2017", {"a": 0.5, "b": 0.5}, seed=2)
+    splits = {sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples()}
+    assert sorted(splits.values()) == ["a", "b"]
+    assert part.split.of("000000000139") == splits["000000000139"]
+
+
+def first(index):
+    return index["annotations"][0]
+
+
+BAD_SAMPLES = [
+    pytest.param(
+        lambda index: first(index)["segments_info"][0].update(category_id=99), "but segments_info has [99]", id="unknown-category"
+    ),
+    pytest.param(lambda index: first(index)["segments_info"].pop(0), "Expected every id of the map among the segments", id="unknown-id"),
+    pytest.param(lambda index: first(index)["segments_info"].append({"id": 8, "category_id": 7}), "ids [8] have none", id="no-pixel"),
+    pytest.param(
+        lambda index: first(index)["segments_info"].append(first(index)["segments_info"][0]), "but one stands twice", id="id-twice"
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_SAMPLES)
+def test_labels_that_disagree_with_the_json_are_refused_with_their_path(root, change, message):
+    edit(root, change)
+    source = source_of(root)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        source.read(source.samples()[0])
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(root / "panoptic_val" / "000000000139.png"))
+
+
+BAD_INDICES = [
+    pytest.param(lambda index: index.pop("images"), "lacks ['images']", id="no-images"),
+    pytest.param(lambda index: index["annotations"].pop(), "000000000285.jpg has none - label or remove it", id="no-annotation"),
+    pytest.param(lambda index: index["annotations"].append(first(index)), "an image_id stands twice", id="annotation-twice"),
+    pytest.param(lambda index: index["images"][0].update(file_name="../x.jpg"), "leaves the data folder", id="climbs-out"),
+    pytest.param(lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_INDICES)
+def test_a_bad_json_is_refused(root, change, message):
+    edit(root, change)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        source_of(root).samples()
+    assert message in str(caught.value)
+
+
+def test_parts_of_different_tables_are_refused(root):
+    shutil.copy(root / "panoptic_val.json", root / "panoptic_train.json")
+    edit(root, lambda index: index["categories"].pop())
+    parts = [CocoPart(f"panoptic_{split}.json", "val2017", {split: 1.0}) for split in ("train", "val")]
+    with pytest.raises(ValueError, match="expected one category table, but panoptic_train.json and panoptic_val.json differ"):
+        _ = CocoPanoptic(root, parts).categories
+
+
+def test_a_source_without_parts_is_refused(root):
+    with pytest.raises(ValueError, match="Expected at least one part"):
+        CocoPanoptic(root, [])
+
+
+def test_the_official_example_comes_back(shared_data, tmp_path):
+    root = shared_data / "coco_panoptic_sample"
+    source = CocoPanoptic(root, [CocoPart("panoptic_examples.json", "input_images", {"val": 1.0})])
+    Converter(tmp_path / "out", workers=1).convert(source)
+    folder = PanopticFolder(tmp_path / "out" / "val")
+    index = read_json(root / "panoptic_examples.json")
+    assert len(folder) == 2
+    for row in index["annotations"]:
+        panoptic = folder.panoptic(row["image_id"])
+        assert np.array_equal(panoptic.ids, read_ids(root / "panoptic_examples" / row["file_name"]))
+        expected = sorted(row["segments_info"], key=lambda info: info["id"])
+        assert [segment.as_dict() for segment in panoptic.segments] == expected

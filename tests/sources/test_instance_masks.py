@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from maskmill.canonical.png import write_labels, write_rgb
+from maskmill.sources.convert import Converter
+from maskmill.sources.images import read_label_image
+from maskmill.sources.instance_masks import InstanceMasks
+from maskmill.sources.source import Source
+from maskmill.stages.build import build
+
+FIRST = np.zeros((10, 10), np.uint8)
+FIRST[:5] = 255  # rows 0..4
+SECOND = np.zeros((10, 10), np.uint8)
+SECOND[4:9] = 255  # rows 4..8: a fifth of it lies in the first
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_rgb(tmp_path / "all" / "x" / "images" / "x.png", np.zeros((10, 10, 3), np.uint8))
+    write_labels(tmp_path / "all" / "x" / "masks" / "1.png", FIRST)
+    write_labels(tmp_path / "all" / "x" / "masks" / "2.png", SECOND)
+    return tmp_path
+
+
+def source_of(root, **options):
+    return InstanceMasks(root, "all", {"id": 5, "name": "nucleus"}, {"train": 1.0}, **options)
+
+
+def read(source):
+    return source.read(source.samples()[0])
+
+
+def test_a_pixel_of_two_masks_stays_with_the_first(root):
+    panoptic = read(source_of(root, max_overlap=0.2))
+    assert panoptic.ids[:, 0].tolist() == [1, 1, 1, 1, 1, 2, 2, 2, 2, 0]
+    assert panoptic.category_of == {1: 5, 2: 5}
+
+
+def test_masks_that_truly_overlap_are_refused(root):
+    with pytest.raises(
+        ValueError, match=r"2\.png: expected objects apart, but 20% of this one lie in earlier masks - mend the masks or raise"
+    ):
+        read(source_of(root, max_overlap=0.19))
+
+
+def test_the_only_category_is_a_thing(root):
+    assert source_of(root).categories.background_index == 1
+
+
+BAD_MASKS = [
+    pytest.param(np.zeros((10, 10), np.uint8), "expected a mask of one object, but no pixel is set", id="empty"),
+    pytest.param(np.arange(100, dtype=np.uint8).reshape(10, 10), "expected a mask of 0 and one other value", id="smoothed"),
+    pytest.param(np.full((10, 11), 255, np.uint8), "expected labels of 10 x 10 pixels", id="other-size"),
+]
+
+
+@pytest.mark.parametrize(("mask", "message"), BAD_MASKS)
+def test_a_bad_mask_is_refused_with_its_path(root, mask, message):
+    path = root / "all" / "x" / "masks" / "2.png"
+    write_labels(path, mask)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        read(source_of(root))
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+def test_an_image_without_masks_is_refused(root):
+    for path in (root / "all" / "x" / "masks").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="expected a mask per object"):
+        read(source_of(root))
+
+
+def test_two_images_in_a_folder_are_refused(root):
+    Image.new("RGB", (10, 10)).save(root / "all" / "x" / "images" / "y.png")
+    with pytest.raises(ValueError, match=r"images: expected one image, but found 2"):
+        source_of(root).samples()
+
+
+def test_an_overlap_of_everything_is_no_setting(root):
+    with pytest.raises(ValueError, match="Expected `max_overlap`"):
+        source_of(root, max_overlap=1.0)
+
+
+@pytest.fixture(scope="module")
+def dsb2018(repository, shared_data):
+    node = OmegaConf.load(repository / "conf" / "source" / "dsb2018.yaml")
+    node.root = str(shared_data / "dsb2018")
+    return build(node, Source)
+
+
+def test_dsb2018_has_16_test_images(dsb2018):
+    splits = [sample.split for sample in dsb2018.samples()]
+    assert {split: splits.count(split) for split in splits} == {"train": 56, "val": 11, "test": 16}
+
+
+@pytest.mark.slow
+def test_every_nucleus_of_dsb2018_comes_back(dsb2018):
+    lost = 0
+    for sample in dsb2018.samples():
+        panoptic = dsb2018.read(sample)
+        for number, path in enumerate(sorted(sample.labels.glob("*.png")), start=1):
+            mask = read_label_image(path) > 0
+            assert not ((panoptic.ids == number) & ~mask).any()
+            lost += np.count_nonzero(mask & (panoptic.ids != number))
+    assert lost == 3  # pixels two masks claim, in all 83 images
+
+
+@pytest.mark.slow
+def test_dsb2018_converts_whole(dsb2018, tmp_path):
+    dataset = Converter(tmp_path / "out", workers=2).convert(dsb2018)
+    segments = sum(row["classes"][0]["segments"] for row in dataset["statistics"].values())
+    assert (segments, dataset["problems"]) == (3701, [])

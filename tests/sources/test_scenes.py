@@ -1,0 +1,152 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmill.canonical.files import read_json, write_json
+from maskmill.canonical.png import read_labels, read_rgb, write_labels
+from maskmill.sources import scene_painter
+from maskmill.sources.scenes import Scenes, SceneSet
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return SceneSet(tmp_path_factory.mktemp("drawn"), num_train=2, num_val=1, num_test=1, seed=4).write().parent
+
+
+@pytest.fixture
+def root(drawn, tmp_path):
+    return shutil.copytree(drawn, tmp_path / "scenes")
+
+
+def test_the_committed_scenes_are_what_the_defaults_draw(repository):
+    folder = repository / "samples" / "scenes"
+    index = read_json(folder / "scenes.json")
+    for stream, (split, number) in enumerate([("train", 127), ("val", 7), ("test", 0)]):
+        name = f"{split}_{number:04d}"
+        assert name in index["splits"][split]
+        scene = scene_painter.paint(index["seed"], stream, number)
+        assert np.array_equal(read_rgb(folder / "images" / f"{name}.png"), scene.image)
+        assert np.array_equal(read_labels(folder / "classes" / f"{name}.png"), scene.classes)
+        assert np.array_equal(read_labels(folder / "instances" / f"{name}.png"), scene.instances)
+
+
+def test_the_committed_scenes_stay_small(repository):
+    assert sum(path.stat().st_size for path in (repository / "samples" / "scenes").rglob("*.png")) < 6e6
+
+
+def test_a_scene_does_not_depend_on_how_many_are_drawn(drawn):
+    more = SceneSet(drawn.parent / "more", num_train=1, num_val=2, num_test=3, seed=4)
+    first = dict(more.scenes())["test_0000"]
+    assert np.array_equal(read_rgb(drawn / "images" / "test_0000.png"), first.image)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_scene_has_three_to_eight_things_one_can_see(number):
+    scene = scene_painter.paint(1, 0, number)
+    areas = np.bincount(scene.instances.ravel())[1:]
+    assert 3 <= len(areas) <= 8
+    assert areas.min() >= scene_painter.MIN_VISIBLE_PX
+    assert {1, 3, 4, 255} <= set(np.unique(scene.classes).tolist())  # sky, grass, road, hood
+
+
+def test_reading_gives_back_every_pixel(drawn):
+    source = Scenes(drawn)
+    samples = source.samples()
+    assert [(sample.split, sample.name) for sample in samples] == [
+        ("train", "train_0000"),
+        ("train", "train_0001"),
+        ("val", "val_0000"),
+        ("test", "test_0000"),
+    ]
+    for sample in samples:
+        panoptic = source.read(sample)
+        classes, instances = read_labels(sample.labels), read_labels(drawn / "instances" / f"{sample.name}.png")
+        assert np.array_equal(np.where(classes == 255, -1, classes), panoptic.category_map())
+        things = panoptic.ids[instances > 0]
+        assert len(set(zip(things.tolist(), instances[instances > 0].tolist(), strict=True))) == instances.max()
+
+
+def change_labels(root, kind, change):
+    path = root / kind / "train_0000.png"
+    labels = read_labels(path)
+    change(labels)
+    write_labels(path, labels)
+
+
+def set_all(old, new):
+    def change(labels):
+        labels[labels == old] = new
+
+    return change
+
+
+BAD_LABELS = [
+    pytest.param("classes", set_all(3, 99), "expected ids of the category table or void ids, but got [99]", id="unknown-class"),
+    pytest.param("instances", set_all(2, 0), "expected a number on every thing and on nothing else, but", id="thing-without-number"),
+    pytest.param("instances", set_all(0, 9), "has instance 9 - mend the instances", id="stuff-with-number"),
+    pytest.param("classes", lambda labels: labels.fill(255), "every pixel is void", id="all-void"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), BAD_LABELS)
+def test_bad_labels_are_refused_with_their_path(root, kind, change, message):
+    change_labels(root, kind, change)
+    source = Scenes(root)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        source.read(source.samples()[0])
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(root / "classes" / "train_0000.png"))
+
+
+def test_an_instance_of_two_classes_is_refused(root):
+    classes = np.array([[11, 12], [1, 1]])
+    write_labels(root / "classes" / "train_0000.png", classes)
+    write_labels(root / "instances" / "train_0000.png", np.array([[1, 1], [0, 0]]))
+    source = Scenes(root)
+    with pytest.raises(ValueError, match="expected one class per instance, but instance 1 has two"):
+        source.read(source.samples()[0])
+
+
+def test_instances_of_another_size_are_refused(root):
+    Image.new("L", (5, 4)).save(root / "instances" / "train_0000.png")
+    source = Scenes(root)
+    with pytest.raises(ValueError, match=r"instances.train_0000.png: expected labels of 96 x 160 pixels"):
+        source.read(source.samples()[0])
+
+
+def test_a_split_without_scenes_is_refused(root):
+    index = read_json(root / "scenes.json")
+    index["splits"]["val"] = []
+    write_json(root / "scenes.json", index)
+    with pytest.raises(ValueError, match="expected images in every split, but found none for val"):
+        Scenes(root).samples()
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder of the data set here, .* check `source.root`"):
+        Scenes(tmp_path / "nowhere").samples()
+
+
+def test_an_index_that_lacks_parts_is_refused(tmp_path):
+    write_json(tmp_path / "scenes.json", {"splits": {}})
+    with pytest.raises(ValueError, match=r"lacks \['categories', 'void'\] - write it with `maskmill draw`"):
+        Scenes(tmp_path).samples()
+
+
+def test_drawing_over_a_larger_set_leaves_none_of_it(root):
+    SceneSet(root, num_train=1, num_val=1, num_test=1, seed=4).write()
+    assert sorted(path.stem for path in (root / "images").iterdir()) == ["test_0000", "train_0000", "val_0000"]
+
+
+def test_drawing_does_not_touch_a_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.txt").write_text("unique")
+    with pytest.raises(ValueError, match="but found other files - choose another `draw.out`"):
+        SceneSet(tmp_path, num_train=1, num_val=1, num_test=1, seed=0).write()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_set_without_a_split_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Expected at least one scene a split"):
+        SceneSet(tmp_path, num_train=1, num_val=0, num_test=1, seed=0)
