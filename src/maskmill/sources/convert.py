@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from maskmill.canonical.files import inside, write_bytes, write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
+from maskmill.sources.backends import parallel
 from maskmill.sources.folders import require_own
 from maskmill.sources.images import MAX_PIXELS, read_image, require_size
 from maskmill.sources.source import Sample, Source
@@ -139,12 +140,11 @@ class Converter:
             numbers[sample.split] += 1
             image_id = numbers[sample.split] if sample.image_id is None else sample.image_id
             jobs.append(joblib.delayed(convert_sample)(source, sample, folder / sample.split, image_id, self.max_pixels))
-        _register(self.backend)
         remaining = iter(jobs)
         workers = joblib.effective_n_jobs(self.workers)
-        with joblib.Parallel(n_jobs=self.workers, backend=self.backend) as parallel:
+        with parallel(self.backend, self.workers) as pool:
             while batch := list(islice(remaining, BATCH_PER_WORKER * workers)):
-                yield from parallel(batch)
+                yield from pool(batch)
 
 
 def convert_sample(source: Source, sample: Sample, folder: Path, image_id: int, max_pixels: int) -> Converted | Problem:
@@ -191,16 +191,6 @@ def _progress(results: Iterator[Converted | Problem], total: int) -> Iterator[Co
         if total >= 1000 and number % (total // 10) == 0:
             log.info("%d of %d images", number, total)
         yield result
-
-
-def _register(backend: str) -> None:
-    """Make a backend known to joblib that another package brings."""
-    if backend == "ray":
-        try:
-            from ray.util.joblib import register_ray  # type: ignore[import-not-found]  # optional
-        except ModuleNotFoundError as error:
-            raise ValueError("Expected the package ray for prepare.backend=ray, but it is not installed - `pip install ray`") from error
-        register_ray()
 
 
 def _replace(out: Path, folder: Path) -> None:
