@@ -14,7 +14,7 @@ from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.png import RGB
 from maskmill.sources.scene_shapes import Dice, Part, car, ellipse, person, smooth_noise, tree
 
-HEIGHT, WIDTH = 96, 160
+SIZE = HEIGHT, WIDTH = 96, 160
 VOID = 255
 SKY, BUILDING, GRASS, ROAD, CAR, PERSON, TREE = 1, 2, 3, 4, 11, 12, 13
 CATEGORIES = Categories(
@@ -74,7 +74,7 @@ def paint(seed: int, stream: int, number: int) -> Scene:
     dice = Dice(seed, stream, number)
     horizon = dice.whole(30, 42)
     canvas, classes = _backdrop(dice, horizon)
-    instances = np.zeros((HEIGHT, WIDTH), np.uint8)
+    instances = np.zeros(SIZE, np.uint8)
     things: list[_Thing] = []
     while not MIN_THINGS <= len(things) <= MAX_THINGS:
         things = _visible(_things(dice, horizon, classes))
@@ -84,7 +84,7 @@ def paint(seed: int, stream: int, number: int) -> Scene:
             canvas[part.mask] = part.paint[part.mask]
         classes[thing.mask], instances[thing.mask] = thing.category_id, number_of_thing
     hood = _hood(dice)
-    canvas[hood] = dice.color(20, 60) + 40 * smooth_noise(dice, 4, 40)[hood][:, None]
+    canvas[hood] = dice.color(20, 60) + 40 * smooth_noise(dice, 4, 40, SIZE)[hood][:, None]
     classes[hood], instances[hood] = VOID, 0
     return Scene(_expose(dice, canvas), classes, instances)
 
@@ -92,19 +92,19 @@ def paint(seed: int, stream: int, number: int) -> Scene:
 def _backdrop(dice: Dice, horizon: int) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Sky, buildings, grass and road: colours (H, W, 3) float and category ids (H, W)."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
-    classes = np.full((HEIGHT, WIDTH), SKY, np.uint8)
-    canvas = np.zeros((HEIGHT, WIDTH, 3))
+    classes = np.full(SIZE, SKY, np.uint8)
+    canvas = np.zeros((*SIZE, 3))
 
     top, bottom = np.array(dice.pick(((70, 120, 200), (140, 150, 165), (110, 110, 160)))), np.array([200.0, 205.0, 210.0])
     depth = (rows / horizon)[..., None]
-    canvas[:] = top + (bottom - top) * np.minimum(depth, 1) + 30 * smooth_noise(dice, 9, 24)[..., None]
+    canvas[:] = top + (bottom - top) * np.minimum(depth, 1) + 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
 
     for mask, colors in _buildings(dice, horizon, rows, columns):
         canvas[mask], classes[mask] = colors[mask], BUILDING
 
     ground = rows >= horizon
     green = np.array([dice.whole(60, 110), dice.whole(110, 160), dice.whole(40, 70)])
-    blades = 0.6 * smooth_noise(dice, 2, 2) + 0.4 * smooth_noise(dice, 7, 12)
+    blades = 0.6 * smooth_noise(dice, 2, 2, SIZE) + 0.4 * smooth_noise(dice, 7, 12, SIZE)
     canvas[ground], classes[ground] = (green * (0.65 + 0.6 * blades[..., None]))[ground], GRASS
 
     vanishing, foot = dice.whole(50, 110), dice.whole(50, 110)
@@ -113,7 +113,7 @@ def _backdrop(dice: Dice, horizon: int) -> tuple[Floats, npt.NDArray[np.uint8]]:
     half = 4 + dice.whole(45, 75) * near
     road = ground & (np.abs(columns - middle) <= half)
     gray = dice.whole(70, 115)
-    asphalt = gray + 14 * smooth_noise(dice, 3, 3) + 12 * smooth_noise(dice, 10, 30)
+    asphalt = gray + 14 * smooth_noise(dice, 3, 3, SIZE) + 12 * smooth_noise(dice, 10, 30, SIZE)
     canvas[road], classes[road] = (asphalt[..., None] + np.array([0.0, 0.0, 6.0]))[road], ROAD
     dash = np.floor(24 / (near + 0.25)) % 4 < 2  # dashes shorten towards the horizon
     line = road & (np.abs(columns - middle) <= 0.5 + 1.5 * near) & dash
@@ -129,7 +129,7 @@ def _buildings(dice: Dice, horizon: int, rows: Floats, columns: Floats) -> list[
         width, height = dice.whole(18, 46), dice.whole(9, horizon - 6)
         mask = (columns >= left) & (columns < left + width) & (rows >= horizon - height) & (rows < horizon)
         wall = np.array(dice.pick(((150, 100, 80), (170, 150, 120), (120, 115, 115), (140, 80, 70), (185, 175, 160))))
-        colors = wall * (0.85 + 0.25 * smooth_noise(dice, 3, 6))[..., None]
+        colors = wall * (0.85 + 0.25 * smooth_noise(dice, 3, 6, SIZE))[..., None]
         pitch, storey = dice.whole(5, 8), dice.whole(5, 8)
         window = ((columns - left) % pitch >= 2) & ((columns - left) % pitch < pitch - 1)
         window &= ((rows - horizon + height) % storey >= 2) & ((rows - horizon + height) % storey < storey - 1)
@@ -149,7 +149,7 @@ def _things(dice: Dice, horizon: int, classes: npt.NDArray[np.uint8]) -> list[_T
             if classes[foot, min(max(x, 0), WIDTH - 1)] in ground:
                 break
         near = (foot - horizon) / (HEIGHT - 12 - horizon)
-        things.append(_Thing(category_id, foot, tuple(draw(dice, x, foot, near, (HEIGHT, WIDTH)))))
+        things.append(_Thing(category_id, foot, tuple(draw(dice, x, foot, near, SIZE))))
     return sorted(things, key=lambda thing: thing.foot)  # a stable sort: equal feet keep the order of the dice
 
 
@@ -163,7 +163,7 @@ _KINDS: tuple[tuple[int, Callable[..., list[Part]], tuple[int, ...]], ...] = (
 def _visible(things: list[_Thing]) -> list[_Thing]:
     """Leave out, nearest last, what the others and the image border hide too much of."""
     seen: list[_Thing] = []
-    covered = np.zeros((HEIGHT, WIDTH), bool)
+    covered = np.zeros(SIZE, bool)
     covered[HEIGHT - 9 :] = True  # the hood may be here
     for thing in reversed(things):
         mask = thing.mask
@@ -178,7 +178,7 @@ def _shadow(canvas: Floats, thing: _Thing) -> None:
     """Darken the ground under a thing; a shadow keeps the ground's class."""
     columns = np.flatnonzero(thing.mask.any(axis=0))
     half = (columns[-1] - columns[0] + 1) / 2
-    canvas[ellipse((HEIGHT, WIDTH), thing.foot, columns[0] + half, 1 + half / 5, 1 + half)] *= 0.7
+    canvas[ellipse(SIZE, thing.foot, columns[0] + half, 1 + half / 5, 1 + half)] *= 0.7
 
 
 def _hood(dice: Dice) -> Mask:
@@ -194,6 +194,6 @@ def _expose(dice: Dice, canvas: Floats) -> RGB:
     """Light of the day, a colour cast, and sensor noise of +-3 levels."""
     light = 0.75 + 0.35 * dice.share()
     cast = np.array([0.95 + 0.1 * dice.share() for _ in range(3)])
-    grain = np.floor(7 * dice.shares((HEIGHT, WIDTH, 3))) - 3
+    grain = np.floor(7 * dice.shares((*SIZE, 3))) - 3
     image: RGB = np.clip(np.floor(canvas * light * cast + grain), 0, 255).astype(np.uint8)
     return image

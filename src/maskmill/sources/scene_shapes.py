@@ -52,7 +52,7 @@ class Part:
     paint: Floats
 
 
-def smooth_noise(dice: Dice, cell_y: int, cell_x: int, size: Size = (96, 160)) -> Floats:
+def smooth_noise(dice: Dice, cell_y: int, cell_x: int, size: Size) -> Floats:
     """Random values on a lattice, bilinearly between: (H, W) in [0, 1)."""
     height, width = size
     lattice = dice.shares((height // cell_y + 2, width // cell_x + 2))
