@@ -1,1 +1,17 @@
-"""Segments against segments: exact numbers."""
+"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskmill.metrics.modules import ConfusionMatrix, PanopticQuality
+
+__all__ = ["ConfusionMatrix", "PanopticQuality"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """The metric classes, imported when asked for: they need torchmetrics (8 s), and scoring files needs only numpy."""
+    if name in __all__:
+        from maskmill.metrics import modules
+
+        return getattr(modules, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,7 @@ def compare(candidate: Counts, baseline: Counts, *, metric: str, margin: float, 
     categories = sorted({category for counts in (candidate, baseline) for rows in counts.values() for category in rows})
     tables = [_table(counts, images, categories) for counts in (candidate, baseline)]
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(len(images), np.full(len(images), 1 / len(images)), size=num_resamples)  # (R, N)
+    weights = generator.multinomial(len(images), np.full(len(images), 1 / len(images)), size=num_resamples).astype(np.float64)  # (R, N)
     drawn = [_score(weights, table, metric) for table in tables]
     whole = [float(_score(np.ones((1, len(images))), table, metric)[0]) for table in tables]
     return Comparison(whole[0], whole[1], float(np.mean(drawn[0] - drawn[1] > margin)))
@@ -76,7 +76,7 @@ def _table(counts: Counts, images: list[str], categories: list[str]) -> npt.NDAr
     return np.array([[counts[image].get(category, nothing) for category in categories] for image in images])  # (N, K, F)
 
 
-def _score(weights: npt.NDArray[np.generic], table: npt.NDArray[np.float64], metric: str) -> npt.NDArray[np.float64]:
+def _score(weights: npt.NDArray[np.float64], table: npt.NDArray[np.float64], metric: str) -> npt.NDArray[np.float64]:
     """The metric for each row of image weights (R, N): (R,)."""
     iou_sum, tp, fp, fn, intersection, union = np.einsum("rn,nkf->frk", weights, table)
     above, below = (iou_sum, tp + fp / 2 + fn / 2) if metric == "PQ" else (intersection, union)

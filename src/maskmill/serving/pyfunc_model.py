@@ -17,7 +17,7 @@ from maskmill.serving.program import load_program
 Maps = dict[str, npt.NDArray[np.int32]]
 
 
-class SegmentationModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc] # MLflow has no types
+class SegmentationModel(mlflow.pyfunc.PythonModel):
     """Images (B, H, W, 3) uint8 RGB of any size to label maps of that size."""
 
     predictor: Predictor

@@ -1,6 +1,7 @@
 """What makes a function a stage: configuration by Hydra, one clear message for what a user can mend."""
 
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -30,6 +31,10 @@ def stage(main: Main) -> Callable[[], Any]:
     A ValueError or OSError ends it with its message alone and exit status 1; HYDRA_FULL_ERROR=1 shows where it came from.
     In a multirun errors stay exceptions, so that Hydra reports which job failed.
     """
+    if main.__module__ == "__main__":  # started by -m: run under its own name, so that its classes are those configuration files name
+        name = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+        own: Callable[[], Any] = importlib.import_module(name).main
+        return own
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - a sweeper reads the stage's result

@@ -13,7 +13,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -147,7 +147,7 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], in
     Yields:
         the run's id; empty on the other ranks.
     """
-    if rank_zero_only.rank != 0:
+    if _rank() != 0:
         yield ""
         return
     tags = {"data_hash": inputs["data_digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
@@ -168,10 +168,14 @@ def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: 
     return write_model(out, own, config, categories, data_digest)
 
 
+def _rank() -> int:
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 def main() -> None:
     """Train as one rank from the configuration in the folder that is this program's argument."""
     die_with_parent()
-    level = logging.INFO if rank_zero_only.rank == 0 else logging.WARNING
+    level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s", stream=sys.stdout)
     folder = Path(sys.argv[1])
     try:
@@ -179,7 +183,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         log.error("%s", error)
         sys.exit(1)
-    if rank_zero_only.rank == 0:
+    if _rank() == 0:
         write_json(folder / "result.json", {"best_score": score})
 
 

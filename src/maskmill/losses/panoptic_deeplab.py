@@ -1,0 +1,100 @@
+"""The losses of Panoptic-DeepLab (Cheng et al., CVPR 2020, arXiv:1911.10194, sec. 3.2), with targets made on the device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from maskmill.losses.semantic import Batch, Terms
+
+TRUNCATE = 3  # a Gaussian is drawn to this many sigmas
+
+
+@dataclass(frozen=True)
+class CenterTargets:
+    """What the instance decoder learns: heatmap (B, 1, H, W) in 0..1, offset (B, 2, H, W) in px, and the pixels where each counts."""
+
+    heatmap: Tensor
+    offset: Tensor
+    is_known: Tensor
+    is_thing: Tensor
+
+
+class PanopticDeepLabLoss(nn.Module):
+    """Cross-entropy of classes, squared error of the centre heatmap, absolute error of the offsets of thing pixels.
+
+    Args:
+        semantic: the loss of the class logits.
+        center_weight: of the heatmap's error; 200 in the paper.
+        offset_weight: of the offsets' error; 0.01 in the paper.
+        sigma_px: deviation of the Gaussian around a centre; 8 px in the paper, whose images are 1024 px high.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, semantic: nn.Module, *, center_weight: float = 200.0, offset_weight: float = 0.01, sigma_px: float = 8.0) -> None:
+        super().__init__()
+        if min(center_weight, offset_weight) < 0 or sigma_px <= 0:
+            raise ValueError(
+                f"Expected `center_weight` and `offset_weight` of at least 0 and a positive `sigma_px`, "
+                f"but got {center_weight}, {offset_weight} and {sigma_px} - mend conf/loss"
+            )
+        self.semantic, self.center_weight, self.offset_weight, self.sigma_px = semantic, center_weight, offset_weight, sigma_px
+
+    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+        """Outputs of the network against `semantic` and `instance` (B, H, W): the weighted terms, 0 where nothing is labelled."""
+        targets = center_targets(batch["instance"], self.sigma_px)
+        heat_error = (outputs["center"].float() - targets.heatmap).square() * targets.is_known
+        offset_error = (outputs["offset"].float() - targets.offset).abs() * targets.is_thing
+        terms: Terms = self.semantic(outputs, batch)
+        return terms | {
+            "center": self.center_weight * heat_error.sum() / targets.is_known.sum().clamp(min=1),
+            "offset": self.offset_weight * offset_error.sum() / targets.is_thing.sum().clamp(min=1),
+        }
+
+
+def center_targets(instance: Tensor, sigma_px: float) -> CenterTargets:
+    """Draw what a map of things asks of centre and offset, for a whole batch at once.
+
+    Args:
+        instance: (B, H, W) int32: 1..N within each image, 0 no thing, -1 unknown.
+        sigma_px: deviation of each Gaussian; overlapping ones keep the larger value.
+
+    Returns:
+        the targets, on the device of `instance`.
+    """
+    batch, height, width = instance.shape
+    device = instance.device
+    num = max(int(instance.max()), 0) + 1
+    keys = (instance.clamp(min=0) + num * torch.arange(batch, device=device).view(-1, 1, 1)).long()  # (B, H, W), unique over the batch
+    y = torch.arange(height, device=device, dtype=torch.float64).view(1, -1, 1).expand(batch, -1, width)
+    x = torch.arange(width, device=device, dtype=torch.float64).view(1, 1, -1).expand(batch, height, -1)
+    flat = keys.reshape(-1)
+    count = torch.bincount(flat, minlength=batch * num)
+    center = torch.stack([torch.bincount(flat, axis.reshape(-1), minlength=batch * num) for axis in (y, x)])  # (2, B num)
+    center = center / count.clamp(min=1)
+    is_thing = (instance > 0).unsqueeze(1)  # (B, 1, H, W)
+    offset = (center[:, flat].view(2, batch, height, width).transpose(0, 1) - torch.stack([y, x], dim=1)).float() * is_thing
+    present = (count > 0).view(batch, num)
+    present[:, 0] = False  # 0 is no thing
+    image, number = present.nonzero(as_tuple=True)
+    heatmap = _gaussians(center[:, image * num + number].round().long(), image, (batch, height, width), sigma_px)
+    return CenterTargets(heatmap, offset, (instance >= 0).unsqueeze(1), is_thing)
+
+
+def _gaussians(center: Tensor, image: Tensor, shape: tuple[int, int, int], sigma_px: float) -> Tensor:
+    """Gaussians of height 1 at centres (2, N) of the images (N,), the larger where two meet: (B, 1, H, W)."""
+    batch, height, width = shape
+    radius = int(TRUNCATE * sigma_px + 0.5)
+    step = torch.arange(-radius, radius + 1, device=center.device)
+    bell = torch.exp(-(step.float() ** 2) / (2 * sigma_px**2))
+    window = (bell.view(-1, 1) * bell.view(1, -1)).expand(len(image), -1, -1)  # (N, R, R)
+    y = (center[0].view(-1, 1, 1) + step.view(1, -1, 1)).expand_as(window)
+    x = (center[1].view(-1, 1, 1) + step.view(1, 1, -1)).expand_as(window)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    place = (image.view(-1, 1, 1) * height + y) * width + x
+    heatmap = torch.zeros(batch * height * width, device=center.device)
+    heatmap.scatter_reduce_(0, place[inside], window[inside], reduce="amax")  # the maximum does not depend on the order
+    return heatmap.view(batch, 1, height, width)

@@ -1,0 +1,75 @@
+"""Class maps against class maps: one confusion matrix of the whole data set, and what follows from it."""
+
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.canonical.categories import Categories
+from maskmill.canonical.panoptic import VOID_CATEGORY
+from maskmill.canonical.runs import joint_histogram
+
+Matrix = npt.NDArray[np.int64]
+
+
+def confusion_matrix(pred: npt.NDArray[np.int32], target: npt.NDArray[np.int32], categories: Categories) -> Matrix:
+    """Count the pixels of every pair of classes in one image.
+
+    Args:
+        pred: (H, W) category ids, -1 where nothing was predicted.
+        target: (H, W) category ids, -1 where unlabelled.
+        categories: gives the order of rows and columns.
+
+    Returns:
+        (K + 1, K + 1) int64: target in rows, prediction in columns, the last of each unlabelled.
+
+    Raises:
+        ValueError: the maps differ in size, or hold a category that is not in the table.
+    """
+    if pred.shape != target.shape:
+        raise ValueError(f"Expected a prediction of the target's size {target.shape}, but got {pred.shape} - predict at the original size")
+    rows, columns, pixels = joint_histogram(target + 1, pred + 1)  # from 0, as the histogram wants
+    place = {VOID_CATEGORY + 1: categories.num_classes} | {category_id + 1: index for category_id, index in categories.index.items()}
+    unknown = {int(value) for value in (*rows, *columns)} - place.keys()
+    if unknown:
+        raise ValueError(f"Expected category ids of the table, but got {sorted(value - 1 for value in unknown)[:5]} - mend the class map")
+    matrix = np.zeros((len(place), len(place)), np.int64)
+    np.add.at(matrix, ([place[int(row)] for row in rows], [place[int(column)] for column in columns]), pixels)
+    return matrix
+
+
+def class_areas(matrix: Matrix, *, background: bool) -> tuple[Matrix, Matrix]:
+    """Pixels right and pixels in the union of prediction and target, per class: two (K,) int64.
+
+    Pixels whose target is unlabelled count only where they are background.
+    """
+    counted = matrix if background else matrix[:-1]
+    right = np.diagonal(matrix)[:-1]
+    return right, counted.sum(axis=0)[:-1] + matrix.sum(axis=1)[:-1] - right
+
+
+def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
+    """Scores of a whole data set (Everingham et al., IJCV 2010, sec. 4.3.3, for the IoU over all its pixels at once).
+
+    Args:
+        matrix: (K + 1, K + 1), summed over images.
+        background: unlabelled target pixels are background: predictions there are wrong, and nothing predicted there is right.
+
+    Returns:
+        "mIoU" over the categories that occur in target or prediction, "fwIoU" weighted by the target's pixels, "pixel_accuracy";
+        fractions, NaN without a labelled pixel.
+    """
+    right, union = class_areas(matrix, background=background)
+    target = matrix.sum(axis=1)
+    iou = intersection_over_union(right, union)
+    all_right = int(right.sum() + (matrix[-1, -1] if background else 0))
+    labelled = int(target.sum() if background else target[:-1].sum())
+    nan = float("nan")
+    return {
+        "mIoU": float(np.nanmean(iou)) if (union > 0).any() else nan,
+        "fwIoU": float(np.nansum(iou * target[:-1]) / target[:-1].sum()) if target[:-1].sum() else nan,
+        "pixel_accuracy": all_right / labelled if labelled else nan,
+    }
+
+
+def intersection_over_union(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
+    """IoU per class, (K,); NaN for a class that occurs neither in target nor in prediction."""
+    return np.where(union > 0, right / np.maximum(union, 1), np.nan)

@@ -1,0 +1,92 @@
+"""The pure functions as torchmetrics metrics: merge across processes, survive checkpoints, work in any Lightning module."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from maskmill.canonical.categories import Categories
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.metrics.confusion import class_areas, confusion_matrix, intersection_over_union, semantic_scores
+from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
+
+
+class PanopticQuality(Metric):
+    """PQ, SQ and RQ as COCO's panopticapi computes them; see `match_segments`.
+
+    Args:
+        categories: the data set's table.
+        background: unlabelled target pixels are background; None: where every category is a thing.
+        kwargs: of torchmetrics.Metric.
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, categories: Categories, background: bool | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self.categories = categories
+        self.background = categories.background_index is not None if background is None else background
+        self.add_state("counts", torch.zeros(categories.num_classes, 4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.set_dtype(torch.float64)  # sums of IoU stay exact where a trainer casts its module
+
+    def update(self, preds: Sequence[Panoptic], target: Sequence[Panoptic]) -> None:
+        """Count images.
+
+        Args:
+            preds: one per image.
+            target: of the same images.
+        """
+        for pred, truth in zip(preds, target, strict=True):
+            counts = match_segments(pred, truth, self.categories, background=self.background)
+            self.counts += torch.from_numpy(counts).to(self.counts.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """As `panoptic_scores`, and "PQ/<category>" of each; float64 fractions, NaN for what does not occur."""
+        counts = self.counts.cpu().numpy()
+        scores = panoptic_scores(counts, self.categories)
+        per_class = zip(self.categories, panoptic_per_class(counts)[:, 0], strict=True)
+        scores |= {f"PQ/{category.name}": float(value) for category, value in per_class}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+
+
+class ConfusionMatrix(Metric):
+    """Mean IoU of the whole data set and what else follows from its confusion matrix.
+
+    Args:
+        categories: the data set's table.
+        background: unlabelled target pixels are background; None: where every category is a thing.
+        kwargs: of torchmetrics.Metric.
+    """
+
+    full_state_update = False
+    matrix: Tensor
+
+    def __init__(self, categories: Categories, background: bool | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self.categories = categories
+        self.background = categories.background_index is not None if background is None else background
+        size = categories.num_classes + 1
+        self.add_state("matrix", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Sequence[npt.NDArray[np.int32]], target: Sequence[npt.NDArray[np.int32]]) -> None:
+        """Count images.
+
+        Args:
+            preds: category ids (H, W) of each image, -1 where nothing was predicted.
+            target: of the same images, -1 where unlabelled.
+        """
+        for pred, truth in zip(preds, target, strict=True):
+            self.matrix += torch.from_numpy(confusion_matrix(pred, truth, self.categories)).to(self.matrix.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """As `semantic_scores`, and "IoU/<category>" of each; float64 fractions, NaN for what does not occur."""
+        matrix = self.matrix.cpu().numpy()
+        scores = semantic_scores(matrix, background=self.background)
+        iou = intersection_over_union(*class_areas(matrix, background=self.background))
+        scores |= {f"IoU/{category.name}": float(value) for category, value in zip(self.categories, iou, strict=True)}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}

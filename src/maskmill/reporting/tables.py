@@ -1,0 +1,83 @@
+"""An evaluation as files for programs and spreadsheets."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskmill.canonical.files import write_json, write_text
+from maskmill.metrics.confusion import class_areas, intersection_over_union
+from maskmill.metrics.evaluation import Evaluation, ImageScores
+from maskmill.metrics.panoptic_quality import panoptic_per_class
+
+Row = dict[str, object]
+
+
+def write_tables(out: Path, evaluation: Evaluation) -> None:
+    """Write metrics.json, per_class.csv, per_image.csv, counts.csv and confusion.csv; fractions, an empty cell for what does not occur."""
+    write_json(out / "metrics.json", {"num_images": len(evaluation.images), **evaluation.scores()})
+    _write_csv(out / "per_class.csv", per_class_rows(evaluation))
+    _write_csv(out / "per_image.csv", per_image_rows(evaluation))
+    _write_csv(out / "counts.csv", _count_rows(evaluation))
+    names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
+    matrix = evaluation.confusion.tolist()
+    _write_csv(
+        out / "confusion.csv", ({"target": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, matrix, strict=True))
+    )
+
+
+def per_class_rows(evaluation: Evaluation) -> list[Row]:
+    """One row per category: PQ, SQ, RQ, IoU, counted segments and pixels."""
+    panoptic = panoptic_per_class(evaluation.counts)
+    right, union = class_areas(evaluation.confusion, background=evaluation.background)
+    iou = intersection_over_union(right, union)
+    pixels = evaluation.confusion.sum(axis=1)
+    rows: list[Row] = []
+    for place, category in enumerate(evaluation.categories):
+        pq, sq, rq = (_cell(value) for value in panoptic[place])
+        tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:])
+        row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
+        rows.append(
+            row | {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])}
+        )
+    return rows
+
+
+def per_image_rows(evaluation: Evaluation) -> list[Row]:
+    """One row per image: its own PQ and mIoU, and how many segments were right, spurious and missed."""
+    return [_image_row(evaluation, image) for image in evaluation.images]
+
+
+def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
+    scores = evaluation.of(image.counts, image.confusion)
+    tp, fp, fn = (int(value) for value in image.counts[:, 1:].sum(axis=0))
+    row: Row = {"image": image.record.file_name, "PQ": _cell(scores["PQ"]), "mIoU": _cell(scores["mIoU"])}
+    return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
+
+
+def _count_rows(evaluation: Evaluation) -> Iterable[Row]:
+    """What each image adds to each category, where it adds anything: enough to score any resample of the images."""
+    for image in evaluation.images:
+        areas = evaluation.areas(image)
+        for place, category in enumerate(evaluation.categories):
+            iou_sum, tp, fp, fn = image.counts[place].tolist()
+            right, union = areas[place].tolist()
+            row: Row = {"image": image.record.file_name, "category": category.name, "isthing": int(category.isthing)}
+            if tp or fp or fn or union:
+                yield row | {"iou_sum": iou_sum, "tp": int(tp), "fp": int(fp), "fn": int(fn), "intersection": right, "union": union}
+
+
+def _cell(value: float) -> float | str:
+    return "" if np.isnan(value) else float(value)
+
+
+def _write_csv(path: Path, rows: Iterable[Row]) -> None:
+    listed: Sequence[Row] = list(rows)
+    text = io.StringIO(newline="")
+    if listed:
+        writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+    write_text(path, text.getvalue())

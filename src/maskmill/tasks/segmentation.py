@@ -1,0 +1,89 @@
+"""The three tasks: they learn alike and differ in what judges them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from maskmill.canonical.categories import Categories
+from maskmill.postprocess.prediction import Prediction
+from maskmill.tasks.optimization import OptimizerOf, SchedulerOf, configure
+from maskmill.tasks.scores import Scores
+
+Postprocess = Callable[[dict[str, Tensor], Sequence[tuple[int, int]]], list[Prediction]]
+
+
+class SegmentationTask(LightningModule):
+    """Trains a network; its kinds below name the score that chooses checkpoints.
+
+    Args:
+        network: images (B, 3, H, W) uint8 to outputs at that size.
+        loss: outputs and batch to named, weighted terms.
+        postprocess: outputs and image sizes to predictions.
+        categories: the data set's table.
+        optimizer: parameter groups to optimiser.
+        scheduler: optimiser and `total_steps` to scheduler, which moves every step.
+    """
+
+    monitor: str
+    counts_segments = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        *,
+        postprocess: Postprocess,
+        categories: Categories,
+        optimizer: OptimizerOf,
+        scheduler: SchedulerOf,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.postprocess, self.categories = network, loss, postprocess, categories
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.scores = Scores(categories, segments=self.counts_segments)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
+        total = sum(terms.values(), start=next(iter(terms.values())).new_zeros(()))
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch["image"]))
+        self.log_dict({f"train/loss/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
+        return total
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
+        """Count a batch; the predictions are returned for callbacks to draw."""
+        outputs = self.network(batch["image"])
+        terms: dict[str, Tensor] = self.loss(outputs, batch)
+        predictions = self.postprocess(outputs, batch["size"])
+        self.scores.update(sum(terms.values(), start=next(iter(terms.values())).new_zeros(())), predictions, batch)
+        return predictions
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all images; each process has them all, so none need be gathered again."""
+        self.log_dict(self.scores.compute(), prog_bar=False)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and scheduler of the configuration."""
+        return configure(self.network, self.optimizer, self.scheduler, int(self.trainer.estimated_stepping_batches))
+
+
+class SemanticTask(SegmentationTask):
+    """A class for every pixel."""
+
+    monitor = "val/mIoU"
+    counts_segments = False
+
+
+class InstanceTask(SegmentationTask):
+    """Each countable object apart."""
+
+    monitor = "val/PQ/thing"
+
+
+class PanopticTask(SegmentationTask):
+    """Every pixel a class, every thing an id of its own."""
+
+    monitor = "val/PQ"

@@ -1,0 +1,151 @@
+"""A real `dvc repro` in a temporary clone, on few and small scenes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
+STAGES = ["compose", "prepare", "train", "predict", "evaluate", "register"]
+QUICK = {"trainer": {"max_epochs": 1}, "data": {"num_workers": 0}, "tracking": {"system_metrics": False}, "prepare": {"workers": 1}}
+
+
+def run(*command, cwd, check=True):
+    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0 or not check, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+def repro(clone, *targets):
+    """Run the pipeline; the stages that really ran, in order."""
+    output = run("dvc", "repro", *targets, cwd=clone).stdout
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def set_params(clone, **values):
+    content = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK | values}
+    (clone / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh clone of the working tree with a tiny data set, after its first `dvc repro`."""
+    clone = tmp_path_factory.mktemp("clone") / "repository"
+    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in tracked.stdout.splitlines():
+        if (REPOSITORY / name).is_file() and not name.startswith(("samples/", "tests/")):
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, clone / name)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"],
+    ):
+        run(*command, cwd=clone)
+    draw = ["draw.num_train=8", "draw.num_val=2", "draw.num_test=3", "draw.out=samples/scenes"]
+    run("maskmill", "draw", *draw, cwd=clone)
+    set_params(clone)
+    assert repro(clone) == STAGES
+    return clone
+
+
+def test_the_pipeline_ends_with_a_registered_champion(clone):
+    version = json.loads((clone / "out/register/version.json").read_text())
+    assert (version["name"], version["version"], version["alias"]) == ("maskmill", 1, "champion")
+    metrics = json.loads((clone / "out/evaluate/metrics.json").read_text())
+    assert 0 <= metrics["PQ"] <= 1
+    assert metrics["num_images"] == 3
+    assert (clone / "out/evaluate/report.html").stat().st_size > 10_000
+
+
+def test_nothing_changed_runs_nothing(clone):
+    assert repro(clone) == []
+
+
+def test_an_evaluate_setting_reruns_evaluate_and_register_only(clone):
+    set_params(clone, evaluate={"num_examples": 1})
+    assert repro(clone) == ["compose", "evaluate", "register"]
+    set_params(clone)
+    assert "train" not in repro(clone)
+
+
+def test_a_training_setting_does_not_rerun_prepare(clone):
+    set_params(clone, optimizer={"lr": 0.0011})
+    ran = repro(clone, "train")
+    set_params(clone)
+    run("dvc", "repro", "train", cwd=clone)  # back, from the run cache
+    assert ran == ["compose", "train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("sources/scenes.py", {"prepare"}),
+        ("losses/panoptic_deeplab.py", {"train"}),
+        ("reporting/report.py", {"evaluate"}),
+        ("serving/packaging.py", {"register"}),
+        ("networks/panoptic_deeplab.py", {"train", "predict", "register"}),
+    ],
+)
+def test_an_edited_source_file_reruns_the_stages_that_import_it_and_no_others(clone, name, stages):
+    path = clone / "src/maskmill" / name
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    status = json.loads(run("dvc", "status", "--json", cwd=clone).stdout)
+    path.write_text(before)
+    edited = {stage for stage, changes in status.items() if any(f"src/maskmill/{name.split('/')[0]}" in str(change) for change in changes)}
+    assert edited == stages
+
+
+def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(clone):
+    program = """
+import json, mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+version = json.load(open("out/register/version.json"))
+client = mlflow.MlflowClient()
+run = client.get_run(version["run_id"])
+files = [file.path for folder in ("evaluate", "pictures/example-0") for file in client.list_artifacts(run.info.run_id, folder)]
+print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags, "files": files,
+    "inputs": [entry.dataset.digest for entry in run.inputs.dataset_inputs]}))
+"""
+    run_data = json.loads(run(sys.executable, "-c", program, cwd=clone).stdout.splitlines()[-1])
+    digest = json.loads((clone / "out/prepare/dataset.json").read_text())["digest"]
+    assert run_data["params"]["trainer.max_epochs"] == "1"
+    assert {"val/PQ", "val/mIoU", "train/loss", "test/PQ", "test/mIoU"} <= set(run_data["metrics"])
+    assert any(key.startswith("lr-") for key in run_data["metrics"])
+    assert run_data["tags"]["data_hash"] == digest
+    assert len(run_data["tags"]["git_commit"].removesuffix("+changes")) == 40
+    assert run_data["inputs"] == [digest[:36]]
+    assert {"evaluate/report.html", "evaluate/counts.csv", "pictures/example-0/epoch-0001.png"} <= set(run_data["files"])
+
+
+def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trained_on(clone, tmp_path):
+    program = f"""
+import sys
+sys.path = [path for path in sys.path if "src" not in path.split("/")]  # no editable install: production has none
+import mlflow, numpy as np
+mlflow.set_tracking_uri("sqlite:///{clone}/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/maskmill@champion")
+maps = model.predict(np.random.default_rng(0).integers(0, 255, (2, 97, 131, 3), np.uint8))
+import maskmill
+assert {str(REPOSITORY)!r} not in maskmill.__file__ and {str(clone)!r} + "/src" not in maskmill.__file__, maskmill.__file__
+assert not {{"lightning", "hydra", "timm"}} & set(sys.modules)
+try:
+    model.predict(np.zeros((1, 97, 131, 3), np.float32))
+except mlflow.exceptions.MlflowException as error:
+    print("refused")
+print({{key: (value.shape, value.dtype.name, int(value.min())) for key, value in maps.items()}})
+"""
+    printed = run(sys.executable, "-c", program, cwd=tmp_path).stdout
+    assert "refused" in printed
+    assert "'category': ((2, 97, 131), 'int32'" in printed
+    assert "'instance': ((2, 97, 131), 'int32'" in printed
