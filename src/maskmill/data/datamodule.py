@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from maskmill.data.dataset import Batch, SegmentationDataset, collate
@@ -57,6 +58,10 @@ class SegmentationDataModule(LightningDataModule):
         dataset = SegmentationDataset(self.root / "val")
         rank, world_size = self._place()
         return self._loader(dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors; the truth that metrics count stays where it is."""
+        return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
     def _place(self) -> tuple[int, int]:
         """This process among the others: rank, world size."""

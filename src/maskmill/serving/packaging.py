@@ -20,7 +20,7 @@ from maskmill.serving.program import export_program
 # What the model's own code imports, with the versions it was made with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors")
 # The part of this package that production needs; it travels inside the model.
-CARRIED = ("__init__.py", "canonical", "postprocess", "serving")
+CARRIED = ("__init__.py", "canonical", "networks/__init__.py", "networks/padding.py", "postprocess", "serving")
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 SIGNATURE = ModelSignature(
@@ -60,9 +60,9 @@ def log_model(files: ModelFiles, network: nn.Module, example: RGB) -> str:
 
 def _copy_package(code: Path) -> None:
     package = Path(maskmill.__file__).parent
-    code.mkdir(parents=True)
     for name in CARRIED:
         source = package / name
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, code / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -1,42 +1,83 @@
 """The network as a torch.export program: weights and computation in one file, without pickle or this package's code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from maskmill.canonical.files import write_bytes
+from maskmill.networks.padding import Outputs, at_any_size
 
 PROGRAM = "program.pt2"
+STRIDE_ENTRY = "stride"  # kept inside the file, beside the program
+MAX_BATCH, MAX_SIDE_PX = 1024, 32_768
+
+
+class Exportable(Protocol):
+    """What a network offers beside `forward`: a body for sizes that are multiples of its stride, which an exporter can follow."""
+
+    stride: int
+
+    def body(self, images: Tensor) -> Outputs:
+        """Images (B, 3, H, W) to outputs (B, ?, H, W)."""
+
+
+class Body(nn.Module):
+    """The body of a network as a module of its own, since an exporter follows `forward`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images (B, 3, H, W) uint8, H and W multiples of the stride, to outputs (B, ?, H, W)."""
+        body: Callable[[Tensor], Outputs] = self.network.body  # type: ignore[assignment] # see Exportable
+        return body(images)
 
 
 def export_program(network: nn.Module, folder: Path) -> Path:
     """Write the network as a program for batches of any number and any size.
 
     Args:
-        network: in evaluation mode, on the CPU; images (B, 3, H, W) uint8 to a dict of outputs at (H, W).
+        network: `Exportable`, in evaluation mode, on the CPU.
         folder: where to.
 
     Returns:
         the file.
     """
-    example = torch.zeros(2, 3, 96, 160, dtype=torch.uint8)
-    dynamic = {0: Dim("batch", min=1, max=1024), 2: Dim("height", min=8, max=16384), 3: Dim("width", min=8, max=16384)}
-    with torch.no_grad():
-        program = torch.export.export(network, (example,), dynamic_shapes=(dynamic,))
+    stride = int(network.stride)  # type: ignore[arg-type] # see Exportable
+    most = MAX_SIDE_PX // stride
+    rows, columns = Dim("rows", min=2, max=most), Dim("columns", min=2, max=most)
+    dynamic = {0: Dim("batch", min=1, max=MAX_BATCH), 2: stride * rows, 3: stride * columns}
+    example = torch.zeros(2, 3, 3 * stride, 4 * stride, dtype=torch.uint8)
+    with torch.no_grad(), _whole_number_padding():
+        program = torch.export.export(Body(network), (example,), dynamic_shapes=(dynamic,))
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".part-{PROGRAM}"
-    torch.export.save(program, part)
-    path = write_bytes(folder / PROGRAM, part.read_bytes())
-    part.unlink()
-    return path
+    torch.export.save(program, folder / PROGRAM, extra_files={STRIDE_ENTRY: str(stride)})
+    return folder / PROGRAM
 
 
-def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], dict[str, Tensor]]:
-    """Load the program as a function of images (B, 3, H, W) uint8.
+@contextmanager
+def _whole_number_padding() -> Iterator[None]:
+    """Have timm's "same" padding round up in whole numbers: a program cannot hold the `math.ceil` it uses, which gives the same."""
+    from timm.layers import padding  # production loads programs without timm
+
+    def same_padding(x: int, kernel_size: int, stride: int, dilation: int) -> int:
+        return max((-(-x // stride) - 1) * stride + (kernel_size - 1) * dilation + 1 - x, 0)
+
+    original = padding.get_same_padding
+    padding.get_same_padding = same_padding
+    try:
+        yield
+    finally:
+        padding.get_same_padding = original
+
+
+def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], Outputs]:
+    """Load the program as a function of images (B, 3, H, W) uint8 of any size.
 
     Raises:
         FileNotFoundError: the folder holds no program.
@@ -44,5 +85,6 @@ def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], dic
     path = folder / PROGRAM
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected an exported program, but there is none - register the model again")
-    module = torch.export.load(path).module()
-    return cast(Callable[[Tensor], dict[str, Tensor]], module.to(device))
+    extra = {STRIDE_ENTRY: ""}
+    module = torch.export.load(path, extra_files=extra).module().to(device)
+    return lambda images: at_any_size(module, images, int(extra[STRIDE_ENTRY]))

@@ -29,7 +29,7 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         self.files = read_model(folder)
         self.predictor = Predictor(load_program(folder), self.files.postprocess())
 
-    def predict(self, context: Any, model_input: npt.NDArray[np.uint8], params: dict[str, Any] | None = None) -> Maps:  # noqa: ANN401
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Maps:  # noqa: ANN401 - MLflow reads hints
         """Label images.
 
         Args:

@@ -24,7 +24,7 @@ PARAMS = Path("params.yaml")
 OUT = Path("out/conf")
 # A resolved file is a complete Hydra configuration: its program runs in place and logs to the terminal only.
 HYDRA = {"run": {"dir": "."}, "output_subdir": None}
-LOGGING = ["override hydra/job_logging: stdout", "_self_"]
+LOGGING = [{"override hydra/job_logging": "stdout"}, "_self_"]
 
 
 def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -31,6 +32,9 @@ from maskmill.training.launching import die_with_parent
 from maskmill.training.state import TrainingState, training_fingerprint
 
 log = logging.getLogger(__name__)
+
+# Said by Lightning about what we do on purpose, or about its own code.
+SILENCED = (r".*Checkpoint directory .* exists and is not empty", r".*treespec, LeafSpec", r".*smaller than the logging interval")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def fit(cfg: DictConfig) -> float:
     Raises:
         ValueError: the configuration, the data, or another process training the same stands in the way.
     """
+    _quiet_lightning()
     settings = build(cfg.train, Settings)
     dataset = read_dataset(settings.data)
     categories = Categories.from_list(dataset["categories"])
@@ -166,6 +171,13 @@ def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: 
     weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     own = {key.removeprefix("network."): value for key, value in weights.items() if key.startswith("network.")}
     return write_model(out, own, config, categories, data_digest)
+
+
+def _quiet_lightning() -> None:
+    """Keep its notices about devices and products out of the log; warnings stay, but for those above."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for pattern in SILENCED:
+        warnings.filterwarnings("ignore", message=pattern)
 
 
 def _rank() -> int:
