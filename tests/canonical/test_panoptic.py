@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from maskmill.canonical.drawing import overlay
 from maskmill.canonical.panoptic import MAX_ID, Panoptic
-from strategies import CATEGORIES, id_maps, panoptics
+from strategies import id_maps, panoptics
 
 
 @given(id_maps())
@@ -59,13 +58,3 @@ def test_a_bad_id_map_is_refused(ids, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         Panoptic.from_ids(ids, {1: 7})
     assert message in str(caught.value)
-
-
-@given(panoptics())
-def test_an_overlay_leaves_void_bare_and_borders_white(panoptic):
-    image = np.full((*panoptic.size, 3), 100, np.uint8)
-    drawn = overlay(image, panoptic, CATEGORIES)
-    white = (drawn == 255).all(axis=2)
-    assert (drawn[(panoptic.ids == 0) & ~white] == 100).all()
-    for (y, x), value in np.ndenumerate(panoptic.ids[:, :-1]):
-        assert white[y, x] or value == panoptic.ids[y, x + 1]

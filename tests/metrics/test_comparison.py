@@ -47,6 +47,6 @@ def test_other_images_are_refused():
 
 
 def test_a_file_without_the_columns_is_refused(tmp_path):
-    (tmp_path / "counts.csv").write_text("image,category,tp\na,car,1\n")
+    (tmp_path / "counts.csv").write_text("image,category,isthing,tp\na,car,1,1\n")
     with pytest.raises(ValueError, match=r"iou_sum.*evaluate` again"):
         read_counts(tmp_path / "counts.csv")

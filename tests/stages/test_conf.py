@@ -16,7 +16,7 @@ RUNTIME = {
     "optimizer": {"params"},
     "scheduler": {"optimizer", "total_steps"},
     "data": {"augmentation"},
-    "pictures": {"save"},
+    "pictures": {"show"},
 }
 
 

@@ -41,7 +41,8 @@ def configured(group, key=None):
 def chosen_at_run_time(stage):
     """What a stage constructs without importing it by name: its groups, and what a model file names."""
     if stage in {"predict", "register"}:
-        return {*configured("network"), *configured("encoder"), *configured("task", "postprocess")}
+        logged = {"maskmill.serving.pyfunc_model"} if stage == "register" else set()  # by its path: MLflow copies the file
+        return {*configured("network"), *configured("encoder"), *configured("task", "postprocess"), *logged}
     groups = OmegaConf.load(REPOSITORY / "conf" / "config.yaml").stages.get(stage, [])
     own = {module for group in groups if (REPOSITORY / "conf" / group).is_dir() for module in configured(group)}
     return own | ({*configured("encoder")} if "network" in groups else set())

@@ -20,8 +20,8 @@ class Comparison:
     confidence: float
 
 
-def read_counts(path: Path) -> Counts:
-    """Read the per-image, per-class counts that `evaluate` wrote.
+def read_counts(path: Path, *, things_only: bool = False) -> Counts:
+    """Read the per-image, per-class counts that `evaluate` wrote; of all categories, or of things.
 
     Raises:
         ValueError: a column is missing.
@@ -29,13 +29,15 @@ def read_counts(path: Path) -> Counts:
     counts: Counts = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        missing = {"image", "category", *FIELDS} - set(reader.fieldnames or ())
+        missing = {"image", "category", "isthing", *FIELDS} - set(reader.fieldnames or ())
         if missing:
             raise ValueError(
                 f"{path}: expected counts with the columns {sorted(missing)}, but they are missing - run `maskmill evaluate` again"
             )
         for row in reader:
-            counts.setdefault(row["image"], {})[row["category"]] = np.array([float(row[field]) for field in FIELDS])
+            classes = counts.setdefault(row["image"], {})
+            if not things_only or row["isthing"] == "1":
+                classes[row["category"]] = np.array([float(row[field]) for field in FIELDS])
     return counts
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.drawing import overlay
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB, encode_png, read_rgb
+from maskmill.reporting.drawing import overlay
 
 GRAY = 128  # ground for labels whose image is not at hand
 MAX_NUMBERED = 16  # a confusion matrix of more classes is drawn without numbers in its cells

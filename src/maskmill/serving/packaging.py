@@ -20,7 +20,17 @@ from maskmill.serving.program import export_program
 # What the model's own code imports, with the versions it was made with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors")
 # The part of this package that production needs; it travels inside the model.
-CARRIED = ("__init__.py", "canonical", "networks/__init__.py", "networks/padding.py", "postprocess", "serving")
+CARRIED = (
+    "__init__.py",
+    "canonical",
+    "networks/__init__.py",
+    "networks/padding.py",
+    "postprocess",
+    "serving/__init__.py",
+    "serving/model_files.py",
+    "serving/predictor.py",
+    "serving/program.py",
+)
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 SIGNATURE = ModelSignature(

@@ -29,7 +29,8 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         self.files = read_model(folder)
         self.predictor = Predictor(load_program(folder), self.files.postprocess())
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Maps:  # noqa: ANN401 - MLflow reads hints
+    # Without a hint on `model_input`: MLflow would take it for the signature, which is logged with the model.
+    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Maps:  # type: ignore[no-untyped-def] # noqa: ANN001, ANN401
         """Label images.
 
         Args:

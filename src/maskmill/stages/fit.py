@@ -20,8 +20,11 @@ from torch import nn
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json, write_json
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
+from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, write_model
 from maskmill.stages.build import build
 from maskmill.tracking.lineage import MODEL_TAG
@@ -75,7 +78,7 @@ def fit(cfg: DictConfig) -> float:
     state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
     inputs = {"data_name": settings.data.name, "data_digest": dataset["digest"]}
     with tracked(build(cfg.tracking, Tracking), state, config, inputs) as run_id:
-        trainer = build_trainer(cfg, task, state, run_id)
+        trainer = build_trainer(cfg, task, categories, state, run_id)
         if state.last_checkpoint:
             log.info("going on from %s", state.last_checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
@@ -124,15 +127,16 @@ def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
     )
 
 
-def build_trainer(cfg: DictConfig, task: LightningModule, state: TrainingState, run_id: str) -> Trainer:
+def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories, state: TrainingState, run_id: str) -> Trainer:
     """The Trainer with its callbacks; example pictures go to the MLflow run."""
 
-    def save_picture(picture: np.ndarray[Any, np.dtype[np.uint8]], name: str) -> None:
-        connect().log_image(run_id, picture, artifact_file=f"pictures/{name}")
+    def show(image: RGB, truth: Panoptic, prediction: Panoptic, name: str) -> None:
+        views = [image, *(overlay(image, labels, categories) for labels in (truth, prediction))]
+        connect().log_image(run_id, np.concatenate(views, axis=1), artifact_file=f"pictures/{name}")
 
     runtime: dict[str, dict[str, Any]] = {
         "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
-        "pictures": {"save": save_picture},
+        "pictures": {"show": show},
     }
     callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
     on_terminal = sys.stderr.isatty()

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 
@@ -23,7 +24,7 @@ class Settings:
         evaluation: what `evaluate` wrote for this model's predictions.
         images: a prepared split; its first image becomes the input example.
         out: version.json goes here.
-        metric: PQ or mIoU, the deciding one.
+        metric: the deciding one: PQ, PQ/thing or mIoU.
         margin: by how much a candidate must lead the champion.
         confidence: of that lead, by paired bootstrap over the images.
         run: MLflow run to register from; null finds the one that made the model.
@@ -34,7 +35,7 @@ class Settings:
     evaluation: Path
     images: Path
     out: Path
-    metric: str
+    metric: Literal["PQ", "PQ/thing", "mIoU"]
     margin: float
     confidence: float
     run: str | None = None

@@ -72,14 +72,14 @@ def _new_version(settings: Settings, files: ModelFiles, metrics: dict[str, Any])
 def _run_of(settings: Settings, files: ModelFiles, metrics: dict[str, Any]) -> str:
     """The run that made the model; where the pipeline took it from its cache, a new run that says so."""
     run = find_run(files.fingerprint)
-    if run is not None:
-        return str(run.info.run_id)
-    log.warning("no MLflow run made model %s here (it came from the pipeline's cache): a new run holds it", files.fingerprint[:12])
-    tags = {MODEL_TAG: files.fingerprint, "data_hash": files.data_digest, "git_commit": git_commit(), "restored_from_cache": "true"}
-    with mlflow.start_run(experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags) as new:
-        pass
-    log_evaluation(files.fingerprint, settings.evaluation, {key: value for key, value in metrics.items() if isinstance(value, float)})
-    return str(new.info.run_id)
+    if run is None:
+        log.warning("no MLflow run made model %s here (it came from the pipeline's cache): a new run holds it", files.fingerprint[:12])
+        tags = {MODEL_TAG: files.fingerprint, "data_hash": files.data_digest, "git_commit": git_commit(), "restored_from_cache": "true"}
+        with mlflow.start_run(experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags) as run:
+            pass
+    if f"test/{settings.metric}" not in run.data.metrics:  # the same bytes were trained again, and DVC knew their evaluation
+        log_evaluation(files.fingerprint, settings.evaluation, {key: value for key, value in metrics.items() if isinstance(value, float)})
+    return str(run.info.run_id)
 
 
 def _decide(settings: Settings, version: ModelVersion) -> tuple[str, str]:
@@ -92,10 +92,11 @@ def _decide(settings: Settings, version: ModelVersion) -> tuple[str, str]:
     counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
     if counts is None:
         return CHALLENGER, f"champion version {present.version} has no evaluation to compare with"
-    ours, theirs = read_counts(settings.evaluation / COUNTS), read_counts(counts)
+    metric, _, group = settings.metric.partition("/")
+    ours, theirs = (read_counts(path, things_only=group == "thing") for path in (settings.evaluation / COUNTS, counts))
     if ours.keys() != theirs.keys():
         return CHALLENGER, f"champion version {present.version} was evaluated on other images: evaluate it on these to compare"
-    result = compare(ours, theirs, metric=settings.metric, margin=settings.margin)
+    result = compare(ours, theirs, metric=metric, margin=settings.margin)
     numbers = (
         f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} of champion version {present.version}: "
         f"leads by more than {settings.margin:g} in {result.confidence:.1%} of resamples, {settings.confidence:.1%} asked"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import mlflow
 
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # bars of one file each, in the middle of the log
+
 
 def repository_root() -> Path:
     """The repository whose runs these are: DVC's root also inside a temporary experiment folder, else where the command runs."""

@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from maskmill.canonical.drawing import overlay
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import RGB
 from maskmill.data.dataset import Batch
 
 log = logging.getLogger(__name__)
@@ -57,21 +55,21 @@ class EpochLines(Callback):
 
 
 class ExamplePictures(Callback):
-    """Hand pictures of the first validation images to `save`: image, truth and prediction side by side.
+    """Show the first validation images with their truth and prediction to whoever keeps pictures.
 
     Args:
         num_images: how many images, of the first validation batch at most.
         every_n_epochs: how often; the last epoch always.
-        save: takes the picture (H, 3 W, 3) uint8 and its name.
+        show: takes an image (H, W, 3) uint8, its truth, its prediction and a name.
 
     Raises:
         ValueError: a number below 1.
     """
 
-    def __init__(self, num_images: int, every_n_epochs: int, *, save: Callable[[npt.NDArray[np.uint8], str], None]) -> None:
+    def __init__(self, num_images: int, every_n_epochs: int, *, show: Callable[[RGB, Panoptic, Panoptic, str], None]) -> None:
         if num_images < 1 or every_n_epochs < 1:
             raise ValueError(f"Expected `num_images` and `every_n_epochs` of at least 1, but got {num_images} and {every_n_epochs}")
-        self.num_images, self.every_n_epochs, self.save = num_images, every_n_epochs, save
+        self.num_images, self.every_n_epochs, self.show = num_images, every_n_epochs, show
 
     def on_validation_batch_end(
         self,
@@ -82,7 +80,7 @@ class ExamplePictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the predictions of the first batch."""
+        """Show the predictions of the first batch."""
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
         if batch_idx > 0 or not due or not trainer.is_global_zero or trainer.sanity_checking:
@@ -90,11 +88,4 @@ class ExamplePictures(Callback):
         for place, prediction in enumerate(outputs[: self.num_images]):
             height, width = batch["size"][place]
             image = batch["image"][place, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-            self.save(
-                self._picture(image, batch["panoptic"][place], prediction.panoptic, pl_module), f"example-{place}/epoch-{epoch:04d}.png"
-            )
-
-    @staticmethod
-    def _picture(image: npt.NDArray[np.uint8], truth: Panoptic, prediction: Panoptic, task: LightningModule) -> npt.NDArray[np.uint8]:
-        categories: Any = task.categories
-        return np.concatenate([image, overlay(image, truth, categories), overlay(image, prediction, categories)], axis=1)
+            self.show(image, batch["panoptic"][place], prediction.panoptic, f"example-{place}/epoch-{epoch:04d}.png")
