@@ -14,7 +14,12 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ["compose", "prepare", "train", "predict", "evaluate", "register"]
-QUICK = {"trainer": {"max_epochs": 1}, "data": {"num_workers": 0}, "tracking": {"system_metrics": False}, "prepare": {"workers": 1}}
+QUICK = {
+    "trainer": {"max_epochs": 1, "log_every_n_steps": 1},
+    "data": {"num_workers": 0},
+    "tracking": {"system_metrics": False},
+    "prepare": {"workers": 1},
+}
 
 
 def run(*command, cwd, check=True):
