@@ -36,8 +36,13 @@ from maskmill.training.state import TrainingState, training_fingerprint
 
 log = logging.getLogger(__name__)
 
-# Said by Lightning about what we do on purpose, or about its own code.
-SILENCED = (r".*Checkpoint directory .* exists and is not empty", r".*treespec, LeafSpec", r".*smaller than the logging interval")
+# Said by Lightning about what we do on purpose, or about its own code. (Our metrics have merged all processes when they are logged.)
+SILENCED = (
+    r".*Checkpoint directory .* exists and is not empty",
+    r".*treespec, LeafSpec",
+    r".*smaller than the logging interval",
+    r"It is recommended to use `self.log.*sync_dist",
+)
 
 
 @dataclass(frozen=True)
@@ -204,4 +209,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from maskmill.stages import fit as own  # under its own name, so that its classes are those configuration files name
+
+    own.main()

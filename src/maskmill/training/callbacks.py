@@ -15,6 +15,8 @@ from maskmill.data.dataset import Batch
 
 log = logging.getLogger(__name__)
 
+SHOWN = ("train/loss", "val/loss", "val/mIoU", "val/PQ", "val/PQ/thing")
+
 
 class StepSeed(Callback):
     """Seed torch anew at every step from (seed, step, rank), so that dropout after a resume is what it would have been."""
@@ -48,8 +50,7 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         seconds = time.perf_counter() - self._start
-        scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.count("/") == 1}
-        text = "  ".join(f"{key} {value:.4f}" for key, value in sorted(scores.items()))
+        text = "  ".join(f"{key} {float(trainer.callback_metrics[key]):.4f}" for key in SHOWN if key in trainer.callback_metrics)
         speed = self._images / seconds
         log.info("epoch %d/%d  %.1f s  %.0f images/s  %s", trainer.current_epoch + 1, trainer.max_epochs or -1, seconds, speed, text)
 

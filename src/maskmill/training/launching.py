@@ -38,9 +38,7 @@ def run_worker(module: str, argument: Path) -> None:
         process.wait()
         raise
     if status != 0:
-        raise ValueError(
-            f"{argument}: the training processes ended with status {status} - see the message above, and `trainer` in the configuration"
-        )
+        raise ValueError(f"Expected the processes of {module} to end well, but their status is {status} - what went wrong stands above")
 
 
 def die_with_parent() -> None:

@@ -78,7 +78,7 @@ class TrainingState:
             ValueError: another process is training the same.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.parent / f"{self.fingerprint}.lock")
+        lock = FileLock(self.folder / "lock")
         try:
             with lock.acquire(timeout=0):
                 yield

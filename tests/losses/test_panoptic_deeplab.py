@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.panoptic_deeplab import PanopticDeepLabLoss, center_targets
+from maskmill.losses.semantic import CrossEntropy
+
+instance_maps = npst.arrays(np.int32, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 4))
+
+
+def slow_targets(instance, sigma_px):
+    """Pixel by pixel and instance by instance, as sec. 3.2 says it."""
+    batch, height, width = instance.shape
+    heatmap, offset = np.zeros((batch, 1, height, width)), np.zeros((batch, 2, height, width))
+    radius = int(3 * sigma_px + 0.5)
+    for image in range(batch):
+        for number in set(instance[image][instance[image] > 0].tolist()):
+            pixels = np.argwhere(instance[image] == number)
+            center = pixels.mean(axis=0)
+            for y, x in pixels:
+                offset[image, :, y, x] = center - (y, x)
+            for y, x in np.ndindex(height, width):
+                dy, dx = abs(np.array([y, x]) - np.round(center))
+                if max(dy, dx) <= radius:
+                    heatmap[image, 0, y, x] = max(heatmap[image, 0, y, x], math.exp(-(dy**2 + dx**2) / (2 * sigma_px**2)))
+    return heatmap, offset
+
+
+@settings(deadline=None)
+@given(instance_maps, st.sampled_from([0.4, 1.0, 2.5]))
+def test_targets_are_those_of_the_definition(instance, sigma_px):
+    targets = center_targets(torch.from_numpy(instance), sigma_px)
+    heatmap, offset = slow_targets(instance, sigma_px)
+    np.testing.assert_allclose(targets.heatmap.numpy(), heatmap, atol=1e-6)
+    np.testing.assert_allclose(targets.offset.numpy(), offset, atol=1e-6)
+    np.testing.assert_array_equal(targets.is_thing.numpy()[:, 0], instance > 0)
+    np.testing.assert_array_equal(targets.is_known.numpy()[:, 0], instance >= 0)
+
+
+def test_an_offset_added_to_its_pixel_gives_the_centre():
+    targets = center_targets(torch.tensor([[[0, 1, 1, 1, -1], [0, 1, 1, 1, 0]]], dtype=torch.int32), sigma_px=1.0)
+    assert targets.offset[0, :, 0, 1].tolist() == [0.5, 1.0]  # centre y = 0.5, x = 2
+    assert targets.offset[0, :, 1, 3].tolist() == [-0.5, -1.0]
+    assert targets.heatmap[0, 0, 0].tolist() == pytest.approx([math.exp(-2), math.exp(-0.5), 1, math.exp(-0.5), math.exp(-2)])
+
+
+def test_the_centre_of_a_ring_is_its_middle_though_no_pixel_of_it_lies_there():
+    ring = torch.ones(1, 5, 5, dtype=torch.int32)
+    ring[0, 1:4, 1:4] = 0
+    assert center_targets(ring, sigma_px=1.0).heatmap[0, 0, 2, 2] == 1
+
+
+def example():
+    """A batch with things, stuff, void and one image without anything."""
+    generator = torch.Generator().manual_seed(0)
+    instance = torch.zeros(2, 16, 16, dtype=torch.int32)
+    instance[0, 2:7, 3:9], instance[0, 9:14, 9:15], instance[0, :, :2] = 1, 2, -1
+    semantic = torch.where(instance > 0, 1, 0).to(torch.uint8)
+    semantic[instance < 0] = IGNORE_INDEX
+    outputs = {name: torch.randn(2, width, 16, 16, generator=generator) for name, width in (("semantic", 2), ("center", 1), ("offset", 2))}
+    return {name: value.requires_grad_() for name, value in outputs.items()}, {"semantic": semantic, "instance": instance}
+
+
+def test_terms_are_the_weighted_errors_over_the_pixels_that_count():
+    outputs, batch = example()
+    terms = PanopticDeepLabLoss(CrossEntropy(), center_weight=200.0, offset_weight=0.01, sigma_px=2.0)(outputs, batch)
+    heatmap, offset = slow_targets(batch["instance"].numpy(), 2.0)
+    known, thing = batch["instance"].numpy() >= 0, batch["instance"].numpy() > 0
+    squared = ((outputs["center"].detach().numpy() - heatmap) ** 2)[:, 0][known]
+    absolute = np.abs(outputs["offset"].detach().numpy() - offset).sum(axis=1)[thing]
+    assert terms.keys() == {"cross_entropy", "center", "offset"}
+    assert terms["center"].item() == pytest.approx(200 * squared.mean(), rel=1e-5)
+    assert terms["offset"].item() == pytest.approx(0.01 * absolute.mean(), rel=1e-5)
+
+
+def test_pixels_that_do_not_count_get_no_gradient():
+    outputs, batch = example()
+    sum(PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)(outputs, batch).values()).backward()
+    unknown, no_thing = batch["instance"] < 0, batch["instance"] <= 0
+    assert not outputs["center"].grad[:, 0][unknown].any()
+    assert not outputs["offset"].grad.transpose(0, 1)[:, no_thing].any()
+    assert outputs["offset"].grad.any()
+    assert outputs["center"].grad[1].any(), "an image without things teaches that there is no centre"
+
+
+def test_a_batch_without_labels_gives_zero_and_no_gradient():
+    outputs, batch = example()
+    batch = {"semantic": torch.full_like(batch["semantic"], IGNORE_INDEX), "instance": torch.full_like(batch["instance"], -1)}
+    terms = PanopticDeepLabLoss(CrossEntropy(hardest=0.15))(outputs, batch)
+    sum(terms.values()).backward()
+    assert [term.item() for term in terms.values()] == [0, 0, 0]
+    assert not any(value.grad.any() for value in outputs.values())
+
+
+def test_perfect_maps_cost_nothing():
+    _, batch = example()
+    targets = center_targets(batch["instance"], 2.0)
+    sure = torch.nn.functional.one_hot(batch["semantic"].long().clamp(max=1), 2).permute(0, 3, 1, 2) * 100.0
+    terms = PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)(
+        {"semantic": sure, "center": targets.heatmap, "offset": targets.offset}, batch
+    )
+    assert [term.item() for term in terms.values()] == [0, 0, 0]
+
+
+def test_numbers_of_things_carry_no_meaning():
+    outputs, batch = example()
+    loss = PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)
+    renumbered = batch["instance"].clone()
+    renumbered[batch["instance"] == 1], renumbered[batch["instance"] == 2] = 70, 3
+    assert loss(outputs, batch) == loss(outputs, batch | {"instance": renumbered})
+
+
+def test_the_same_batch_gives_the_same_bits():
+    outputs, batch = example()
+    loss = PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)
+    assert all(loss(outputs, batch) == loss(outputs, batch) for _ in range(3))
+
+
+def test_half_precision_maps_are_summed_in_full():
+    outputs, batch = example()
+    half = {name: value.detach().bfloat16() for name, value in outputs.items()}
+    loss = PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)
+    terms = loss(half, batch)
+    assert terms == loss({name: value.float() for name, value in half.items()}, batch)
+    assert all(term.dtype == torch.float32 for term in terms.values())
+
+
+@pytest.mark.parametrize("values", [{"sigma_px": 0.0}, {"center_weight": -1.0}, {"offset_weight": -0.1}, {"sigma_px": float("nan")}], ids=str)
+def test_values_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
+        PanopticDeepLabLoss(CrossEntropy(), **values)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_targets():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    _, batch = example()
+    here, there = center_targets(batch["instance"], 2.0), center_targets(batch["instance"].cuda(), 2.0)
+    torch.testing.assert_close(there.heatmap.cpu(), here.heatmap)
+    torch.testing.assert_close(there.offset.cpu(), here.offset)

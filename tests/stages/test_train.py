@@ -1,0 +1,113 @@
+"""The train stage as users start it: alone, killed and started again, on two processes, in a sweep."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1", "trainer.max_epochs=3"]
+
+
+def start(command, *overrides, cwd):
+    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    line = [sys.executable, "-m", f"maskmill.stages.{command}", *overrides]
+    return subprocess.Popen(
+        line, cwd=cwd, env=environment | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(command, *overrides, cwd, status=0):
+    process = start(command, *overrides, cwd=cwd)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    return output
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes(), (folder / "model.json").read_bytes()
+
+
+def runs(cwd):
+    with sqlite3.connect(cwd / "mlflow.db") as database:
+        return dict(database.execute("select run_uuid, status from runs").fetchall())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    run("draw", "draw.num_train=7", "draw.num_val=3", "draw.num_test=1", "draw.out=data", cwd=folder)
+    run("prepare", "prepare.workers=1", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(prepared):
+    """The bytes of a training nobody disturbed."""
+    run("train", *QUICK, "out=out/whole", "data.root=out/prepare", cwd=prepared)
+    assert not any((prepared / "out/whole/state").iterdir())  # done: nothing to go on from
+    return weights(prepared / "out/whole/train")
+
+
+def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(prepared, whole):
+    run("train", *QUICK, "out=out/again", "data.root=out/prepare", cwd=prepared)
+    assert weights(prepared / "out/again/train") == whole
+    run("train", *QUICK, "out=out/workers", "data.root=out/prepare", "data.num_workers=2", cwd=prepared)
+    assert weights(prepared / "out/workers/train")[0] == whole[0]
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whole):
+    before = set(runs(prepared))
+    overrides = [*QUICK, "out=out/killed", "data.root=out/prepare"]
+    process = start("train", *overrides, cwd=prepared)
+    deadline = time.monotonic() + 120
+    while not list(prepared.glob("out/killed/state/*/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (prepared / "out/killed/train").exists()
+    assert "going on from" in run("train", *overrides, cwd=prepared)
+    assert weights(prepared / "out/killed/train") == whole
+    added = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert list(added.values()) == ["FINISHED"]
+
+
+def test_two_processes_train_and_validate_every_image_once(prepared):
+    output = run("train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared)
+    assert "MEMBER: 2/2" in output
+    assert (prepared / "out/ddp/train/model.safetensors").is_file()
+
+
+def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
+    before = set(runs(prepared))
+    run("train", "-m", *QUICK, "trainer.max_epochs=1", "optimizer.lr=1e-3,3e-4", cwd=prepared)
+    assert len(set(runs(prepared)) - before) == 2
+    assert len(list(prepared.glob("out/sweeps/*/*/train/model.json"))) == 2
+    rates = [json.loads(path.read_text())["config"]["optimizer"]["lr"] for path in prepared.glob("out/sweeps/*/*/train/model.json")]
+    assert sorted(rates) == [3e-4, 1e-3]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        pytest.param(["data.root=nowhere"], "nowhere: expected a prepared data set", id="missing-folder"),
+        pytest.param(["optimizer.lr=fast"], "optimizer.lr: expected", id="wrong-type"),
+        pytest.param(["data.batch_size=0"], "`batch_size` and `crop_size` of at least 1", id="out-of-range"),
+        pytest.param(["encoder.name=resnet1000"], "Expected the name of a timm model, but got 'resnet1000'", id="unknown-encoder"),
+        pytest.param(["data.crop_size=[64,64]", "augment=none"], "set both alike", id="crop-size-and-augmentation-differ"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_message_and_leaves_no_model(prepared, overrides, message):
+    output = run("train", *QUICK, "out=out/bad", "data.root=out/prepare", *overrides, cwd=prepared, status=1)
+    assert message in output
+    assert "Traceback" not in output
+    assert not (prepared / "out/bad/train").exists()
+    shutil.rmtree(Path(prepared) / "out/bad", ignore_errors=True)
