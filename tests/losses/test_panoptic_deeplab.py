@@ -131,7 +131,9 @@ def test_half_precision_maps_are_summed_in_full():
     assert all(term.dtype == torch.float32 for term in terms.values())
 
 
-@pytest.mark.parametrize("values", [{"sigma_px": 0.0}, {"center_weight": -1.0}, {"offset_weight": -0.1}, {"sigma_px": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"sigma_px": 0.0}, {"center_weight": -1.0}, {"offset_weight": -0.1}, {"sigma_px": float("nan")}], ids=str
+)
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
         PanopticDeepLabLoss(CrossEntropy(), **values)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import CATEGORIES
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import Categories, Category
@@ -14,6 +13,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.losses.panoptic_deeplab import center_targets
 from maskmill.postprocess import panoptic as module
 from maskmill.postprocess.panoptic import PanopticGrouping
+from strategies import CATEGORIES
 
 GROUND, SKY, BALL, BOX = range(4)  # class indices of CATEGORIES, whose ids are 7, 0, 21 and 3
 NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
@@ -57,8 +57,9 @@ def test_a_thing_pixel_joins_the_nearest_centre_and_stuff_is_one_segment():
 
 
 def test_it_is_the_pixel_plus_its_offset_that_is_near():
-    dx = [[0, 0, 0, -3, 0, 0]]  # the ball's pixel at x = 3 points at x = 0
-    pred = predict(grouping(), drawn(ROW, TWO, [np.zeros((1, 6)), dx]))
+    offset = np.zeros((2, 1, 6))
+    offset[1, 0, 3] = -3  # dx: the ball's pixel at x = 3 points at x = 0
+    pred = predict(grouping(), drawn(ROW, TWO, offset))
     assert pred.panoptic.ids.tolist() == [[1, 1, 3, 1, 2, 2]]
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from strategies import CATEGORIES
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import VOID_CATEGORY
 from maskmill.postprocess.semantic import SemanticSegments
+from strategies import CATEGORIES
 
 NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
 

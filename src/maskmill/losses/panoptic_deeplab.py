@@ -36,7 +36,7 @@ class PanopticDeepLabLoss(nn.Module):
 
     def __init__(self, semantic: nn.Module, *, center_weight: float = 200.0, offset_weight: float = 0.01, sigma_px: float = 8.0) -> None:
         super().__init__()
-        if min(center_weight, offset_weight) < 0 or sigma_px <= 0:
+        if not (center_weight >= 0 and offset_weight >= 0 and sigma_px > 0):  # NaN is refused too
             raise ValueError(
                 f"Expected `center_weight` and `offset_weight` of at least 0 and a positive `sigma_px`, "
                 f"but got {center_weight}, {offset_weight} and {sigma_px} - mend conf/loss"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
-from maskmill.postprocess.semantic import ClassTable
+from maskmill.postprocess.semantic import ClassTable, class_sums
 
 MAX_DISTANCES = 2**24  # pixel-to-centre distances held at once: 64 MiB
 
@@ -104,11 +104,17 @@ class PanopticGrouping:
 
     def _peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
         """The highest places of the heatmap (H, W): positions (N, 2) in px, and heights (N,), highest first."""
-        highest = F.max_pool2d(center[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
-        at = ((center == highest) & (center > self.threshold)).nonzero()  # (N, 2)
+        is_peak = (center == self._highest(center)) & (center > self.threshold)
+        # Rounding, to bfloat16 above all, makes neighbours equally high; two centres would split the instance, so the first one stands.
+        order = torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(center) * is_peak
+        at = (is_peak & (order == self._highest(order))).nonzero()  # (N, 2)
         heights = center[at[:, 0], at[:, 1]]
         order = heights.sort(descending=True, stable=True).indices[: self.top_k]
         return at[order], heights[order].clamp(max=1).double()
+
+    def _highest(self, values: Tensor) -> Tensor:
+        """The maximum of the window around each place of a map (H, W)."""
+        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
 
     def _add_stuff(
         self,
@@ -119,9 +125,7 @@ class PanopticGrouping:
         scores: dict[int, float],
     ) -> None:
         """Give every large enough stuff class one segment, in place."""
-        num_classes = len(self._is_thing)
-        area = torch.bincount(classes.flatten(), minlength=num_classes).tolist()
-        sure = torch.bincount(classes.flatten(), confidence.flatten().double(), minlength=num_classes).tolist()
+        area, sure = class_sums(classes, confidence, len(self._is_thing))
         class_map = classes.cpu().numpy()
         for index, category in enumerate(self.table.categories):
             if category.isthing or area[index] < max(self.stuff_area_px, 1):

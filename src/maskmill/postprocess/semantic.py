@@ -39,11 +39,23 @@ class SemanticSegments:
     @torch.inference_mode()
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
         """Logits `semantic` (B, K, H, W) and the images' sizes within the batch to predictions."""
-        classes = outputs["semantic"].argmax(dim=1)  # (B, H, W)
-        return [self._predict(each[:height, :width]) for each, (height, width) in zip(classes, sizes, strict=True)]
+        parts = zip(outputs["semantic"].float(), sizes, strict=True)
+        return [self._predict(logits[:, :height, :width]) for logits, (height, width) in parts]
 
-    def _predict(self, classes: Tensor) -> Prediction:
+    def _predict(self, logits: Tensor) -> Prediction:
+        highest, classes = logits.max(dim=0)  # (H, W) each
+        confidence = (highest - logits.logsumexp(dim=0)).exp()  # the softmax of the likeliest class alone
         semantic = self.table.category_map(classes)
         ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)  # segment ids from 1: 0 is void
         category_of = {place + 1: int(category_id) for place, category_id in enumerate(self.table.categories.ids)}
-        return Prediction(semantic, Panoptic.from_ids(ids, category_of))
+        area, sure = class_sums(classes, confidence, len(self.table.category_ids))
+        scores = {place + 1: sure[place] / area[place] for place in range(len(category_of)) if area[place]}
+        return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
+
+
+def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[list[int], list[float]]:
+    """Pixels of each class, and the sum of their confidence, from two maps (H, W): K of each."""
+    flat = classes.flatten()
+    area: list[int] = torch.bincount(flat, minlength=num_classes).tolist()
+    sure: list[float] = torch.bincount(flat, confidence.flatten().double(), minlength=num_classes).tolist()
+    return area, sure
