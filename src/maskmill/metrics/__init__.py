@@ -1,11 +1,11 @@
-"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix`."""
+"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix, MaskAP`."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maskmill.metrics.modules import ConfusionMatrix, PanopticQuality
+    from maskmill.metrics.modules import ConfusionMatrix, MaskAP, PanopticQuality
 
-__all__ = ["ConfusionMatrix", "PanopticQuality"]
+__all__ = ["ConfusionMatrix", "MaskAP", "PanopticQuality"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.metrics.confusion import class_areas, confusion_matrix, semantic_scores
-from maskmill.metrics.mask_ap import coco_annotations, mask_ap
+from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
 
 CHUNK = 16  # images per task: opening a folder reads its JSON
@@ -28,7 +27,7 @@ class ImageScores:
     record: ImageRecord
     counts: npt.NDArray[np.float64]
     confusion: npt.NDArray[np.int64]
-    things: list[dict[str, Any]]
+    things: ImageThings
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
     jobs = (task(target, prediction, chunk, background=background, wants_ap=wants_ap) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
     images = [image for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False) for image in part]
-    ap = _ap(truth, images, read_json(instances)) if wants_ap else {}
+    ap = ap_of_images([image.things for image in images], read_json(instances), truth.categories) if wants_ap else {}
     return Evaluation(truth.categories, background, images, ap)
 
 
@@ -111,8 +110,8 @@ def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *,
             confusion = confusion_matrix(classes, labels.category_map(), truth.categories)
         except ValueError as error:
             raise ValueError(f"{prediction}: image {record.file_name}: {error}") from error
-        things = list(coco_annotations(record, labels, truth.categories)) if wants_ap else []
-        scores.append(ImageScores(record, counts, confusion, things))
+        things = list(coco_things(labels, truth.categories)) if wants_ap else []
+        scores.append(ImageScores(record, counts, confusion, ImageThings(record.id, labels.size, things)))
     return scores
 
 
@@ -133,16 +132,3 @@ def _require_same(truth: PanopticFolder, guess: PanopticFolder) -> None:
         raise ValueError(
             f"{guess.json_path}: expected the categories of {truth.json_path}, but {unknown[:5]} are not among them - use its ids"
         )
-
-
-def _ap(truth: PanopticFolder, images: list[ImageScores], results: list[dict[str, Any]]) -> dict[str, float]:
-    things = [category.as_dict() for category in truth.categories if category.isthing]
-    if not things:
-        return {}
-    annotations = [thing for image in images for thing in image.things]
-    truth_of_things = {
-        "images": [{"id": image.record.id, "height": image.record.height, "width": image.record.width} for image in images],
-        "annotations": [annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)],
-        "categories": things,
-    }
-    return mask_ap(truth_of_things, results)

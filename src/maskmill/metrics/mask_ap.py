@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,18 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.panoptic import Panoptic
 
 NAMES = ("AP", "AP50", "AP75", "AP/small", "AP/medium", "AP/large", "AR1", "AR10", "AR100", "AR/small", "AR/medium", "AR/large")
+
+
+@dataclass(frozen=True)
+class ImageThings:
+    """The true things of one image, as `coco_things` gives them."""
+
+    image_id: int
+    size: tuple[int, int]
+    things: list[dict[str, Any]]
 
 
 def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
@@ -41,18 +50,38 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict
     return {name: float("nan") if value < 0 else float(value) for name, value in zip(NAMES, evaluator.stats, strict=True)}
 
 
-def coco_annotations(record: ImageRecord, panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
-    """The things of one image as COCO annotations without their own `id`.
+def coco_things(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
+    """The things of one image as COCO annotations, which lack only `id` and `image_id`.
 
     Args:
-        record: of the image.
         panoptic: its labels.
         categories: the data set's table.
 
     Yields:
-        image_id, category_id, segmentation (RLE), area, bbox, iscrowd.
+        category_id, segmentation (RLE, ascii), area, bbox, iscrowd, and the score if there is one.
     """
     for segment in panoptic.segments:
         if categories[segment.category_id].isthing:
             rle = coco_mask.encode(np.asfortranarray(panoptic.ids == segment.id, dtype=np.uint8))
-            yield segment.as_dict() | {"image_id": record.id, "segmentation": rle}
+            yield segment.as_dict() | {"segmentation": {"size": list(panoptic.size), "counts": rle["counts"].decode("ascii")}}
+
+
+def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], categories: Categories) -> dict[str, float]:
+    """The twelve numbers for some images' things.
+
+    Args:
+        images: the truth, image by image.
+        results: COCO results of the same images.
+        categories: the data set's table; where it has no thing, there are no numbers.
+    """
+    things = [category.as_dict() for category in categories if category.isthing]
+    if not things:
+        return {}
+    listed = list(images)
+    annotations = [thing | {"image_id": image.image_id} for image in listed for thing in image.things]
+    truth = {
+        "images": [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in listed],
+        "annotations": [annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)],
+        "categories": things,
+    }
+    return mask_ap(truth, results)

@@ -1,5 +1,6 @@
 """The pure functions as torchmetrics metrics: merge across processes, survive checkpoints, work in any Lightning module."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.confusion import class_areas, confusion_matrix, intersection_over_union, semantic_scores
+from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
 
 
@@ -90,3 +93,43 @@ class ConfusionMatrix(Metric):
         iou = intersection_over_union(*class_areas(matrix, background=self.background))
         scores |= {f"IoU/{category.name}": float(value) for category, value in zip(self.categories, iou, strict=True)}
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+
+
+class MaskAP(Metric):
+    """AP, AP50 and the other numbers of COCO for masks, by its own evaluator; see `mask_ap`.
+
+    Args:
+        categories: the data set's table; its things are the classes.
+        kwargs: of torchmetrics.Metric.
+    """
+
+    full_state_update = False
+    lines: list[Tensor]
+
+    def __init__(self, categories: Categories, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self.categories = categories
+        # Each image is a line of JSON, as bytes: what torchmetrics can gather from processes that saw different numbers of objects.
+        self.add_state("lines", [], dist_reduce_fx="cat")
+
+    def update(self, preds: Sequence[Panoptic], target: Sequence[Panoptic]) -> None:
+        """Count images.
+
+        Args:
+            preds: one per image; their segments carry scores, 1 where they do not.
+            target: of the same images.
+        """
+        for pred, truth in zip(preds, target, strict=True):
+            results = [{"score": 1.0, **thing} for thing in coco_things(pred, self.categories)]
+            line = json.dumps([truth.size, list(coco_things(truth, self.categories)), results]) + "\n"
+            self.lines.append(torch.frombuffer(bytearray(line.encode()), dtype=torch.uint8).to(self.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The twelve numbers as float64 fractions, NaN for what the truth has nothing of."""
+        text = dim_zero_cat(self.lines).cpu().numpy().tobytes().decode() if len(self.lines) else ""  # one tensor after gathering
+        images, results = [], []
+        for number, line in enumerate(text.splitlines(), start=1):
+            size, things, guesses = json.loads(line)
+            images.append(ImageThings(number, (size[0], size[1]), things))
+            results += [guess | {"image_id": number} for guess in guesses]
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in ap_of_images(images, results, self.categories).items()}

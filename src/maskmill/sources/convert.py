@@ -79,7 +79,7 @@ class Converter:
         """Convert all splits of a source.
 
         Returns:
-            what dataset.json holds: categories, splits, statistics, problems, and `digest`, the sha256 of the sorted lines
+            what dataset.json holds: source, categories, splits, statistics, problems, and `digest`, the sha256 of the sorted lines
             `<sha256 of file>  <path>` of all other files, as `sha256sum` prints them.
 
         Raises:
@@ -123,6 +123,7 @@ class Converter:
             for one in done:
                 hashes |= {f"{split}/{path}": value for path, value in one.hashes.items()}
         content = {
+            "source": type(source).__name__,
             "categories": source.categories.as_list(),
             "splits": {split: {"num_images": len(done)} for split, done in converted.items()},
             "statistics": {split: summarize([one.counts for one in done], source.categories) for split, done in converted.items()},

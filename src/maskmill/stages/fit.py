@@ -81,7 +81,7 @@ def fit(cfg: DictConfig) -> float:
     datamodule = build(cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation))
     task = build_task(cfg, categories)
     state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
-    inputs = {"data_name": settings.data.name, "data_digest": dataset["digest"]}
+    inputs = {"data_name": dataset["source"], "data_digest": dataset["digest"]}
     with tracked(build(cfg.tracking, Tracking), state, config, inputs) as run_id:
         trainer = build_trainer(cfg, task, categories, state, run_id)
         if state.last_checkpoint:

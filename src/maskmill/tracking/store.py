@@ -8,6 +8,9 @@ import mlflow
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # bars of one file each, in the middle of the log
 
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens with runs and curves, not with traces of language models
+
+
 def repository_root() -> Path:
     """The repository whose runs these are: DVC's root also inside a temporary experiment folder, else where the command runs."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
@@ -44,4 +47,4 @@ def experiment_id(name: str) -> str:
         return str(experiment.experiment_id)
     # A server knows its own place. The URIs are compared since MLflow itself sets the variable in `set_tracking_uri`.
     location = str(repository_root() / "mlruns" / name) if tracking_uri() == own_uri() else None
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=KIND))
