@@ -15,14 +15,23 @@ class EncoderDecoder(nn.Module):
         encoder: the backbone.
         decoder: a segmentation_models_pytorch architecture with its own settings, as a partial.
         num_classes: K, channels of the result.
+
+    Raises:
+        ValueError: `num_classes` is not positive, or the decoder makes something without an encoder.
     """
 
     def __init__(self, encoder: TimmEncoder, decoder: Callable[..., nn.Module], *, num_classes: int) -> None:
         super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
         self.normalise = encoder.normalisation()
         hub = "imagenet" if encoder.pretrained else None
         self.model = decoder(encoder_name=encoder.smp_name, encoder_weights=hub, in_channels=3, classes=num_classes)
-        backbone: nn.Module = self.model.encoder  # type: ignore[assignment] # every smp architecture has one
+        backbone = getattr(self.model, "encoder", None)
+        if not isinstance(backbone, nn.Module):
+            raise ValueError(
+                f"Expected `decoder` to be of segmentation_models_pytorch, but got a {type(self.model).__name__} - mend conf/network"
+            )
         encoder.load_into(backbone)
         self.stride = 32  # of the coarsest feature map any smp architecture builds with the default depth
 

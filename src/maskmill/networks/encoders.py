@@ -1,5 +1,7 @@
 """Encoders: any timm backbone, with the weights and the normalisation that belong to it."""
 
+import difflib
+import pickle
 from pathlib import Path
 
 import safetensors.torch
@@ -27,7 +29,7 @@ class TimmEncoder:
 
     def __init__(self, name: str, *, pretrained: bool = False, weights: Path | None = None) -> None:
         if not timm.is_model(name):
-            close = timm.list_models(f"*{name[:6]}*")[:5]
+            close = difflib.get_close_matches(name, timm.list_models(), n=5)
             raise ValueError(f"Expected the name of a timm model, but got {name!r} - did you mean one of {close}?")
         if pretrained and weights is not None:
             raise ValueError(f"Expected either `pretrained` or `weights`, but got both (weights {weights}) - set one of them")
@@ -55,18 +57,19 @@ class TimmEncoder:
         """Load the local weights, if any, into an encoder module that segmentation_models_pytorch made.
 
         Raises:
-            ValueError: the file lacks tensors the encoder has.
+            ValueError: the file is no state dict, or lacks tensors the encoder has or holds them in other shapes.
         """
         if self.weights is None:
             return
-        is_safe = self.weights.suffix == ".safetensors"
-        state = safetensors.torch.load_file(self.weights) if is_safe else torch.load(self.weights, weights_only=True, map_location="cpu")
+        state = _read_state(self.weights)
         backbone: nn.Module = encoder.model  # type: ignore[assignment] # smp keeps the timm model under this name
-        result = backbone.load_state_dict(state, strict=False)  # the file also has the classifier, which a feature extractor lacks
-        if result.missing_keys:
+        wanted = backbone.state_dict()
+        unfit = [name for name, value in wanted.items() if name not in state or state[name].shape != value.shape]
+        if unfit:
             raise ValueError(
-                f"{self.weights}: expected weights of {self.name}, but {result.missing_keys[:3]} are not in it - choose another file"
+                f"{self.weights}: expected weights of {self.name}, but {unfit[:3]} are not in it or of other shapes - choose another file"
             )
+        backbone.load_state_dict({name: state[name] for name in wanted})  # the classifier, which a feature extractor lacks, stays behind
 
     def normalisation(self) -> "Normalisation":
         """The mean and standard deviation the backbone was trained with, ImageNet's where timm names none."""
@@ -76,6 +79,21 @@ class TimmEncoder:
 
     def _hub(self) -> str | None:
         return "imagenet" if self.pretrained else None
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file; nothing in it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: expected a state dict of tensors, but it does not load as one - save the model's state_dict()"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors, but got a {type(state).__name__} of others - save its state_dict()")
+    return state
 
 
 class Normalisation(nn.Module):

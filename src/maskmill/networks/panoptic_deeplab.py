@@ -21,29 +21,43 @@ class PanopticDeepLab(nn.Module):
         width: channels of the semantic decoder; the instance decoder has half as many (sec. 3.1 has 256 and 128).
         atrous_rates: dilations of the three atrous convolutions of each ASPP.
         output_stride: of the encoder: 16 or 32.
+        dual_decoder: give centres and offsets a decoder of their own; False lets them share the semantic one, which is faster.
         num_classes: K, channels of the semantic result.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, encoder: TimmEncoder, *, width: int, atrous_rates: Sequence[int], output_stride: int = 16, num_classes: int) -> None:
+    def __init__(
+        self,
+        encoder: TimmEncoder,
+        *,
+        width: int,
+        atrous_rates: Sequence[int],
+        output_stride: int = 16,
+        dual_decoder: bool = True,
+        num_classes: int,
+    ) -> None:
         super().__init__()
-        if width < 8 or width % 2 or len(atrous_rates) != 3 or output_stride not in {16, 32}:
+        rates = list(atrous_rates)
+        if width < 8 or width % 2 or len(rates) != 3 or min(rates) < 1 or output_stride not in {16, 32}:
             raise ValueError(
-                f"Expected an even `width` from 8, three `atrous_rates` and an `output_stride` of 16 or 32, "
-                f"but got {width}, {list(atrous_rates)} and {output_stride} - mend conf/network"
+                f"Expected an even `width` from 8, three `atrous_rates` of at least 1 and an `output_stride` of 16 or 32, "
+                f"but got {width}, {rates} and {output_stride} - mend conf/network"
             )
+        if num_classes < 1:
+            raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
         self.normalise = encoder.normalisation()
         self.encoder = encoder.create(output_stride=output_stride)
         self.stride = 32
         channels: list[int] = list(self.encoder.out_channels)  # type: ignore[arg-type] # strides 1, 2, 4, 8, 16, 32
         skips = [channels[stride.bit_length() - 1] for stride in SKIP_STRIDES]
-        self.semantic_decoder = Decoder(channels[-1], skips, width, atrous_rates)
-        self.instance_decoder = Decoder(channels[-1], skips, width // 2, atrous_rates)
+        instance_width = width // 2 if dual_decoder else width
+        self.semantic_decoder = Decoder(channels[-1], skips, width, rates)
+        self.instance_decoder = Decoder(channels[-1], skips, instance_width, rates) if dual_decoder else None
         self.semantic_head = head(width, num_classes)
-        self.center_head = head(width // 2, 1)
-        self.offset_head = head(width // 2, 2)
+        self.center_head = head(instance_width, 1)
+        self.offset_head = head(instance_width, 2)
 
     def forward(self, images: Tensor) -> Outputs:
         """Images (B, 3, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px."""
@@ -54,7 +68,7 @@ class PanopticDeepLab(nn.Module):
         features = self.encoder(self.normalise(images))
         skips = [features[stride.bit_length() - 1] for stride in SKIP_STRIDES]
         semantic = self.semantic_decoder(features[-1], skips)  # (B, D, H/4, W/4)
-        instance = self.instance_decoder(features[-1], skips)  # (B, D/2, H/4, W/4)
+        instance = semantic if self.instance_decoder is None else self.instance_decoder(features[-1], skips)  # (B, D/2, H/4, W/4)
         outputs = {"semantic": self.semantic_head(semantic), "center": self.center_head(instance), "offset": self.offset_head(instance)}
         outputs["offset"] = outputs["offset"] * SKIP_STRIDES[-1]  # predicted in pixels of the map it is predicted on
         size = images.shape[-2:]
