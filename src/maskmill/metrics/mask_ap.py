@@ -66,6 +66,22 @@ def coco_things(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str
             yield segment.as_dict() | {"segmentation": {"size": list(panoptic.size), "counts": rle["counts"].decode("ascii")}}
 
 
+def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
+    """The predicted things of one image in COCO results form, which lack only `image_id`.
+
+    Only these three keys: beside a box the evaluator would take the box's area for the mask's.
+
+    Args:
+        panoptic: a prediction; segments without a score get 1.
+        categories: the data set's table.
+
+    Yields:
+        category_id, segmentation (RLE, ascii), score.
+    """
+    for thing in coco_things(panoptic, categories):
+        yield {"category_id": thing["category_id"], "segmentation": thing["segmentation"], "score": thing.get("score", 1.0)}
+
+
 def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], categories: Categories) -> dict[str, float]:
     """The twelve numbers for some images' things.
 

@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.confusion import class_areas, confusion_matrix, intersection_over_union, semantic_scores
-from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
+from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_results, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
 
 
@@ -120,8 +120,7 @@ class MaskAP(Metric):
             target: of the same images.
         """
         for pred, truth in zip(preds, target, strict=True):
-            results = [{"score": 1.0, **thing} for thing in coco_things(pred, self.categories)]
-            line = json.dumps([truth.size, list(coco_things(truth, self.categories)), results]) + "\n"
+            line = json.dumps([truth.size, list(coco_things(truth, self.categories)), list(coco_results(pred, self.categories))]) + "\n"
             self.lines.append(torch.frombuffer(bytearray(line.encode()), dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:

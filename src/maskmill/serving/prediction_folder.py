@@ -5,17 +5,13 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, png_name, write_index, write_panoptic
-from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels
+from maskmill.metrics.mask_ap import coco_results
 from maskmill.postprocess.prediction import Prediction
 from maskmill.serving.model_files import ModelFiles
 
@@ -41,7 +37,7 @@ def write_predictions(out: Path, model: ModelFiles, records: Sequence[ImageRecor
     bar = tqdm(zip(records, predictions, strict=True), total=len(records), unit="image", disable=not sys.stderr.isatty())
     for record, prediction in bar:
         annotations.append(write_panoptic(part, record, prediction.panoptic))
-        instances += coco_results(record.id, prediction.panoptic, categories)
+        instances += [{"image_id": record.id, **result} for result in coco_results(prediction.panoptic, categories)]
         if categories.background_index is None:  # on a background not every pixel has a class, so there is no such map
             write_labels(part / "semantic" / png_name(record), prediction.semantic)
     write_json(part / "instances.json", instances)
@@ -50,16 +46,3 @@ def write_predictions(out: Path, model: ModelFiles, records: Sequence[ImageRecor
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
     return out
-
-
-def coco_results(image_id: int, panoptic: Panoptic, categories: Categories) -> list[dict[str, Any]]:
-    """The things of one image in COCO results form: image_id, category_id, segmentation (RLE), score."""
-    rows = []
-    for segment in panoptic.segments:
-        if not categories[segment.category_id].isthing:
-            continue
-        rle = coco_mask.encode(np.asfortranarray(panoptic.ids == segment.id, dtype=np.uint8))
-        rle = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-        score = 1.0 if segment.score is None else segment.score
-        rows.append({"image_id": image_id, "category_id": segment.category_id, "segmentation": rle, "score": score})
-    return rows
