@@ -1,5 +1,6 @@
 """The optimiser and the learning rate over time, from the configuration's partials."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,20 +14,27 @@ OptimizerOf = Callable[[Groups], Optimizer]
 SchedulerOf = Callable[..., LRScheduler]
 
 
-def configure(network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf, total_steps: int) -> OptimizerLRScheduler:
+def configure(network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf, total_steps: float) -> OptimizerLRScheduler:
     """Build both for a network.
 
     Args:
         network: whose parameters are trained.
         optimizer: takes parameter groups.
         scheduler: takes the optimiser and `total_steps`; it moves once a step.
-        total_steps: of the whole training.
+        total_steps: of the whole training, as the Trainer estimates them.
 
     Returns:
         what a LightningModule's `configure_optimizers` returns.
+
+    Raises:
+        ValueError: the training has no end.
     """
+    if math.isinf(total_steps):
+        raise ValueError(
+            "Expected `max_epochs` or `max_steps`, since the schedule needs the length of the training, but got neither - mend trainer"
+        )
     built = optimizer(parameter_groups(network))
-    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built, total_steps=total_steps), "interval": "step"}}
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built, total_steps=int(total_steps)), "interval": "step"}}
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

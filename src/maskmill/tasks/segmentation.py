@@ -67,7 +67,7 @@ class SegmentationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler of the configuration."""
-        return configure(self.network, self.optimizer, self.scheduler, int(self.trainer.estimated_stepping_batches))
+        return configure(self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
 
 
 class SemanticTask(SegmentationTask):
