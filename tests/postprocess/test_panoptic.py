@@ -209,6 +209,13 @@ def test_grouping_in_small_pieces_changes_nothing(monkeypatch):
     np.testing.assert_array_equal(predict(grouping(), outputs).panoptic.ids, whole.ids)
 
 
+def test_far_from_the_origin_the_nearest_centre_is_still_found():
+    # at 30,000 px squares are near 1e9, where float32 rounds to 64: the difference of 1 between 10**2 and 101 would be lost
+    peaks = torch.tensor([[30_000, 30_000], [30_020, 30_001]])
+    points = torch.tensor([[30_010.0, 30_000.0], [30_010.0, 30_001.0]])
+    assert module._nearest(points, peaks).tolist() == [0, 1]
+
+
 def test_padding_of_a_batch_changes_nothing():
     outputs = random_outputs(1)
     padded = {name: F.pad(value, (0, 9, 0, 5), value=3.0) for name, value in outputs.items()}

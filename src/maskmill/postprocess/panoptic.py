@@ -13,7 +13,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
 from maskmill.postprocess.semantic import ClassTable, class_sums
 
-MAX_DISTANCES = 2**24  # pixel-to-centre distances held at once: 64 MiB
+MAX_DISTANCES = 2**20  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,11 @@ class PanopticGrouping:
 
 
 def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
-    """The place in `peaks` (N, 2) nearest to each point (P, 2): (P,), in bounded memory."""
-    step = max(1, MAX_DISTANCES // len(peaks))
-    parts = [((chunk[:, None, :] - peaks[None].float()).square().sum(dim=2)).argmin(dim=1) for chunk in points.float().split(step)]
-    return torch.cat(parts)
+    """The place in `peaks` (N, 2) nearest to each point (P, 2): (P,), in bounded memory.
+
+    The nearest has the largest p q - q q / 2, one matrix product instead of N differences a point; float64 keeps what cancels.
+    """
+    corners = peaks.double()
+    half_square = corners.square().sum(dim=1) / 2  # (N,)
+    chunks = points.double().split(max(1, MAX_DISTANCES // len(peaks)))
+    return torch.cat([torch.addmm(-half_square, chunk, corners.T).argmax(dim=1) for chunk in chunks])
