@@ -1,0 +1,124 @@
+"""Mask AP: the official numbers, and cases whose answer anyone knows."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from maskmill.canonical.categories import Categories, Category
+from maskmill.canonical.files import read_json
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.metrics import MaskAP
+from maskmill.metrics.mask_ap import NAMES, ap_of_images, mask_ap
+
+GRASS, BALL, BOX = 8, 3, 5
+GARDEN = Categories([Category(GRASS, "grass", False, (0, 90, 0)), Category(BALL, "ball", True, (200, 0, 0)), Category(BOX, "box", True, (0, 0, 200))])
+
+
+def garden(*things, scores=None, crowds=()):
+    """Grass, and things at (category, y, x, size) with ids 2, 3, ..."""
+    ids = np.full((64, 64), 1, np.int32)
+    category_of = {1: GRASS}
+    for number, (category_id, y, x, size) in enumerate(things, start=2):
+        ids[y : y + size, x : x + size], category_of[number] = number, category_id
+    return Panoptic.from_ids(ids, category_of, scores=scores, crowds=crowds)
+
+
+def ap(*pairs):
+    metric = MaskAP(GARDEN)
+    for pred, target in pairs:
+        metric.update([pred], [target])
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+TRUTH = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
+
+
+def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
+    golden = shared_data / "golden" / "coco_instance_ap"
+    expected = read_json(golden / "expected.json")
+    truth = read_json(golden / "instances_val2014_100.json")
+    results = read_json(golden / "instances_val2014_fakesegm100_results.json")
+    scores = mask_ap(truth, results)
+    assert list(scores) == list(NAMES)
+    assert [f"{value:.3f}" for value in scores.values()] == [f"{value:.3f}" for value in expected["segm"]]  # every digit COCO prints
+
+
+def test_no_prediction_at_all_gives_an_ap_of_0():
+    scores = ap((garden(), TRUTH))
+    assert scores["AP"] == scores["AP50"] == scores["AR100"] == 0
+
+
+def test_no_image_and_no_object_give_no_number():
+    assert np.isnan(ap((garden((BALL, 2, 2, 10)), garden()))["AP"])
+
+
+def test_a_perfect_prediction_gives_1():
+    scores = ap((TRUTH, TRUTH), (garden((BOX, 5, 5, 20)), garden((BOX, 5, 5, 20))))
+    assert scores["AP"] == scores["AP50"] == scores["AP75"] == scores["AR100"] == pytest.approx(1, abs=1e-15)
+
+
+def test_a_table_without_things_has_no_ap():
+    assert ap_of_images([], [], Categories([Category(GRASS, "grass", False, (0, 90, 0))])) == {}
+
+
+def test_a_mask_of_iou_one_half_and_a_bit_counts_at_0_5_alone():
+    # 10 x 10 against 10 x 19: IoU 100 / 190 = 0.526, above the first of the ten thresholds 0.5, 0.55, ... only
+    wide = np.array(garden((BALL, 0, 0, 10)).ids)
+    wide[0:10, 10:19] = 2
+    pred = Panoptic.from_ids(wide, {1: GRASS, 2: BALL})
+    scores = ap((pred, garden((BALL, 0, 0, 10))))
+    assert (scores["AP50"], scores["AP75"]) == (1, 0)
+    assert scores["AP"] == pytest.approx(0.1, abs=1e-15)
+
+
+def test_a_false_alarm_hurts_only_above_the_score_of_a_hit():
+    truth = garden((BALL, 2, 2, 10))
+    two = [(BALL, 2, 2, 10), (BALL, 40, 40, 10)]
+    assert ap((garden(*two, scores={2: 0.9, 3: 0.4}), truth))["AP"] == pytest.approx(1, abs=1e-15)
+    assert ap((garden(*two, scores={2: 0.4, 3: 0.9}), truth))["AP"] == pytest.approx(0.5, abs=1e-15)  # precision 1 of 2 at full recall
+
+
+def test_a_crowd_is_neither_found_nor_missed():
+    truth = garden((BALL, 2, 2, 10), (BALL, 30, 30, 30), crowds={3})
+    for pred in (garden((BALL, 2, 2, 10)), garden((BALL, 2, 2, 10), (BALL, 30, 30, 30), scores={2: 0.5, 3: 0.9})):
+        assert ap((pred, truth))["AP"] == pytest.approx(1, abs=1e-15)
+
+
+def test_sizes_are_those_of_masks_and_not_of_boxes():
+    # a frame of 400 pixels in a box of 40 x 40 = 1600 is small (< 32 x 32), not medium
+    ids = garden((BALL, 0, 0, 40)).ids.copy()
+    ids[3:37, 3:37] = 1
+    frame = Panoptic.from_ids(ids, {1: GRASS, 2: BALL})
+    scores = ap((frame, frame))
+    assert scores["AP/small"] == pytest.approx(1, abs=1e-15)
+    assert np.isnan(scores["AP/medium"])
+
+
+def test_a_box_beside_the_mask_changes_no_number():
+    """The evaluator takes the box's area for the mask's where results have both, as other tools write them."""
+    ids = garden((BALL, 0, 0, 40)).ids.copy()
+    ids[3:37, 3:37] = 1
+    rle = coco_mask.encode(np.asfortranarray(ids == 2, dtype=np.uint8))
+    segmentation = {"size": [64, 64], "counts": rle["counts"].decode()}
+    truth = {
+        "images": [{"id": 1, "height": 64, "width": 64}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": BALL, "segmentation": segmentation, "area": int((ids == 2).sum()), "iscrowd": 0, "bbox": [0, 0, 40, 40]}
+        ],
+        "categories": [{"id": BALL, "name": "ball"}],
+    }
+    bare = {"image_id": 1, "category_id": BALL, "segmentation": segmentation, "score": 0.5}
+    stray = bare | {"segmentation": {"size": [64, 64], "counts": coco_mask.encode(np.asfortranarray(ids[::-1] * 0 + np.eye(64, dtype=np.int32), dtype=np.uint8))["counts"].decode()}}
+    plain = mask_ap(truth, [bare, stray | {"score": 0.9}])
+    boxed = mask_ap(truth, [bare | {"bbox": [0, 0, 40, 40]}, stray | {"score": 0.9, "bbox": [0, 0, 64, 64]}])
+    assert plain["AP/small"] == boxed["AP/small"]
+
+
+def test_metrics_merged_equal_one_that_saw_all():
+    pairs = [(garden((BALL, 3, 3, 10)), TRUTH), (TRUTH, TRUTH), (garden(), garden((BOX, 5, 5, 20))), (garden((BOX, 1, 1, 9)), garden())]
+    merged, other = MaskAP(GARDEN), MaskAP(GARDEN)
+    for place, (pred, target) in enumerate(pairs):
+        (merged if place < 2 else other).update([pred], [target])
+    merged.merge_state(other)
+    got = {name: float(value) for name, value in merged.compute().items()}
+    assert got == pytest.approx(ap(*pairs), abs=0, nan_ok=True)
