@@ -36,8 +36,8 @@ def repro(clone, *targets):
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
 
-def set_params(clone, **values):
-    content = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK | values}
+def set_params(clone, group=None, **values):
+    content = {"group": {"experiment": "scenes_panoptic", **(group or {})}, "set": QUICK | values}
     (clone / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -89,6 +89,14 @@ def test_a_training_setting_does_not_rerun_prepare(clone):
     set_params(clone)
     run("dvc", "repro", "train", cwd=clone)  # back, from the run cache
     assert ran == ["compose", "train"]
+
+
+def test_two_processes_train_under_dvc_repro(clone):
+    set_params(clone, group={"trainer": "ddp_cpu"})
+    output = run("dvc", "repro", "train", cwd=clone)
+    set_params(clone)
+    run("dvc", "repro", "train", cwd=clone)  # back, from the run cache
+    assert "MEMBER: 2/2" in output.stdout + output.stderr
 
 
 @pytest.mark.parametrize(
