@@ -14,7 +14,9 @@ from maskmill.metrics.confusion import class_areas, confusion_matrix, intersecti
 from strategies import CATEGORIES, panoptics, sizes
 
 SEA, SAND, BIRD = 9, 0, 4  # ids in no order, and 0 a real class
-BEACH = Categories([Category(SEA, "sea", False, (0, 0, 200)), Category(SAND, "sand", False, (200, 200, 0)), Category(BIRD, "bird", True, (9, 9, 9))])
+BEACH = Categories(
+    [Category(SEA, "sea", False, (0, 0, 200)), Category(SAND, "sand", False, (200, 200, 0)), Category(BIRD, "bird", True, (9, 9, 9))]
+)
 LETTERS = {"W": SEA, "S": SAND, "B": BIRD, ".": -1}
 
 
@@ -85,7 +87,7 @@ def test_an_unlabelled_truth_has_no_scores():
     assert all(math.isnan(value) for value in scores("WWS", "...").values())
 
 
-@pytest.mark.parametrize("unknown", [5, 255, -2, 2**31 - 1])
+@pytest.mark.parametrize("unknown", [5, 255, 70000, -2])
 @pytest.mark.parametrize("side", ["prediction", "target"])
 def test_an_id_that_is_no_category_is_refused(unknown, side):
     good, bad = strip("WS"), np.array([[SEA, unknown]], np.int32)

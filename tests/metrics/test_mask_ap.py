@@ -11,7 +11,9 @@ from maskmill.metrics import MaskAP
 from maskmill.metrics.mask_ap import NAMES, ap_of_images, mask_ap
 
 GRASS, BALL, BOX = 8, 3, 5
-GARDEN = Categories([Category(GRASS, "grass", False, (0, 90, 0)), Category(BALL, "ball", True, (200, 0, 0)), Category(BOX, "box", True, (0, 0, 200))])
+GARDEN = Categories(
+    [Category(GRASS, "grass", False, (0, 90, 0)), Category(BALL, "ball", True, (200, 0, 0)), Category(BOX, "box", True, (0, 0, 200))]
+)
 
 
 def garden(*things, scores=None, crowds=()):
@@ -67,7 +69,7 @@ def test_a_mask_of_iou_one_half_and_a_bit_counts_at_0_5_alone():
     wide[0:10, 10:19] = 2
     pred = Panoptic.from_ids(wide, {1: GRASS, 2: BALL})
     scores = ap((pred, garden((BALL, 0, 0, 10))))
-    assert (scores["AP50"], scores["AP75"]) == (1, 0)
+    assert (scores["AP50"], scores["AP75"]) == (pytest.approx(1, abs=1e-15), 0)  # a recall of 100 hits
     assert scores["AP"] == pytest.approx(0.1, abs=1e-15)
 
 
@@ -94,24 +96,54 @@ def test_sizes_are_those_of_masks_and_not_of_boxes():
     assert np.isnan(scores["AP/medium"])
 
 
+def result(mask, **other):
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"image_id": 1, "category_id": BALL, "segmentation": {"size": [64, 64], "counts": rle["counts"].decode()}, "score": 0.5, **other}
+
+
+def one_ball():
+    mask = np.zeros((64, 64), np.uint8)
+    mask[0:10, 0:10] = 1
+    ball = result(mask) | {"id": 1, "area": 100, "iscrowd": 0, "bbox": [0, 0, 10, 10]}
+    return mask, {"images": [{"id": 1, "height": 64, "width": 64}], "annotations": [ball], "categories": [{"id": BALL, "name": "ball"}]}
+
+
 def test_a_box_beside_the_mask_changes_no_number():
-    """The evaluator takes the box's area for the mask's where results have both, as other tools write them."""
-    ids = garden((BALL, 0, 0, 40)).ids.copy()
-    ids[3:37, 3:37] = 1
-    rle = coco_mask.encode(np.asfortranarray(ids == 2, dtype=np.uint8))
-    segmentation = {"size": [64, 64], "counts": rle["counts"].decode()}
-    truth = {
-        "images": [{"id": 1, "height": 64, "width": 64}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": BALL, "segmentation": segmentation, "area": int((ids == 2).sum()), "iscrowd": 0, "bbox": [0, 0, 40, 40]}
-        ],
-        "categories": [{"id": BALL, "name": "ball"}],
-    }
-    bare = {"image_id": 1, "category_id": BALL, "segmentation": segmentation, "score": 0.5}
-    stray = bare | {"segmentation": {"size": [64, 64], "counts": coco_mask.encode(np.asfortranarray(ids[::-1] * 0 + np.eye(64, dtype=np.int32), dtype=np.uint8))["counts"].decode()}}
-    plain = mask_ap(truth, [bare, stray | {"score": 0.9}])
-    boxed = mask_ap(truth, [bare | {"bbox": [0, 0, 40, 40]}, stray | {"score": 0.9, "bbox": [0, 0, 64, 64]}])
-    assert plain["AP/small"] == boxed["AP/small"]
+    # Left to itself, the evaluator takes the box's area for the mask's: this miss of 64 pixels would count as large, and not as small.
+    mask, truth = one_ball()
+    plain = [result(mask), result(np.eye(64), score=0.9)]
+    boxed = [row | {"bbox": [0, 0, 64, 64]} for row in plain]
+    assert mask_ap(truth, plain)["AP/small"] == pytest.approx(0.5, abs=1e-15)
+    assert mask_ap(truth, boxed) == pytest.approx(mask_ap(truth, plain), abs=0, nan_ok=True)
+
+
+def test_results_of_other_images_do_not_count_and_are_reported(caplog):
+    mask, truth = one_ball()
+    scores = mask_ap(truth, [result(mask), result(mask, image_id=7, score=0.9)])
+    assert scores["AP"] == pytest.approx(1, abs=1e-15)
+    assert "1 of 2 results are of images that the truth does not have" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"segmentation": {"size": [32, 32], "counts": "0"}}, r"the mask is \[32, 32\] and image 1 \[64, 64\] pixels"),
+        ({"segmentation": [[0, 0, 0, 9, 9, 9]]}, "no compressed run-length code"),
+        ({"score": float("nan")}, "`score` is nan"),
+        ({"category_id": GRASS}, "`category_id` is 8, which is no thing of the truth"),
+    ],
+)
+def test_a_result_that_would_be_counted_wrong_is_refused(wrong, message):
+    mask, truth = one_ball()
+    with pytest.raises(ValueError, match=message):
+        mask_ap(truth, [result(mask), result(mask) | wrong])
+
+
+def test_results_without_a_mask_are_refused():
+    with pytest.raises(ValueError, match="row 0 segmentation is missing"):
+        mask_ap(one_ball()[1], [{"image_id": 1, "category_id": BALL, "bbox": [0, 0, 9, 9], "score": 1}])
+    with pytest.raises(ValueError, match="list of COCO results, but got a dict"):
+        mask_ap(one_ball()[1], {"annotations": []})
 
 
 def test_metrics_merged_equal_one_that_saw_all():

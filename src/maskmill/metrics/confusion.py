@@ -26,6 +26,9 @@ def confusion_matrix(pred: npt.NDArray[np.int32], target: npt.NDArray[np.int32],
     """
     if pred.shape != target.shape:
         raise ValueError(f"Expected a prediction of the target's size {target.shape}, but got {pred.shape} - predict at the original size")
+    lowest = int(min(pred.min(), target.min()))
+    if lowest < VOID_CATEGORY:
+        raise ValueError(f"Expected category ids of the table, but got [{lowest}] - mend the class map")
     rows, columns, pixels = joint_histogram(target + 1, pred + 1)  # from 0, as the histogram wants
     place = {VOID_CATEGORY + 1: categories.num_classes} | {category_id + 1: index for category_id, index in categories.index.items()}
     unknown = {int(value) for value in (*rows, *columns)} - place.keys()

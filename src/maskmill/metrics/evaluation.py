@@ -95,8 +95,15 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
     jobs = (task(target, prediction, chunk, background=background, wants_ap=wants_ap) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
     images = [image for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False) for image in part]
-    ap = ap_of_images([image.things for image in images], read_json(instances), truth.categories) if wants_ap else {}
+    ap = _ap([image.things for image in images], instances, truth.categories) if wants_ap else {}
     return Evaluation(truth.categories, background, images, ap)
+
+
+def _ap(images: list[ImageThings], instances: Path, categories: Categories) -> dict[str, float]:
+    try:
+        return ap_of_images(images, read_json(instances), categories)
+    except ValueError as error:
+        raise ValueError(f"{instances}: {error}") from error
 
 
 def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *, background: bool, wants_ap: bool) -> list[ImageScores]:

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,10 @@ from pycocotools.cocoeval import COCOeval
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 
+log = logging.getLogger(__name__)
+
 NAMES = ("AP", "AP50", "AP75", "AP/small", "AP/medium", "AP/large", "AR1", "AR10", "AR100", "AR/small", "AR/medium", "AR/large")
+RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,16 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict
 
     Args:
         ground_truth: COCO instances: images, annotations with RLE or polygons, categories.
-        results: COCO results: image_id, category_id, segmentation (RLE), score.
+        results: COCO results: image_id, category_id, segmentation (RLE), score. Boxes beside them are left aside: the evaluator would take
+            a box's area for its mask's. So are results of images the truth does not have.
 
     Returns:
         fractions by name, as AP, AP50; NaN where the truth has no object of the kind.
+
+    Raises:
+        ValueError: a result is not of this form, or its mask has another size than its image.
     """
+    results = _masks_only(results, ground_truth)
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluator prints its progress
         truth = COCO()
         truth.dataset = ground_truth
@@ -48,6 +58,40 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict
         evaluator.accumulate()
         evaluator.summarize()
     return {name: float("nan") if value < 0 else float(value) for name, value in zip(NAMES, evaluator.stats, strict=True)}
+
+
+def _masks_only(results: list[dict[str, Any]], ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of the truth's images, reduced to what is scored."""
+    sizes = {row["id"]: [row["height"], row["width"]] for row in ground_truth["images"]}
+    category_ids = {row["id"] for row in ground_truth["categories"]}
+    if not isinstance(results, list):
+        raise ValueError(f"Expected a list of COCO results, but got a {type(results).__name__} - write one row per object")
+    for place, row in enumerate(results):
+        problem = _problem(row, sizes, category_ids)
+        if problem:
+            raise ValueError(f"Expected COCO results with masks, but in row {place} {problem} - predict again or mend the file")
+    kept = [{key: row[key] for key in RESULT_KEYS} for row in results if row["image_id"] in sizes]
+    if len(kept) < len(results):
+        log.warning(
+            "%d of %d results are of images that the truth does not have: they do not count", len(results) - len(kept), len(results)
+        )
+    return kept
+
+
+def _problem(row: Any, sizes: dict[int, list[int]], category_ids: set[int]) -> str | None:  # noqa: ANN401 - any JSON value
+    """What is wrong with a result, where the evaluator would stop without a reason or, worse, count something else."""
+    missing = [key for key in RESULT_KEYS if key not in row] if isinstance(row, dict) else list(RESULT_KEYS)
+    if missing:
+        return f"{', '.join(missing)} is missing"
+    mask, score = row["segmentation"], row["score"]
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes) or "size" not in mask:
+        return "`segmentation` is no compressed run-length code with `size` and `counts`"
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        return f"`score` is {score!r}"
+    if row["category_id"] not in category_ids:
+        return f"`category_id` is {row['category_id']!r}, which is no thing of the truth"
+    size = sizes.get(row["image_id"], list(mask["size"]))
+    return None if list(mask["size"]) == size else f"the mask is {mask['size']} and image {row['image_id']} {size} pixels high and wide"
 
 
 def coco_things(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
@@ -89,6 +133,9 @@ def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], c
         images: the truth, image by image.
         results: COCO results of the same images.
         categories: the data set's table; where it has no thing, there are no numbers.
+
+    Raises:
+        ValueError: as `mask_ap`.
     """
     things = [category.as_dict() for category in categories if category.isthing]
     if not things:

@@ -127,7 +127,8 @@ class MaskAP(Metric):
         """The twelve numbers as float64 fractions, NaN for what the truth has nothing of."""
         text = dim_zero_cat(self.lines).cpu().numpy().tobytes().decode() if len(self.lines) else ""  # one tensor after gathering
         images, results = [], []
-        for number, line in enumerate(text.splitlines(), start=1):
+        # Among equal scores the evaluator takes the earlier image first: sorted, so that batches and processes change nothing.
+        for number, line in enumerate(sorted(text.splitlines()), start=1):
             size, things, guesses = json.loads(line)
             images.append(ImageThings(number, (size[0], size[1]), things))
             results += [guess | {"image_id": number} for guess in guesses]

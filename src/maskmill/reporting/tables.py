@@ -22,10 +22,9 @@ def write_tables(out: Path, evaluation: Evaluation) -> None:
     _write_csv(out / "per_image.csv", per_image_rows(evaluation))
     _write_csv(out / "counts.csv", _count_rows(evaluation))
     names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
-    matrix = evaluation.confusion.tolist()
-    _write_csv(
-        out / "confusion.csv", ({"target": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, matrix, strict=True))
-    )
+    # Lines, not mappings: a category may itself be called "target", "void" or "background".
+    lines = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
+    _write_lines(out / "confusion.csv", [["target", *names], *lines])
 
 
 def per_class_rows(evaluation: Evaluation) -> list[Row]:
@@ -58,14 +57,17 @@ def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
 
 
 def _count_rows(evaluation: Evaluation) -> Iterable[Row]:
-    """What each image adds to each category, where it adds anything: enough to score any resample of the images."""
+    """What each image adds to each category, where it adds anything: enough to score any resample of the images.
+
+    An image that adds nothing has a row of zeros, since two models are compared on the same images.
+    """
     for image in evaluation.images:
         areas = evaluation.areas(image)
         for place, category in enumerate(evaluation.categories):
             iou_sum, tp, fp, fn = image.counts[place].tolist()
             right, union = areas[place].tolist()
             row: Row = {"image": image.record.file_name, "category": category.name, "isthing": int(category.isthing)}
-            if tp or fp or fn or union:
+            if tp or fp or fn or union or (place == 0 and not image.counts.any() and not areas.any()):
                 yield row | {"iou_sum": iou_sum, "tp": int(tp), "fp": int(fp), "fn": int(fn), "intersection": right, "union": union}
 
 
@@ -74,10 +76,11 @@ def _cell(value: float) -> float | str:
 
 
 def _write_csv(path: Path, rows: Iterable[Row]) -> None:
-    listed: Sequence[Row] = list(rows)
+    listed = list(rows)
+    _write_lines(path, [list(listed[0]), *(list(row.values()) for row in listed)])
+
+
+def _write_lines(path: Path, lines: Sequence[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    if listed:
-        writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(path, text.getvalue())
