@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-export NO_ALBUMENTATIONS_UPDATE := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro install test test-quick lint ui clean
@@ -19,11 +18,15 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# A process per core, each with one thread: many small computations, which threads would only slow down.
+test test-quick: export OMP_NUM_THREADS := 1
+test test-quick: PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
 test: install  ## every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: install  ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: install  ## format, style, types, layers
 	$(BIN)/ruff format --check .

@@ -1,11 +1,8 @@
 """What several test folders share: real data where it lies beside the repository, and drawn label maps."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer version at import otherwise
 
 REPOSITORY = Path(__file__).parents[1]
 

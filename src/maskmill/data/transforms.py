@@ -1,9 +1,6 @@
 """Augmentation of an image together with its segment ids; the only place that knows albumentations."""
 
-import os
 from collections.abc import Sequence
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it asks the network for a newer version otherwise
 
 import albumentations
 import cv2

@@ -21,7 +21,7 @@ class PanopticDeepLab(nn.Module):
         width: channels of the semantic decoder; the instance decoder has half as many (sec. 3.1 has 256 and 128).
         atrous_rates: dilations of the three atrous convolutions of each ASPP.
         output_stride: of the encoder: 16 or 32.
-        dual_decoder: give centres and offsets a decoder of their own; False lets them share the semantic one, which is faster.
+        dual_decoder: give centres and offsets a decoder of their own; False lets them share the semantic one.
         num_classes: K, channels of the semantic result.
 
     Raises:
@@ -60,7 +60,13 @@ class PanopticDeepLab(nn.Module):
         self.offset_head = head(instance_width, 2)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px."""
+        """Images (B, 3, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px.
+
+        Raises:
+            ValueError: a single image in training: the ASPP normalises over the batch what it pools from each image.
+        """
+        if self.training and len(images) < 2:
+            raise ValueError("Expected at least two images a batch in training, but got one - raise data.batch_size")
         return at_any_size(self.body, images, self.stride)
 
     def body(self, images: Tensor) -> Outputs:

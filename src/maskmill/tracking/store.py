@@ -5,8 +5,6 @@ from pathlib import Path
 
 import mlflow
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # bars of one file each, in the middle of the log
-
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens with runs and curves, not with traces of language models
 
