@@ -129,7 +129,6 @@ def test_the_offset_head_counts_in_pixels_of_the_image():
     assert offset[:, 1].unique().tolist() == [-8.0]
 
 
-@pytest.mark.parametrize("name", ["deeplabv3plus", "panoptic_deeplab"])
-def test_a_training_batch_of_one_image_is_refused_with_what_to_do(shipped, name):
-    with pytest.raises(ValueError, match=r"(?i)more than 1 value|at least two images"):
-        shipped(name).train()(images((64, 64), batch=1))
+def test_a_training_batch_of_one_image_is_refused_with_what_to_do(shipped):
+    with pytest.raises(ValueError, match=r"at least two images.*got one.*data\.batch_size"):
+        shipped("panoptic_deeplab").train()(images((64, 64), batch=1))
