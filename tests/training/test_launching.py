@@ -26,7 +26,7 @@ def test_a_worker_gets_its_argument_and_none_of_the_ranks_of_others(tmp_path, mo
 def test_a_failing_worker_is_an_error_with_its_status(tmp_path, monkeypatch):
     write_module(tmp_path, "raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(ValueError, match="status 3"):
+    with pytest.raises(ValueError, match="status is 3"):
         run_worker("worker_of_test", tmp_path)
 
 

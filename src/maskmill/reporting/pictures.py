@@ -4,16 +4,21 @@ import base64
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.folder import ImageRecord, PanopticFolder
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.files import inside
+from maskmill.canonical.folder import ImageRecord
+from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.canonical.png import RGB, encode_png, read_rgb
 from maskmill.reporting.drawing import overlay
 
-GRAY = 128  # ground for labels whose image is not at hand
+GRAY = 128  # ground for labels whose image is not at hand; unlabelled pixels among the wrong ones
+SIDE = 480  # px of a view's longer side: a page of eight examples stays a few MB
+MIN_NUMBERED_AREA = 0.004  # of the view; smaller segments have no room for their number
+WRONG = (255, 221, 51)  # bright on dark: told apart by lightness alone
 MAX_NUMBERED = 16  # a confusion matrix of more classes is drawn without numbers in its cells
 
 
@@ -22,17 +27,91 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def triptych(folder: PanopticFolder, images: Path | None, record: ImageRecord, pred: Panoptic) -> list[str]:
-    """Image, truth and prediction of one record, each a data URI; gray stands for an image that is not there."""
-    image = _image(images or folder.image_folder, record)
-    truth = folder.panoptic(record.id)
-    views = [image, overlay(image, truth, folder.categories), overlay(image, pred, folder.categories)]
-    return [data_uri(encode_png(view)) for view in views]
+def find_image(folder: Path, record: ImageRecord) -> RGB:
+    """The image of a record, or gray of its size where the folder does not have it.
+
+    Raises:
+        ValueError: the image is there but does not decode, or has another size than its labels.
+    """
+    path = inside(folder, record.file_name)
+    if not path.is_file():
+        return np.full((record.height, record.width, 3), GRAY, np.uint8)
+    image = read_rgb(path)
+    if image.shape[:2] != (record.height, record.width):
+        raise ValueError(
+            f"{path}: expected {record.height} x {record.width} pixels like its labels, but got {image.shape[0]} x {image.shape[1]} - "
+            "name the folder of the labelled images in `evaluate.images`"
+        )
+    return image
 
 
-def _image(folder: Path, record: ImageRecord) -> RGB:
-    path = folder / record.file_name
-    return read_rgb(path) if path.is_file() else np.full((record.height, record.width, 3), GRAY, np.uint8)
+def views(image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *, background: bool) -> dict[str, str]:
+    """What one example shows, by name: the image, truth and prediction laid over it, and the pixels of a wrong class, as data URIs.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        truth: labels of the same size.
+        pred: likewise.
+        categories: colours, and numbers 1..K that tell classes apart without colour.
+        background: unlabelled pixels of the truth count as a class of their own.
+    """
+    height, width = truth.size
+    # Labels are scaled before they are drawn, so that borders and numbers stay sharp; small images grow by whole factors.
+    factor = SIDE / max(height, width) if max(height, width) > SIDE else SIDE // max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    truth, pred = _resized(truth, size), _resized(pred, size)
+    shown = {
+        "image": image,
+        "truth": _numbered(overlay(image, truth, categories), truth, categories),
+        "prediction": _numbered(overlay(image, pred, categories), pred, categories),
+        "wrong class": wrong_pixels(image, truth.category_map(), pred.category_map(), background=background),
+    }
+    return {name: data_uri(encode_png(view)) for name, view in shown.items()}
+
+
+def wrong_pixels(image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool) -> RGB:
+    """The image darkened, its pixels of a wrong class bright, and those that do not count gray.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        truth: category ids (H, W), -1 where unlabelled.
+        pred: likewise.
+        background: unlabelled pixels of the truth count.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    dark = image.mean(axis=2, keepdims=True) * np.float64(0.3)
+    drawn = np.broadcast_to(np.rint(dark), image.shape).astype(np.uint8)
+    drawn[truth != pred] = WRONG
+    if not background:
+        drawn[truth == VOID_CATEGORY] = GRAY
+    return drawn
+
+
+def _resized(panoptic: Panoptic, size: tuple[int, int]) -> Panoptic:
+    # float32 holds segment ids exactly, and OpenCV resizes it: 2**24
+    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    return Panoptic.from_ids(ids, panoptic.category_of)
+
+
+def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
+    """Write the number of its class where each large segment is widest."""
+    canvas = np.ascontiguousarray(drawn)
+    for segment in panoptic.segments:
+        if segment.area < MIN_NUMBERED_AREA * panoptic.ids.size:
+            continue
+        x, y, width, height = segment.bbox
+        mask = (panoptic.ids[y : y + height, x : x + width] == segment.id).astype(np.uint8)
+        depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
+        text = str(categories.index[segment.category_id] + 1)
+        (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        corner = (x + int(column) - text_width // 2, y + int(row) + text_height // 2)
+        for color, thickness in ((0, 3), (255, 1)):  # white in a black outline reads on any colour
+            cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (color,) * 3, thickness, cv2.LINE_AA)
+    return canvas
 
 
 def confusion_picture(matrix: npt.NDArray[np.int64], categories: Categories, *, last: str) -> str:
@@ -41,20 +120,22 @@ def confusion_picture(matrix: npt.NDArray[np.int64], categories: Categories, *, 
     Args:
         matrix: (K + 1, K + 1) pixels, target in rows.
         categories: names of the first K.
-        last: name of the last row and column; a last row without pixels is left out.
+        last: name of the last row and column; classes without a pixel are left out.
     """
     from matplotlib.figure import Figure  # slow to import, and only reports need it
 
     occurs = np.append((matrix.sum(axis=0) + matrix.sum(axis=1))[:-1] > 0, True)
     kept = matrix[occurs][:, occurs]
     names = [name for name, keep in zip([*(category.name for category in categories), last], occurs, strict=True) if keep]
+    names = [name.replace("$", r"\$") for name in names]  # no formula to matplotlib
     share = 100 * kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
-    side = max(3.6, 0.42 * len(names) + 1.6)
+    side = min(max(3.6, 0.42 * len(names) + 1.6), 14)
+    letters = 8 if len(names) <= 30 else 5
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="cividis", vmin=0, vmax=100)  # cividis reads the same for the colour-blind
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=letters)
+    axes.set_yticks(range(len(names)), names, fontsize=letters)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     if len(names) <= MAX_NUMBERED:

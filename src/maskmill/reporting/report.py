@@ -1,37 +1,24 @@
 """The report: one HTML file that needs nothing else, for people who would rather look than read."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from maskmill.canonical.categories import Category
+from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.files import write_text
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.metrics.evaluation import Evaluation
-from maskmill.reporting.pictures import confusion_picture, triptych
+from maskmill.reporting.page import page
+from maskmill.reporting.pictures import confusion_picture, find_image, views
 from maskmill.reporting.tables import Row, per_class_rows, per_image_rows
 
 HEADLINES = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50")
 COLUMNS = ("PQ", "SQ", "RQ", "IoU")
-
-HEAD = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Segmentation report</title>'
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 64rem; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } p { margin: .25rem 0; color: #444; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .5rem; }
-.card { border: 1px solid #ccc; border-radius: .4rem; padding: .4rem .6rem; } .card b { display: block; font-size: 1.35rem; }
-.card span, figcaption { color: #444; font-size: .85rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
-td.bar { background: linear-gradient(to right, #bcd4ec var(--share), transparent var(--share)); min-width: 4rem; }
-.swatch { display: inline-block; width: .8rem; height: .8rem; border: 1px solid #444; margin-right: .4rem; vertical-align: -1px; }
-.legend span { display: inline-block; margin-right: 1rem; } img { max-width: 100%; height: auto; }
-figure { margin: 0 0 1rem; } .views { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; }
-.views img { width: 100%; image-rendering: pixelated; display: block; }
-@media (max-width: 36rem) { .views { grid-template-columns: 1fr; } }
-"""
+RULES = {
+    True: "background: predictions there are wrong",
+    False: "void: predictions there are neither right nor wrong, as in COCO's panopticapi",
+}
 
 
 def write_report(path: Path, evaluation: Evaluation, target: Path, prediction: Path, *, images: Path | None, num_examples: int) -> Path:
@@ -47,24 +34,35 @@ def write_report(path: Path, evaluation: Evaluation, target: Path, prediction: P
 
     Returns:
         `path`.
+
+    Raises:
+        ValueError: an image has another size than its labels.
     """
-    ground = "background" if evaluation.background else "void"
-    note = (
-        "Unlabelled pixels of the truth are background: predictions there are wrong."
-        if evaluation.background
-        else ("Unlabelled pixels of the truth are void: predictions there are neither right nor wrong, as in COCO's panopticapi.")
-    )
+    truth, guess = PanopticFolder(target), PanopticFolder(prediction)
+    last = "background" if evaluation.background else "void"
     sections = [
-        "<h1>Segmentation report</h1>",
-        f"<p>{len(evaluation.images)} images of {escape(str(target))}, predictions of {escape(str(prediction))}. {note}</p>",
+        f"<h1>Segmentation report</h1>{_facts(evaluation, truth, guess)}",
         f"<h2>Scores</h2>{_cards(evaluation.scores())}",
         f"<h2>Classes</h2>{_class_table(evaluation)}",
         "<h2>What is taken for what</h2><p>Each row: percent of the pixels of a true class by predicted class.</p>",
-        f'<img alt="confusion matrix" src="{confusion_picture(evaluation.confusion, evaluation.categories, last=ground)}">',
-        *_examples(evaluation, target, prediction, images, num_examples),
+        f'<img alt="confusion matrix" src="{confusion_picture(evaluation.confusion, evaluation.categories, last=last)}">',
+        *_examples(evaluation, truth, guess, images or truth.image_folder, num_examples),
     ]
-    body = "\n".join(sections)
-    return write_text(path, f'<!doctype html>\n<html lang="en"><head>{HEAD}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n')
+    return write_text(path, page(sections))
+
+
+def _facts(evaluation: Evaluation, truth: PanopticFolder, guess: PanopticFolder) -> str:
+    """What was compared. Paths below the working folder are relative to it and others shortened, so that no machine's layout shows."""
+    rows = [("images", str(len(evaluation.images))), ("unlabelled", RULES[evaluation.background])]
+    for name, folder in (("truth", truth), ("prediction", guess)):
+        digest = hashlib.sha256(folder.json_path.read_bytes()).hexdigest()[:12]
+        rows.append((name, f"{escape(_shown(folder.json_path))} <code>sha256 {digest}</code>"))
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in rows)}</dl>"
+
+
+def _shown(path: Path) -> str:
+    here, path = Path.cwd(), path.absolute()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else f".../{path.parent.name}/{path.name}"
 
 
 def _cards(scores: dict[str, float | None]) -> str:
@@ -76,17 +74,23 @@ def _cards(scores: dict[str, float | None]) -> str:
 
 
 def _class_table(evaluation: Evaluation) -> str:
+    """One row for each class that occurs; the others by name."""
     head = "".join(f"<th>{name}</th>" for name in ("class", *COLUMNS, "right", "spurious", "missed"))
-    categories = {category.name: category for category in evaluation.categories}
-    rows = "".join(_class_row(categories[str(row["category"])], row) for row in per_class_rows(evaluation))
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    return f"{table}<p>Right, spurious, missed: segments.</p>"
+    rows, absent = [], []
+    for category, row in zip(evaluation.categories, per_class_rows(evaluation), strict=True):
+        if any(row[name] != "" for name in COLUMNS):
+            rows.append(_class_row(_key(category, evaluation.categories), category, row))
+        else:
+            absent.append(escape(category.name))
+    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    note = f"<p>Neither in the truth nor predicted: {', '.join(absent)}.</p>" if absent else ""
+    return f"{table}<p>Right, spurious, missed: segments.</p>{note}"
 
 
-def _class_row(category: Category, row: Row) -> str:
+def _class_row(key: str, category: Category, row: Row) -> str:
     kind = "thing" if category.isthing else "stuff"
     cells = "".join(_bar(row[name]) for name in COLUMNS) + "".join(f"<td>{row[name]}</td>" for name in ("tp", "fp", "fn"))
-    return f"<tr><td>{_swatch(category)}{escape(category.name)} <small>{kind}</small></td>{cells}</tr>"
+    return f"<tr><td>{key} <small>{kind}</small></td>{cells}</tr>"
 
 
 def _bar(value: object) -> str:
@@ -95,29 +99,43 @@ def _bar(value: object) -> str:
     return f'<td class="bar" style="--share:{100 * value:.1f}%">{_percent(value)}</td>'
 
 
-def _swatch(category: Category) -> str:
-    return f'<i class="swatch" style="background:rgb{category.color}"></i>'
+def _key(category: Category, categories: Categories) -> str:
+    """A class's colour, number and name."""
+    return f'<i class="swatch" style="background:rgb{category.color}"></i>{categories.index[category.id] + 1}&nbsp;{escape(category.name)}'
 
 
-def _examples(evaluation: Evaluation, target: Path, prediction: Path, images: Path | None, num_examples: int) -> Iterable[str]:
-    metric = "PQ" if any(image.counts.any() for image in evaluation.images) and not _is_semantic(evaluation) else "mIoU"
+def _examples(evaluation: Evaluation, truth: PanopticFolder, guess: PanopticFolder, images: Path, num_examples: int) -> Iterable[str]:
+    metric = "PQ" if evaluation.categories.isthing.any() else "mIoU"
     rows = per_image_rows(evaluation)
     scored = sorted((float(str(row[metric])), place) for place, row in enumerate(rows) if row[metric] != "")
-    truth, guess = PanopticFolder(target), PanopticFolder(prediction)
-    num = min(num_examples, (len(scored) + 1) // 2)
-    legend = "".join(f"<span>{_swatch(category)}{escape(category.name)}</span>" for category in evaluation.categories)
-    for title, chosen in (("Worst images", scored[:num]), ("Best images", scored[::-1][:num])):
-        yield f"<h2>{title} by {metric}</h2><p>Image, truth, prediction.</p><p class='legend'>{legend}</p>"
-        for value, place in chosen:
-            record = evaluation.images[place].record
-            views = triptych(truth, images, record, guess.panoptic(record.id))
-            pictures = "".join(f'<img alt="{alt}" src="{view}">' for alt, view in zip(("image", "truth", "prediction"), views, strict=True))
-            caption = f"{escape(record.file_name)}: {metric} {_percent(value)}"
-            yield f'<figure><div class="views">{pictures}</div><figcaption>{caption}</figcaption></figure>'
+    worst = scored[: min(num_examples, (len(scored) + 1) // 2)]
+    best = scored[: len(worst) - 1 : -1][:num_examples]
+    if not worst:
+        return
+    chosen = [place for _, place in worst + best]
+    yield f"<h2>Examples</h2>{_legend(evaluation, chosen)}"
+    for title, group in (("Worst", worst), ("Best", best)):
+        if group:
+            yield f"<h2>{title} images by {metric}</h2>"
+        for value, place in group:
+            yield _example(evaluation, place, f"{metric} {_percent(value)}", truth, guess, images)
 
 
-def _is_semantic(evaluation: Evaluation) -> bool:
-    return not evaluation.categories.isthing.any()
+def _example(evaluation: Evaluation, place: int, score: str, truth: PanopticFolder, guess: PanopticFolder, images: Path) -> str:
+    record = evaluation.images[place].record
+    labels, pred = truth.panoptic(record.id), guess.panoptic(record.id)
+    shown = views(find_image(images, record), labels, pred, evaluation.categories, background=evaluation.background)
+    cells = "".join(f'<div><img alt="{name}" src="{uri}"><small>{name}</small></div>' for name, uri in shown.items())
+    return f'<figure><figcaption><b>{escape(record.file_name)}</b> {score}</figcaption><div class="views">{cells}</div></figure>'
+
+
+def _legend(evaluation: Evaluation, places: Sequence[int]) -> str:
+    """The classes of some images."""
+    categories = evaluation.categories
+    seen = {int(index) for place in places for axis in evaluation.images[place].confusion.nonzero() for index in axis}
+    keys = "".join(f"<span>{_key(category, categories)}</span>" for number, category in enumerate(categories) if number in seen)
+    uncounted = "" if evaluation.background else ", gray: unlabelled, does not count"
+    return f"<p class='legend'>{keys}</p><p>Numbers stand for classes. Wrong class: bright{uncounted}.</p>"
 
 
 def _percent(value: float | None) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import mlflow
 
-
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens with runs and curves, not with traces of language models
 
 
