@@ -7,9 +7,10 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } p { margin: .25rem 0; color: #444; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: .5rem 0; } dt { color: #555; }
 dd { margin: 0; overflow-wrap: anywhere; } code { font-size: .85em; color: #444; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.2rem, 1fr)); gap: .5rem; margin-bottom: .4rem; }
-.card { border: 1px solid #ccc; border-radius: .4rem; padding: .4rem .6rem; } .card b { display: block; font-size: 1.35rem; }
-.card span, figcaption, small { color: #444; font-size: .85rem; overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: .5rem; margin-bottom: .4rem; }
+.card { border: 1px solid #ccc; border-radius: .4rem; padding: .4rem; } .card b { display: block; font-size: 1.35rem; }
+.card span { color: #444; font-size: .8rem; white-space: nowrap; }
+figcaption, small, summary { color: #444; font-size: .85rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }

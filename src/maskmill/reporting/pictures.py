@@ -17,7 +17,7 @@ from maskmill.reporting.drawing import overlay
 
 GRAY = 128  # ground for labels whose image is not at hand; unlabelled pixels among the wrong ones
 SIDE = 480  # px of a view's longer side: a page of eight examples stays a few MB
-MIN_NUMBERED_AREA = 0.004  # of the view; smaller segments have no room for their number
+MIN_NUMBERED_AREA = 0.008  # of the view; smaller segments have no room for their number
 WRONG = (255, 221, 51)  # bright on dark: told apart by lightness alone
 MAX_NUMBERED = 16  # a confusion matrix of more classes is drawn without numbers in its cells
 
@@ -107,10 +107,10 @@ def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
         depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
         text = str(categories.index[segment.category_id] + 1)
-        (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.75, 2)
         corner = (x + int(column) - text_width // 2, y + int(row) + text_height // 2)
-        for color, thickness in ((0, 3), (255, 1)):  # white in a black outline reads on any colour
-            cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (color,) * 3, thickness, cv2.LINE_AA)
+        for color, thickness in ((0, 5), (255, 2)):  # white in a black outline reads on any colour
+            cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.75, (color,) * 3, thickness, cv2.LINE_AA)
     return canvas
 
 

@@ -83,7 +83,11 @@ def _class_table(evaluation: Evaluation) -> str:
         else:
             absent.append(escape(category.name))
     table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    note = f"<p>Neither in the truth nor predicted: {', '.join(absent)}.</p>" if absent else ""
+    note = (
+        f"<details><summary>{len(absent)} classes neither in the truth nor predicted</summary>{', '.join(absent)}</details>"
+        if absent
+        else ""
+    )
     return f"{table}<p>Right, spurious, missed: segments.</p>{note}"
 
 

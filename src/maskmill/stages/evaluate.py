@@ -1,7 +1,6 @@
 """Label maps against the truth -> numbers, tables and a report; the predictions may be anyone's."""
 
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,29 +39,40 @@ class Settings:
     num_examples: int
     void: Literal["auto", "ignore", "background"]
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"Expected `evaluate.workers` of 1 or more, but got {self.workers} - name a number of processes")
+        if self.num_examples < 0:
+            raise ValueError(f"Expected `evaluate.num_examples` of 0 or more, but got {self.num_examples} - 0 shows none")
+        if self.images is not None and not self.images.is_dir():
+            raise FileNotFoundError(f"{self.images}: expected the folder of the images, but there is none - check `evaluate.images`")
+
 
 @stage
 def main(cfg: DictConfig) -> None:
     """Score, write, and add the result to the MLflow run of the model that predicted, where there is one."""
     settings = build(cfg.evaluate, Settings)
     from maskmill.metrics.evaluation import evaluate_folders
-    from maskmill.reporting.report import write_report
-    from maskmill.reporting.tables import write_tables
+    from maskmill.reporting.evaluation_folder import require_replaceable, write_evaluation
 
-    target, prediction = settings.target, settings.prediction
+    target, prediction, out = settings.target, settings.prediction, settings.out
+    require_replaceable(out)  # before the work, not after it
     evaluation = evaluate_folders(target, prediction, background=BACKGROUND[settings.void], workers=settings.workers)
-    part = settings.out.with_name(f".{settings.out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    write_tables(part, evaluation)
-    write_report(part / "report.html", evaluation, target, prediction, images=settings.images, num_examples=settings.num_examples)
-    shutil.rmtree(settings.out, ignore_errors=True)
-    part.rename(settings.out)
+    write_evaluation(out, evaluation, target, prediction, images=settings.images, num_examples=settings.num_examples)
     scores = {name: value for name, value in evaluation.scores().items() if value is not None}
-    log.info("%s -> %s", "  ".join(f"{name} {100 * scores[name]:.2f} %" for name in ("PQ", "mIoU", "AP") if name in scores), settings.out)
-    if (prediction / "prediction.json").is_file():
+    log.info("%s -> %s", "  ".join(f"{name} {100 * scores[name]:.2f} %" for name in ("PQ", "mIoU", "AP") if name in scores), out)
+    model = fingerprint_of(prediction)
+    if model is not None:
         from maskmill.tracking.lineage import log_evaluation
 
-        log_evaluation(read_json(prediction / "prediction.json")["model"], settings.out, scores)
+        log_evaluation(model, out, scores)
+
+
+def fingerprint_of(prediction: Path) -> str | None:
+    """The model that made a prediction, where `predict` wrote it down."""
+    path = prediction / "prediction.json"
+    fingerprint = read_json(path).get("model") if path.is_file() else None
+    return None if fingerprint is None else str(fingerprint)
 
 
 if __name__ == "__main__":
