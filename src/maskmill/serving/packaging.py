@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def log_model(files: ModelFiles, network: nn.Module, example: RGB) -> str:
     Returns:
         the logged model's URI, which a version can be registered from.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")  # the signature is given
         artifact, code = Path(temporary) / "model", Path(temporary) / "maskmill"
         export_program(network, artifact)
         write_json(artifact / DESCRIPTION, describe(files))
