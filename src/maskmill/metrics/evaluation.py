@@ -1,11 +1,13 @@
 """Two folders in, numbers out: no network, no GPU, no torch; every image of the truth exactly once."""
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from maskmill.canonical.categories import Categories
@@ -17,17 +19,30 @@ from maskmill.metrics.confusion import class_areas, confusion_matrix, semantic_s
 from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
 
-CHUNK = 16  # images per task: opening a folder reads its JSON
+MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
+TASKS_PER_WORKER = 8
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What one image adds: panoptic counts (K, 4), confusion (K + 1, K + 1), and its things for AP."""
+    """What one image adds: panoptic counts (K, 4), its pairs of classes, and its things for AP.
+
+    `pairs` (P, 3) are the entries of its confusion matrix that are not zero: row, column, pixels. Whole matrices of thousands of images
+    and hundreds of classes would not fit into memory.
+    """
 
     record: ImageRecord
     counts: npt.NDArray[np.float64]
-    confusion: npt.NDArray[np.int64]
+    pairs: npt.NDArray[np.int64]
     things: ImageThings
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """Pixels by target and prediction, (K + 1, K + 1)."""
+        size = len(self.counts) + 1
+        matrix = np.zeros((size, size), np.int64)
+        matrix[self.pairs[:, 0], self.pairs[:, 1]] = self.pairs[:, 2]
+        return matrix
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Evaluation:
     images: list[ImageScores]
     ap: dict[str, float]
 
-    @property
+    @cached_property
     def counts(self) -> npt.NDArray[np.float64]:
         """Sum of IoU, tp, fp, fn of each category, (K, 4)."""
         total = np.zeros((self.categories.num_classes, 4))
@@ -47,10 +62,13 @@ class Evaluation:
             total += image.counts
         return total
 
-    @property
+    @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:
         """Pixels by target and prediction, (K + 1, K + 1)."""
-        total: npt.NDArray[np.int64] = np.sum([image.confusion for image in self.images], axis=0)
+        size = self.categories.num_classes + 1
+        total = np.zeros((size, size), np.int64)
+        pairs = np.concatenate([image.pairs for image in self.images])
+        np.add.at(total, (pairs[:, 0], pairs[:, 1]), pairs[:, 2])
         return total
 
     def scores(self) -> dict[str, float | None]:
@@ -82,7 +100,7 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
 
     Raises:
         FileNotFoundError: a folder or file is not there.
-        ValueError: an image has no prediction, the category tables differ, or sizes or ids do not fit.
+        ValueError: the truth has no image or one twice, an image has no prediction, the category tables differ, or sizes or ids do not fit.
     """
     truth, guess = PanopticFolder(target), PanopticFolder(prediction)
     _require_same(truth, guess)
@@ -90,7 +108,8 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
         background = truth.categories.background_index is not None
     instances = prediction / "instances.json"
     wants_ap = prediction.is_dir() and instances.is_file()
-    chunks = [truth.records[start : start + CHUNK] for start in range(0, len(truth), CHUNK)]
+    size = max(MIN_CHUNK, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
+    chunks = [truth.records[start : start + size] for start in range(0, len(truth.records), size)]
     task = delayed(_score_images)
     jobs = (task(target, prediction, chunk, background=background, wants_ap=wants_ap) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
@@ -118,7 +137,9 @@ def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *,
         except ValueError as error:
             raise ValueError(f"{prediction}: image {record.file_name}: {error}") from error
         things = list(coco_things(labels, truth.categories)) if wants_ap else []
-        scores.append(ImageScores(record, counts, confusion, ImageThings(record.id, labels.size, things)))
+        rows, columns = confusion.nonzero()
+        pairs = np.stack([rows, columns, confusion[rows, columns]], axis=1)
+        scores.append(ImageScores(record, counts, pairs, ImageThings(record.id, labels.size, things)))
     return scores
 
 
@@ -128,6 +149,11 @@ def _category_map(prediction: Path, record: ImageRecord, pred: Panoptic) -> npt.
 
 
 def _require_same(truth: PanopticFolder, guess: PanopticFolder) -> None:
+    if not truth.records:
+        raise ValueError(f"{truth.json_path}: expected at least one image, but there is none - check the split")
+    image_id, times = Counter(record.id for record in truth.records).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{truth.json_path}: expected each image once, but image id {image_id} stands {times} times - remove the others")
     missing = [record.file_name for record in truth.records if record.id not in guess]
     if missing:
         raise ValueError(
