@@ -1,0 +1,125 @@
+"""The program `evaluate` as it is run: a process, Hydra, files."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from drawn_folders import moved, scene, write_split
+from maskmill.canonical.files import read_json
+from maskmill.canonical.png import write_rgb
+from maskmill.metrics.evaluation import evaluate_folders
+from maskmill.reporting.evaluation_folder import FILES, require_replaceable, write_evaluation
+
+
+def run(*overrides, cwd):
+    command = [sys.executable, "-m", "maskmill.stages.evaluate", *(f"evaluate.{override}" for override in overrides)]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    truths = [scene(seed) for seed in range(3)]
+    write_split(tmp_path / "truth", truths, images=True)
+    write_split(tmp_path / "guess", [moved(truth) for truth in truths])
+    return tmp_path
+
+
+def everything(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["pred_identity", "pred_shift", "pred_things_only"])
+def test_coco_json_files_score_what_panopticapi_says(shared_data, tmp_path, name):
+    golden = shared_data / "golden" / "coco_panoptic_pq"
+    done = run(f"target={golden / 'gt.json'}", f"prediction={golden / name}.json", "out=scores", "workers=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"PQ \d+\.\d\d %  mIoU \d+\.\d\d % -> scores", done.stdout)
+    expected = read_json(golden / "expected.json")[name]
+    metrics = read_json(tmp_path / "scores" / "metrics.json")
+    for group, suffix in (("All", ""), ("Things", "/thing"), ("Stuff", "/stuff")):
+        for short in ("pq", "sq", "rq"):
+            assert metrics[f"{short.upper()}{suffix}"] == pytest.approx(expected[group][short], abs=1e-12)
+    assert set(everything(tmp_path / "scores")) == FILES
+    assert everything(tmp_path) == ["scores"]
+
+
+def test_two_processes_write_the_same_bytes_as_one(folders):
+    for workers in (1, 2):
+        done = run("target=truth", "prediction=guess", f"out=scores{workers}", f"workers={workers}", cwd=folders)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for name in FILES:
+        assert (folders / "scores1" / name).read_bytes() == (folders / "scores2" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("target=nowhere", "nowhere: expected a folder with panoptic.json or a COCO panoptic JSON file"),
+        ("prediction=nowhere", "nowhere: expected a folder with panoptic.json"),
+        ("out=keep", "keep: expected a new folder or an earlier evaluation, which is replaced whole, but it holds letter.txt"),
+        ("out=.", "expected a new folder or an earlier evaluation"),
+        ("images=nowhere", "nowhere: expected the folder of the images"),
+        ("workers=0", "Expected `evaluate.workers` of 1 or more, but got 0"),
+        ("num_examples=-1", "Expected `evaluate.num_examples` of 0 or more, but got -1"),
+        ("void=maybe", "evaluate.void: expected Literal['auto', 'ignore', 'background'], but got 'maybe'"),
+    ],
+)
+def test_a_setting_that_cannot_be_ends_with_one_message_and_no_files(folders, override, message):
+    (folders / "keep").mkdir()
+    (folders / "keep" / "letter.txt").write_text("dear")
+    before = everything(folders)
+    done = run("target=truth", "prediction=guess", "out=scores", "workers=1", override, cwd=folders)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert everything(folders) == before
+    assert (folders / "keep" / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.slow  # MLflow makes its database
+def test_a_prediction_by_a_model_no_run_made_is_scored_with_a_warning(folders):
+    (folders / "guess" / "prediction.json").write_text(json.dumps({"model": "0123456789abcdef"}))
+    done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no MLflow run made model 0123456789ab" in done.stdout + done.stderr
+    assert set(everything(folders / "scores")) == FILES
+
+
+def test_an_earlier_evaluation_is_replaced(folders):
+    for prediction in ("guess", "truth"):
+        assert run("target=truth", f"prediction={prediction}", "out=scores", "workers=1", cwd=folders).returncode == 0
+    assert read_json(folders / "scores" / "metrics.json")["PQ"] == 1
+
+
+def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
+    target = write_split(tmp_path / "truth", [scene(0)], images=True)
+    evaluation = evaluate_folders(target, target)
+    out = write_evaluation(tmp_path / "out", evaluation, target, target, images=None, num_examples=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    write_rgb(target / "images" / "001.png", scene(0, height=9).ids[..., None].repeat(3, 2).astype("uint8"))
+    with pytest.raises(ValueError, match=r"001\.png: expected 24 x 32 pixels"):
+        write_evaluation(out, evaluation, target, target, images=None, num_examples=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert everything(tmp_path) == ["out", "truth"]
+
+
+def test_a_file_is_no_place_for_an_evaluation(tmp_path):
+    (tmp_path / "out").write_text("text")
+    with pytest.raises(ValueError, match="this is a file - name another"):
+        require_replaceable(tmp_path / "out")
+
+
+def test_no_heavy_library_is_imported():
+    heavy = ["torch", "torchmetrics", "lightning", "mlflow", "albumentations"]
+    code = f"""
+import sys, maskmill.stages.evaluate
+import maskmill.metrics.evaluation, maskmill.reporting.evaluation_folder
+found = set({heavy}) & set(sys.modules)
+assert not found, found"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
