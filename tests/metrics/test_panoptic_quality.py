@@ -297,8 +297,15 @@ def test_a_state_dict_carries_the_counts_where_asked_to():
     assert_same(restored.compute(), metric.compute())
 
 
-def test_half_precision_of_the_model_around_it_does_not_touch_the_counts():
-    metric = torch.nn.ModuleDict({"metric": score_pets(STREAM)}).half()["metric"]
+CASTS = {
+    "half": torch.nn.Module.half,
+    "to": lambda module: module.to(torch.bfloat16),  # what Lightning does for precision=bf16-true; torchmetrics does not stop it
+}
+
+
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+def test_lower_precision_of_the_model_around_it_does_not_touch_the_counts(cast):
+    metric = cast(torch.nn.ModuleDict({"metric": score_pets(STREAM)}))["metric"]
     assert metric.counts.dtype == torch.float64
     assert_same(metric.compute(), score_pets(STREAM).compute())
 

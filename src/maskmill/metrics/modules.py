@@ -1,13 +1,14 @@
 """The pure functions as torchmetrics metrics: merge across processes, survive checkpoints, work in any Lightning module."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
@@ -35,7 +36,10 @@ class PanopticQuality(Metric):
         self.categories = categories
         self.background = categories.background_index is not None if background is None else background
         self.add_state("counts", torch.zeros(categories.num_classes, 4, dtype=torch.float64), dist_reduce_fx="sum")
-        self.set_dtype(torch.float64)  # sums of IoU stay exact where a trainer casts its module
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        """Follow the module around it to its device, not to its precision: bfloat16 counts to 256 and no further."""
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
     def update(self, preds: Sequence[Panoptic], target: Sequence[Panoptic]) -> None:
         """Count images.
