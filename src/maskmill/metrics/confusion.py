@@ -4,39 +4,53 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import VOID_CATEGORY
+from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
 from maskmill.canonical.runs import joint_histogram
 
 Matrix = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
 
 
-def confusion_matrix(pred: npt.NDArray[np.int32], target: npt.NDArray[np.int32], categories: Categories) -> Matrix:
+def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Matrix:
     """Count the pixels of every pair of classes in one image.
 
     Args:
-        pred: (H, W) category ids, -1 where nothing was predicted.
-        target: (H, W) category ids, -1 where unlabelled.
+        pred: category ids (H, W), -1 where nothing was predicted; or segments, whose classes are counted without such a map.
+        target: category ids (H, W), -1 where unlabelled; or segments.
         categories: gives the order of rows and columns.
 
     Returns:
         (K + 1, K + 1) int64: target in rows, prediction in columns, the last of each unlabelled.
 
     Raises:
-        ValueError: the maps differ in size, or hold a category that is not in the table.
+        ValueError: the two differ in size, or hold a category that is not in the table.
     """
-    if pred.shape != target.shape:
-        raise ValueError(f"Expected a prediction of the target's size {target.shape}, but got {pred.shape} - predict at the original size")
-    lowest = int(min(pred.min(), target.min()))
+    (true_map, true_place), (pred_map, pred_place) = _coded(target, categories), _coded(pred, categories)
+    if pred_map.shape != true_map.shape:
+        raise ValueError(
+            f"Expected a prediction of the target's size {true_map.shape}, but got {pred_map.shape} - predict at the original size"
+        )
+    true_values, pred_values, pixels = joint_histogram(true_map, pred_map)
+    matrix = np.zeros((categories.num_classes + 1,) * 2, np.int64)
+    np.add.at(matrix, (_indices(true_values, true_place), _indices(pred_values, pred_place)), pixels)
+    return matrix
+
+
+def _coded(labels: Labels, categories: Categories) -> tuple[npt.NDArray[np.int32], dict[int, int]]:
+    """A map of values from 0, as the histogram wants them, and which row of the matrix each value counts in."""
+    if isinstance(labels, Panoptic):
+        return labels.ids, {VOID_ID: categories.num_classes} | {key: categories.index[value] for key, value in labels.category_of.items()}
+    lowest = int(labels.min())
     if lowest < VOID_CATEGORY:
         raise ValueError(f"Expected category ids of the table, but got [{lowest}] - mend the class map")
-    rows, columns, pixels = joint_histogram(target + 1, pred + 1)  # from 0, as the histogram wants
-    place = {VOID_CATEGORY + 1: categories.num_classes} | {category_id + 1: index for category_id, index in categories.index.items()}
-    unknown = {int(value) for value in (*rows, *columns)} - place.keys()
-    if unknown:
+    return labels + 1, {0: categories.num_classes} | {category_id + 1: index for category_id, index in categories.index.items()}
+
+
+def _indices(values: npt.NDArray[np.int64], place: dict[int, int]) -> list[int]:
+    unknown = {int(value) for value in values} - place.keys()
+    if unknown:  # only a class map can hold such values: segments name theirs
         raise ValueError(f"Expected category ids of the table, but got {sorted(value - 1 for value in unknown)[:5]} - mend the class map")
-    matrix = np.zeros((len(place), len(place)), np.int64)
-    np.add.at(matrix, ([place[int(row)] for row in rows], [place[int(column)] for column in columns]), pixels)
-    return matrix
+    return [place[int(value)] for value in values]
 
 
 def class_areas(matrix: Matrix, *, background: bool) -> tuple[Matrix, Matrix]:

@@ -15,7 +15,7 @@ from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
-from maskmill.metrics.confusion import class_areas, confusion_matrix, semantic_scores
+from maskmill.metrics.confusion import Labels, class_areas, confusion_matrix, semantic_scores
 from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
 
@@ -130,10 +130,10 @@ def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *,
     scores = []
     for record in records:
         labels, pred = truth.panoptic(record.id), guess.panoptic(record.id)
-        classes = _category_map(prediction, record, pred)
+        classes = _classes(prediction, record, pred)
         try:
             counts = match_segments(pred, labels, truth.categories, background=background)
-            confusion = confusion_matrix(classes, labels.category_map(), truth.categories)
+            confusion = confusion_matrix(classes, labels, truth.categories)
         except ValueError as error:
             raise ValueError(f"{prediction}: image {record.file_name}: {error}") from error
         things = list(coco_things(labels, truth.categories)) if wants_ap else []
@@ -143,9 +143,9 @@ def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *,
     return scores
 
 
-def _category_map(prediction: Path, record: ImageRecord, pred: Panoptic) -> npt.NDArray[np.int32]:
+def _classes(prediction: Path, record: ImageRecord, pred: Panoptic) -> Labels:
     has_maps = prediction.is_dir() and (prediction / "semantic").is_dir()
-    return read_labels(prediction / "semantic" / png_name(record)) if has_maps else pred.category_map()
+    return read_labels(prediction / "semantic" / png_name(record)) if has_maps else pred
 
 
 def _require_same(truth: PanopticFolder, guess: PanopticFolder) -> None:

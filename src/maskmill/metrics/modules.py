@@ -55,9 +55,9 @@ class PanopticQuality(Metric):
     def compute(self) -> dict[str, Tensor]:
         """As `panoptic_scores`, and "PQ/<category>" of each; float64 fractions, NaN for what does not occur."""
         counts = self.counts.cpu().numpy()
-        scores = panoptic_scores(counts, self.categories)
         per_class = zip(self.categories, panoptic_per_class(counts)[:, 0], strict=True)
-        scores |= {f"PQ/{category.name}": float(value) for category, value in per_class}
+        scores = {f"PQ/{category.name}": float(value) for category, value in per_class}
+        scores |= panoptic_scores(counts, self.categories)  # last: a category may be called "thing"
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
 
 
