@@ -1,9 +1,12 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from drawn_folders import moved, scene, write_split
+from maskmill.canonical.categories import Categories, Category
+from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.comparison import compare, read_counts
 from maskmill.metrics.evaluation import evaluate_folders
 from maskmill.reporting.tables import write_tables
@@ -69,3 +72,38 @@ def test_the_confusion_table_counts_every_pixel(written):
     table = rows(out / "confusion.csv")
     assert [row["target"] for row in table] == [*(category.name for category in CATEGORIES), "void"]
     assert sum(int(value) for row in table for name, value in row.items() if name != "target") == sum(truth.ids.size for truth in TRUTHS)
+
+
+BLOBS = Categories(
+    [Category(3, "void", True, (200, 0, 0)), Category(4, "target", True, (0, 0, 200)), Category(5, "background", True, (9, 9, 9))]
+)
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    """An empty image and one with a blob, in two predictions: the second sees a blob in the empty one too."""
+    empty, full = np.zeros((4, 4), np.int32), np.ones((4, 4), np.int32)
+    nothing, blob = Panoptic.from_ids(empty, {}), Panoptic.from_ids(full, {1: 3})
+    target = write_split(tmp_path / "target", [nothing, blob], categories=BLOBS)
+    for name, labels in (("right", [nothing, blob]), ("wrong", [blob, blob])):
+        prediction = write_split(tmp_path / name, labels, categories=BLOBS)
+        write_tables(tmp_path / name / "out", evaluate_folders(target, prediction))
+    return tmp_path / "right" / "out", tmp_path / "wrong" / "out"
+
+
+def test_an_image_without_anything_is_counted_so_that_models_compare(blobs):
+    right, wrong = (read_counts(out / "counts.csv") for out in blobs)
+    result = compare(right, wrong, metric="PQ", margin=0)
+    assert (result.candidate, result.baseline) == (1, 1 / 1.5)  # one right; one right and one spurious
+
+
+def test_a_category_may_be_called_like_the_column_of_the_unlabelled(blobs):
+    with (blobs[1] / "confusion.csv").open(newline="") as file:
+        table = list(csv.reader(file))
+    assert table == [
+        ["target", "void", "target", "background", "background"],
+        ["void", "16", "0", "0", "0"],
+        ["target", "0", "0", "0", "0"],
+        ["background", "0", "0", "0", "0"],
+        ["background", "16", "0", "0", "0"],
+    ]

@@ -14,7 +14,7 @@ figcaption, small, summary { color: #444; font-size: .85rem; overflow-wrap: anyw
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
-td.bar { background: linear-gradient(to right, #bcd4ec var(--share), transparent var(--share)); min-width: 3.6rem; }
+td.bar { background: linear-gradient(#bcd4ec, #bcd4ec) no-repeat left / calc(var(--share) * .94) 100%; min-width: 3.6rem; }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border: 1px solid #444; margin-right: .3rem; vertical-align: -1px; }
 .legend span { display: inline-block; margin-right: 1rem; overflow-wrap: anywhere; } img { max-width: 100%; height: auto; }
 figure { margin: 0 0 1.4rem; } .views { display: grid; grid-template-columns: repeat(4, 1fr); gap: .35rem; }
