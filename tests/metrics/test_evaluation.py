@@ -14,6 +14,7 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels
 from maskmill.metrics import ConfusionMatrix, MaskAP, PanopticQuality
+from maskmill.metrics.confusion import confusion_matrix
 from maskmill.metrics.evaluation import evaluate_folders
 from maskmill.metrics.mask_ap import coco_results
 from strategies import CATEGORIES
@@ -195,3 +196,23 @@ def test_a_json_file_with_its_pngs_beside_is_a_folder(tmp_path):
     assert PanopticFolder(tmp_path / "split" / "panoptic.json").records == PanopticFolder(tmp_path / "split").records
     assert evaluate_folders(tmp_path / "split" / "panoptic.json", tmp_path / "split").scores()["PQ"] == 1
     assert ImageRecord(10, "001.png", 24, 32) in PanopticFolder(tmp_path / "split").records
+
+
+def test_segments_are_counted_as_their_class_map():
+    for pred, truth in zip(PREDS, TRUTHS, strict=True):
+        maps = confusion_matrix(pred.category_map(), truth.category_map(), CATEGORIES)
+        assert np.array_equal(confusion_matrix(pred, truth, CATEGORIES), maps)
+        assert np.array_equal(confusion_matrix(pred.category_map(), truth, CATEGORIES), maps)
+
+
+def test_categories_called_like_a_group_hide_no_headline_number():
+    renamed = Categories(
+        [Category(row.id, name, row.isthing, row.color) for row, name in zip(CATEGORIES, ["stuff", "thing", "small", "large"], strict=True)]
+    )
+    for kind in (PanopticQuality, MaskAP):
+        plain, other = kind(CATEGORIES), kind(renamed)
+        for metric in (plain, other):
+            metric.update(PREDS, TRUTHS)
+        expected, got = plain.compute(), other.compute()
+        for name in ("PQ", "PQ/thing", "PQ/stuff") if kind is PanopticQuality else ("AP", "AP/small", "AP/large"):
+            assert got[name].isnan() if expected[name].isnan() else got[name] == expected[name]

@@ -40,9 +40,22 @@ def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
     expected = read_json(golden / "expected.json")
     truth = read_json(golden / "instances_val2014_100.json")
     results = read_json(golden / "instances_val2014_fakesegm100_results.json")
-    scores = mask_ap(truth, results)
+    scores = mask_ap(truth, results).numbers
     assert list(scores) == list(NAMES)
     assert [f"{value:.3f}" for value in scores.values()] == [f"{value:.3f}" for value in expected["segm"]]  # every digit COCO prints
+
+
+def test_the_mean_over_classes_is_the_headline_number(shared_data):
+    golden = shared_data / "golden" / "coco_instance_ap"
+    scores = mask_ap(read_json(golden / "instances_val2014_100.json"), read_json(golden / "instances_val2014_fakesegm100_results.json"))
+    occurring = [value for value in scores.per_class.values() if not np.isnan(value)]
+    assert len(scores.per_class) == 80
+    assert sum(occurring) / len(occurring) == pytest.approx(scores.numbers["AP"], abs=1e-14)  # every class has as many points of precision
+
+
+def test_each_class_has_its_own_ap():
+    scores = ap((garden((BALL, 2, 2, 10)), TRUTH))
+    assert (scores["AP/ball"], scores["AP/box"]) == (pytest.approx(51 / 101, abs=1e-15), 0)  # one of two balls: 51 of 101 recalls
 
 
 def test_no_prediction_at_all_gives_an_ap_of_0():
@@ -60,7 +73,7 @@ def test_a_perfect_prediction_gives_1():
 
 
 def test_a_table_without_things_has_no_ap():
-    assert ap_of_images([], [], Categories([Category(GRASS, "grass", False, (0, 90, 0))])) == {}
+    assert ap_of_images([], [], Categories([Category(GRASS, "grass", False, (0, 90, 0))])).numbers == {}
 
 
 def test_a_mask_of_iou_one_half_and_a_bit_counts_at_0_5_alone():
@@ -113,13 +126,13 @@ def test_a_box_beside_the_mask_changes_no_number():
     mask, truth = one_ball()
     plain = [result(mask), result(np.eye(64), score=0.9)]
     boxed = [row | {"bbox": [0, 0, 64, 64]} for row in plain]
-    assert mask_ap(truth, plain)["AP/small"] == pytest.approx(0.5, abs=1e-15)
-    assert mask_ap(truth, boxed) == pytest.approx(mask_ap(truth, plain), abs=0, nan_ok=True)
+    assert mask_ap(truth, plain).numbers["AP/small"] == pytest.approx(0.5, abs=1e-15)
+    assert mask_ap(truth, boxed).numbers == pytest.approx(mask_ap(truth, plain).numbers, abs=0, nan_ok=True)
 
 
 def test_results_of_other_images_do_not_count_and_are_reported(caplog):
     mask, truth = one_ball()
-    scores = mask_ap(truth, [result(mask), result(mask, image_id=7, score=0.9)])
+    scores = mask_ap(truth, [result(mask), result(mask, image_id=7, score=0.9)]).numbers
     assert scores["AP"] == pytest.approx(1, abs=1e-15)
     assert "1 of 2 results are of images that the truth does not have" in caplog.text
 

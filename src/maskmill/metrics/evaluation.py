@@ -16,7 +16,7 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.metrics.confusion import Labels, class_areas, confusion_matrix, semantic_scores
-from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_things
+from maskmill.metrics.mask_ap import ImageThings, MaskScores, ap_of_images, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
 
 MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
@@ -52,7 +52,7 @@ class Evaluation:
     categories: Categories
     background: bool
     images: list[ImageScores]
-    ap: dict[str, float]
+    ap: MaskScores
 
     @cached_property
     def counts(self) -> npt.NDArray[np.float64]:
@@ -73,7 +73,7 @@ class Evaluation:
 
     def scores(self) -> dict[str, float | None]:
         """All headline numbers, fractions; None for what the truth has nothing of."""
-        values = self.of(self.counts, self.confusion) | self.ap
+        values = self.of(self.counts, self.confusion) | self.ap.numbers
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
     def of(self, counts: npt.NDArray[np.float64], confusion: npt.NDArray[np.int64]) -> dict[str, float]:
@@ -114,11 +114,11 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
     jobs = (task(target, prediction, chunk, background=background, wants_ap=wants_ap) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
     images = [image for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False) for image in part]
-    ap = _ap([image.things for image in images], instances, truth.categories) if wants_ap else {}
+    ap = _ap([image.things for image in images], instances, truth.categories) if wants_ap else MaskScores({}, {})
     return Evaluation(truth.categories, background, images, ap)
 
 
-def _ap(images: list[ImageThings], instances: Path, categories: Categories) -> dict[str, float]:
+def _ap(images: list[ImageThings], instances: Path, categories: Categories) -> MaskScores:
     try:
         return ap_of_images(images, read_json(instances), categories)
     except ValueError as error:

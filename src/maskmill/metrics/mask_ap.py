@@ -31,8 +31,16 @@ class ImageThings:
     things: list[dict[str, Any]]
 
 
-def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """The twelve numbers of COCO's detection challenge for masks.
+@dataclass(frozen=True)
+class MaskScores:
+    """The twelve numbers of COCO by name, and the AP of each category id; fractions, NaN where the truth has no object of the kind."""
+
+    numbers: dict[str, float]
+    per_class: dict[int, float]
+
+
+def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> MaskScores:
+    """The twelve numbers of COCO's detection challenge for masks, and AP per category.
 
     Args:
         ground_truth: COCO instances: images, annotations with RLE or polygons, categories.
@@ -40,7 +48,7 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict
             a box's area for its mask's. So are results of images the truth does not have.
 
     Returns:
-        fractions by name, as AP, AP50; NaN where the truth has no object of the kind.
+        the scores.
 
     Raises:
         ValueError: a result is not of this form, or its mask has another size than its image.
@@ -57,7 +65,11 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    return {name: float("nan") if value < 0 else float(value) for name, value in zip(NAMES, evaluator.stats, strict=True)}
+    numbers = {name: float("nan") if value < 0 else float(value) for name, value in zip(NAMES, evaluator.stats, strict=True)}
+    precision = evaluator.eval["precision"][:, :, :, 0, -1]  # IoU thresholds, recalls, classes; objects of all sizes, 100 an image
+    per_class = [values[values > -1] for values in np.moveaxis(precision, 2, 0)]
+    means = [float(values.mean()) if values.size else float("nan") for values in per_class]
+    return MaskScores(numbers, {int(key): mean for key, mean in zip(evaluator.params.catIds, means, strict=True)})
 
 
 def _masks_only(results: list[dict[str, Any]], ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
@@ -126,8 +138,8 @@ def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[st
         yield {"category_id": thing["category_id"], "segmentation": thing["segmentation"], "score": thing.get("score", 1.0)}
 
 
-def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], categories: Categories) -> dict[str, float]:
-    """The twelve numbers for some images' things.
+def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], categories: Categories) -> MaskScores:
+    """The scores for some images' things.
 
     Args:
         images: the truth, image by image.
@@ -139,7 +151,7 @@ def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], c
     """
     things = [category.as_dict() for category in categories if category.isthing]
     if not things:
-        return {}
+        return MaskScores({}, {})
     listed = list(images)
     annotations = [thing | {"image_id": image.image_id} for image in listed for thing in image.things]
     truth = {

@@ -128,7 +128,7 @@ class MaskAP(Metric):
             self.lines.append(torch.frombuffer(bytearray(line.encode()), dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """The twelve numbers as float64 fractions, NaN for what the truth has nothing of."""
+        """The twelve numbers, and "AP/<category>" of each thing; float64 fractions, NaN for what the truth has nothing of."""
         text = dim_zero_cat(self.lines).cpu().numpy().tobytes().decode() if len(self.lines) else ""  # one tensor after gathering
         images, results = [], []
         # Among equal scores the evaluator takes the earlier image first: sorted, so that batches and processes change nothing.
@@ -136,4 +136,7 @@ class MaskAP(Metric):
             size, things, guesses = json.loads(line)
             images.append(ImageThings(number, (size[0], size[1]), things))
             results += [guess | {"image_id": number} for guess in guesses]
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in ap_of_images(images, results, self.categories).items()}
+        done = ap_of_images(images, results, self.categories)
+        scores = {f"AP/{self.categories[category_id].name}": value for category_id, value in done.per_class.items()}
+        scores |= done.numbers  # last: a category may be called "small"
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}

@@ -14,7 +14,7 @@ from maskmill.reporting.pictures import confusion_picture, find_image, views
 from maskmill.reporting.tables import Row, per_class_rows, per_image_rows
 
 HEADLINES = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50")
-COLUMNS = ("PQ", "SQ", "RQ", "IoU")
+COLUMNS = ("PQ", "SQ", "RQ", "IoU", "AP")
 RULES = {
     True: "background: predictions there are wrong",
     False: "void: predictions there are neither right nor wrong, as in COCO's panopticapi",
@@ -75,11 +75,12 @@ def _cards(scores: dict[str, float | None]) -> str:
 
 def _class_table(evaluation: Evaluation) -> str:
     """One row for each class that occurs; the others by name."""
-    head = "".join(f"<th>{name}</th>" for name in ("class", *COLUMNS, "right", "spurious", "missed"))
+    columns = COLUMNS if evaluation.ap.numbers else COLUMNS[:-1]
+    head = "".join(f"<th>{name}</th>" for name in ("class", *columns, "right", "spurious", "missed"))
     rows, absent = [], []
     for category, row in zip(evaluation.categories, per_class_rows(evaluation), strict=True):
-        if any(row[name] != "" for name in COLUMNS):
-            rows.append(_class_row(_key(category, evaluation.categories), category, row))
+        if any(row[name] != "" for name in columns):
+            rows.append(_class_row(_key(category, evaluation.categories), category, row, columns))
         else:
             absent.append(escape(category.name))
     table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -91,9 +92,9 @@ def _class_table(evaluation: Evaluation) -> str:
     return f"{table}<p>Right, spurious, missed: segments.</p>{note}"
 
 
-def _class_row(key: str, category: Category, row: Row) -> str:
+def _class_row(key: str, category: Category, row: Row, columns: Sequence[str]) -> str:
     kind = "thing" if category.isthing else "stuff"
-    cells = "".join(_bar(row[name]) for name in COLUMNS) + "".join(f"<td>{row[name]}</td>" for name in ("tp", "fp", "fn"))
+    cells = "".join(_bar(row[name]) for name in columns) + "".join(f"<td>{row[name]}</td>" for name in ("tp", "fp", "fn"))
     return f"<tr><td>{key} <small>{kind}</small></td>{cells}</tr>"
 
 

@@ -28,7 +28,7 @@ def write_tables(out: Path, evaluation: Evaluation) -> None:
 
 
 def per_class_rows(evaluation: Evaluation) -> list[Row]:
-    """One row per category: PQ, SQ, RQ, IoU, counted segments and pixels."""
+    """One row per category: PQ, SQ, RQ, IoU, AP, counted segments and pixels."""
     panoptic = panoptic_per_class(evaluation.counts)
     right, union = class_areas(evaluation.confusion, background=evaluation.background)
     iou = intersection_over_union(right, union)
@@ -37,10 +37,10 @@ def per_class_rows(evaluation: Evaluation) -> list[Row]:
     for place, category in enumerate(evaluation.categories):
         pq, sq, rq = (_cell(value) for value in panoptic[place])
         tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:])
+        ap = _cell(evaluation.ap.per_class.get(category.id, float("nan")))
         row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
-        rows.append(
-            row | {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])}
-        )
+        row |= {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "AP": ap}
+        rows.append(row | {"tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])})
     return rows
 
 
