@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -14,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.confusion import class_areas, confusion_matrix, intersection_over_union, semantic_scores
+from maskmill.metrics.confusion import Labels, class_areas, confusion_matrix, intersection_over_union, semantic_scores
 from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_results, coco_things
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
 
@@ -80,12 +78,12 @@ class ConfusionMatrix(Metric):
         size = categories.num_classes + 1
         self.add_state("matrix", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, preds: Sequence[npt.NDArray[np.int32]], target: Sequence[npt.NDArray[np.int32]]) -> None:
+    def update(self, preds: Sequence[Labels], target: Sequence[Labels]) -> None:
         """Count images.
 
         Args:
-            preds: category ids (H, W) of each image, -1 where nothing was predicted.
-            target: of the same images, -1 where unlabelled.
+            preds: category ids (H, W) of each image, -1 where nothing was predicted; or its segments.
+            target: of the same images, -1 where unlabelled; or segments.
         """
         for pred, truth in zip(preds, target, strict=True):
             self.matrix += torch.from_numpy(confusion_matrix(pred, truth, self.categories)).to(self.matrix.device)
