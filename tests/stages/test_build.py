@@ -12,6 +12,10 @@ from maskmill.stages.build import build
 class Wheel:
     radius: float
 
+    def __post_init__(self):
+        if self.radius < 0:
+            raise ValueError("Expected a radius of at least 0 - turn the wheel")
+
 
 @dataclass(frozen=True)
 class Cart:
@@ -64,3 +68,8 @@ def test_another_type_than_the_part_needs_is_refused():
 def test_a_node_without_target_is_refused():
     with pytest.raises(ValueError, match=r"`_target_`.*choose a file"):
         build(OmegaConf.create({"a": {"b": 1}}).a, Wheel)
+
+
+def test_what_a_constructor_refuses_comes_through_in_its_own_words():
+    with pytest.raises(ValueError, match="^Expected a radius of at least 0 - turn the wheel$"):
+        build(node(wheels={"_target_": f"{__name__}.Wheel", "radius": -1}), Cart)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pydantic
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,13 +27,19 @@ def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:  # noqa: AN
         the object.
 
     Raises:
-        ValueError: an argument is unknown to the constructor or has another type than annotated, or the result is no `expected`.
+        ValueError: an argument is unknown to the constructor or has another type than annotated, or the result is no `expected`;
+            whatever the constructor itself refuses comes through as it is.
     """
     plain = OmegaConf.to_container(node, resolve=True)
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise ValueError(f"Expected a configuration node with `_target_`, but got {plain!r} - choose a file of its folder under conf/")
     checked = _checked(typing.cast(Node, plain), str(node._get_full_key(None)))
-    built = instantiate(checked, **runtime, _convert_="all")
+    try:
+        built = instantiate(checked, **runtime, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | OSError):  # the constructor's own words are the message
+            raise error.__cause__ from error
+        raise
     if not isinstance(built, expected):
         raise ValueError(
             f"Expected {checked['_target_']} to make a {expected.__name__}, but got a {type(built).__name__} - "
