@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,8 +50,7 @@ def log_model(files: ModelFiles, network: nn.Module, example: RGB) -> str:
     Returns:
         the logged model's URI, which a version can be registered from.
     """
-    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")  # the signature is given
+    with tempfile.TemporaryDirectory() as temporary:
         artifact, code = Path(temporary) / "model", Path(temporary) / "maskmill"
         export_program(network, artifact)
         write_json(artifact / DESCRIPTION, describe(files))
