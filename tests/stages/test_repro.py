@@ -91,6 +91,15 @@ def test_a_training_setting_does_not_rerun_prepare(clone):
     assert ran == ["compose", "train"]
 
 
+def test_values_and_choices_can_be_given_on_the_line_of_an_experiment(clone):
+    run("dvc", "exp", "run", "-S", "++set.optimizer.lr=3e-4", "-S", "++group.scheduler=poly", "compose", cwd=clone)
+    composed = yaml.safe_load((clone / "out/conf/train.yaml").read_text())
+    set_params(clone)
+    run("dvc", "repro", "compose", cwd=clone)
+    assert composed["optimizer"]["lr"] == 3e-4
+    assert composed["scheduler"]["_target_"] == "maskmill.tasks.optimization.poly"
+
+
 def test_two_processes_train_under_dvc_repro(clone):
     set_params(clone, group={"trainer": "ddp_cpu"})
     output = run("dvc", "repro", "train", cwd=clone)
