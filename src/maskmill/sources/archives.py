@@ -30,11 +30,20 @@ def unpacked(root: Path) -> Iterator[Path]:
             with zipfile.ZipFile(root) as packed:
                 packed.extractall(folder)
         elif tarfile.is_tarfile(root):
-            try:
-                with tarfile.open(root) as tape:
-                    tape.extractall(folder, filter="data")
-            except tarfile.FilterError as error:
-                raise ValueError(f"{root}: expected an archive of plain files, but got {error} - pack the folder again") from error
+            with tarfile.open(root) as tape:
+                members = tape.getmembers()
+                _require_plain(root, members)
+                tape.extractall(folder, members)  # its own `filter` is younger than Python 3.11.0
         else:
             raise ValueError(f"{root}: expected a folder, or a zip or tar file of one, but it is neither - check data.dvc or `source.root`")
         yield folder
+
+
+def _require_plain(root: Path, members: list[tarfile.TarInfo]) -> None:
+    """Refuse links, devices and names that leave the folder; zipfile takes such names apart by itself."""
+    for member in members:
+        path = Path(member.name)
+        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+            raise ValueError(
+                f"{root}: expected an archive of plain files inside one folder, but it holds {member.name!r} - pack the folder again"
+            )
