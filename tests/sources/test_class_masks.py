@@ -7,6 +7,7 @@ from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import read_labels, write_labels, write_rgb
 from maskmill.sources.class_masks import ClassMasks
 from maskmill.sources.convert import Converter
+from maskmill.sources.finding import Findings
 from maskmill.sources.pairs import FolderPairs, ListedPairs
 from maskmill.sources.source import Source
 from maskmill.stages.build import build
@@ -33,20 +34,20 @@ def listed(root, **options):
 
 def test_a_class_is_a_segment_and_void_is_none(root):
     source = listed(root)
-    panoptic = source.read(source.samples()[0])
+    panoptic = source.read(source.samples(Findings())[0], Findings())
     assert panoptic.ids.tolist() == [[1, 1, 8], [8, 0, 1]]
     assert panoptic.category_of == {1: 0, 8: 7}
 
 
 def test_a_list_is_read_in_its_order_without_the_prefix(root):
-    samples = listed(root).samples()
+    samples = listed(root).samples(Findings())
     assert [sample.name for sample in samples] == ["b", "a"]
     assert samples[0].image == root / "images" / "b.png"
     assert samples[0].labels == root / "labels" / "b.png"
 
 
 def test_folders_are_searched_through(root):
-    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples()
+    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples(Findings())
     assert [sample.name for sample in samples] == ["a", "b", "sub/c", "sub/d"]
     assert samples[2].labels == root / "labels" / "sub" / "c.png"
 
@@ -54,14 +55,16 @@ def test_folders_are_searched_through(root):
 def test_labels_may_have_an_ending_of_their_own(root):
     for path in sorted((root / "labels").rglob("*.png")):
         path.rename(path.with_name(f"{path.stem}_gt.png"))
-    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0}, label_ending="_gt.png")], TABLE).samples()
+    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0}, label_ending="_gt.png")], TABLE).samples(Findings())
     assert all(sample.labels.is_file() for sample in samples)
 
 
-def test_labels_without_an_image_are_refused(root):
+def test_labels_without_an_image_are_a_finding(root):
     (root / "images" / "b.png").unlink()
-    with pytest.raises(ValueError, match=r"labels.b\.png: expected an image for these labels"):
-        ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples()
+    findings = Findings()
+    ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples(findings)
+    assert [(one.severity, one.file) for one in findings] == [("error", str(root / "labels" / "b.png"))]
+    assert findings[0].mend == "add the image or remove the labels"
 
 
 BAD_LINES = [
@@ -76,21 +79,21 @@ BAD_LINES = [
 def test_a_bad_list_is_refused(root, line, message):
     (root / "list.txt").write_text(line)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        listed(root).samples()
+        listed(root).samples(Findings())
     assert message in str(caught.value)
 
 
 def test_a_missing_list_is_named(root):
     (root / "list.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"list\.txt: expected a list of images and labels"):
-        listed(root).samples()
+        listed(root).samples(Findings())
 
 
 def test_an_id_outside_the_table_is_refused_with_the_path(root):
     write_labels(root / "labels" / "b.png", np.full((2, 3), 12, np.uint8))
     source = listed(root)
     with pytest.raises(ValueError, match=r"b\.png: expected ids of the category table or void ids, but got \[12\] - add them"):
-        source.read(source.samples()[0])
+        source.read(source.samples(Findings())[0], Findings())
 
 
 def test_palette_labels_are_read_by_index(root):
@@ -98,7 +101,7 @@ def test_palette_labels_are_read_by_index(root):
     image.putpalette([value for index in range(256) for value in (255 - index, index, 3)])
     image.save(root / "labels" / "b.png")
     source = listed(root)
-    assert source.read(source.samples()[0]).category_map().tolist() == [[0, 0, 7], [7, -1, 0]]
+    assert source.read(source.samples(Findings())[0], Findings()).category_map().tolist() == [[0, 0, 7], [7, -1, 0]]
 
 
 def test_things_are_refused_since_a_class_map_cannot_tell_them_apart(root):
@@ -121,7 +124,7 @@ def test_camvid_comes_back_pixel_for_pixel(repository, shared_data, tmp_path):
     assert counts["test"] == 34
     assert counts["train"] + counts["val"] == 123
     assert 10 <= counts["val"] <= 30
-    labels = {(sample.split, sample.name): sample.labels for sample in source.samples()}
+    labels = {(sample.split, sample.name): sample.labels for sample in source.samples(Findings())}
     for split in counts:
         folder = PanopticFolder(tmp_path / "out" / split)
         for record in folder.records:

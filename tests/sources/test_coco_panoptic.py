@@ -9,6 +9,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_ids, write_rgb
 from maskmill.sources.coco_panoptic import CocoPanoptic, CocoPart
 from maskmill.sources.convert import Converter
+from maskmill.sources.finding import Findings
 from strategies import CATEGORIES
 
 IDS = np.array([[0, 900_000, 900_000], [4, 4, 5]], np.int32)
@@ -51,7 +52,7 @@ def test_ids_and_crowds_stay_the_data_sets_own(root, tmp_path):
 
 def test_a_part_can_be_dealt_to_two_splits(root):
     part = CocoPart("panoptic_val.json", "val2017", {"a": 0.5, "b": 0.5}, seed=2)
-    splits = {sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples()}
+    splits = {sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples(Findings())}
     assert sorted(splits.values()) == ["a", "b"]
     assert part.split.of("000000000139") == splits["000000000139"]
 
@@ -77,14 +78,13 @@ def test_labels_that_disagree_with_the_json_are_refused_with_their_path(root, ch
     edit(root, change)
     source = source_of(root)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        source.read(source.samples()[0])
+        source.read(source.samples(Findings())[0], Findings())
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(root / "panoptic_val" / "000000000139.png"))
 
 
 BAD_INDICES = [
     pytest.param(lambda index: index.pop("images"), "lacks ['images']", id="no-images"),
-    pytest.param(lambda index: index["annotations"].pop(), "000000000285.jpg has none - label or remove it", id="no-annotation"),
     pytest.param(lambda index: index["annotations"].append(first(index)), "an image_id stands twice", id="annotation-twice"),
     pytest.param(lambda index: index["images"][0].update(file_name="../x.jpg"), "leaves the data folder", id="climbs-out"),
     pytest.param(lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"),
@@ -95,8 +95,25 @@ BAD_INDICES = [
 def test_a_bad_json_is_refused(root, change, message):
     edit(root, change)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        source_of(root).samples()
+        source_of(root).samples(Findings())
     assert message in str(caught.value)
+
+
+def test_an_image_without_annotation_and_one_without_image_are_findings(root):
+    edit(root, lambda index: index["annotations"][-1].update(image_id=77))
+    findings = Findings()
+    source_of(root).samples(findings)
+    assert ["no image 77" in findings[0].what, "000000000285.jpg has none" in findings[1].what] == [True, True]
+    assert {one.severity for one in findings} == {"error"}
+
+
+def test_an_area_and_a_bbox_beside_the_pixels_are_warned_of(root):
+    edit(root, lambda index: first(index)["segments_info"][0].update(area=3, bbox=[0, 0, 1, 1]))
+    source, findings = source_of(root), Findings()
+    source.read(source.samples(findings)[0], findings)
+    assert [one.severity for one in findings] == ["warning", "warning"]
+    assert "segments_info says 3" in findings[0].what
+    assert "segments_info says [0, 0, 1, 1]" in findings[1].what
 
 
 def test_parts_of_different_tables_are_refused(root):

@@ -10,6 +10,7 @@ from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import read_rgb
 from maskmill.sources.convert import Converter
+from maskmill.sources.finding import Findings
 from maskmill.sources.scenes import Scenes, SceneSet
 
 
@@ -36,7 +37,7 @@ def test_the_result_is_a_canonical_data_set(raw, tmp_path):
     assert dataset == read_json(tmp_path / "out" / "dataset.json")
     assert {split: row["num_images"] for split, row in dataset["splits"].items()} == {"train": 3, "val": 1, "test": 2}
     source = Scenes(raw)
-    truth = {f"{sample.name}.png": source.read(sample) for sample in source.samples()}
+    truth = {f"{sample.name}.png": source.read(sample, Findings()) for sample in source.samples(Findings())}
     for split in dataset["splits"]:
         folder = PanopticFolder(tmp_path / "out" / split)
         assert folder.categories.as_list() == dataset["categories"]
@@ -123,7 +124,7 @@ def test_a_fault_stops_with_its_place_and_leaves_nothing(raw, tmp_path, fault, m
     fault(raw)
     with pytest.raises(ValueError, match=message) as caught:
         convert(raw, tmp_path / "out")
-    assert str(caught.value).endswith("(or go on without such images: prepare.on_problem=exclude)")
+    assert str(caught.value).endswith("or go on without such images: prepare.on_problem=exclude)")
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
@@ -173,7 +174,7 @@ def test_a_split_that_loses_all_images_is_refused(raw, tmp_path):
 def test_a_name_that_stands_twice_is_refused(raw, tmp_path):
     text = (raw / "scenes.json").read_text()
     (raw / "scenes.json").write_text(text.replace('"train_0002"', '"train_0001"'))
-    with pytest.raises(ValueError, match="but found twice: train/train_0001 - rename or remove one"):
+    with pytest.raises(ValueError, match=r"train_0001\.png: expected each name once in a split .* - rename or remove one"):
         convert(raw, tmp_path / "out")
 
 
@@ -195,6 +196,6 @@ def test_long_work_says_sparsely_how_far_it_is(caplog):
     from maskmill.sources.convert import _progress
 
     with caplog.at_level(logging.INFO):
-        assert len(list(_progress(iter([None] * 2000), 2000))) == 2000
+        assert len(list(_progress(iter([None] * 2000), 2000, "prepare"))) == 2000
     assert [record.getMessage() for record in caplog.records][:2] == ["200 of 2000 images", "400 of 2000 images"]
     assert len(caplog.records) == 10

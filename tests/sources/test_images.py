@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskmill.sources.finding import Findings
 from maskmill.sources.images import read_image, read_label_colors, read_label_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -33,32 +34,32 @@ def png_of_16_bit_rgb():
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
 def test_an_rgb_file_keeps_its_bytes(tmp_path, ending):
     path = save(tmp_path / f"a{ending}", RGB)
-    image = read_image(path)
+    image = read_image(path, Findings())
     assert (image.data, image.ending) == (path.read_bytes(), ending)
 
 
 def test_the_ending_follows_the_content_and_not_the_name(tmp_path):
     path = save(tmp_path / "a.jpg", RGB, format="PNG")
-    assert read_image(path).ending == ".png"
+    assert read_image(path, Findings()).ending == ".png"
 
 
 def test_alpha_is_dropped_and_not_blended(tmp_path):
     alpha = np.arange(54, dtype=np.uint8).reshape(6, 9, 1)
-    image = read_image(save(tmp_path / "a.png", np.concatenate([RGB, alpha], axis=2)))
+    image = read_image(save(tmp_path / "a.png", np.concatenate([RGB, alpha], axis=2)), Findings())
     assert np.array_equal(image.rgb, RGB)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.data))), RGB)
 
 
 @pytest.mark.parametrize("ending", [".png", ".bmp", ".tif"])
 def test_gray_becomes_rgb(tmp_path, ending):
-    image = read_image(save(tmp_path / f"a{ending}", GRAY))
+    image = read_image(save(tmp_path / f"a{ending}", GRAY), Findings())
     assert image.ending == ".png"
     assert np.array_equal(image.rgb, np.repeat(GRAY[..., None], 3, axis=2))
 
 
 def test_a_palette_becomes_rgb(tmp_path):
     Image.fromarray(RGB).quantize(8).save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png").rgb, np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+    assert np.array_equal(read_image(tmp_path / "a.png", Findings()).rgb, np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_palette_becomes_rgb(tmp_path):
 def test_a_turned_photo_is_set_upright(tmp_path, orientation, turned):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = read_image(save(tmp_path / "a.png", RGB, exif=exif))
+    image = read_image(save(tmp_path / "a.png", RGB, exif=exif), Findings())
     assert np.array_equal(image.rgb, turned)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.data))), turned)
 
@@ -77,38 +78,38 @@ def test_a_file_cut_short_is_refused(tmp_path, ending):
     path = save(tmp_path / f"a{ending}", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ValueError, match=r"a\.\w+: expected (a whole image, but it is cut short|an image, but)"):
-        read_image(path)
+        read_image(path, Findings())
 
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"GIF87 no")
     with pytest.raises(ValueError, match=r"a\.png: expected an image, but its 8 bytes are of no known format - replace the file"):
-        read_image(tmp_path / "a.png")
+        read_image(tmp_path / "a.png", Findings())
 
 
 def test_16_bit_gray_is_refused(tmp_path):
     path = save(tmp_path / "a.png", GRAY.astype(np.uint16) * 257)
     with pytest.raises(ValueError, match=r"expected 8 bits a channel, but got more \(I;16\) - scale the image"):
-        read_image(path)
+        read_image(path, Findings())
 
 
 def test_16_bit_rgb_is_refused_and_not_cut_to_8(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of_16_bit_rgb())
     with pytest.raises(ValueError, match="expected 8 bits a channel, but got more"):
-        read_image(tmp_path / "a.png")
+        read_image(tmp_path / "a.png", Findings())
 
 
 def test_cmyk_is_refused(tmp_path):
     Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="expected RGB or gray, but got CMYK - convert the image to RGB with its colour profile"):
-        read_image(tmp_path / "a.jpg")
+        read_image(tmp_path / "a.jpg", Findings())
 
 
 def test_too_many_pixels_are_refused_unread(tmp_path):
     path = save(tmp_path / "a.png", RGB)
     with pytest.raises(ValueError, match="expected at most 53 pixels, but got 9 x 6"):
-        read_image(path, max_pixels=53)
-    assert read_image(path, max_pixels=54).rgb.shape == (6, 9, 3)
+        read_image(path, Findings(), max_pixels=53)
+    assert read_image(path, Findings(), max_pixels=54).rgb.shape == (6, 9, 3)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path):
@@ -119,14 +120,14 @@ def test_a_decompression_bomb_is_refused(tmp_path):
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     (tmp_path / "a.png").write_bytes(bytes(data))
     with pytest.raises(ValueError, match=r"a\.png: expected at most 80,000,000 pixels, but"):
-        read_image(tmp_path / "a.png")
+        read_image(tmp_path / "a.png", Findings())
 
 
 def test_a_film_is_refused(tmp_path):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(ValueError, match="expected one picture, but the file holds 2"):
-        read_image(tmp_path / "a.gif")
+        read_image(tmp_path / "a.gif", Findings())
 
 
 def test_labels_are_the_indices_of_a_palette_and_not_its_colours(tmp_path):

@@ -5,6 +5,7 @@ from PIL import Image
 
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources.convert import Converter
+from maskmill.sources.finding import Findings
 from maskmill.sources.images import read_label_image
 from maskmill.sources.instance_masks import InstanceMasks
 from maskmill.sources.source import Source
@@ -29,7 +30,7 @@ def source_of(root, **options):
 
 
 def read(source):
-    return source.read(source.samples()[0])
+    return source.read(source.samples(Findings())[0], Findings())
 
 
 def test_a_pixel_of_two_masks_stays_with_the_first(root):
@@ -73,10 +74,13 @@ def test_an_image_without_masks_is_refused(root):
         read(source_of(root))
 
 
-def test_two_images_in_a_folder_are_refused(root):
+def test_two_images_in_a_folder_are_a_finding(root):
     Image.new("RGB", (10, 10)).save(root / "all" / "x" / "images" / "y.png")
-    with pytest.raises(ValueError, match=r"images: expected one image, but found 2"):
-        source_of(root).samples()
+    Image.new("RGB", (10, 10)).save(root / "all" / "x" / "images" / "z.png")
+    findings = Findings()
+    with pytest.raises(ValueError, match="expected images in every split"):
+        source_of(root).samples(findings)
+    assert "expected one image, but found 3" in findings[0].what
 
 
 def test_an_overlap_of_everything_is_no_setting(root):
@@ -92,15 +96,15 @@ def dsb2018(repository, shared_data):
 
 
 def test_dsb2018_has_16_test_images(dsb2018):
-    splits = [sample.split for sample in dsb2018.samples()]
+    splits = [sample.split for sample in dsb2018.samples(Findings())]
     assert {split: splits.count(split) for split in splits} == {"train": 56, "val": 11, "test": 16}
 
 
 @pytest.mark.slow
 def test_every_nucleus_of_dsb2018_comes_back(dsb2018):
     lost = 0
-    for sample in dsb2018.samples():
-        panoptic = dsb2018.read(sample)
+    for sample in dsb2018.samples(Findings()):
+        panoptic = dsb2018.read(sample, Findings())
         for number, path in enumerate(sorted(sample.labels.glob("*.png")), start=1):
             mask = read_label_image(path) > 0
             assert not ((panoptic.ids == number) & ~mask).any()

@@ -7,6 +7,7 @@ from PIL import Image
 from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.png import read_labels, read_rgb, write_labels
 from maskmill.sources import scene_painter
+from maskmill.sources.finding import Findings
 from maskmill.sources.scenes import Scenes, SceneSet
 
 
@@ -53,7 +54,7 @@ def test_a_scene_has_three_to_eight_things_one_can_see(number):
 
 def test_reading_gives_back_every_pixel(drawn):
     source = Scenes(drawn)
-    samples = source.samples()
+    samples = source.samples(Findings())
     assert [(sample.split, sample.name) for sample in samples] == [
         ("train", "train_0000"),
         ("train", "train_0001"),
@@ -61,7 +62,7 @@ def test_reading_gives_back_every_pixel(drawn):
         ("test", "test_0000"),
     ]
     for sample in samples:
-        panoptic = source.read(sample)
+        panoptic = source.read(sample, Findings())
         classes, instances = read_labels(sample.labels), read_labels(drawn / "instances" / f"{sample.name}.png")
         assert np.array_equal(np.where(classes == 255, -1, classes), panoptic.category_map())
         things = panoptic.ids[instances > 0]
@@ -95,7 +96,7 @@ def test_bad_labels_are_refused_with_their_path(root, kind, change, message):
     change_labels(root, kind, change)
     source = Scenes(root)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        source.read(source.samples()[0])
+        source.read(source.samples(Findings())[0], Findings())
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(root / "classes" / "train_0000.png"))
 
@@ -106,14 +107,14 @@ def test_an_instance_of_two_classes_is_refused(root):
     write_labels(root / "instances" / "train_0000.png", np.array([[1, 1], [0, 0]]))
     source = Scenes(root)
     with pytest.raises(ValueError, match="expected one class per instance, but instance 1 has two"):
-        source.read(source.samples()[0])
+        source.read(source.samples(Findings())[0], Findings())
 
 
 def test_instances_of_another_size_are_refused(root):
     Image.new("L", (5, 4)).save(root / "instances" / "train_0000.png")
     source = Scenes(root)
     with pytest.raises(ValueError, match=r"instances.train_0000.png: expected labels of 96 x 160 pixels"):
-        source.read(source.samples()[0])
+        source.read(source.samples(Findings())[0], Findings())
 
 
 def test_a_split_without_scenes_is_refused(root):
@@ -121,18 +122,18 @@ def test_a_split_without_scenes_is_refused(root):
     index["splits"]["val"] = []
     write_json(root / "scenes.json", index)
     with pytest.raises(ValueError, match="expected images in every split, but found none for val"):
-        Scenes(root).samples()
+        Scenes(root).samples(Findings())
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder of the data set here, .* check `source.root`"):
-        Scenes(tmp_path / "nowhere").samples()
+        Scenes(tmp_path / "nowhere").samples(Findings())
 
 
 def test_an_index_that_lacks_parts_is_refused(tmp_path):
     write_json(tmp_path / "scenes.json", {"splits": {}})
     with pytest.raises(ValueError, match=r"lacks \['categories', 'void'\] - write it with `maskmill draw`"):
-        Scenes(tmp_path).samples()
+        Scenes(tmp_path).samples(Findings())
 
 
 def test_drawing_over_a_larger_set_leaves_none_of_it(root):

@@ -33,7 +33,8 @@ def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_pat
     assert done.returncode == 1
     assert "val_0000.png: expected an image here, but there is no such file" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    assert not (tmp_path / "made").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}  # out/state keeps what was read, for the next try
 
 
 def test_an_unknown_choice_for_a_problem_is_refused(raw, tmp_path):

@@ -1,5 +1,8 @@
 """A split on disk: images, panoptic PNGs and the JSON that names their segments (COCO panoptic)."""
 
+import json
+import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import inside, read_json, write_json
+from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
 
@@ -34,19 +37,49 @@ def png_name(record: ImageRecord) -> str:
 
 
 def write_panoptic(folder: Path, record: ImageRecord, panoptic: Panoptic) -> dict[str, Any]:
-    """Write one image's PNG to `folder`/panoptic and return its annotation, for `write_index` once all are there."""
+    """Write one image's PNG to `folder`/panoptic and return its annotation, for the index once all are there."""
     write_ids(folder / "panoptic" / png_name(record), panoptic.ids)
     return annotation(record, panoptic)
 
 
+class IndexWriter:
+    """Writes `folder`/panoptic.json image by image, so that a million of them need no more memory than one.
+
+    The file appears when it is closed, whole; it makes the split readable.
+    """
+
+    def __init__(self, folder: Path, categories: Categories) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._categories = folder, categories
+        self._rows = {key: tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) for key in ("images", "annotations")}  # noqa: SIM115 - closed in close()
+        self.num_images = 0
+
+    def add(self, record: ImageRecord, row: dict[str, Any]) -> None:
+        """Add an image and its annotation."""
+        for key, value in (("images", asdict(record)), ("annotations", row)):
+            self._rows[key].write(f"{',' if self.num_images else ''}\n{json.dumps(value, allow_nan=False)}")
+        self.num_images += 1
+
+    def close(self) -> Path:
+        """Write the index."""
+        part = self._folder / ".panoptic.json"
+        with part.open("w", encoding="utf-8") as file:
+            for key, rows in self._rows.items():
+                rows.seek(0)
+                file.write(f'{"{" if key == "images" else ","}\n"{key}": [')
+                shutil.copyfileobj(rows, file)
+                file.write("\n]")
+                rows.close()
+            file.write(f',\n"categories": {json.dumps(self._categories.as_list())}\n}}\n')
+        return part.replace(self._folder / "panoptic.json")
+
+
 def write_index(folder: Path, categories: Categories, records: Iterable[ImageRecord], annotations: Iterable[dict[str, Any]]) -> Path:
     """Write `folder`/panoptic.json: written last, it makes the split readable."""
-    index = {
-        "images": [asdict(record) for record in records],
-        "annotations": list(annotations),
-        "categories": categories.as_list(),
-    }
-    return write_json(folder / "panoptic.json", index)
+    writer = IndexWriter(folder, categories)
+    for record, row in zip(records, annotations, strict=True):
+        writer.add(record, row)
+    return writer.close()
 
 
 class PanopticFolder:

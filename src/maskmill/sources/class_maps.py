@@ -1,7 +1,9 @@
 """Maps of class ids, with or without maps of instances beside them, to segments."""
 
 from collections.abc import Collection
+from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,7 @@ from maskmill.canonical.runs import joint_histogram, relabel
 
 Labels = npt.NDArray[np.int32]
 INSTANCES_PER_CLASS = 10_000  # segment id of a thing = (category id + 1) * this + instance, so ids say what they are
+SMOOTHED = "stray values along borders, as smoothing leaves them"
 
 
 def panoptic_of_classes(classes: Labels, categories: Categories, *, void_ids: Collection[int]) -> Panoptic:
@@ -26,6 +29,11 @@ def panoptic_of_classes(classes: Labels, categories: Categories, *, void_ids: Co
     """
     values = np.unique(classes)
     unknown = [int(value) for value in values if int(value) not in categories and int(value) not in void_ids]
+    if unknown and is_thin(np.isin(classes, unknown)):
+        raise ValueError(
+            f"expected ids of the category table or void ids, but got {unknown[:8]}: {SMOOTHED} - export the labels again without "
+            "smoothing: resized by nearest neighbour, drawn without anti-aliasing, not as JPEG"
+        )
     if unknown:
         raise ValueError(f"expected ids of the category table or void ids, but got {unknown[:8]} - add them to one of them in conf/source")
     present = [int(value) for value in values if int(value) not in void_ids]
@@ -35,7 +43,14 @@ def panoptic_of_classes(classes: Labels, categories: Categories, *, void_ids: Co
     return Panoptic.from_ids(ids, {value + 1: value for value in present})
 
 
-def panoptic_of_instances(classes: Labels, instances: Labels, categories: Categories, *, void_ids: Collection[int]) -> Panoptic:
+def panoptic_of_instances(
+    classes: Labels,
+    instances: Labels,
+    categories: Categories,
+    *,
+    void_ids: Collection[int],
+    unnumbered: Literal["error", "crowd"] = "error",
+) -> Panoptic:
     """One segment per stuff class and per thing.
 
     Args:
@@ -43,26 +58,36 @@ def panoptic_of_instances(classes: Labels, instances: Labels, categories: Catego
         instances: (H, W), 0 on stuff and void, the thing's number elsewhere.
         categories: the table.
         void_ids: class values that mean "not labelled".
+        unnumbered: whether a thing's pixels without a number are a fault, or a crowd of that class.
 
     Raises:
         ValueError: a class is unknown, a thing's pixel has no number, stuff or void has one, or a number stands for two classes.
     """
     by_class = panoptic_of_classes(classes, categories, void_ids=void_ids)
     class_segments, numbers, _ = joint_histogram(by_class.ids, instances)
-    category_of, thing_ids = {}, {}
+    short = {number: number if numbers.max() < INSTANCES_PER_CLASS else rank for rank, number in enumerate(np.unique(numbers).tolist())}
+    category_of, thing_ids, crowd_ids = {}, {}, {}
     for segment, number in zip(class_segments.tolist(), numbers.tolist(), strict=True):
         category = None if segment == VOID_ID else categories[segment - 1]
         isthing = category is not None and category.isthing
+        if isthing and number == 0 and unnumbered == "crowd":
+            crowd_ids[segment] = segment * INSTANCES_PER_CLASS
+            category_of[crowd_ids[segment]] = segment - 1
+            continue
         if isthing != (number != 0):
             name = category.name if category else "void"
             raise ValueError(f"expected a number on every thing and on nothing else, but {name} has instance {number} - mend the instances")
         if number in thing_ids:
             raise ValueError(f"expected one class per instance, but instance {number} has two - give each thing a number of its own")
-        if number >= INSTANCES_PER_CLASS:
-            raise ValueError(f"expected instances below {INSTANCES_PER_CLASS}, but got {number} - number them from 1 in each image")
         if isthing:
-            thing_ids[number] = segment * INSTANCES_PER_CLASS + number
+            thing_ids[number] = segment * INSTANCES_PER_CLASS + short[number]
         if segment != VOID_ID:
             category_of[thing_ids.get(number, segment)] = segment - 1
-    ids = np.where(instances > 0, relabel(instances, thing_ids, default=VOID_ID), by_class.ids)
-    return Panoptic.from_ids(ids, category_of)
+    stuff_ids = relabel(by_class.ids, {key: crowd_ids.get(key, key) for key in by_class.category_of}, default=VOID_ID)
+    ids = np.where(instances > 0, relabel(instances, thing_ids, default=VOID_ID), stuff_ids)
+    return Panoptic.from_ids(ids, category_of, crowds=crowd_ids.values())
+
+
+def is_thin(mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether a mask, (H, W) bool, is nowhere three pixels wide, as the seams of smoothed labels are."""
+    return not cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).any()

@@ -6,46 +6,36 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import joblib
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from maskmill.canonical.files import inside, write_bytes, write_json
-from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
+from maskmill.canonical.folder import ImageRecord, IndexWriter, png_name
+from maskmill.canonical.png import encode_png, ids_to_rgb
 from maskmill.sources.backends import parallel
+from maskmill.sources.cache import ConversionCache
+from maskmill.sources.collection import Collection, Outcome
+from maskmill.sources.examine import examine, unique
+from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import require_own
-from maskmill.sources.images import MAX_PIXELS, read_image, require_size
+from maskmill.sources.images import MAX_PIXELS
+from maskmill.sources.relabelled import Relabelled
+from maskmill.sources.similar import print_of
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.statistics import ImageCounts, count_image, summarize
+from maskmill.sources.statistics import count_image
 
 log = logging.getLogger(__name__)
 
 BATCH_PER_WORKER = 64  # images handed out at once: bounds what is in flight, and paces the log lines
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An image that could not be converted, and why."""
-
-    split: str
-    name: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Converted:
-    """An image that was written: its place in the split, its annotation, its counts and the sha256 of its two files."""
-
-    split: str
-    record: ImageRecord
-    annotation: dict[str, Any]
-    counts: ImageCounts
-    hashes: dict[str, str]
+Shown = tuple[str, str]  # a folder, and how findings shall call it: an archive's unpacked folder is gone when they are read
 
 
 @dataclass(frozen=True)
@@ -58,6 +48,8 @@ class Converter:
         backend: of joblib: loky, threading, multiprocessing, sequential, or dask or ray where they are installed.
         on_problem: `stop` at the first image that cannot be converted, or `exclude` it: warn, list it in dataset.json and go on.
         max_pixels: larger images are problems.
+        cache: a folder that keeps what was converted, so that the next run reads only what changed; None keeps nothing.
+        classes: other names for classes of the source, merged where equal, or None to make them void; see `relabelled.Relabelled`.
 
     Raises:
         ValueError: a number is out of range.
@@ -68,6 +60,8 @@ class Converter:
     backend: str = "loky"
     on_problem: Literal["stop", "exclude"] = "stop"
     max_pixels: int = MAX_PIXELS
+    cache: Path | None = None
+    classes: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.workers < 1 and self.workers != -1:
@@ -75,97 +69,147 @@ class Converter:
         if not 1 <= self.max_pixels <= MAX_PIXELS:
             raise ValueError(f"Expected `max_pixels` in 1..{MAX_PIXELS}, but got {self.max_pixels} - cut larger images up")
 
-    def convert(self, source: Source) -> dict[str, Any]:
-        """Convert all splits of a source.
+    def check(self, source: Source, *, shown: Shown = ("", "")) -> dict[str, Any]:
+        """Look at all images of a source and write nothing.
+
+        Args:
+            source: any.
+            shown: a folder whose name findings replace by another.
 
         Returns:
-            what dataset.json holds: source, categories, splits, statistics, problems, and `digest`, the sha256 of the sorted lines
-            `<sha256 of file>  <path>` of all other files, as `sha256sum` prints them.
+            what dataset.json would hold, with all findings.
+
+        Raises:
+            FileNotFoundError: the source lacks a folder or a list.
+            ValueError: the source itself is broken.
+        """
+        name, source = type(source).__name__, self._seen(source)
+        samples, collection = self._listed(source, shown)
+        for outcome in _progress(self._outcomes(source, samples, None, shown), len(samples), "check"):
+            collection.add(outcome)
+        collection.compare(source.categories)
+        return collection.content(name, source.categories)
+
+    def convert(self, source: Source, *, shown: Shown = ("", "")) -> dict[str, Any]:
+        """Convert all splits of a source.
+
+        Args:
+            source: any.
+            shown: a folder whose name findings replace by another.
+
+        Returns:
+            what dataset.json holds: source, categories, splits, statistics, problems (images left out), findings, and `digest`, the
+            sha256 of the sorted lines `<sha256 of file>  <path>` of all other files, as `sha256sum` prints them.
 
         Raises:
             FileNotFoundError: the source lacks a folder or a list; or, told to stop, an image or its labels.
             ValueError: the source is broken, an image is and we are told to stop, a split has no image left, or `out` holds other things.
         """
         require_own(self.out, "dataset.json", "prepare.out")
-        samples = source.samples()
+        name, source = type(source).__name__, self._seen(source)
+        samples, collection = self._listed(source, shown)
+        self._judge(collection.findings)
         log.info("%d images of %d categories to convert", len(samples), len(source.categories))
-        _require_unique(samples)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self.out.parent, prefix=f".{self.out.name}."))
-        try:
-            folder.chmod(0o755)  # mkdtemp makes 0700
-            content = self._write(source, samples, folder)
-            _replace(self.out, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _fresh_folder(self.out) as folder:
+            digest = self._write(source, samples, folder, collection, shown)
+            content = collection.content(name, source.categories) | {"digest": digest}
+            write_json(folder / "dataset.json", content)
         return content
 
-    def _write(self, source: Source, samples: list[Sample], folder: Path) -> dict[str, Any]:
-        converted: dict[str, list[Converted]] = {sample.split: [] for sample in samples}
-        problems = []
-        for result in _progress(self._results(source, samples, folder), len(samples)):
-            if isinstance(result, Converted):
-                converted[result.split].append(result)
-            elif self.on_problem == "stop":
-                raise ValueError(f"{result.message} (or go on without such images: prepare.on_problem=exclude)")
-            else:
-                problems.append(result)
-                log.warning("left out %s of %s: %s", result.name, result.split, result.message)
-        empty = [split for split, done in converted.items() if not done]
+    def _seen(self, source: Source) -> Source:
+        return Relabelled(source, self.classes) if self.classes else source
+
+    def _listed(self, source: Source, shown: Shown) -> tuple[list[Sample], Collection]:
+        findings = Findings()
+        samples = unique(source.samples(findings), findings)
+        collection = Collection(dict.fromkeys(sample.split for sample in samples))
+        collection.findings += [_renamed(one, shown) for one in findings]
+        return samples, collection
+
+    def _judge(self, findings: list[Finding]) -> None:
+        """Stop at an error if told so, and say the rest."""
+        for finding in findings:
+            if finding.severity == "error" and self.on_problem == "stop":
+                raise ValueError(f"{finding} (`maskmill check` lists all faults; or go on without such images: prepare.on_problem=exclude)")
+            log.log(logging.INFO if finding.severity == "note" else logging.WARNING, "%s", finding)
+
+    def _write(self, source: Source, samples: list[Sample], folder: Path, collection: Collection, shown: Shown) -> str:
+        writers = {split: IndexWriter(folder / split, source.categories) for split in collection.statistics}
+        lines = []
+        places: Counter[str] = Counter()
+        outcomes = _progress(self._outcomes(source, samples, folder, shown), len(samples), "prepare")
+        for sample, outcome in zip(samples, outcomes, strict=True):
+            places[sample.split] += 1
+            self._judge(outcome.findings)
+            collection.add(outcome)
+            if outcome.row is None:
+                log.warning("left out %s of %s", sample.name, sample.split)
+                continue
+            record = _record(outcome, places[sample.split] if sample.image_id is None else sample.image_id)
+            writers[sample.split].add(record, _annotation(record, outcome.row))
+            paths = f"{outcome.split}/images/{record.file_name}", f"{outcome.split}/panoptic/{png_name(record)}"
+            lines += [(path, digest) for path, digest in zip(paths, outcome.row["sha256"], strict=True)]
+        empty = [split for split, writer in writers.items() if not writer.num_images]
         if empty:
-            raise ValueError(
-                f"Expected images in every split, but every one of {', '.join(empty)} has a problem, as: {problems[0].message}"
-            )
-        hashes: dict[str, str] = {}
-        for split, done in converted.items():
-            index = write_index(folder / split, source.categories, [one.record for one in done], [one.annotation for one in done])
-            hashes[f"{split}/{index.name}"] = hashlib.sha256(index.read_bytes()).hexdigest()
-            for one in done:
-                hashes |= {f"{split}/{path}": value for path, value in one.hashes.items()}
-        content = {
-            "source": type(source).__name__,
-            "categories": source.categories.as_list(),
-            "splits": {split: {"num_images": len(done)} for split, done in converted.items()},
-            "statistics": {split: summarize([one.counts for one in done], source.categories) for split, done in converted.items()},
-            "problems": [asdict(problem) for problem in problems],
-            "digest": digest_of(hashes),
-        }
-        write_json(folder / "dataset.json", content)
-        return content
+            message = next(row["message"] for row in collection.excluded if row["split"] == empty[0])
+            raise ValueError(f"Expected images in every split, but every one of {', '.join(empty)} has a problem, as: {message}")
+        for split, writer in writers.items():
+            lines.append((f"{split}/panoptic.json", hashlib.sha256(writer.close().read_bytes()).hexdigest()))
+        before = len(collection.findings)
+        collection.compare(source.categories)
+        self._judge(collection.findings[before:])
+        return digest_of(dict(lines))
 
-    def _results(self, source: Source, samples: list[Sample], folder: Path) -> Iterator[Converted | Problem]:
-        """Convert all samples, in their order."""
-        numbers: Counter[str] = Counter()
-        jobs = []
-        for sample in samples:
-            numbers[sample.split] += 1
-            image_id = numbers[sample.split] if sample.image_id is None else sample.image_id
-            jobs.append(joblib.delayed(convert_sample)(source, sample, folder / sample.split, image_id, self.max_pixels))
-        remaining = iter(jobs)
+    def _outcomes(self, source: Source, samples: list[Sample], folder: Path | None, shown: Shown) -> Iterator[Outcome]:
+        """What becomes of all samples, in their order; to a `folder` they are written, from the cache if it has them."""
+        len(source.categories)  # worked out here, where some formats read many files for it, and not again in every worker
+        remaining = iter(samples)
         workers = joblib.effective_n_jobs(self.workers)
-        with parallel(self.backend, self.workers) as pool:
+        with parallel(self.backend, self.workers) as pool, self._open_cache(source, folder) as cache:
             while batch := list(islice(remaining, BATCH_PER_WORKER * workers)):
-                yield from pool(batch)
+                known = {place: cache.find(sample) for place, sample in enumerate(batch)} if cache else {}
+                new = [sample for place, sample in enumerate(batch) if known.get(place) is None]
+                made = iter(pool(joblib.delayed(convert_sample)(source, sample, folder, self.max_pixels) for sample in new))
+                for place, sample in enumerate(batch):
+                    outcome = known.get(place) or next(made)
+                    if cache and known.get(place) is None:
+                        cache.keep(sample, outcome)
+                    yield replace(outcome, findings=[_renamed(one, shown) for one in outcome.findings], file=outcome.file.replace(*shown))
+
+    @contextmanager
+    def _open_cache(self, source: Source, folder: Path | None) -> Iterator[ConversionCache | None]:
+        if self.cache is None or folder is None:
+            yield None
+            return
+        cache = ConversionCache(self.cache, source, folder, max_pixels=self.max_pixels)
+        try:
+            yield cache
+        finally:
+            cache.close()
 
 
-def convert_sample(source: Source, sample: Sample, folder: Path, image_id: int, max_pixels: int) -> Converted | Problem:
-    """Read, check and write one image and its labels below the split's `folder`; a fault of the data comes back as a problem."""
-    try:
-        image = read_image(sample.image, max_pixels=max_pixels)
-        panoptic = source.read(sample)
-        require_size(panoptic.size, image.rgb.shape, sample.labels)
-    except (ValueError, OSError) as error:
-        return Problem(sample.split, sample.name, str(error))
-    height, width = panoptic.size
-    record = ImageRecord(image_id, f"{sample.name}{image.ending}", height, width)
-    path = write_bytes(inside(folder / "images", record.file_name), image.data)
-    row = write_panoptic(folder, record, panoptic)
-    label_path = folder / "panoptic" / row["file_name"]
-    hashes = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(image.data).hexdigest(),
-        label_path.relative_to(folder).as_posix(): hashlib.sha256(label_path.read_bytes()).hexdigest(),
+def convert_sample(source: Source, sample: Sample, folder: Path | None, max_pixels: int) -> Outcome:
+    """Read, check and count one image and its labels; write them below `folder`/SPLIT if there is one."""
+    examined = examine(source, sample, max_pixels=max_pixels)
+    image, panoptic = examined.image, examined.panoptic
+    if image is None or panoptic is None:
+        return Outcome(sample.split, sample.name, str(sample.image), None, examined.findings)
+    look = print_of(image.rgb)
+    row: dict[str, Any] = {
+        "ending": image.ending,
+        "segments": [segment.as_dict() for segment in panoptic.segments],
+        "counts": count_image(image.rgb, panoptic),
+        "print": [f"{look.bits:x}", look.thumbnail.hex()],
+        "isgray": image.isgray,
     }
-    return Converted(sample.split, record, row, count_image(image.rgb, panoptic), hashes)
+    outcome = Outcome(sample.split, sample.name, str(sample.image), row, examined.findings)
+    if folder is not None:
+        labels = encode_png(ids_to_rgb(panoptic.ids))
+        record = _record(outcome, 0)
+        write_bytes(inside(folder / sample.split / "images", record.file_name), image.data)
+        write_bytes(inside(folder / sample.split / "panoptic", png_name(record)), labels)
+        row["sha256"] = [hashlib.sha256(data).hexdigest() for data in (image.data, labels)]
+    return outcome
 
 
 def digest_of(hashes: dict[str, str]) -> str:
@@ -174,24 +218,60 @@ def digest_of(hashes: dict[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _require_unique(samples: list[Sample]) -> None:
-    names = Counter(f"{sample.split}/{sample.name}" for sample in samples)
-    image_ids = Counter(f"{sample.split}/{sample.image_id}" for sample in samples if sample.image_id is not None)
-    for kind, counts in (("name (its ending does not count)", names), ("id", image_ids)):
-        twice = [key for key, count in counts.items() if count > 1]
-        if twice:
-            raise ValueError(f"Expected each image {kind} once in a split, but found twice: {', '.join(twice[:5])} - rename or remove one")
+def _record(outcome: Outcome, image_id: int) -> ImageRecord:
+    assert outcome.row is not None
+    counts = outcome.row["counts"]
+    return ImageRecord(image_id, f"{outcome.name}{outcome.row['ending']}", counts["height"], counts["width"])
 
 
-def _progress(results: Iterator[Converted | Problem], total: int) -> Iterator[Converted | Problem]:
-    """Hand results through under a progress bar on a terminal, and with a log line every tenth of the way elsewhere."""
+def _annotation(record: ImageRecord, row: dict[str, Any]) -> dict[str, Any]:
+    return {"image_id": record.id, "file_name": png_name(record), "segments_info": row["segments"]}
+
+
+def _renamed(finding: Finding, shown: Shown) -> Finding:
+    if not shown[0]:
+        return finding
+    return replace(finding, file=finding.file.replace(*shown), what=finding.what.replace(*shown))
+
+
+def _progress(outcomes: Iterator[Outcome], total: int, what: str) -> Iterator[Outcome]:
+    """Hand outcomes through under a progress bar on a terminal, and with a log line every tenth of the way elsewhere."""
     if sys.stderr.isatty():
-        yield from tqdm(results, total=total, unit="image", desc="prepare")
+        yield from tqdm(outcomes, total=total, unit="image", desc=what)
         return
-    for number, result in enumerate(results, start=1):
-        if total >= 1000 and number % (total // 10) == 0:
+    for number, outcome in enumerate(outcomes, start=1):
+        if total >= 200 and number % (total // 10) == 0:
             log.info("%d of %d images", number, total)
-        yield result
+        yield outcome
+
+
+@contextmanager
+def _fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to fill, which takes its place if all goes well; what killed conversions left there is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f".{out.name}.*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    lock = FileLock(folder / ".lock")
+    try:
+        with lock:
+            folder.chmod(0o755)  # mkdtemp makes 0700
+            yield folder
+            (folder / ".lock").unlink(missing_ok=True)
+            _replace(out, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove the folder of a conversion that runs no more: its lock is free."""
+    if not (folder / ".lock").is_file():
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+    except Timeout:
+        log.warning("another conversion to the same place runs in %s", folder)
 
 
 def _replace(out: Path, folder: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_image, require_size
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.splits import HashSplit, require_each
+from maskmill.sources.splits import Split, require_each, split_of
 
 
 class InstanceMasks(Source):
@@ -25,7 +26,7 @@ class InstanceMasks(Source):
         root: the data set's folder.
         folder: where the folders of the images lie, relative to the root.
         category: the objects' `id`, `name`, and if wanted `color`.
-        splits: split -> share of the images, dealt by hash of the name.
+        splits: split -> share of the images, dealt by hash of the name, or a rule of `splits`.
         max_overlap: share of a mask's pixels that may belong to others.
         seed: of the dealing.
 
@@ -34,31 +35,39 @@ class InstanceMasks(Source):
     """
 
     def __init__(
-        self, root: Path, folder: str, category: dict[str, Any], splits: Mapping[str, float], *, max_overlap: float = 0.1, seed: int = 0
+        self,
+        root: Path,
+        folder: str,
+        category: dict[str, Any],
+        splits: Mapping[str, float] | Split,
+        *,
+        max_overlap: float = 0.1,
+        seed: int = 0,
     ) -> None:
         if not 0 <= max_overlap < 1:
             raise ValueError(f"Expected `max_overlap` in 0..1 (below 1), but got {max_overlap} - mend conf/source")
         self.root, self.folder, self.max_overlap = root, folder, max_overlap
         self._categories = Categories.from_list([category | {"isthing": 1}])
-        self.split = HashSplit(splits, seed=seed)
+        self.split = split_of(splits, seed=seed)
 
     @property
     def categories(self) -> Categories:
         """The one category."""
         return self._categories
 
-    def samples(self) -> list[Sample]:
+    def samples(self, findings: Findings) -> list[Sample]:
         """The folders in the order of their names; see `Source.samples`."""
         parent = require_folder(inside(self.root, self.folder))
         samples = []
         for folder in sorted(path for path in parent.iterdir() if path.is_dir()):
-            images = sorted(require_folder(folder / "images").iterdir())
+            images = sorted((folder / "images").glob("*"))
             if len(images) != 1:
-                raise ValueError(f"{folder / 'images'}: expected one image, but found {len(images)} - leave the one that is labelled")
-            samples.append(Sample(self.split.of(folder.name), folder.name, images[0], folder / "masks"))
-        return require_each(self.split.shares, samples, parent)
+                findings.error(folder / "images", f"expected one image, but found {len(images)}", "leave the one that is labelled")
+                continue
+            samples.append(Sample("", folder.name, images[0], folder / "masks"))
+        return require_each(self.split.shares, self.split.deal(samples, self.classes_of), parent)
 
-    def read(self, sample: Sample) -> Panoptic:
+    def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Segments 1..N in the order of the masks' file names; see `Source.read`."""
         paths = sorted(require_folder(sample.labels).glob("*.png"))
         if not paths:

@@ -18,6 +18,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources import scene_painter
 from maskmill.sources.class_maps import panoptic_of_instances
+from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder, require_own
 from maskmill.sources.images import read_label_image, require_size
 from maskmill.sources.source import Sample, Source
@@ -45,7 +46,7 @@ class Scenes(Source):
         index = self._index()
         return Categories.from_list(index["categories"]), int(index["void"])
 
-    def samples(self) -> list[Sample]:
+    def samples(self, findings: Findings) -> list[Sample]:
         """As listed in scenes.json; see `Source.samples`."""
         splits = self._index()["splits"]
         samples = [
@@ -55,9 +56,16 @@ class Scenes(Source):
         ]
         return require_each(splits, samples, self.root / "scenes.json")
 
-    def read(self, sample: Sample) -> Panoptic:
+    def files(self, sample: Sample) -> tuple[Path, ...]:
+        """The image and both maps."""
+        return sample.image, sample.labels, self._numbers(sample)
+
+    def _numbers(self, sample: Sample) -> Path:
+        return inside(self.root / "instances", f"{sample.name}.png")
+
+    def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Stuff by class, things by instance; see `Source.read`."""
-        path = inside(self.root / "instances", f"{sample.name}.png")
+        path = self._numbers(sample)
         classes, instances = read_label_image(sample.labels), read_label_image(path)
         require_size(instances.shape, classes.shape, path)
         try:

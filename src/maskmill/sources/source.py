@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.sources.finding import Findings
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,11 @@ class Source(ABC):
         """The category table, with the data set's own ids."""
 
     @abstractmethod
-    def samples(self) -> list[Sample]:
-        """All samples of all splits in a fixed order, listed without decoding a file.
+    def samples(self, findings: Findings) -> list[Sample]:
+        """All samples of all splits in a fixed order, listed without decoding an image.
+
+        Args:
+            findings: gets what is wrong with single files, as labels without an image.
 
         Raises:
             FileNotFoundError: a folder or list is not there.
@@ -49,10 +53,25 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self, sample: Sample) -> Panoptic:
+    def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The labels of one sample, with the data set's own category ids.
+
+        Args:
+            sample: of this source.
+            findings: gets what is wrong with the labels but leaves them usable.
 
         Raises:
             FileNotFoundError: the labels are not there.
             ValueError: the labels do not decode or break the format's rules.
         """
+
+    def classes_of(self, sample: Sample) -> set[int]:
+        """The category ids of a sample, for a stratified split; formats that need not decode a file for it say so in their own way."""
+        try:
+            return set(self.read(sample, Findings()).category_of.values())
+        except (ValueError, OSError):
+            return set()  # the conversion reports it
+
+    def files(self, sample: Sample) -> tuple[Path, ...]:
+        """The files and folders `read` and the conversion look into: where none of them changed, nothing did."""
+        return sample.image, sample.labels

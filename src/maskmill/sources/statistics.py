@@ -1,7 +1,8 @@
 """What a split holds, in whole numbers: the same however the images are dealt to workers."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
@@ -11,60 +12,107 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """One image: size in pixels, per channel sum and sum of squares, and category id -> pixels, segments."""
-
-    height: int
-    width: int
-    sums: tuple[int, ...]
-    squares: tuple[int, ...]
-    classes: dict[int, tuple[int, int]]
+SMALL_PX, LARGE_PX = 32**2, 96**2  # COCO's bounds of small, medium and large objects
+Counts = dict[str, Any]
 
 
-def count_image(rgb: RGB, panoptic: Panoptic) -> ImageCounts:
-    """Count one image, (H, W, 3) uint8, and its labels."""
-    levels = np.arange(256, dtype=np.int64)
-    histograms = [np.bincount(rgb[..., channel].reshape(-1), minlength=256) for channel in range(3)]
-    classes: dict[int, tuple[int, int]] = {}
-    for segment in panoptic.segments:
-        pixels, segments = classes.get(segment.category_id, (0, 0))
-        classes[segment.category_id] = (pixels + segment.area, segments + 1)
-    return ImageCounts(
-        height=rgb.shape[0],
-        width=rgb.shape[1],
-        sums=tuple(int((histogram * levels).sum()) for histogram in histograms),
-        squares=tuple(int((histogram * levels * levels).sum()) for histogram in histograms),
-        classes=classes,
-    )
-
-
-def summarize(counts: Iterable[ImageCounts], categories: Categories) -> dict[str, Any]:
-    """The statistics of a split, as dataset.json has them.
-
-    Args:
-        counts: of its images, at least one.
-        categories: classes without a pixel are listed too.
+def count_image(rgb: RGB, panoptic: Panoptic) -> Counts:
+    """Count one image, (H, W, 3) uint8, and its labels.
 
     Returns:
-        pixels, void_pixels, smallest and largest height and width, rgb_mean and rgb_std in 0..255, and per class pixels, images, segments.
+        height, width; per channel the sums of levels and of their squares; and category id (a string, as JSON has it) -> pixels,
+        segments, and how many of these are small, medium and large. Plain numbers, so that JSON keeps them.
     """
-    counts = list(counts)
-    num_pixels = sum(count.height * count.width for count in counts)
-    means = [sum(count.sums[channel] for count in counts) / num_pixels for channel in range(3)]
-    squares = [sum(count.squares[channel] for count in counts) / num_pixels for channel in range(3)]
-    rows: list[dict[str, Any]] = []
-    for category in categories:
-        found = [count.classes[category.id] for count in counts if category.id in count.classes]
-        pixels, segments = sum(row[0] for row in found), sum(row[1] for row in found)
-        rows.append({"id": category.id, "name": category.name, "pixels": pixels, "images": len(found), "segments": segments})
+    levels = np.arange(256, dtype=np.int64)
+    histograms = [np.bincount(rgb[..., channel].reshape(-1), minlength=256) for channel in range(3)]
+    classes: dict[str, list[int]] = {}
+    for segment in panoptic.segments:
+        row = classes.setdefault(str(segment.category_id), [0, 0, 0, 0, 0])
+        row[0] += segment.area
+        row[1] += 1
+        row[2 + (segment.area >= SMALL_PX) + (segment.area >= LARGE_PX)] += 1
     return {
-        "pixels": num_pixels,
-        "void_pixels": num_pixels - sum(row["pixels"] for row in rows),
-        "height": [min(count.height for count in counts), max(count.height for count in counts)],
-        "width": [min(count.width for count in counts), max(count.width for count in counts)],
-        "rgb_mean": [round(mean, 3) for mean in means],
-        "rgb_std": [round(sqrt(max(square - mean * mean, 0)), 3) for mean, square in zip(means, squares, strict=True)],
-        "classes": rows,
+        "height": rgb.shape[0],
+        "width": rgb.shape[1],
+        "sums": [int((histogram * levels).sum()) for histogram in histograms],
+        "squares": [int((histogram * levels * levels).sum()) for histogram in histograms],
+        "classes": classes,
     }
+
+
+@dataclass
+class SplitStatistics:
+    """The sum of the counts of a split; its size does not grow with the number of images."""
+
+    num_images: int = 0
+    num_pixels: int = 0
+    heights: tuple[int, int] | None = None
+    widths: tuple[int, int] | None = None
+    sums: tuple[int, ...] = (0, 0, 0)
+    squares: tuple[int, ...] = (0, 0, 0)
+    images_of: Counter[int] = field(default_factory=Counter)
+    image_pixels_of: Counter[int] = field(default_factory=Counter)
+    rows: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add one image's counts."""
+        height, width = counts["height"], counts["width"]
+        self.num_images += 1
+        self.num_pixels += height * width
+        self.heights, self.widths = _reach(self.heights, height), _reach(self.widths, width)
+        self.sums = tuple(map(sum, zip(self.sums, counts["sums"], strict=True)))
+        self.squares = tuple(map(sum, zip(self.squares, counts["squares"], strict=True)))
+        for key, row in counts["classes"].items():
+            self.images_of[int(key)] += 1
+            self.image_pixels_of[int(key)] += height * width
+            self.rows[int(key)] = [old + new for old, new in zip(self.rows.get(int(key), [0] * 5), row, strict=True)]
+
+    @property
+    def void_pixels(self) -> int:
+        """Pixels of no class."""
+        return self.num_pixels - sum(row[0] for row in self.rows.values())
+
+    def summarize(self, categories: Categories) -> dict[str, Any]:
+        """The statistics as dataset.json has them.
+
+        Args:
+            categories: classes without a pixel are listed too.
+
+        Returns:
+            pixels, void_pixels, smallest and largest height and width, rgb_mean and rgb_std in 0..255, and per class pixels, images,
+            segments, how many of these are small, medium and large in COCO's sense, and `weight`: median frequency balancing
+            (Eigen and Fergus, ICCV 2015, sec. 6.3.2), None for a class without pixels.
+        """
+        means = [value / self.num_pixels for value in self.sums]
+        squares = [value / self.num_pixels for value in self.squares]
+        weights = balanced_weights({key: (row[0], self.image_pixels_of[key]) for key, row in self.rows.items()})
+        rows = []
+        for category in categories:
+            pixels, segments, *sizes = self.rows.get(category.id, [0] * 5)
+            row = {"id": category.id, "name": category.name, "pixels": pixels, "images": self.images_of[category.id], "segments": segments}
+            rows.append(row | dict(zip(("small", "medium", "large"), sizes, strict=True)) | {"weight": weights.get(category.id)})
+        return {
+            "pixels": self.num_pixels,
+            "void_pixels": self.void_pixels,
+            "height": list(self.heights or ()),
+            "width": list(self.widths or ()),
+            "rgb_mean": [round(mean, 3) for mean in means],
+            "rgb_std": [round(sqrt(max(square - mean * mean, 0)), 3) for mean, square in zip(means, squares, strict=True)],
+            "classes": rows,
+        }
+
+
+def balanced_weights(pixels: Mapping[int, tuple[int, int]]) -> dict[int, float]:
+    """A weight per class: the median of all classes' frequencies over its own.
+
+    Args:
+        pixels: class -> its pixels, and those of the images it is in.
+    """
+    frequencies = {key: own / around for key, (own, around) in pixels.items() if own}
+    median = float(np.median(list(frequencies.values()))) if frequencies else 0.0
+    return {key: round(median / frequency, 4) for key, frequency in frequencies.items()}
+
+
+def _reach(range_: tuple[int, int] | None, value: int) -> tuple[int, int]:
+    low, high = range_ or (value, value)
+    return min(low, value), max(high, value)

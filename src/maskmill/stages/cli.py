@@ -5,6 +5,7 @@ import sys
 
 COMMANDS = {
     "compose": "conf/ + params.yaml -> out/conf/, one resolved configuration per stage",
+    "check": "raw data -> what is wrong with it, and how to mend it",
     "prepare": "raw data -> canonical data set",
     "train": "canonical data set -> model; -m sweeps",
     "predict": "model + images -> label maps",

@@ -1,15 +1,11 @@
 """Raw data -> canonical data set."""
 
 import logging
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from maskmill.sources.archives import unpacked
-from maskmill.sources.convert import Converter
-from maskmill.sources.source import Source
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
+from maskmill.stages.raw import opened
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +13,8 @@ log = logging.getLogger(__name__)
 @stage
 def main(cfg: DictConfig) -> None:
     """Convert the source."""
-    converter = build(cfg.prepare, Converter)
-    with unpacked(Path(cfg.source.root)) as root:
-        cfg.source.root = str(root)
-        source = build(cfg.source, Source)  # type: ignore[type-abstract]  # asked for as the base of what is built
-        dataset = converter.convert(source)
+    with opened(cfg) as (converter, source, shown):
+        dataset = converter.convert(source, shown=shown)
     counts = ", ".join(f"{split} {row['num_images']}" for split, row in dataset["splits"].items())
     log.info("prepared %s images, %d left out -> %s", counts, len(dataset["problems"]), converter.out)
 

@@ -1,0 +1,52 @@
+"""Raw data -> what is wrong with it, and how to mend it; nothing is converted."""
+
+import logging
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from maskmill.canonical.files import write_json
+from maskmill.stages.build import build
+from maskmill.stages.entry import stage
+from maskmill.stages.raw import opened
+
+log = logging.getLogger(__name__)
+
+MAX_LINES = 100  # findings shown; the file has them all
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the findings go.
+
+    Args:
+        out: folder for check.json.
+    """
+
+    out: Path
+
+
+@stage
+def main(cfg: DictConfig) -> None:
+    """Check the source; exit status 1 if there are errors."""
+    settings = build(cfg.check, Settings)
+    with opened(cfg) as (converter, source, shown):
+        dataset = converter.check(source, shown=shown)
+    path = write_json(settings.out / "check.json", dataset)
+    findings = dataset["findings"]
+    for finding in findings[:MAX_LINES]:
+        log.info("%-7s  %s: %s - %s", finding["severity"], finding["file"], finding["what"], finding["mend"])
+    if len(findings) > MAX_LINES:
+        log.info("... and %d more", len(findings) - MAX_LINES)
+    counts = Counter(finding["severity"] for finding in findings)
+    images = sum(row["num_images"] for row in dataset["splits"].values()) + len(dataset["problems"])
+    log.info("checked %d images: %d errors, %d warnings, %d notes -> %s", images, counts["error"], counts["warning"], counts["note"], path)
+    if counts["error"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
