@@ -35,7 +35,7 @@ def originals(shared_data, tmp_path_factory):
     for folder in sorted((shared_data / "dsb2018" / "stage1_train").iterdir())[:20]:
         shutil.copytree(folder, dsb / folder.name)
     yolo = top / "coco128_seg"
-    for path in sorted((shared_data / "coco128-seg" / "labels" / "train2017").iterdir())[:12]:
+    for path in sorted((shared_data / "coco128-seg" / "labels" / "train2017").iterdir())[:40]:
         image = shared_data / "coco128-seg" / "images" / "train2017" / f"{path.stem}.jpg"
         for file in (path, image):
             target = yolo / file.relative_to(shared_data / "coco128-seg")

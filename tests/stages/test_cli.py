@@ -19,7 +19,7 @@ def test_help_names_every_command(repository):
 def test_an_unknown_command_names_those_there_are(repository):
     result = run("trian", cwd=repository)
     assert result.returncode == 2
-    assert "'trian' - choose one of compose, check, prepare, train" in result.stderr
+    assert "'trian' - choose one of compose, check, prepare, preview, train" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "predict", "evaluate", "register", "draw"])

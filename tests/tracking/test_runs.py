@@ -23,7 +23,8 @@ def test_a_run_goes_on_under_its_id_and_lies_where_a_bare_mlflow_ui_looks(tmp_pa
 
     tracking = Tracking("trial", "first", system_metrics=False)
     with tracking.run(None, {"seed": "0"}) as run_id:
-        log_inputs({"a": {str(place): place for place in range(120)}}, data_name="d", data_digest="f" * 64)  # more than one request holds
+        described = {"source": "d", "digest": "f" * 64, "problems": [{"name": "x"}], "findings": []}
+        log_inputs({"a": {str(place): place for place in range(120)}}, described)  # more than one request holds
         mlflow.log_metric("loss", 1.0)
     with tracking.run(run_id, {MODEL_TAG: "abc"}) as again:
         mlflow.log_metric("loss", 0.5, step=1)

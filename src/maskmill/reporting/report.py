@@ -9,6 +9,7 @@ from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.files import write_text
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.metrics.evaluation import Evaluation
+from maskmill.reporting.data_faults import faults_of
 from maskmill.reporting.page import page
 from maskmill.reporting.pictures import confusion_picture, find_image, views
 from maskmill.reporting.tables import Row, per_class_rows, per_image_rows
@@ -47,8 +48,9 @@ def write_report(path: Path, evaluation: Evaluation, target: Path, prediction: P
         "<h2>What is taken for what</h2><p>Each row: percent of the pixels of a true class by predicted class.</p>",
         f'<img alt="confusion matrix" src="{confusion_picture(evaluation.confusion, evaluation.categories, last=last)}">',
         *_examples(evaluation, truth, guess, images or truth.image_folder, num_examples),
+        *faults_of(target.parent / "dataset.json"),
     ]
-    return write_text(path, page(sections))
+    return write_text(path, page("Segmentation report", sections))
 
 
 def _facts(evaluation: Evaluation, truth: PanopticFolder, guess: PanopticFolder) -> str:

@@ -38,8 +38,8 @@ def _import(backend: str) -> Any:  # noqa: ANN401 - a module of an optional pack
     try:
         return importlib.import_module(FOREIGN[backend])
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if (error.name or "").split(".")[0] != package:
             raise
         raise ValueError(
-            f"Expected the package {package} for prepare.backend={backend}, but it is missing - pip install {package}"
+            f"Expected the package {package} for prepare.backend={backend}, but it is missing - pip install 'maskmill[{backend}]'"
         ) from error

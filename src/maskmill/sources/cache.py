@@ -52,11 +52,11 @@ class ConversionCache:
             return None
         row, findings = json.loads(found[0])
         outcome = Outcome(sample.split, sample.name, str(sample.image), row, [Finding(**one) for one in findings])
-        try:
-            for kept, path in self._paths(key, outcome):
-                _link(kept, path)
-        except FileNotFoundError:
-            return None  # somebody tidied up
+        paths = self._paths(key, outcome)
+        if [_hash(kept) for kept, _ in paths] != row["sha256"]:
+            return None  # somebody wrote into the output, and so through a hard link, or tidied up
+        for kept, path in paths:
+            _link(kept, path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
@@ -90,12 +90,18 @@ class ConversionCache:
         ]
 
 
+def _hash(path: Path) -> str | None:
+    """The sha256 of a file, None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except FileNotFoundError:
-        raise
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
 

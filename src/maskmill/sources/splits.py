@@ -123,7 +123,7 @@ class StratifiedSplit(Split):
         largest = int(shares.argmax())
         for column in np.flatnonzero(~has[splits == largest].any(0)):  # a class must be learned before it can be tested
             splits[np.flatnonzero(has[:, column])[0]] = largest
-        for empty in np.setdiff1d(np.arange(len(shares)), splits)[: max(0, len(splits) - len(shares))]:
+        for empty in np.setdiff1d(np.arange(len(shares)), splits) if len(splits) >= len(shares) else []:
             giver = np.bincount(splits, minlength=len(shares)).argmax()
             own = np.flatnonzero(splits == giver)
             spare = (~has[own] | (has[own].sum(0) > 1)).all(1)  # whose classes the giver keeps by others

@@ -81,8 +81,7 @@ def fit(cfg: DictConfig) -> float:
     datamodule = build(cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation))
     task = build_task(cfg, categories)
     state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
-    inputs = {"data_name": dataset["source"], "data_digest": dataset["digest"]}
-    with tracked(build(cfg.tracking, Tracking), state, config, inputs) as run_id:
+    with tracked(build(cfg.tracking, Tracking), state, config, dataset) as run_id:
         trainer = build_trainer(cfg, task, categories, state, run_id)
         if state.last_checkpoint:
             log.info("going on from %s", state.last_checkpoint)
@@ -105,10 +104,15 @@ def read_dataset(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds no prepared data set.
+        ValueError: an earlier version wrote it.
     """
     if not (folder / "dataset.json").is_file():
         raise FileNotFoundError(f"{folder}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
-    return cast(dict[str, Any], read_json(folder / "dataset.json"))
+    dataset = cast(dict[str, Any], read_json(folder / "dataset.json"))
+    missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
+    if missing:
+        raise ValueError(f"{folder}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again")
+    return dataset
 
 
 def training_config(cfg: DictConfig) -> dict[str, Any]:
@@ -155,7 +159,7 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
 
 
 @contextmanager
-def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], inputs: dict[str, str]) -> Iterator[str]:
+def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], dataset: dict[str, Any]) -> Iterator[str]:
     """Hold the state and keep the MLflow run open while rank 0 trains; the other ranks have neither.
 
     Yields:
@@ -164,10 +168,10 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], in
     if _rank() != 0:
         yield ""
         return
-    tags = {"data_hash": inputs["data_digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
+    tags = {"data_hash": dataset["digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
     with state.held(), tracking.run(state.run_id, tags) as run_id:
         if state.run_id != run_id:
-            log_inputs(config, **inputs)
+            log_inputs(config, dataset)
             state.run_id = run_id
         yield run_id
 

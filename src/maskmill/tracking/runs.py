@@ -57,13 +57,21 @@ class Tracking:
             yield run.info.run_id
 
 
-def log_inputs(config: Mapping[str, Any], *, data_name: str, data_digest: str) -> None:
-    """Log the resolved configuration as parameters and the data set as input of the active run."""
+def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+    """Log the resolved configuration as parameters and the data set as input of the active run.
+
+    Args:
+        config: nested.
+        described: what dataset.json holds; it becomes the artifact data/dataset.json, and images left out are counted as a metric.
+    """
     params = list(flatten(config).items())
     for start in range(0, len(params), MAX_BATCH):
         mlflow.log_params({key: value[:MAX_PARAM_LENGTH] for key, value in params[start : start + MAX_BATCH]})
-    dataset = MetaDataset(CodeDatasetSource(tags={"digest": data_digest}), name=data_name, digest=data_digest[:36])  # 36: MLflow's limit
+    digest = described["digest"]
+    dataset = MetaDataset(CodeDatasetSource(tags={"digest": digest}), name=described["source"], digest=digest[:36])  # 36: MLflow's limit
     mlflow.log_input(dataset, context="training")
+    mlflow.log_dict(dict(described), "data/dataset.json")
+    mlflow.log_metrics({"data/left_out": len(described["problems"]), "data/findings": len(described["findings"])})
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

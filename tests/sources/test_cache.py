@@ -1,0 +1,115 @@
+"""What a second conversion reads: only what changed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmill.canonical.png import read_rgb
+from maskmill.sources.convert import Converter
+from maskmill.sources.scenes import Scenes, SceneSet
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return SceneSet(tmp_path / "raw", num_train=6, num_val=2, num_test=2, seed=4).write().parent
+
+
+class Watched(Scenes):
+    """Writes down what is read."""
+
+    def read(self, sample, findings):
+        with (self.root / "read.txt").open("a") as file:
+            file.write(f"{sample.name}\n")
+        return super().read(sample, findings)
+
+
+class Other(Watched):
+    """Stands for a source with other settings."""
+
+
+def convert(raw, out, source=Watched):
+    converter = Converter(out, workers=1, cache=out.parent / "cache")
+    (raw / "read.txt").unlink(missing_ok=True)
+    dataset = converter.convert(source(raw))
+    return dataset, (raw / "read.txt").read_text().split() if (raw / "read.txt").exists() else []
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def change(path):
+    image = read_rgb(path)
+    image[0, 0] ^= 1
+    Image.fromarray(image).save(path)
+
+
+def test_nothing_is_read_again_and_the_result_is_the_same(raw, tmp_path):
+    first, read = convert(raw, tmp_path / "out")
+    assert len(read) == 10
+    before = files_of(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")  # as DVC does before it runs a stage again
+    again, read = convert(raw, tmp_path / "out")
+    assert read == []
+    assert again == first
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_changed_image_and_a_changed_label_are_read_again_and_no_other(raw, tmp_path):
+    convert(raw, tmp_path / "out")
+    change(raw / "images" / "train_0003.png")
+    Image.fromarray(np.array(Image.open(raw / "instances" / "val_0001.png")) * 1).save(raw / "instances" / "val_0001.png")
+    os.utime(raw / "instances" / "val_0001.png", ns=(1, 1))
+    dataset, read = convert(raw, tmp_path / "out")
+    assert sorted(read) == ["train_0003", "val_0001"]
+    fresh = Converter(tmp_path / "fresh", workers=1).convert(Watched(raw))
+    assert fresh == dataset
+    assert files_of(tmp_path / "fresh") == files_of(tmp_path / "out")
+
+
+def test_another_setting_of_the_source_reads_everything(raw, tmp_path):
+    convert(raw, tmp_path / "out")
+    assert len(convert(raw, tmp_path / "out", Other)[1]) == 10
+
+
+def test_an_image_that_left_the_data_set_leaves_the_cache(raw, tmp_path):
+    convert(raw, tmp_path / "out")
+    text = (raw / "scenes.json").read_text()
+    (raw / "scenes.json").write_text(text.replace('"train_0005"', '"train_0004"').replace('"train_0004",', "", 1))
+    convert(raw, tmp_path / "out")
+    assert len(list((tmp_path / "cache" / "files").glob("*.image"))) == 9
+
+
+def test_what_is_written_to_the_output_does_not_change_the_cache(raw, tmp_path):
+    convert(raw, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    change(tmp_path / "out" / "train" / "images" / "train_0000.png")  # in place: both names of a hard link see it
+    (tmp_path / "out" / "train" / "images" / "train_0001.png").unlink()
+    convert(raw, tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+
+
+@pytest.mark.slow
+def test_a_killed_prepare_leaves_no_data_set_and_the_next_one_tidies_up(tmp_path):
+    SceneSet(tmp_path / "raw", num_train=300, num_val=1, num_test=1, seed=4).write()
+    command = [sys.executable, "-m", "maskmill.stages.prepare", f"source.root={tmp_path / 'raw'}", "prepare.workers=1", "out=made"]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "made").glob(".prepare.*/train/images/*.png"))) < 20:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "made" / "prepare").exists()
+    assert len(list((tmp_path / "made").glob(".prepare.*"))) == 1
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["prepare", "state"]
