@@ -2,9 +2,9 @@
 
     python benchmarks/prepare.py CAMVID_FOLDER [--images 1000] [--rounds 3]
 
-The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes the labels as a COCO panoptic PNG with the
-same encoder and settings: what no conversion can go without. Rounds are interleaved, the best of each is compared. Peak memory is that of all
-processes together (PSS, sampled), for a tenth of the images and for all.
+The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes the labels as a COCO panoptic PNG
+with the same encoder and settings: what no conversion can go without. Rounds are interleaved, the best of each is compared. Peak memory
+is that of all processes together (PSS, sampled), for a tenth of the images and for all.
 """
 
 import argparse
@@ -26,11 +26,12 @@ from maskmill.sources.pairs import FolderPairs
 
 
 def lay_out(camvid, root, number):
-    """`number` pairs with names of their own, dealt to two splits; images repeat, so look-alikes are all in one split."""
+    """`number` pairs with names of their own; images repeat, but look-alikes, as copies and neighbouring frames, are all in one split."""
     pairs = [(path, camvid / "trainannot" / path.name) for path in sorted((camvid / "train").glob("*.png"))]
     for place in range(number):
-        image, labels = pairs[place % len(pairs)]
-        split = "train" if place % len(pairs) < 100 else "val"
+        frame = 37 * place % len(pairs)  # any few of them are spread over the whole drive
+        image, labels = pairs[frame]
+        split = "train" if frame < 100 else "val"
         for kind, path in ((f"{split}/images", image), (f"{split}/labels", labels)):
             (root / kind).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, root / kind / f"{place:05}.png")
@@ -85,9 +86,11 @@ def peak_mb(work):
 
     thread = threading.Thread(target=watch)
     thread.start()
-    work()
-    done.set()
-    thread.join()
+    try:
+        work()
+    finally:
+        done.set()
+        thread.join()
     return peak / 1e6
 
 

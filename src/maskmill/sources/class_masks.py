@@ -36,8 +36,8 @@ class ClassMasks(Source):
         void_ids: Sequence[int] = (),
         labels: LabelImage | None = None,
     ) -> None:
-        self.root, self.pairs, self.void_ids = root, tuple(pairs), frozenset(void_ids)
-        self.labels = labels or IndexImage()
+        self.root, self.pairs, self.labels = root, tuple(pairs), labels or IndexImage()
+        self.void_ids = self.labels.void_ids.union(void_ids)
         self._categories = Categories.from_list(categories)
         things = [category.name for category in self._categories if category.isthing and not self.has_instances]
         if things:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import io
 
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.panoptic import VOID_CATEGORY
 from maskmill.canonical.png import rgb_to_ids
 from maskmill.canonical.runs import relabel
 from maskmill.sources.class_maps import SMOOTHED, is_thin
@@ -18,7 +19,9 @@ Labels = npt.NDArray[np.int32]
 
 
 class LabelImage(ABC):
-    """A spelling of class maps."""
+    """A spelling of class maps; `void_ids` are the values by which it says "not labelled" itself."""
+
+    void_ids: frozenset[int] = frozenset()
 
     @abstractmethod
     def read(self, path: Path, categories: Categories) -> Labels:
@@ -43,11 +46,12 @@ class ColorImage(LabelImage):
 
     Args:
         void_colors: further colours, which mean "not labelled".
-        void_id: the class id they become.
     """
 
-    def __init__(self, void_colors: Sequence[tuple[int, int, int]] = (), *, void_id: int = 255) -> None:
-        self.void_colors, self.void_id = tuple(void_colors), void_id
+    void_ids = frozenset({VOID_CATEGORY})
+
+    def __init__(self, void_colors: Sequence[tuple[int, int, int]] = ()) -> None:
+        self.void_colors = tuple(void_colors)
 
     def read(self, path: Path, categories: Categories) -> Labels:
         """By exact colour; see `LabelImage.read`.
@@ -55,7 +59,7 @@ class ColorImage(LabelImage):
         Raises:
             ValueError: two classes have one colour, or the image a colour of none.
         """
-        table = {_code(color): self.void_id for color in self.void_colors} | {_code(one.color): one.id for one in categories}
+        table = {_code(color): VOID_CATEGORY for color in self.void_colors} | {_code(one.color): one.id for one in categories}
         if len(table) < len(categories) + len(self.void_colors):
             raise ValueError("Expected a colour for each class, but two have the same - mend the colours in conf/source")
         codes = rgb_to_ids(read_label_colors(path))
@@ -66,7 +70,7 @@ class ColorImage(LabelImage):
                 mend = "export the labels again without smoothing: resized by nearest neighbour, not as JPEG"
                 raise ValueError(f"{path}: expected colours of the category table, but got {colors}: {SMOOTHED} - {mend}")
             raise ValueError(f"{path}: expected colours of the category table, but got {colors} - add them to it or to void_colors")
-        return relabel(codes, table, default=self.void_id)
+        return relabel(codes, table, default=VOID_CATEGORY)
 
 
 class MatlabMatrix(LabelImage):

@@ -145,5 +145,8 @@ def require_each(splits: Iterable[str], samples: list[Sample], where: Path) -> l
     """
     empty = sorted(set(splits) - {sample.split for sample in samples})
     if empty:
-        raise ValueError(f"{where}: expected images in every split, but found none for {', '.join(empty)} - add images or mend the splits")
+        raise ValueError(
+            f"{where}: expected images in every split, but found none for {', '.join(empty)} - add images, or where few names or groups "
+            "are dealt by chance, choose another `seed` or a StratifiedSplit"
+        )
     return samples

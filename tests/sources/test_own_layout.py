@@ -1,0 +1,78 @@
+"""A folder in a layout that is not shipped, brought in by the YAML file that the README shows, and by nothing else."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmill.canonical.files import read_json
+from maskmill.canonical.folder import PanopticFolder
+
+REPOSITORY = Path(__file__).parents[2]
+COLORS = {-1: (0, 0, 0), 1: (140, 100, 60), 2: (30, 160, 40), 3: (220, 30, 30)}
+
+
+def run(command, *overrides, cwd):
+    line = [sys.executable, "-m", f"maskmill.stages.{command}", "source=orchard", "source.root=orchard", "prepare.workers=1", *overrides]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A working folder with the shipped configuration, the README's file in it, and photographs of ten days; name -> true classes."""
+    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
+    blocks = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "ClassMasks" in block]
+    (tmp_path / "conf" / "source" / "orchard.yaml").write_text(block)
+    generator = np.random.default_rng(0)
+    truth = {}
+    for day in range(10):
+        for number in range(2):
+            name = f"2026-05-{day + 1:02}/IMG_{number:04}"
+            classes = np.kron(generator.choice([-1, 1, 2, 3], (6, 8), p=[0.1, 0.3, 0.3, 0.3]), np.ones((8, 8), int))
+            table = np.array(list(COLORS.values()), np.uint8)  # void, 1, 2, 3
+            colors = table[np.where(classes > 0, classes, 0)]
+            photo = (colors // 2 + generator.integers(0, 120, colors.shape)).astype(np.uint8)
+            for folder, ending, picture in (("photos", ".JPG", photo), ("drawn", ".label.png", colors)):
+                path = tmp_path / "orchard" / folder / f"{name}{ending}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path)
+            truth[name] = classes
+    return tmp_path, truth
+
+
+def test_the_readmes_yaml_file_brings_in_a_layout_that_is_not_shipped(place):
+    folder, truth = place
+    done = run("check", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checked 20 images: 0 errors, 0 warnings" in done.stdout
+    done = run("prepare", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = folder / "out" / "prepare"
+    found, split_of_day = {}, {}
+    for split in read_json(out / "dataset.json")["splits"]:
+        data = PanopticFolder(out / split)
+        for record in data.records:
+            name = Path(record.file_name).with_suffix("").as_posix()
+            found[name] = data.panoptic(record.id).category_map()
+            assert split_of_day.setdefault(name.partition("/")[0], split) == split
+    assert found.keys() == truth.keys()
+    assert all(np.array_equal(found[name], truth[name]) for name in truth)
+    assert set(split_of_day.values()) == {"train", "val", "test"}
+
+
+def test_check_names_the_file_with_a_colour_of_no_class(place):
+    folder, _ = place
+    path = folder / "orchard" / "drawn" / "2026-05-03" / "IMG_0001.label.png"
+    colors = np.array(Image.open(path))
+    colors[8:24, 8:24] = (1, 2, 3)
+    Image.fromarray(colors).save(path)
+    done = run("check", cwd=folder)
+    assert done.returncode == 1
+    assert "IMG_0001.label.png: expected colours of the category table, but got [(1, 2, 3)]" in done.stdout

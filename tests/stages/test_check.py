@@ -1,0 +1,58 @@
+"""The programs `check` and `preview` as they are run."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from maskmill.canonical.files import read_json
+from maskmill.sources.scenes import SceneSet
+
+
+def run(stage, *overrides, cwd):
+    command = [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return SceneSet(tmp_path / "raw", num_train=2, num_val=1, num_test=1, seed=2).write().parent
+
+
+def test_check_finds_nothing_in_sound_data_and_writes_what_it_holds(raw, tmp_path):
+    done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checked 4 images: 0 errors" in done.stdout
+    found = read_json(tmp_path / "out" / "check" / "check.json")
+    assert found["splits"] == {"train": {"num_images": 2}, "val": {"num_images": 1}, "test": {"num_images": 1}}
+    assert not (tmp_path / "out" / "prepare").exists()
+
+
+def test_check_names_every_broken_file_and_ends_with_status_1(raw, tmp_path):
+    (raw / "classes" / "val_0000.png").unlink()
+    image = raw / "images" / "train_0001.png"
+    image.write_bytes(image.read_bytes()[:-500])
+    done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "val_0000.png: expected an image here, but there is no such file - add it" in done.stdout
+    assert "train_0001.png: expected a whole image, but it is cut short" in done.stdout
+    assert "checked 4 images: 2 errors" in done.stdout
+
+
+def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_path):
+    assert run("prepare", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path).returncode == 0
+    done = run("preview", "preview.num_images=2", "preview.num_draws=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 views of train -> out/preview/preview.html" in done.stdout
+    page = (tmp_path / "out" / "preview" / "preview.html").read_text()
+    assert len(re.findall("<img ", page)) == 6
+    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    assert "train_0001.png, epoch 3" in page
+
+
+def test_preview_of_a_split_that_is_not_there_says_what_to_do(tmp_path):
+    done = run("preview", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "out/prepare/train: expected a split of a prepared data set, but there is none - run `maskmill prepare` first" in done.stdout
