@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
-from maskmill.canonical.runs import joint_histogram, relabel
+from maskmill.canonical.runs import joint_histogram, relabel, run_starts
 
 Labels = npt.NDArray[np.int32]
 INSTANCES_PER_CLASS = 10_000  # segment id of a thing = (category id + 1) * this + instance, so ids say what they are
@@ -27,7 +27,7 @@ def panoptic_of_classes(classes: Labels, categories: Categories, *, void_ids: Co
     Raises:
         ValueError: a value is neither a category nor void, or every pixel is void.
     """
-    values = np.unique(classes)
+    values = np.unique(classes.reshape(-1)[run_starts(classes)])
     unknown = [int(value) for value in values if int(value) not in categories and int(value) not in void_ids]
     if unknown and is_thin(np.isin(classes, unknown)):
         raise ValueError(

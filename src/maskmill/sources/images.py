@@ -61,7 +61,8 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int = MAX_PIXELS) 
             "check that the labels were drawn on the upright image, and save it upright without the tag",
         )
     _find_transparency(image, path, findings)
-    rgb = np.asarray((image if orientation == 1 else ImageOps.exif_transpose(image)).convert("RGB"))
+    upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+    rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
     facts = {"isgray": image.mode in {"1", "L", "LA"}, "turned": orientation >= 5}
     if orientation == 1 and image.mode == "RGB" and image.format in {"PNG", "JPEG"}:
         return ImageFile(rgb, data, ".png" if image.format == "PNG" else ".jpg", **facts)
