@@ -3,7 +3,7 @@
     python benchmarks/loading.py CAMVID_FOLDER [--images 64] [--rounds 5]
 
 Every contender makes batches of eight from the same files, in this process, with OpenCV's own threads off, as in a worker. Large images are
-small ones side by side. Rounds are interleaved; medians are compared.
+small ones side by side. Rounds are interleaved; medians of processor time are compared, so that neighbours on the machine count little.
 
 floor   OpenCV decodes; the window is cut before anything else touches it, one colour matrix; image and classes are uint8
 ours    SegmentationDataset with the transforms of conf/augment/crop_flip
@@ -121,10 +121,10 @@ def stacked(samples):
 
 
 def seconds(dataset, batch, number, epoch):
-    start = time.perf_counter()
+    start = time.process_time()
     for first in range(0, number, BATCH):
         batch([dataset[Draw(place, epoch)] for place in range(first, min(first + BATCH, number))])
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def compare(name, contenders, number, rounds):

@@ -9,6 +9,7 @@ from maskmill.canonical.categories import IGNORE_INDEX, Categories
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import run_lengths, run_starts
 
+THING = 1  # and above: each its own number
 NO_THING = 0
 UNKNOWN = -1
 
@@ -46,28 +47,39 @@ def encode_ids(
     """
     starts = run_starts(ids)
     lengths = run_lengths(starts, ids.size)
-    values, inverse = np.unique(ids.reshape(-1)[starts], return_inverse=True)
+    values, inverse = _distinct(ids.reshape(-1)[starts])
     areas = np.bincount(inverse, weights=lengths)
     semantic, instance = np.empty(len(values), np.uint8), np.empty(len(values), np.int32)
     num_things = 0
     for place, value in enumerate(values.tolist()):
-        semantic[place], instance[place] = _target(value, category_of, categories, crowds)
-        if instance[place] > NO_THING and areas[place] < min_area_px:
-            instance[place] = UNKNOWN
-        elif instance[place] > NO_THING:
-            num_things += 1
-            instance[place] = num_things
+        semantic[place], kind = _void(categories) if value == VOID_ID else _target(value, category_of, categories, value in crowds)
+        if kind == THING and areas[place] < min_area_px:
+            kind = UNKNOWN
+        elif kind == THING:
+            kind = num_things = num_things + 1
+        instance[place] = kind
     return tuple(np.repeat(table[inverse], lengths).reshape(ids.shape) for table in (semantic, instance))  # type: ignore[return-value]
 
 
-def _target(value: int, category_of: Mapping[int, int], categories: Categories, crowds: Collection[int]) -> tuple[int, int]:
-    """Class and kind of one segment: `UNKNOWN`, `NO_THING`, or 1 for a thing still to be numbered."""
+def _distinct(values: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """The distinct values, ascending, and the place of each value among them: `np.unique`, without sorting where the values are small."""
+    if values.max() > np.iinfo(np.uint16).max or values.min() < 0:
+        return np.unique(values, return_inverse=True)
+    there = np.bincount(values) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[values]
+
+
+def _void(categories: Categories) -> tuple[int, int]:
+    """Class and kind of unlabelled pixels."""
     background = categories.background_index
-    if value == VOID_ID:
-        return (IGNORE_INDEX, UNKNOWN) if background is None else (background, NO_THING)
+    return (IGNORE_INDEX, UNKNOWN) if background is None else (background, NO_THING)
+
+
+def _target(value: int, category_of: Mapping[int, int], categories: Categories, iscrowd: bool) -> tuple[int, int]:
+    """Class and kind of one segment: `UNKNOWN`, `NO_THING` or `THING`."""
     if value not in category_of:
         raise ValueError(f"Expected every id of the map among the segments, but {value} is not - run `dvc repro prepare` again")
     category = categories[category_of[value]]
-    if value in crowds and category.isthing:
+    if iscrowd and category.isthing:
         return IGNORE_INDEX, UNKNOWN
-    return categories.index[category.id], 1 if category.isthing else NO_THING
+    return categories.index[category.id], THING if category.isthing else NO_THING
