@@ -22,12 +22,15 @@ import numpy as np
 import torch
 
 from maskmill.canonical.categories import Categories, Category, color_of
+from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import encode_png, read_rgb
 from maskmill.data.dataset import SegmentationDataset, collate
 from maskmill.data.sampling import Draw
+from maskmill.data.sharding import write_shards
 from maskmill.data.splits import open_split
+from maskmill.data.stores import open_store
 from maskmill.data.transforms import Augmentation
 
 BATCH = 8
@@ -120,6 +123,17 @@ def stacked(samples):
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
+def sharded(root, size):
+    """The dataset over shards that hold the files' bytes, and over shards of decoded arrays."""
+    write_json(root / "dataset.json", {"splits": {"train": {}}})
+    found = {}
+    for who, decoded in (("ours, shards", False), ("ours, decoded shards", True)):
+        write_shards(root, open_store(root / who), shard_bytes=64_000_000, decoded=decoded)
+        dataset = SegmentationDataset(open_split(root / who, "train"), augmentation=Augmentation(transforms(size)))
+        found[who] = (dataset, collate)
+    return found
+
+
 def seconds(dataset, batch, number, epoch):
     start = time.process_time()
     for first in range(0, number, BATCH):
@@ -136,7 +150,7 @@ def compare(name, contenders, number, rounds):
     medians = {who: statistics.median(values) / number for who, values in times.items()}
     floor = next(iter(medians.values()))
     for who, value in medians.items():
-        print(f"{name:<24}{who:<12}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s{value / floor:7.2f} x floor", flush=True)
+        print(f"{name:<26}{who:<22}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s{value / floor:7.2f} x floor", flush=True)
 
 
 def main():
@@ -158,6 +172,7 @@ def main():
                     "ours": (SegmentationDataset(open_split(folder.parent, "train"), augmentation=Augmentation(transforms(crop))), collate),
                     "peers": (Peers(folder, crop), stacked),
                 }
+                contenders |= sharded(folder.parent, crop) if kind == "png" else {}
                 compare(f"{kind} {name}", contenders, number, options.rounds)
 
 

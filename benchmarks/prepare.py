@@ -2,9 +2,9 @@
 
     python benchmarks/prepare.py CAMVID_FOLDER [--images 1000] [--rounds 3]
 
-The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes the labels as a COCO panoptic PNG with the
-same encoder and settings: what no conversion can go without. Rounds are interleaved, the best of each is compared. Peak memory is that of all
-processes together (PSS, sampled), for a tenth of the images and for all.
+The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes the labels as a COCO panoptic PNG with
+the same encoder and settings: what no conversion can go without. Rounds are interleaved, the best of each is compared. Peak memory is that
+of all processes together (PSS, sampled), for a tenth of the images and for all.
 """
 
 import argparse

@@ -1,16 +1,19 @@
 import albumentations as A
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.canonical.png import write_rgb
+from maskmill.canonical.png import write_ids, write_rgb
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.dataset import SegmentationDataset, collate
 from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
+from maskmill.networks.decoders import EncoderDecoder
+from maskmill.networks.encoders import TimmEncoder
 
 CATEGORIES = Categories([Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))])
 
@@ -53,6 +56,23 @@ def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
     assert (batch["semantic"][batch["instance"] > 0] == 1).all()
 
 
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")])
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_bytes_travel_to_the_device_and_the_network_normalises_there(root, device):
+    network = EncoderDecoder(TimmEncoder("resnet10t"), smp.FPN, num_classes=2).to(device)
+    seen = []
+    network.normalise.register_forward_hook(lambda _, images, output: seen.append((*images, output)))
+    source = module(root)
+    batch = source.transfer_batch_to_device(next(iter(source.train_dataloader())), torch.device(device), 0)
+    network(batch["image"])
+    ((images, output),) = seen
+    assert images.dtype == torch.uint8
+    assert output.dtype == torch.float32
+    assert images.device.type == output.device.type == device
+
+
 def test_the_samples_do_not_depend_on_the_number_of_workers(root):
     here, there = (list(module(root, num_workers=workers).train_dataloader()) for workers in (0, 2))
     assert len(here) == 2  # five images, batches of two: the last one would be smaller
@@ -91,3 +111,10 @@ def test_samples_of_one_size_are_stacked_without_padding(root):
     dataset = SegmentationDataset(open_split(root, "train"))
     batch = collate([dataset[0], dataset[1]])
     assert torch.equal(batch["image"][1], dataset[1]["image"])
+
+
+def test_labels_of_an_unknown_segment_name_the_file(tmp_path):
+    write_split(tmp_path / "train", 1)
+    write_ids(tmp_path / "train" / "panoptic" / "000.png", np.full((40, 56), 5, np.int32))
+    with pytest.raises(ValueError, match=r"000\.png of .*panoptic\.json: .* but 5 is not"):
+        module(tmp_path).train_dataloader()

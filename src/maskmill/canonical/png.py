@@ -13,7 +13,7 @@ from maskmill.canonical.files import write_bytes
 RGB = npt.NDArray[np.uint8]
 MAX_COLOR = 256**3 - 1  # the largest id three bytes hold
 PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, 4)
-# Runs of one value need no filter: encoded in two thirds of the time, decoded in less than half, for -7 to +31 % of the size (CamVid, COCO).
+# Runs of one value need no filter: encoded in two thirds of the time, decoded in less than half, for -7 to +31 % of size (CamVid, COCO).
 LABELS = (cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 
 

@@ -60,16 +60,25 @@ class ShardReader:
         Raises:
             ValueError: the sample is cut short or does not decode.
         """
+        row, image, labels = self.members(place)
+        where = f"sample {place} of {self.where}"
+        return json.loads(row), _image(image, where), _ids(labels, where)
+
+    def members(self, place: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """The contents of a sample's three files, got by one read.
+
+        Raises:
+            ValueError: the sample is cut short.
+        """
         shard, start, row_size, image_size, labels_size = self._places[place].tolist()
         image_start = padded(row_size) + BLOCK
         labels_start = image_start + padded(image_size) + BLOCK
         size = labels_start + labels_size
         data = self._store.read(self._files[shard], start, size)
-        where = f"sample {place} of {self._store.where(self._files[shard])}"
         if len(data) != size:
-            raise ValueError(f"{where}: expected {size} bytes, but got {len(data)} - copy or write the shards again")
-        row = json.loads(data[:row_size])
-        return row, _image(_part(data, image_start, image_size), where), _ids(_part(data, labels_start, labels_size), where)
+            where = self._store.where(self._files[shard])
+            raise ValueError(f"{where}: expected {size} bytes from {start} on, but got {len(data)} - copy the shards again")
+        return data[:row_size], _part(data, image_start, image_size), _part(data, labels_start, labels_size)
 
     def _read_index(self) -> dict[str, Any]:
         try:
