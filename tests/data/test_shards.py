@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import albumentations as A
 import numpy as np
@@ -20,6 +22,7 @@ from maskmill.data.sharding import write_shards
 from maskmill.data.splits import open_split
 from maskmill.data.stores import S3Store, open_store
 from maskmill.data.transforms import Augmentation
+from s3_server import s3_server
 
 FEW_BYTES = 12_000  # of a sample are about 4,000: three samples a shard
 
@@ -43,19 +46,8 @@ def shards(request, files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def s3():
-    """A bucket on a server that speaks S3 over HTTP."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    settings = {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()), "AWS_DEFAULT_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in (settings | {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}).items():
-            patch.setenv(key, value)
-        boto3.client("s3").create_bucket(Bucket="data-sets")
-        yield "s3://data-sets"
-    server.stop()
+    with s3_server("data-sets") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +165,32 @@ def test_what_s3_refuses_is_said_with_the_address(s3, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(OSError, match=r"expected an answer, but .*127\.0\.0\.1:9.* - check AWS_ENDPOINT_URL"):
         open_split(f"{s3}/street/v1", "train")
+
+
+class CutsTheFirstAnswer(BaseHTTPRequestHandler):
+    """Promises ten bytes and breaks the connection after four; the second time it keeps its word."""
+
+    answers = 0
+
+    def do_GET(self):
+        type(self).answers += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"0123456789"[: 4 if self.answers == 1 else 10])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_answer_of_s3_that_breaks_off_is_asked_for_again(s3, monkeypatch):
+    server = HTTPServer(("127.0.0.1", 0), CutsTheFirstAnswer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    assert open_store(s3).read("shard-000000.tar") == b"0123456789"
+    assert CutsTheFirstAnswer.answers == 2
+    server.shutdown()
+    server.server_close()
 
 
 def test_addresses_are_checked_when_they_are_given():

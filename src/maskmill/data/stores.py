@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from maskmill.canonical.files import inside, write_bytes
 
 S3 = "s3://"
+TRIES = 4
 ABSENT = ("404", "NoSuchKey", "NoSuchBucket")
 
 
@@ -114,8 +115,18 @@ class S3Store:
         """An object's bytes, or at most `size` of them from `start`."""
         part = {} if size is None else {"Range": f"bytes={start}-{start + size - 1}"}
         with self._explained(name):
-            data: bytes = self._client().get_object(Bucket=self.bucket, Key=self._prefix + name, **part)["Body"].read()
-        return data
+            return self._get(self._prefix + name, part, tries=TRIES)
+
+    def _get(self, key: str, part: dict[str, str], *, tries: int) -> bytes:
+        """Get an object, again where the answer breaks off: boto3 itself only tries requests again, not what follows them."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        try:
+            return bytes(self._client().get_object(Bucket=self.bucket, Key=key, **part)["Body"].read())
+        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            if tries == 1:
+                raise
+        return self._get(key, part, tries=tries - 1)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The objects in a folder and their bytes."""
