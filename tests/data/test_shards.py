@@ -149,7 +149,7 @@ def test_a_broken_index_says_to_write_the_shards_again(files, tmp_path):
     write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=False)
     index = tmp_path / "train" / "shards.json"
     index.write_text(index.read_text()[:50])
-    with pytest.raises(ValueError, match=r"shards\.json: expected JSON, but found .* - write the shards again"):
+    with pytest.raises(ValueError, match=r"shards\.json: expected JSON, but found .* - write the file again"):
         open_split(tmp_path, "train")
     index.write_text("{}")
     with pytest.raises(ValueError, match=r"it lacks \['categories', 'shards'\]"):

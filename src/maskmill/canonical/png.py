@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.files import write_bytes
+from maskmill.canonical.panoptic import MAX_ID
 
 RGB = npt.NDArray[np.uint8]
-MAX_COLOR = 256**3 - 1  # the largest id three bytes hold
 PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, 4)
 # Runs of one value need no filter: encoded in two thirds of the time, decoded in less than half, for -7 to +31 % of size (CamVid, COCO).
 LABELS = (cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
@@ -31,7 +31,7 @@ def rgb_to_ids(rgb: RGB) -> npt.NDArray[np.int32]:
 def _ids(colors: RGB, code: int) -> npt.NDArray[np.int32]:
     """Ids of contiguous colours that `code` turns to RGBA: OpenCV adds the fourth byte many times faster than numpy."""
     ids = cv2.cvtColor(colors, code).view("<i4")[..., 0]
-    ids &= MAX_COLOR  # the alpha OpenCV adds is 255
+    ids &= MAX_ID  # the alpha OpenCV adds is 255
     return ids.astype(np.int32, copy=False)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB, decode_ids, decode_rgb
-from maskmill.data.stores import Store
+from maskmill.data.stores import Store, load_json
 
 INDEX = "shards.json"
 BLOCK = 512  # tar: a header is one block, and contents are filled up to whole ones
@@ -82,14 +82,12 @@ class ShardReader:
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            index = json.loads(self._store.read(f"{self._split}/{INDEX}"))
-            missing = {"categories", "shards"} - set(index)
+            index = load_json(self._store, f"{self._split}/{INDEX}")
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self.where}: expected the index of a sharded split, but there is none ({error}) - write it with `maskmill shard`"
             ) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.where}: expected JSON, but found {error} - write the shards again") from error
+        missing = {"categories", "shards"} - set(index)
         if missing:
             raise ValueError(f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - write the shards again")
         return dict(index)

@@ -1,5 +1,6 @@
 """Where a sharded data set lies: a folder, or S3 and what speaks its protocol."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class LocalStore:
         path = inside(self.root, name)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected a file here, but there is none - check the path or run the stage before")
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb") as file:
             file.seek(start)
             return file.read() if size is None else file.read(size)
 
@@ -179,6 +180,19 @@ class S3Store:
             raise OSError(
                 f"{self.where(name)}: expected an answer, but {error} - check AWS_ENDPOINT_URL, region and credentials"
             ) from error
+
+
+def load_json(store: Store, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The content of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(store.read(name))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{store.where(name)}: expected JSON, but found {error} - write the file again") from error
 
 
 def open_store(root: str | Path) -> LocalStore | S3Store:

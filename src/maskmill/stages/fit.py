@@ -1,6 +1,5 @@
 """The training itself: builds the parts, fits them, writes the model. `python -m maskmill.stages.fit FOLDER` is one rank of several."""
 
-import json
 import logging
 import sys
 import warnings
@@ -24,7 +23,7 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
-from maskmill.data.stores import open_store
+from maskmill.data.stores import load_json, open_store
 from maskmill.data.transforms import Augmentation
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, write_model
@@ -111,7 +110,7 @@ def read_dataset(root: str) -> dict[str, Any]:
     store = open_store(root)
     if not store.has("dataset.json"):
         raise FileNotFoundError(f"{root}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
-    dataset = cast(dict[str, Any], json.loads(store.read("dataset.json")))
+    dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
     missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
     if missing:
         raise ValueError(f"{root}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again")
