@@ -1,15 +1,19 @@
 import albumentations as A
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.canonical.png import write_rgb
+from maskmill.canonical.png import write_ids, write_rgb
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.dataset import SegmentationDataset, collate
+from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
+from maskmill.networks.decoders import EncoderDecoder
+from maskmill.networks.encoders import TimmEncoder
 
 CATEGORIES = Categories([Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))])
 
@@ -39,7 +43,7 @@ def root(tmp_path_factory):
 def module(root, **overrides):
     settings = {"crop_size": (24, 32), "batch_size": 2, "num_workers": 0, "seed": 5}
     augmentation = Augmentation([A.RandomResizedCrop((24, 32), scale=(0.5, 1), mask_interpolation=0)])
-    return SegmentationDataModule(root, augmentation, **settings | overrides)
+    return SegmentationDataModule(str(root), augmentation, **settings | overrides)
 
 
 def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
@@ -50,6 +54,23 @@ def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
     assert batch["instance"].dtype == torch.int32
     assert set(batch["semantic"].unique().tolist()) <= {0, 1, 255}
     assert (batch["semantic"][batch["instance"] > 0] == 1).all()
+
+
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")])
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_bytes_travel_to_the_device_and_the_network_normalises_there(root, device):
+    network = EncoderDecoder(TimmEncoder("resnet10t"), smp.FPN, num_classes=2).to(device)
+    seen = []
+    network.normalise.register_forward_hook(lambda _, images, output: seen.append((*images, output)))
+    source = module(root)
+    batch = source.transfer_batch_to_device(next(iter(source.train_dataloader())), torch.device(device), 0)
+    network(batch["image"])
+    ((images, output),) = seen
+    assert images.dtype == torch.uint8
+    assert output.dtype == torch.float32
+    assert images.device.type == output.device.type == device
 
 
 def test_the_samples_do_not_depend_on_the_number_of_workers(root):
@@ -83,10 +104,17 @@ def test_labels_of_another_size_than_the_image_are_refused(tmp_path):
     write_split(tmp_path / "train", 1)
     write_rgb(tmp_path / "train" / "images" / "000.png", np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(ValueError, match=r"000\.png: expected 40 x 56 pixels .* but got 10 x 10"):
-        SegmentationDataset(tmp_path / "train")[0]
+        SegmentationDataset(open_split(tmp_path, "train"))[0]
 
 
 def test_samples_of_one_size_are_stacked_without_padding(root):
-    dataset = SegmentationDataset(root / "train")
+    dataset = SegmentationDataset(open_split(root, "train"))
     batch = collate([dataset[0], dataset[1]])
     assert torch.equal(batch["image"][1], dataset[1]["image"])
+
+
+def test_labels_of_an_unknown_segment_name_the_file(tmp_path):
+    write_split(tmp_path / "train", 1)
+    write_ids(tmp_path / "train" / "panoptic" / "000.png", np.full((40, 56), 5, np.int32))
+    with pytest.raises(ValueError, match=r"000\.png of .*panoptic\.json: .* but 5 is not"):
+        module(tmp_path).train_dataloader()

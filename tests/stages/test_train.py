@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from s3_server import s3_server
+
 pytestmark = pytest.mark.slow
 
 QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1", "trainer.max_epochs=3"]
@@ -62,6 +64,21 @@ def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(p
     assert weights(prepared / "out/again/train") == whole
     run("train", *QUICK, "out=out/workers", "data.root=out/prepare", "data.num_workers=2", cwd=prepared)
     assert weights(prepared / "out/workers/train")[0] == whole[0]
+
+
+def test_training_from_shards_gives_the_weights_of_training_from_files(prepared, whole):
+    run("shard", "shard.shard_mb=1", cwd=prepared)
+    run("train", *QUICK, "out=out/sharded", "data.root=out/shards", cwd=prepared)
+    assert weights(prepared / "out/sharded/train")[0] == whole[0]
+    assert "a data set is there" in run("shard", cwd=prepared, status=1)
+
+
+def test_training_from_s3_gives_the_weights_of_training_from_files(prepared, whole):
+    with s3_server("data-sets") as bucket:
+        run("shard", f"shard.out={bucket}/scenes/v1", cwd=prepared)
+        run("train", *QUICK, "out=out/from_s3", f"data.root={bucket}/scenes/v1", "data.num_workers=2", cwd=prepared)
+        assert weights(prepared / "out/from_s3/train")[0] == whole[0]
+        assert "nothing: expected a prepared data set" in run("train", *QUICK, f"data.root={bucket}/nothing", cwd=prepared, status=1)
 
 
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whole):
