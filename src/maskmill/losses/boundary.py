@@ -67,5 +67,4 @@ def signed_distances(target: npt.NDArray[np.uint8], num_classes: int) -> tuple[n
 
 def _distance_to(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Exact Euclidean distance of every pixel to the nearest one of the mask, which is not empty."""
-    found: npt.NDArray[np.float32] = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return found
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)

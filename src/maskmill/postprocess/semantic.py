@@ -11,6 +11,8 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.postprocess.prediction import Prediction
 
+ROWS = 512  # of an image counted at once, since counting takes eight bytes a pixel
+
 
 class ClassTable:
     """Class indices back to category ids: here the indices 0..K-1 end."""
@@ -38,13 +40,11 @@ class SemanticSegments:
 
     @torch.inference_mode()
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
-        """Logits `semantic` (B, K, H, W) and the images' sizes within the batch to predictions."""
-        parts = zip(outputs["semantic"].float(), sizes, strict=True)
-        return [self._predict(logits[:, :height, :width]) for logits, (height, width) in parts]
+        """`semantic` (B, K, H, W), or what `likeliest` makes of it, and the images' sizes within the batch to predictions."""
+        parts = zip(*likeliest(outputs), sizes, strict=True)
+        return [self._predict(classes[:height, :width], confidence[:height, :width]) for classes, confidence, (height, width) in parts]
 
-    def _predict(self, logits: Tensor) -> Prediction:
-        highest, classes = logits.max(dim=0)  # (H, W) each
-        confidence = (highest - logits.logsumexp(dim=0)).exp()  # the softmax of the likeliest class alone
+    def _predict(self, classes: Tensor, confidence: Tensor) -> Prediction:
         semantic = self.table.category_map(classes)
         ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)  # segment ids from 1: 0 is void
         category_of = {place + 1: int(category_id) for place, category_id in enumerate(self.table.categories.ids)}
@@ -53,9 +53,27 @@ class SemanticSegments:
         return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
 
 
+def likeliest(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The likeliest class of each pixel and its probability.
+
+    Args:
+        outputs: logits `semantic` (B, K, H, W); or `classes` and `confidence` as they come from here, where a sliding window
+            did not keep the logits of a large image.
+
+    Returns:
+        class indices (B, H, W), probabilities (B, H, W) float32.
+    """
+    if "classes" in outputs:
+        return outputs["classes"], outputs["confidence"]
+    logits = outputs["semantic"].float()
+    highest, classes = logits.max(dim=1)
+    return classes, (highest - logits.logsumexp(dim=1)).exp()  # the softmax of the likeliest class alone
+
+
 def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[list[int], list[float]]:
     """Pixels of each class, and the sum of their confidence, from two maps (H, W): K of each."""
-    flat = classes.flatten()
-    area: list[int] = torch.bincount(flat, minlength=num_classes).tolist()
-    sure: list[float] = torch.bincount(flat, confidence.flatten().double(), minlength=num_classes).tolist()
-    return area, sure
+    area, sure = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.float64)
+    for rows, sures in zip(classes.split(ROWS), confidence.split(ROWS), strict=True):
+        area += torch.bincount(rows.flatten(), minlength=num_classes).cpu()
+        sure += torch.bincount(rows.flatten(), sures.flatten().double(), minlength=num_classes).cpu()
+    return area.tolist(), sure.tolist()
