@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 from maskmill.canonical.categories import IGNORE_INDEX
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import RGB
+from maskmill.data.mixing import Seed, View, mixed
 from maskmill.data.sampling import Draw
 from maskmill.data.targets import UNKNOWN, encode_targets
 from maskmill.data.transforms import Augmentation
@@ -53,19 +55,33 @@ class SegmentationDataset(Dataset[Sample]):
             `panoptic` (the truth with the data set's own ids), `valid` (False for a repeat) and `index`.
         """
         draw = Draw(draw) if isinstance(draw, int) else draw
-        record = self.records[draw.sample]
+        seed = (self.seed, draw.epoch, draw.sample)
+        if self.augmentation is None:
+            image, panoptic = self._labelled(draw.sample)
+            return self._tensors(image, panoptic, min_area_px=0) | {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
+        if self.augmentation.mix is None:
+            view = self._view(draw.sample, seed)
+        else:
+            view = mixed(self.augmentation.mix, self._view, len(self), seed, self.folder.categories)
+        seen = Panoptic.from_ids(view.ids, view.category_of, crowds=view.crowds)
+        return self._tensors(view.image, seen, min_area_px=self.augmentation.min_area_px)
+
+    def _labelled(self, sample: int) -> tuple[RGB, Panoptic]:
+        """An image and its labels as they lie on disk."""
+        record = self.records[sample]
         image, panoptic = self.folder.image(record), self.folder.panoptic(record.id)
         if panoptic.ids.shape != image.shape[:2]:
             raise ValueError(
                 f"{self.folder.json_path}: labels of {record.file_name} are {panoptic.ids.shape}, but its image is {image.shape[:2]} - "
                 "run `dvc repro prepare` again"
             )
-        if self.augmentation is None:
-            truth = {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
-            return self._tensors(image, panoptic, min_area_px=0) | truth
-        image, ids = self.augmentation(image, panoptic.ids, (self.seed, draw.epoch, draw.sample))
-        seen = Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds)
-        return self._tensors(image, seen, min_area_px=self.augmentation.min_area_px)
+        return image, panoptic
+
+    def _view(self, sample: int, seed: Seed) -> View:
+        """One augmented sample by itself."""
+        assert self.augmentation is not None
+        image, panoptic = self._labelled(sample)
+        return View(*self.augmentation(image, panoptic.ids, seed), panoptic.category_of, panoptic.crowds)
 
     def _tensors(self, image: np.ndarray[Any, np.dtype[np.uint8]], panoptic: Panoptic, *, min_area_px: int) -> Sample:
         semantic, instance = encode_targets(panoptic, self.folder.categories, min_area_px=min_area_px)
