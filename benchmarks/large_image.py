@@ -46,8 +46,8 @@ class Cells(torch.nn.Module):
         colours = self.identity(images.float())
         offset = CELL_PX // 2 - colours[:, 1:]
         near = offset.square().sum(dim=1, keepdim=True)
-        classes = torch.nn.functional.one_hot(colours[:, 0].round().long(), NUM_CLASSES).permute(0, 3, 1, 2)
-        return {"semantic": 9.0 * classes, "center": torch.exp(-near / 50), "offset": offset}
+        logits = torch.zeros(len(colours), NUM_CLASSES, *colours.shape[2:]).scatter_(1, colours[:, :1].round().long(), 9.0)
+        return {"semantic": logits, "center": torch.exp(-near / 50), "offset": offset}
 
 
 def peak_mib():

@@ -13,7 +13,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
 from maskmill.postprocess.semantic import ClassTable, class_sums, likeliest
 
-MAX_PIXELS = 2**23  # looked at together: some 100 bytes each; larger images are taken in bands of rows
+MAX_PIXELS = 2**21  # looked at together, as 1024 x 2048 px: some 100 bytes each, so larger images are taken in bands of rows
 MAX_DISTANCES = 2**20  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
 
 

@@ -11,7 +11,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.postprocess.prediction import Prediction
 
-ROWS = 512  # of an image counted at once, since counting takes eight bytes a pixel
+ROWS = 512  # of an image looked at together, since indexing and counting take eight bytes a pixel
 
 
 class ClassTable:
@@ -24,7 +24,9 @@ class ClassTable:
 
     def category_map(self, classes: Tensor) -> npt.NDArray[np.int32]:
         """Class indices (H, W) to category ids (H, W) int32; background is -1."""
-        ids: npt.NDArray[np.int32] = self.category_ids[classes.cpu().numpy()]
+        ids = np.empty(classes.shape, np.int32)
+        for top in range(0, len(classes), ROWS):
+            ids[top : top + ROWS] = self.category_ids[classes[top : top + ROWS].cpu().numpy()]
         return ids
 
 

@@ -39,6 +39,7 @@ class SlidingWindow:
         for image in images:
             yield from postprocess(self.maps(network, image, batch_size), [(image.shape[0], image.shape[1])])
 
+    @torch.inference_mode()
     def maps(self, network: Network, image: Image, batch_size: int) -> Maps:
         """The blended outputs of one image, on the CPU.
 
@@ -89,8 +90,8 @@ class Band:
     def add(self, outputs: Mapping[str, Tensor], weight: Tensor, span: Span) -> None:
         """Add the maps (?, h, w) of one window whose rows begin with the band's, weighted by (h, w)."""
         for name, value in {**outputs, "weight": torch.ones_like(weight)[None]}.items():
-            total = self._rows(name, value)
-            total[:, : value.shape[1], span.slice] += value.float() * weight.to(value.device)
+            rows = self._rows(name, value)[:, : value.shape[1], span.slice]
+            rows.addcmul_(value.to(rows.dtype), weight.to(rows.device))
 
     def take(self, num_rows: int) -> Maps:
         """The mean over the windows in the first rows, (1, ?, rows, W) each; the band begins after them from now on."""
