@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -159,3 +162,13 @@ def test_grouping_in_bands_of_rows_changes_nothing(network, monkeypatch):
 def test_outputs_of_queries_are_refused():
     with pytest.raises(ValueError, match="inference=stitched_windows"):
         SlidingWindow((64, 64)).maps(lambda batch: {"masks": torch.zeros(len(batch), 9, 16, 16)}, image(64, 64), 1)
+
+
+def test_production_needs_torch_and_numpy_alone():
+    names = ("sliding_window", "stitched_windows", "whole_image")
+    code = (
+        f"import sys, {', '.join(f'maskmill.postprocess.{name}' for name in names)};"
+        "found = {'timm', 'lightning', 'torchvision', 'torchmetrics', 'cv2', 'segmentation_models_pytorch'} & set(sys.modules);"
+        "sys.exit(str(found) if found else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

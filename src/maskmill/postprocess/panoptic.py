@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -75,20 +74,19 @@ class PanopticGrouping:
 
     def _predict(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Prediction:
         groups = self.group(classes, confidence, center, offset)
-        ids = groups.numbers.cpu().numpy()
-        categories = self.table.categories
-        category_of = {n: int(categories.ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
-        scores = dict(enumerate(groups.scores.tolist(), start=1))
         if self.keep_stuff:
-            self._add_stuff(ids, classes, confidence, category_of, scores)
-        return Prediction(self.table.category_map(classes), Panoptic.from_ids(ids, category_of, scores=scores))
+            groups = self._with_stuff(groups, classes, confidence)
+        category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
+        scores = dict(enumerate(groups.scores.tolist(), start=1))
+        panoptic = Panoptic.from_ids(groups.numbers.cpu().numpy(), category_of, scores=scores)
+        return Prediction(self.table.category_map(classes), panoptic)
 
     def group(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Groups:
         """Thing instances from class indices, their probability and the centre heatmap, all (H, W), and offsets (2, H, W)."""
         peaks, heights = self._peaks(center)  # (N, 2), (N,)
         numbers = torch.zeros(classes.shape, dtype=torch.int32, device=classes.device)
         if not len(peaks):
-            return Groups(numbers, numbers.new_zeros(0), confidence.new_zeros(0))
+            return Groups(numbers, numbers.new_zeros(0, dtype=torch.int64), confidence.new_zeros(0, dtype=torch.float64))
         votes = torch.zeros(len(peaks), len(self._is_thing), dtype=torch.int64, device=classes.device)  # (N, K)
         sure = torch.zeros(len(peaks), dtype=torch.float64, device=classes.device)
         for top, bottom in _bands(classes):
@@ -127,23 +125,19 @@ class PanopticGrouping:
         """The maximum of the window around each place of a map (H, W)."""
         return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
 
-    def _add_stuff(
-        self,
-        ids: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
-        classes: Tensor,
-        confidence: Tensor,
-        category_of: dict[int, int],
-        scores: dict[int, float],
-    ) -> None:
-        """Give every large enough stuff class one segment, in place."""
-        area, sure = class_sums(classes, confidence, len(self._is_thing))
-        class_map = classes.cpu().numpy()
-        for index, category in enumerate(self.table.categories):
-            if category.isthing or area[index] < max(self.stuff_area_px, 1):
-                continue
-            number = len(category_of) + 1
-            ids[class_map == index] = number
-            category_of[number], scores[number] = category.id, sure[index] / area[index]
+    def _with_stuff(self, groups: Groups, classes: Tensor, confidence: Tensor) -> Groups:
+        """The same with a segment for every large enough stuff class, numbered after the things."""
+        is_thing = self._is_thing.to(classes.device)
+        area, sure = class_sums(classes, confidence, len(is_thing))  # (K,)
+        large = (area >= max(self.stuff_area_px, 1)) & ~is_thing
+        large[len(self.table.categories) :] = False  # background is no segment
+        number_of = ((large.cumsum(dim=0) + len(groups.classes)) * large).int()  # (K,), 0 where there is none
+        numbers = groups.numbers.clone()
+        for top, bottom in _bands(classes):
+            rows = classes[top:bottom].long()
+            numbers[top:bottom] = torch.where(is_thing[rows], numbers[top:bottom], number_of[rows])
+        chosen = large.nonzero().squeeze(1)
+        return Groups(numbers, torch.cat([groups.classes, chosen]), torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]))
 
 
 def _nearest(points: Tensor, peaks: Tensor) -> Tensor:

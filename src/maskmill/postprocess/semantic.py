@@ -51,7 +51,7 @@ class SemanticSegments:
         ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)  # segment ids from 1: 0 is void
         category_of = {place + 1: int(category_id) for place, category_id in enumerate(self.table.categories.ids)}
         area, sure = class_sums(classes, confidence, len(self.table.category_ids))
-        scores = {place + 1: sure[place] / area[place] for place in range(len(category_of)) if area[place]}
+        scores = dict(enumerate((sure / area.clamp(min=1)).tolist(), start=1))
         return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
 
 
@@ -72,10 +72,11 @@ def likeliest(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return classes, (highest - logits.logsumexp(dim=1)).exp()  # the softmax of the likeliest class alone
 
 
-def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[list[int], list[float]]:
-    """Pixels of each class, and the sum of their confidence, from two maps (H, W): K of each."""
-    area, sure = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.float64)
+def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Pixels of each class (K,) int64, and the sum of their confidence (K,) float64, from two maps (H, W)."""
+    area = torch.zeros(num_classes, dtype=torch.int64, device=classes.device)
+    sure = torch.zeros(num_classes, dtype=torch.float64, device=classes.device)
     for rows, sures in zip(classes.split(ROWS), confidence.split(ROWS), strict=True):
-        area += torch.bincount(rows.flatten(), minlength=num_classes).cpu()
-        sure += torch.bincount(rows.flatten(), sures.flatten().double(), minlength=num_classes).cpu()
-    return area.tolist(), sure.tolist()
+        area += torch.bincount(rows.flatten(), minlength=num_classes)
+        sure += torch.bincount(rows.flatten(), sures.flatten().double(), minlength=num_classes)
+    return area, sure
