@@ -12,6 +12,7 @@ from maskmill.postprocess.whole_image import stack
 from maskmill.postprocess.windows import Span, Tiling
 
 Maps = dict[str, Tensor]
+ROWS = 64  # finished together: what a mean and its likeliest class need beside the sums
 
 
 class SlidingWindow:
@@ -62,10 +63,13 @@ class SlidingWindow:
         for place, row in enumerate(rows):
             self._fill(band, network, image, row, columns, batch_size)
             end = height if row.last else rows[place + 1].begin
-            for name, value in reduced(band.take(end - row.begin)).items():
-                if name not in whole:
-                    whole[name] = torch.empty(*value.shape[:-2], height, width, dtype=value.dtype)
-                whole[name][..., row.begin : end, :] = value
+            for begin in range(row.begin, end, ROWS):
+                finished = slice(begin, min(begin + ROWS, end))
+                for name, value in reduced(band.means(finished.start - row.begin, finished.stop - row.begin)).items():
+                    if name not in whole:
+                        whole[name] = torch.empty(*value.shape[:-2], height, width, dtype=value.dtype)
+                    whole[name][..., finished, :] = value
+            band.drop(end - row.begin)
         return whole
 
     def _fill(self, band: "Band", network: Network, image: Image, row: Span, columns: list[Span], batch_size: int) -> None:
@@ -93,15 +97,19 @@ class Band:
             rows = self._rows(name, value)[:, : value.shape[1], span.slice]
             rows.addcmul_(value.to(rows.dtype), weight.to(rows.device))
 
-    def take(self, num_rows: int) -> Maps:
-        """The mean over the windows in the first rows, (1, ?, rows, W) each; the band begins after them from now on."""
-        weight = self.sums["weight"][:, :num_rows].clone()
-        means = {name: (total[:, :num_rows] / weight.to(total.device))[None] for name, total in self.sums.items() if name != "weight"}
+    def means(self, begin: int, end: int) -> Maps:
+        """The mean over the windows in some rows, (1, ?, rows, W) each."""
+        weight = self.sums["weight"][:, begin:end]
+        return {name: (total[:, begin:end] / weight.to(total.device))[None] for name, total in self.sums.items() if name != "weight"}
+
+    def drop(self, num_rows: int) -> None:
+        """Forget the first rows; the band begins after them from now on."""
         for total in self.sums.values():
             left = total.shape[1] - num_rows
-            total[:, :left] = total[:, num_rows:].clone()
+            for begin in range(0, left, num_rows):  # piece by piece, so that none is copied onto itself
+                piece = total[:, begin + num_rows : begin + 2 * num_rows]
+                total[:, begin : begin + piece.shape[1]] = piece
             total[:, left:] = 0
-        return means
 
     def _rows(self, name: str, value: Tensor) -> Tensor:
         """The sums of an output, on its device, with at least as many rows as it has."""
