@@ -131,6 +131,12 @@ def test_views_of_two_sizes_are_refused():
         collage([view([[1]], {1: GROUND}), view([[1, 1]], {1: GROUND})], np.zeros((1, 1), np.uint8), CATEGORIES)
 
 
+def test_an_id_without_a_segment_is_refused():
+    broken = View(np.zeros((1, 2, 3), np.uint8), np.array([[1, 9]], np.int32), {1: GROUND}, name="7.png")
+    with pytest.raises(ValueError, match=r"7\.png: expected every id .* but 9 is not - prepare the data again"):
+        Mosaic(center=(1.0, 1.0))([broken] * 4, CATEGORIES, random())
+
+
 def test_partners_depend_on_the_seed_alone_and_come_from_the_whole_split():
     seen = []
 

@@ -46,9 +46,7 @@ class CopyPaste:
         if not categories.isthing.any():
             raise ValueError("Expected a data set with things to paste, but it has only stuff - choose augment=mosaic or another")
         below, above = views
-        things = [
-            segment for segment in present(above.ids) if segment not in above.crowds and categories[above.category_of[segment]].isthing
-        ]
+        things = [segment for segment in present(above.ids) if segment not in above.crowds and categories[above.category(segment)].isthing]
         if not things:
             return below
         count = random.integers(1, min(len(things), self.max_things) + 1)
@@ -60,7 +58,7 @@ class CopyPaste:
         """Ids, in the result, of the things below of which too little is left."""
         hidden = set()
         for segment in present(np.where(pasted, below.ids, VOID_ID)):  # only where something was pasted on
-            if not categories[below.category_of[segment]].isthing:
+            if not categories[below.category(segment)].isthing:
                 continue
             whole = below.ids == segment
             left = whole & ~pasted

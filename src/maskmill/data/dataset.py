@@ -81,7 +81,7 @@ class SegmentationDataset(Dataset[Sample]):
         """One augmented sample by itself."""
         assert self.augmentation is not None
         image, panoptic = self._labelled(sample)
-        return View(*self.augmentation(image, panoptic.ids, seed), panoptic.category_of, panoptic.crowds)
+        return View(*self.augmentation(image, panoptic.ids, seed), panoptic.category_of, panoptic.crowds, self.records[sample].file_name)
 
     def _tensors(self, image: np.ndarray[Any, np.dtype[np.uint8]], panoptic: Panoptic, *, min_area_px: int) -> Sample:
         semantic, instance = encode_targets(panoptic, self.folder.categories, min_area_px=min_area_px)

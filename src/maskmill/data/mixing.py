@@ -28,12 +28,24 @@ class View:
         ids: (H, W) int32 segment ids, 0 = void.
         category_of: segment id -> category id; may name segments the view no longer shows.
         crowds: ids of the segments that stand for a group.
+        name: says in errors which.
     """
 
     image: RGB
     ids: npt.NDArray[np.int32]
     category_of: Mapping[int, int]
     crowds: frozenset[int] = frozenset()
+    name: str = ""
+
+    def category(self, segment: int) -> int:
+        """The category id of a segment of the map.
+
+        Raises:
+            ValueError: the labels do not have it.
+        """
+        if segment not in self.category_of:
+            raise ValueError(f"{self.name}: expected every id of the map among the segments, but {segment} is not - prepare the data again")
+        return self.category_of[segment]
 
 
 @runtime_checkable  # configured values are held against it
@@ -110,7 +122,7 @@ def collage(views: Sequence[View], owner: npt.NDArray[np.uint8], categories: Cat
         the view, its segments numbered from 1: those of the first view first.
 
     Raises:
-        ValueError: the views differ in size.
+        ValueError: the views differ in size, or one has an id without a segment.
     """
     if len(sizes := {view.ids.shape for view in views}) > 1:
         raise ValueError(f"Expected views of one size to mix, but got {sorted(sizes)} - end the transforms with a crop of data.crop_size")
@@ -121,7 +133,7 @@ def collage(views: Sequence[View], owner: npt.NDArray[np.uint8], categories: Cat
     for place, view in enumerate(views):
         table = {}
         for segment in present(view.ids):
-            category = view.category_of[segment]
+            category = view.category(segment)
             number = len(category_of) + 1
             table[segment] = number if categories[category].isthing else stuff.setdefault(category, number)
             category_of[table[segment]] = category
