@@ -11,7 +11,6 @@ from drawn_folders import scene, write_split
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.data.datamodule import SegmentationDataModule
-from maskmill.data.dataset import SegmentationDataset
 from maskmill.data.sampling import Draw
 from maskmill.data.transforms import Augmentation
 from maskmill.stages.build import build
@@ -60,7 +59,7 @@ def test_a_batch_has_the_crop_size_and_targets_that_agree(root, presets, preset)
 
 @every_preset
 def test_every_pixel_names_a_known_segment(root, presets, preset):
-    dataset = SegmentationDataset(root / "train", augmentation=presets[preset], seed=1)
+    dataset = module(root, presets[preset]).train_dataloader().dataset
     for epoch in range(3):
         for sample in range(len(dataset)):
             dataset[Draw(sample, epoch)]  # it refuses a map with an id that no segment has
@@ -68,7 +67,7 @@ def test_every_pixel_names_a_known_segment(root, presets, preset):
 
 @every_preset
 def test_a_sample_depends_on_seed_epoch_and_index_alone(root, presets, preset):
-    first, again = (SegmentationDataset(root / "train", augmentation=presets[preset], seed=1) for _ in range(2))
+    first, again = (module(root, presets[preset]).train_dataloader().dataset for _ in range(2))
     again[Draw(3, 9)]  # what was drawn before does not matter
     for key in ("image", "semantic", "instance"):
         assert torch.equal(first[Draw(2, 4)][key], again[Draw(2, 4)][key])
@@ -89,4 +88,4 @@ def test_copy_paste_without_things_says_what_to_choose(tmp_path, presets):
     labels = [Panoptic.from_ids(np.full(SIZE, 1, np.int32), {1: stuff.ids[0].item()})] * 2
     write_split(tmp_path / "train", labels, categories=stuff, images=True)
     with pytest.raises(ValueError, match="only stuff - choose augment=mosaic"):
-        SegmentationDataset(tmp_path / "train", augmentation=presets["copy_paste"])[0]
+        module(tmp_path, presets["copy_paste"]).train_dataloader()
