@@ -2,11 +2,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.losses.semantic import CrossEntropy, Dice, Sum
+from maskmill.losses.overlap import Dice
+from maskmill.losses.semantic import CrossEntropy, Focal, Sum
 
 
 def batch(rows):
@@ -57,15 +56,22 @@ def test_class_weights_of_another_number_of_classes_are_refused():
         CrossEntropy(class_weights=[1.0, 1.0, 1.0])(logits(EVEN), batch([[0]]))
 
 
-def test_dice_of_an_even_guess_is_one_half():
-    # two pixels of each class: overlap 2 x 0.5, total 4 x 0.5 + 2, Dice 2 / 4
-    loss = Dice()(logits(EVEN, EVEN, EVEN, EVEN), batch([[0, 0, 1, 1]]))
-    assert loss["dice"].item() == pytest.approx(0.5)
+def test_focal_fades_what_is_right():
+    # (1 - 0.5) ** 2 * ln 2 and (1 - 0.25) ** 2 * ln 4
+    loss = Focal(gamma=2.0)(logits(EVEN, WRONG, WRONG), batch([[0, 0, IGNORE_INDEX]]))
+    assert loss["focal"].item() == pytest.approx((0.25 * math.log(2) + 0.5625 * math.log(4)) / 2)
 
 
-def test_dice_averages_over_the_classes_present():
-    # class 0 only: overlap 0.5, total 0.5 + 1, Dice 2/3; class 1 has no pixel and no say
-    assert Dice()(logits(EVEN), batch([[0]]))["dice"].item() == pytest.approx(1 / 3)
+def test_focal_without_fading_is_the_weighted_cross_entropy():
+    given_ = logits(EVEN, WRONG, CERTAIN), batch([[0, 1, IGNORE_INDEX]])
+    focal, plain = Focal(gamma=0.0, class_weights=[3.0, 1.0])(*given_), CrossEntropy(class_weights=[3.0, 1.0])(*given_)
+    assert focal["focal"].item() == pytest.approx(plain["cross_entropy"].item())
+
+
+def test_focal_of_a_sure_pixel_has_a_finite_slope_for_any_gamma():
+    outputs = {"semantic": torch.tensor([[90.0], [-90.0]])[None, :, None, :].requires_grad_()}
+    Focal(gamma=0.5)(outputs, batch([[0]]))["focal"].backward()
+    assert outputs["semantic"].grad.isfinite().all()
 
 
 def test_a_sure_and_right_guess_costs_nothing():
@@ -73,41 +79,6 @@ def test_a_sure_and_right_guess_costs_nothing():
     terms = Sum([CrossEntropy(), Dice()])(outputs, batch([[0, 1]]))
     assert terms.keys() == {"cross_entropy", "dice"}
     assert [term.item() for term in terms.values()] == pytest.approx([0, 0], abs=1e-6)
-
-
-LOSSES = [
-    pytest.param(CrossEntropy(), id="cross-entropy"),
-    pytest.param(CrossEntropy(hardest=0.2), id="hardest"),
-    pytest.param(CrossEntropy(label_smoothing=0.1, class_weights=[1.0, 2.0]), id="smoothed-and-weighted"),
-    pytest.param(Dice(), id="dice"),
-]
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_without_labels_teaches_nothing(loss):
-    outputs = logits(EVEN, WRONG)
-    total = sum(loss(outputs, batch([[IGNORE_INDEX, IGNORE_INDEX]])).values())
-    total.backward()
-    assert total.item() == 0
-    assert outputs["semantic"].grad is None or not outputs["semantic"].grad.any()
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@given(target=st.lists(st.sampled_from([0, 1]), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_unlabelled_pixels_change_nothing(loss, target, seed):
-    scores = torch.randn(1, 2, 1, len(target) + 3, generator=torch.Generator().manual_seed(seed))
-    bare = loss({"semantic": scores[..., :-3]}, batch([target]))
-    padded = loss({"semantic": scores}, batch([target + [IGNORE_INDEX] * 3]))
-    assert [value.item() for value in padded.values()] == pytest.approx([value.item() for value in bare.values()], rel=1e-5)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_half_precision_logits_are_summed_in_full(loss):
-    outputs = {"semantic": torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0)).bfloat16()}
-    targets = {"semantic": torch.zeros(1, 64, 64, dtype=torch.uint8)}
-    half, full = loss(outputs, targets), loss({"semantic": outputs["semantic"].float()}, targets)
-    assert half == full
-    assert all(value.dtype == torch.float32 for value in half.values())
 
 
 @pytest.mark.parametrize(
@@ -118,7 +89,8 @@ def test_half_precision_logits_are_summed_in_full(loss):
         pytest.param(lambda: CrossEntropy(label_smoothing=1.0), id="smoothing"),
         pytest.param(lambda: CrossEntropy(hardest=0.0), id="hardest"),
         pytest.param(lambda: CrossEntropy(class_weights=[1.0, -1.0]), id="class-weights"),
-        pytest.param(lambda: Dice(-1.0), id="dice-weight"),
+        pytest.param(lambda: Focal(-1.0), id="focal-weight"),
+        pytest.param(lambda: Focal(gamma=-1.0), id="focal-gamma"),
         pytest.param(lambda: Sum([]), id="no-losses"),
         pytest.param(lambda: Sum([CrossEntropy(), CrossEntropy()])(logits(EVEN), batch([[0]])), id="two-terms-of-one-name"),
     ],

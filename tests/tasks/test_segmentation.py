@@ -8,8 +8,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.losses.overlap import Dice
 from maskmill.losses.panoptic_deeplab import PanopticDeepLabLoss
-from maskmill.losses.semantic import CrossEntropy, Dice, Sum
+from maskmill.losses.semantic import CrossEntropy, Sum
 from maskmill.networks.decoders import EncoderDecoder
 from maskmill.networks.encoders import TimmEncoder
 from maskmill.networks.panoptic_deeplab import PanopticDeepLab

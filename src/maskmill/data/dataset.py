@@ -4,16 +4,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.canonical.png import RGB
+from maskmill.canonical.categories import IGNORE_INDEX, Categories
+from maskmill.data.mixing import Seed, View, mixed
 from maskmill.data.sampling import Draw
-from maskmill.data.splits import LabelledImage, Split
+from maskmill.data.splits import Split
 from maskmill.data.targets import UNKNOWN, encode_ids
 from maskmill.data.transforms import Augmentation
 
@@ -53,27 +52,30 @@ class SegmentationDataset(Dataset[Sample]):
             ValueError: a file does not decode, or image and labels do not belong together.
         """
         draw = Draw(draw) if isinstance(draw, int) else draw
-        labelled = self.split[draw.sample]
         if self.augmentation is None:
-            panoptic = labelled.panoptic()
-            return self._tensors(labelled, labelled.image, labelled.ids) | {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
-        image, ids = self.augmentation(labelled.image, labelled.ids, (self.seed, draw.epoch, draw.sample))
-        return self._tensors(labelled, image, ids, min_area_px=self.augmentation.min_area_px)
+            labelled = self.split[draw.sample]
+            view = View(labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name)
+            return _tensors(view, self.split.categories) | {"panoptic": labelled.panoptic(), "valid": draw.valid, "index": draw.sample}
+        seed = (self.seed, draw.epoch, draw.sample)
+        mix = self.augmentation.mix
+        view = self._view(draw.sample, seed) if mix is None else mixed(mix, self._view, len(self), seed, self.split.categories)
+        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px)
 
-    def _tensors(self, labelled: LabelledImage, image: RGB, ids: npt.NDArray[np.int32], *, min_area_px: int = 0) -> Sample:
-        """Image and targets; `image` and `ids` are what the augmentation left of `labelled`."""
-        try:
-            semantic, instance = encode_ids(
-                ids, labelled.category_of, self.split.categories, crowds=labelled.crowds, min_area_px=min_area_px
-            )
-        except ValueError as error:
-            raise ValueError(f"{labelled.name}: {error}") from error
-        planes = np.stack(cv2.split(image))  # (3, H, W): OpenCV takes pixels apart faster than a transposed copy does
-        return {
-            "image": torch.from_numpy(planes),
-            "semantic": torch.from_numpy(semantic),
-            "instance": torch.from_numpy(instance),
-        }
+    def _view(self, sample: int, seed: Seed) -> View:
+        """One augmented sample by itself."""
+        assert self.augmentation is not None
+        labelled = self.split[sample]
+        return View(*self.augmentation(labelled.image, labelled.ids, seed), labelled.category_of, labelled.crowds, labelled.name)
+
+
+def _tensors(view: View, categories: Categories, *, min_area_px: int = 0) -> Sample:
+    """Image and targets."""
+    try:
+        semantic, instance = encode_ids(view.ids, view.category_of, categories, crowds=view.crowds, min_area_px=min_area_px)
+    except ValueError as error:
+        raise ValueError(f"{view.name}: {error}") from error
+    planes = np.stack(cv2.split(view.image))  # (3, H, W): OpenCV takes pixels apart faster than a transposed copy does
+    return {"image": torch.from_numpy(planes), "semantic": torch.from_numpy(semantic), "instance": torch.from_numpy(instance)}
 
 
 def collate(samples: list[Sample]) -> Batch:

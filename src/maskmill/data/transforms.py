@@ -1,4 +1,4 @@
-"""Augmentation of an image together with its segment ids; the only place that knows albumentations."""
+"""Augmentation of an image together with its segment ids; with `data.scale_jitter` the only place that knows albumentations."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.png import RGB
+from maskmill.data.mixing import Mix
 
 
 class Augmentation:
@@ -18,12 +19,18 @@ class Augmentation:
     Args:
         transforms: albumentations transforms in order; crops should end at the configured crop size, so that samples can be stacked.
         min_area_px: a thing of which a crop leaves fewer pixels keeps its class, but teaches no centre (see `data.targets`).
+        mix: makes one sample of several augmented ones (see `data.mixing`); the dataset, which has the others, calls it.
 
     Raises:
         ValueError: a transform averages the values of masks or is no albumentations transform, or `min_area_px` is negative.
     """
 
-    def __init__(self, transforms: Sequence[albumentations.BasicTransform | albumentations.BaseCompose], min_area_px: int = 16) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[albumentations.BasicTransform | albumentations.BaseCompose],
+        min_area_px: int = 16,
+        mix: Mix | None = None,
+    ) -> None:
         if min_area_px < 0:
             raise ValueError(f"Expected argument `min_area_px` of 0 and above, but got {min_area_px}")
         if not all(isinstance(transform, albumentations.BasicTransform | albumentations.BaseCompose) for transform in transforms):
@@ -31,7 +38,7 @@ class Augmentation:
         interpolating = [type(transform).__name__ for transform in transforms if _interpolates_masks(transform)]
         if interpolating:
             raise ValueError(f"Expected transforms that keep segment ids, but {interpolating} average masks - set mask_interpolation: 0")
-        self.min_area_px = min_area_px
+        self.min_area_px, self.mix = min_area_px, mix
         self._compose = albumentations.Compose(list(transforms))
 
     def __call__(self, image: RGB, ids: npt.NDArray[np.int32], seed: Sequence[int]) -> tuple[RGB, npt.NDArray[np.int32]]:

@@ -1,4 +1,4 @@
-"""Losses over class logits; pixels of `IGNORE_INDEX` never count."""
+"""Losses over class logits, pixel by pixel; pixels of `IGNORE_INDEX` never count."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,7 @@ from maskmill.canonical.categories import IGNORE_INDEX
 
 Batch = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
+FLOOR = 1e-12  # below what float32 tells from 0 beside 1
 
 
 class CrossEntropy(nn.Module):
@@ -18,7 +19,8 @@ class CrossEntropy(nn.Module):
     Args:
         weight: factor of the term.
         label_smoothing: share of the target spread over all classes (Szegedy et al., arXiv:1512.00567), 0..1.
-        hardest: share of the labelled pixels that count, those with the largest loss (DeeperLab, arXiv:1902.05093, sec. 3.2); 1 is all.
+        hardest: share of the labelled pixels that count, those with the largest loss (OHEM: Shrivastava et al., arXiv:1604.03540;
+            for pixels DeeperLab, arXiv:1902.05093, sec. 3.2); 1 is all.
         class_weights: a factor for each class's pixels, in the order of the category table; None is 1 for all.
 
     Raises:
@@ -36,59 +38,54 @@ class CrossEntropy(nn.Module):
                 f"Expected `weight` of at least 0, `label_smoothing` in [0, 1) and `hardest` in (0, 1], "
                 f"but got {weight}, {label_smoothing} and {hardest} - mend conf/loss"
             )
-        if class_weights is not None and not all(factor >= 0 for factor in class_weights):
-            raise ValueError(f"Expected `class_weights` of at least 0, but got {class_weights} - mend conf/loss")
         self.weight, self.label_smoothing, self.hardest = weight, label_smoothing, hardest
-        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("class_weights", weights, persistent=False)  # configuration, not state
+        self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)  # configuration, not state
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
         """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no pixel is labelled."""
         logits, target = outputs["semantic"].float(), batch["semantic"].long()
-        self._validate(logits.shape[1])
+        check_weights(self.class_weights, logits.shape[1])
         loss = F.cross_entropy(
             logits, target, self.class_weights, ignore_index=IGNORE_INDEX, reduction="none", label_smoothing=self.label_smoothing
         )  # (B, H, W), 0 where ignored
-        labelled = target != IGNORE_INDEX
         if self.hardest < 1:
-            counted = max(1, round(self.hardest * int(labelled.sum())))
+            counted = max(1, round(self.hardest * int((target != IGNORE_INDEX).sum())))
             return {"cross_entropy": self.weight * loss.flatten().topk(counted).values.mean()}
-        share = labelled if self.class_weights is None else self.class_weights[target * labelled] * labelled
-        return {"cross_entropy": self.weight * loss.sum() / share.sum().clamp(min=1e-6)}
-
-    def _validate(self, num_classes: int) -> None:
-        if self.class_weights is not None and len(self.class_weights) != num_classes:
-            raise ValueError(
-                f"Expected one weight for each of {num_classes} classes, but got {len(self.class_weights)} - mend loss.class_weights"
-            )
+        return {"cross_entropy": self.weight * loss.sum() / pixel_weights(self.class_weights, target).sum().clamp(min=1e-6)}
 
 
-class Dice(nn.Module):
-    """One minus the soft Dice coefficient, averaged over the classes present in the batch (Milletari et al., arXiv:1606.04797).
+class Focal(nn.Module):
+    """Cross-entropy that fades as a pixel is got right: (1 - p) ** gamma * -ln p (Lin et al., ICCV 2017, arXiv:1708.02002, eq. 4).
+
+    Over the softmax, so that with `gamma` 0 it is the cross-entropy. (segmentation_models_pytorch's FocalLoss takes a sigmoid per class,
+    and is NaN for a batch without labels.)
 
     Args:
         weight: factor of the term.
+        gamma: how fast it fades; 2 in the paper.
+        class_weights: the paper's alpha: a factor for each class's pixels, in the order of the category table; None is 1 for all.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: an argument is out of range.
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    class_weights: Tensor | None
+
+    def __init__(self, weight: float = 1.0, *, gamma: float = 2.0, class_weights: list[float] | None = None) -> None:
         super().__init__()
-        if not weight >= 0:  # NaN is refused too
-            raise ValueError(f"Expected argument `weight` of at least 0, but got {weight}")
-        self.weight = weight
+        if not (weight >= 0 and gamma >= 0):
+            raise ValueError(f"Expected `weight` and `gamma` of at least 0, but got {weight} and {gamma} - mend conf/loss")
+        self.weight, self.gamma = weight, gamma
+        self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
         """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no pixel is labelled."""
-        target = batch["semantic"].long()
-        labelled = (target != IGNORE_INDEX).unsqueeze(1)  # (B, 1, H, W)
-        probs = outputs["semantic"].float().softmax(dim=1) * labelled  # (B, K, H, W)
-        one_hot = torch.zeros_like(probs).scatter_(1, target.unsqueeze(1) * labelled, 1.0) * labelled
-        overlap, total = (probs * one_hot).sum(dim=(0, 2, 3)), (probs + one_hot).sum(dim=(0, 2, 3))  # (K,)
-        present = one_hot.sum(dim=(0, 2, 3)) > 0
-        dice = 2 * overlap / total.clamp(min=1e-6)
-        return {"dice": self.weight * ((1 - dice) * present).sum() / present.sum().clamp(min=1)}
+        logits, target = outputs["semantic"].float(), batch["semantic"].long()
+        check_weights(self.class_weights, logits.shape[1])
+        loss = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")  # (B, H, W), 0 where ignored
+        missed = (-torch.expm1(-loss)).clamp(min=FLOOR)  # 1 - p; the slope of x ** gamma is infinite at 0 for gamma below 1
+        weights = pixel_weights(self.class_weights, target)
+        return {"focal": self.weight * (weights * missed**self.gamma * loss).sum() / weights.sum().clamp(min=1e-6)}
 
 
 class Sum(nn.Module):
@@ -116,3 +113,32 @@ class Sum(nn.Module):
                 raise ValueError(f"Expected losses with terms of different names, but got {sorted(twice)} twice - merge them in conf/loss")
             terms |= more
         return terms
+
+
+def weights_tensor(class_weights: list[float] | None) -> Tensor | None:
+    """Configured class weights as a tensor (K,) float32.
+
+    Raises:
+        ValueError: one is negative or no number.
+    """
+    if class_weights is None:
+        return None
+    if not all(factor >= 0 for factor in class_weights):  # NaN is refused too
+        raise ValueError(f"Expected `class_weights` of at least 0, but got {class_weights} - mend conf/loss")
+    return torch.tensor(class_weights, dtype=torch.float32)
+
+
+def check_weights(class_weights: Tensor | None, num_classes: int) -> None:
+    """Hold the number of weights against that of classes, which only the logits tell.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if class_weights is not None and len(class_weights) != num_classes:
+        raise ValueError(f"Expected one weight for each of {num_classes} classes, but got {len(class_weights)} - mend loss.class_weights")
+
+
+def pixel_weights(class_weights: Tensor | None, target: Tensor) -> Tensor:
+    """The weight of each pixel's class (B, H, W) float32, 0 where ignored."""
+    labelled = target != IGNORE_INDEX
+    return labelled.float() if class_weights is None else class_weights[target * labelled] * labelled

@@ -1,9 +1,8 @@
 """Grouping of Panoptic-DeepLab: pixels to centres, centres to instances (Cheng et al., CVPR 2020, arXiv:1911.10194, sec. 3.3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,8 +10,9 @@ from torch.nn import functional as F
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
-from maskmill.postprocess.semantic import ClassTable, class_sums
+from maskmill.postprocess.semantic import ClassTable, class_sums, likeliest
 
+MAX_PIXELS = 2**21  # looked at together, as 1024 x 2048 px: some 100 bytes each, so larger images are taken in bands of rows
 MAX_DISTANCES = 2**20  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
 
 
@@ -66,73 +66,78 @@ class PanopticGrouping:
     @torch.inference_mode()
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
         """`semantic` (B, K, H, W), `center` (B, 1, H, W), `offset` (B, 2, H, W) and the sizes within the batch to predictions."""
-        parts = zip(outputs["semantic"].float(), outputs["center"].float(), outputs["offset"].float(), sizes, strict=True)
+        parts = zip(*likeliest(outputs), outputs["center"].float(), outputs["offset"].float(), sizes, strict=True)
         return [
-            self._predict(semantic[:, :height, :width], center[0, :height, :width], offset[:, :height, :width])
-            for semantic, center, offset, (height, width) in parts
+            self._predict(classes[:height, :width], confidence[:height, :width], center[0, :height, :width], offset[:, :height, :width])
+            for classes, confidence, center, offset, (height, width) in parts
         ]
 
-    def _predict(self, semantic: Tensor, center: Tensor, offset: Tensor) -> Prediction:
-        confidence, classes = semantic.softmax(dim=0).max(dim=0)  # (H, W) each
+    def _predict(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Prediction:
         groups = self.group(classes, confidence, center, offset)
-        ids = groups.numbers.cpu().numpy().astype(np.int32)
-        categories = self.table.categories
-        category_of = {n: int(categories.ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
-        scores = dict(enumerate(groups.scores.tolist(), start=1))
         if self.keep_stuff:
-            self._add_stuff(ids, classes, confidence, category_of, scores)
-        return Prediction(self.table.category_map(classes), Panoptic.from_ids(ids, category_of, scores=scores))
+            groups = self._with_stuff(groups, classes, confidence)
+        category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
+        scores = dict(enumerate(groups.scores.tolist(), start=1))
+        panoptic = Panoptic.from_ids(groups.numbers.cpu().numpy(), category_of, scores=scores)
+        return Prediction(self.table.category_map(classes), panoptic)
 
     def group(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Groups:
         """Thing instances from class indices, their probability and the centre heatmap, all (H, W), and offsets (2, H, W)."""
         peaks, heights = self._peaks(center)  # (N, 2), (N,)
-        pixels = self._is_thing.to(classes.device)[classes].nonzero()  # (P, 2)
-        numbers = torch.zeros_like(classes)
-        if not len(peaks) or not len(pixels):
-            return Groups(numbers, classes.new_zeros(0), confidence.new_zeros(0))
-        y, x = pixels.T
-        nearest = _nearest(pixels + offset[:, y, x].T, peaks)  # (P,)
-        num_classes = len(self._is_thing)
-        votes = torch.bincount(nearest * num_classes + classes[y, x], minlength=len(peaks) * num_classes).view(-1, num_classes)  # (N, K)
+        numbers = torch.zeros(classes.shape, dtype=torch.int32, device=classes.device)
+        if not len(peaks):
+            return Groups(numbers, numbers.new_zeros(0, dtype=torch.int64), confidence.new_zeros(0, dtype=torch.float64))
+        votes = torch.zeros(len(peaks), len(self._is_thing), dtype=torch.int64, device=classes.device)  # (N, K)
+        sure = torch.zeros(len(peaks), dtype=torch.float64, device=classes.device)
+        for top, bottom in _bands(classes):
+            pixels = self._is_thing.to(classes.device)[classes[top:bottom].long()].nonzero()  # (P, 2)
+            y, x = pixels.T + pixels.new_tensor([[top], [0]])
+            nearest = _nearest(torch.stack([y, x], dim=1) + offset[:, y, x].T, peaks)  # (P,)
+            votes += torch.bincount(nearest * votes.shape[1] + classes[y, x], minlength=votes.numel()).view_as(votes)
+            sure += torch.bincount(nearest, confidence[y, x].double(), minlength=len(peaks))
+            numbers[y, x] = (nearest + 1).int()
         area = votes.sum(dim=1)
-        sure = torch.bincount(nearest, confidence[y, x].double(), minlength=len(peaks)) / area.clamp(min=1)
         kept = (area >= max(self.min_area_px, 1)).nonzero().squeeze(1)  # (M,)
-        number_of = torch.zeros(len(peaks), dtype=classes.dtype, device=classes.device)
-        number_of[kept] = torch.arange(1, len(kept) + 1, dtype=classes.dtype, device=classes.device)
-        numbers[y, x] = number_of[nearest]
-        return Groups(numbers, votes.argmax(dim=1)[kept], (sure * heights)[kept])
+        number_of = torch.zeros(len(peaks) + 1, dtype=torch.int32, device=classes.device)
+        number_of[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=classes.device)
+        for top, bottom in _bands(numbers):
+            numbers[top:bottom] = number_of[numbers[top:bottom].long()]
+        return Groups(numbers, votes.argmax(dim=1)[kept], (sure / area.clamp(min=1) * heights)[kept])
 
     def _peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
         """The highest places of the heatmap (H, W): positions (N, 2) in px, and heights (N,), highest first."""
-        is_peak = (center == self._highest(center)) & (center > self.threshold)
-        # Rounding, to bfloat16 above all, makes neighbours equally high; two centres would split the instance, so the first one stands.
-        order = torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(center) * is_peak
-        at = (is_peak & (order == self._highest(order))).nonzero()  # (N, 2)
+        at = torch.cat([self._peaks_of_rows(center, top, bottom) for top, bottom in _bands(center)])  # (N, 2)
         heights = center[at[:, 0], at[:, 1]]
         order = heights.sort(descending=True, stable=True).indices[: self.top_k]
         return at[order], heights[order].clamp(max=1).double()
+
+    def _peaks_of_rows(self, center: Tensor, top: int, bottom: int) -> Tensor:
+        """Positions (N, 2) of the peaks in some rows, from the rows and as many around them as decide."""
+        above = max(0, top - self.nms_kernel + 1)  # half a window to tell a peak, half a window to tell the first of equals
+        center = center[above : bottom + self.nms_kernel - 1]
+        is_peak = (center == self._highest(center)) & (center > self.threshold)
+        # Rounding, to bfloat16 above all, makes neighbours equally high; two centres would split the instance, so the first one stands.
+        order = torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(center) * is_peak
+        at = (is_peak & (order == self._highest(order)))[top - above : bottom - above].nonzero()
+        return at + at.new_tensor([top, 0])
 
     def _highest(self, values: Tensor) -> Tensor:
         """The maximum of the window around each place of a map (H, W)."""
         return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
 
-    def _add_stuff(
-        self,
-        ids: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
-        classes: Tensor,
-        confidence: Tensor,
-        category_of: dict[int, int],
-        scores: dict[int, float],
-    ) -> None:
-        """Give every large enough stuff class one segment, in place."""
-        area, sure = class_sums(classes, confidence, len(self._is_thing))
-        class_map = classes.cpu().numpy()
-        for index, category in enumerate(self.table.categories):
-            if category.isthing or area[index] < max(self.stuff_area_px, 1):
-                continue
-            number = len(category_of) + 1
-            ids[class_map == index] = number
-            category_of[number], scores[number] = category.id, sure[index] / area[index]
+    def _with_stuff(self, groups: Groups, classes: Tensor, confidence: Tensor) -> Groups:
+        """The same with a segment for every large enough stuff class, numbered after the things."""
+        is_thing = self._is_thing.to(classes.device)
+        area, sure = class_sums(classes, confidence, len(is_thing))  # (K,)
+        large = (area >= max(self.stuff_area_px, 1)) & ~is_thing
+        large[len(self.table.categories) :] = False  # background is no segment
+        number_of = ((large.cumsum(dim=0) + len(groups.classes)) * large).int()  # (K,), 0 where there is none
+        numbers = groups.numbers.clone()
+        for top, bottom in _bands(classes):
+            rows = classes[top:bottom].long()
+            numbers[top:bottom] = torch.where(is_thing[rows], numbers[top:bottom], number_of[rows])
+        chosen = large.nonzero().squeeze(1)
+        return Groups(numbers, torch.cat([groups.classes, chosen]), torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]))
 
 
 def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
@@ -144,3 +149,9 @@ def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
     half_square = corners.square().sum(dim=1) / 2  # (N,)
     chunks = points.double().split(max(1, MAX_DISTANCES // len(peaks)))
     return torch.cat([torch.addmm(-half_square, chunk, corners.T).argmax(dim=1) for chunk in chunks])
+
+
+def _bands(of: Tensor) -> Iterator[tuple[int, int]]:
+    """First row and the one after the last of each band of a map (H, W)."""
+    rows = max(1, MAX_PIXELS // of.shape[1])
+    return ((top, min(top + rows, len(of))) for top in range(0, len(of), rows))

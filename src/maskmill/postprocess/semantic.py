@@ -11,6 +11,8 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.postprocess.prediction import Prediction
 
+ROWS = 512  # of an image looked at together, since indexing and counting take eight bytes a pixel
+
 
 class ClassTable:
     """Class indices back to category ids: here the indices 0..K-1 end."""
@@ -22,7 +24,9 @@ class ClassTable:
 
     def category_map(self, classes: Tensor) -> npt.NDArray[np.int32]:
         """Class indices (H, W) to category ids (H, W) int32; background is -1."""
-        ids: npt.NDArray[np.int32] = self.category_ids[classes.cpu().numpy()]
+        ids = np.empty(classes.shape, np.int32)
+        for top in range(0, len(classes), ROWS):
+            ids[top : top + ROWS] = self.category_ids[classes[top : top + ROWS].cpu().numpy()]
         return ids
 
 
@@ -38,24 +42,41 @@ class SemanticSegments:
 
     @torch.inference_mode()
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
-        """Logits `semantic` (B, K, H, W) and the images' sizes within the batch to predictions."""
-        parts = zip(outputs["semantic"].float(), sizes, strict=True)
-        return [self._predict(logits[:, :height, :width]) for logits, (height, width) in parts]
+        """`semantic` (B, K, H, W), or what `likeliest` makes of it, and the images' sizes within the batch to predictions."""
+        parts = zip(*likeliest(outputs), sizes, strict=True)
+        return [self._predict(classes[:height, :width], confidence[:height, :width]) for classes, confidence, (height, width) in parts]
 
-    def _predict(self, logits: Tensor) -> Prediction:
-        highest, classes = logits.max(dim=0)  # (H, W) each
-        confidence = (highest - logits.logsumexp(dim=0)).exp()  # the softmax of the likeliest class alone
+    def _predict(self, classes: Tensor, confidence: Tensor) -> Prediction:
         semantic = self.table.category_map(classes)
         ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)  # segment ids from 1: 0 is void
         category_of = {place + 1: int(category_id) for place, category_id in enumerate(self.table.categories.ids)}
         area, sure = class_sums(classes, confidence, len(self.table.category_ids))
-        scores = {place + 1: sure[place] / area[place] for place in range(len(category_of)) if area[place]}
+        scores = dict(enumerate((sure / area.clamp(min=1)).tolist(), start=1))
         return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
 
 
-def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[list[int], list[float]]:
-    """Pixels of each class, and the sum of their confidence, from two maps (H, W): K of each."""
-    flat = classes.flatten()
-    area: list[int] = torch.bincount(flat, minlength=num_classes).tolist()
-    sure: list[float] = torch.bincount(flat, confidence.flatten().double(), minlength=num_classes).tolist()
+def likeliest(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The likeliest class of each pixel and its probability.
+
+    Args:
+        outputs: logits `semantic` (B, K, H, W); or `classes` and `confidence` as they come from here, where a sliding window
+            did not keep the logits of a large image.
+
+    Returns:
+        class indices (B, H, W), probabilities (B, H, W) float32.
+    """
+    if "classes" in outputs:
+        return outputs["classes"], outputs["confidence"]
+    logits = outputs["semantic"].float()
+    highest, classes = logits.max(dim=1)
+    return classes, (highest - logits.logsumexp(dim=1)).exp()  # the softmax of the likeliest class alone
+
+
+def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Pixels of each class (K,) int64, and the sum of their confidence (K,) float64, from two maps (H, W)."""
+    area = torch.zeros(num_classes, dtype=torch.int64, device=classes.device)
+    sure = torch.zeros(num_classes, dtype=torch.float64, device=classes.device)
+    for rows, sures in zip(classes.split(ROWS), confidence.split(ROWS), strict=True):
+        area += torch.bincount(rows.flatten(), minlength=num_classes)
+        sure += torch.bincount(rows.flatten(), sures.flatten().double(), minlength=num_classes)
     return area, sure

@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -12,9 +14,8 @@ from torch import Tensor
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json, write_bytes, write_json
-from maskmill.postprocess.prediction import Prediction
+from maskmill.postprocess.prediction import Postprocess
 
-Postprocess = Callable[[dict[str, Tensor], list[tuple[int, int]]], list[Prediction]]
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
@@ -40,9 +41,9 @@ class ModelFiles:
         """The network's state, on the CPU."""
         return safetensors.torch.load_file(self.folder / WEIGHTS)
 
-    def postprocess(self) -> Postprocess:
-        """The object that turns the network's outputs into segments."""
-        return make_postprocess(self.config["task"]["postprocess"], self.categories)
+    def postprocess(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Postprocess:
+        """The object that turns the network's outputs into segments, with some values other than it was trained with."""
+        return make_postprocess({**self.config["task"]["postprocess"], **changes}, self.categories)
 
 
 def write_model(
@@ -101,11 +102,17 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
     """Construct a postprocess object from its configuration, without the configuration library: production has none.
 
     Raises:
-        ValueError: the target lies outside `maskmill.postprocess`; a model file must not name arbitrary code.
+        ValueError: the target lies outside `maskmill.postprocess`; a model file must not name arbitrary code. Or it has no such argument.
     """
     module, _, name = str(node["_target_"]).rpartition(".")
     if not module.startswith("maskmill.postprocess."):
         raise ValueError(f"Expected a class of maskmill.postprocess, but got {node['_target_']!r} - train the model again")
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
-    made: Postprocess = getattr(importlib.import_module(module), name)(categories=categories, **arguments)
+    target = getattr(importlib.import_module(module), name)
+    if unknown := arguments.keys() - inspect.signature(target).parameters.keys():
+        raise ValueError(
+            f"Expected arguments of {name}, {', '.join(inspect.signature(target).parameters)}, but got {sorted(unknown)} - "
+            "mend predict.postprocess"
+        )
+    made: Postprocess = target(categories=categories, **arguments)
     return made

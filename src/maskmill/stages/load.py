@@ -1,11 +1,14 @@
 """A model folder or a registered model, ready to predict."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from torch import nn
 
+from maskmill.postprocess.prediction import Inference, Network
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
 from maskmill.stages.build import build
@@ -27,23 +30,27 @@ def load_network(files: ModelFiles) -> nn.Module:
     return network.eval()
 
 
-def load_model(name: str, *, device: str) -> LoadedModel:
+def load_model(name: str, *, device: str, inference: Inference | None = None, postprocess: Mapping[str, Any] | None = None) -> LoadedModel:
     """Make a model predict.
 
     Args:
         name: a folder that `train` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
+        inference: how images go through the network; None is each as it is.
+        postprocess: values in place of those the model was trained with.
 
     Raises:
         FileNotFoundError: the folder holds no model.
-        ValueError: the registry has no such model.
+        ValueError: the registry has no such model, or its postprocess takes no such value.
     """
+    network: Network
     if name.startswith("models:/"):
         from maskmill.serving.program import load_program
         from maskmill.tracking.models import download
 
         folder = download(name)
-        files = read_model(folder)
-        return LoadedModel(Predictor(load_program(folder, device=device), files.postprocess(), device=device), files)
-    files = read_model(Path(name))
-    return LoadedModel(Predictor(load_network(files).to(device), files.postprocess(), device=device), files)
+        files, network = read_model(folder), load_program(folder, device=device)
+    else:
+        files = read_model(Path(name))
+        network = load_network(files).to(device)
+    return LoadedModel(Predictor(network, files.postprocess(postprocess or {}), inference=inference, device=device), files)

@@ -1,9 +1,10 @@
 """Model + images -> label maps, in the form anyone's predictions are scored in."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -25,8 +26,10 @@ class Settings:
         model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
         images: a prepared split, whose image ids the predictions keep, or any folder of images.
         out: the predictions go here.
-        batch_size: images of one size per pass.
+        batch_size: images of one size, or windows of one image, per pass.
         device: cpu, cuda or cuda:N.
+        inference: how images go through the network, see `postprocess.prediction.Inference`.
+        postprocess: values in place of those the model was trained with.
     """
 
     model: str
@@ -34,6 +37,8 @@ class Settings:
     out: Path
     batch_size: int
     device: str
+    inference: Callable[..., Any]
+    postprocess: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def main(cfg: DictConfig) -> None:
     from maskmill.serving.prediction_folder import write_predictions
     from maskmill.stages.load import load_model
 
-    model = load_model(settings.model, device=settings.device)
+    model = load_model(settings.model, device=settings.device, inference=settings.inference, postprocess=settings.postprocess)
     predictions = model.predictor(images, batch_size=settings.batch_size)
     write_predictions(settings.out, model.files, images.records, predictions)
     log.info("%d predictions by model %s -> %s", len(images.records), model.files.fingerprint[:12], settings.out)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from maskmill.data.scale_jitter import ScaleJitter
+from maskmill.data.transforms import Augmentation
+
+sides = st.integers(1, 60)
+
+
+def jitter(size, scale):
+    return Augmentation([ScaleJitter(size, scale)])
+
+
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.floats(0.1, 2.0), st.integers(0, 99))
+@hypothesis_settings(deadline=None)
+def test_every_result_has_the_size_asked_for_and_only_ids_of_the_image(source, size, scale, seed):
+    ids = np.random.default_rng(seed).integers(1, 16_000_000, source).astype(np.int32)
+    image, moved = jitter(size, (scale, scale))(np.zeros((*source, 3), np.uint8), ids, (seed,))
+    assert image.shape == (*size, 3)
+    assert moved.shape == size
+    assert moved.dtype == np.int32
+    assert set(np.unique(moved)) <= set(np.unique(ids)) | {0}
+    assert moved.any()
+
+
+def test_at_scale_one_the_image_just_fits_and_the_rest_is_black_and_void():
+    image, ids = jitter((40, 40), (1.0, 1.0))(np.full((20, 10, 3), 9, np.uint8), np.full((20, 10), 5, np.int32), (0,))
+    columns = np.flatnonzero(ids.any(axis=0))
+    assert ids.any(axis=1).all()
+    assert len(columns) == 20  # 20 x 10 becomes 40 x 20
+    assert np.array_equal(np.flatnonzero(image.any(axis=(0, 2))), columns)
+
+
+def test_at_scale_two_a_half_of_each_side_is_seen_at_twice_the_size():
+    painted = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
+    for seed in range(10):
+        _, ids = jitter((64, 64), (2.0, 2.0))(np.zeros((64, 64, 3), np.uint8), painted.astype(np.int32) + 1, (seed,))
+        rows = ids[:, 0]
+        assert rows[-1] - rows[0] in {31, 32}
+        assert np.diff(rows).max() <= 1
+
+
+def test_image_and_ids_move_together():
+    ids = np.kron(np.arange(1, 17, dtype=np.int32).reshape(4, 4), np.ones((16, 16), np.int32))
+    image = np.repeat((ids * 10).astype(np.uint8)[..., None], 3, axis=2)
+    for seed in range(20):
+        seen, moved = jitter((48, 48), (0.5, 2.0))(image, ids, (seed,))
+        inner = np.ones(moved.shape, bool)  # where all neighbours have one id, so that interpolation mixes nothing
+        for axis in (0, 1):
+            for step in (-1, 1):
+                inner &= np.roll(moved, step, axis) == moved
+        assert np.abs(seen[..., 0].astype(int) - moved * 10)[inner].max() <= 5  # half a pixel of blur at most
+
+
+@pytest.mark.parametrize("values", [{"size": (0, 4)}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}])
+def test_values_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=r"Expected .* but got"):
+        ScaleJitter(**{"size": (4, 4), "scale": (0.5, 1.0), **values})

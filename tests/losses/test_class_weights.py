@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from maskmill.canonical.categories import Categories
+from maskmill.losses.class_weights import effective_number, equal, inverse_frequency, median_frequency
+from strategies import CATEGORIES
+
+THINGS = Categories([category for category in CATEGORIES if category.isthing])
+
+
+def prepared(folder, pixels, *, categories=CATEGORIES, void=0):
+    rows = [{"pixels": count, "weight": 0.5 if count else None} for count in pixels]
+    content = {"categories": categories.as_list(), "statistics": {"train": {"void_pixels": void, "classes": rows}}}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_inverse_frequency_makes_all_classes_weigh_the_same_in_sum(tmp_path):
+    weights = inverse_frequency(prepared(tmp_path, [100, 300, 50, 0]))
+    # 1/100, 1/300 and 1/50 have a mean of 1/90; the class without a pixel weighs 1
+    assert weights == pytest.approx([0.9, 0.3, 1.8, 1.0])
+
+
+def test_effective_number_is_between_equal_and_inverse(tmp_path):
+    dataset = prepared(tmp_path, [1, 2, 0, 0])
+    # beta 1/2: effective numbers 1 and 1.5, inverses 1 and 2/3 with a mean of 5/6
+    assert effective_number(dataset, 0.5) == pytest.approx([1.2, 0.8, 1.0, 1.0])
+    assert effective_number(dataset, 0.0) == pytest.approx([1.0, 1.0, 1.0, 1.0])
+    assert effective_number(dataset, 1 - 1e-12) == pytest.approx(inverse_frequency(dataset), rel=1e-6)
+
+
+def test_median_frequency_is_the_suggestion_of_the_data_set(tmp_path):
+    assert median_frequency(prepared(tmp_path, [100, 0, 3, 5])) == [0.5, 1.0, 0.5, 0.5]
+
+
+def test_the_background_of_things_is_an_output_like_any_other(tmp_path):
+    dataset = prepared(tmp_path, [100, 300], categories=THINGS, void=50)
+    assert inverse_frequency(dataset) == pytest.approx([0.9, 0.3, 1.8])
+    with pytest.raises(ValueError, match="things on a background - use class_weights=inverse_frequency"):
+        median_frequency(dataset)
+
+
+def test_equal_weights_are_none():
+    assert equal() is None
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0, float("nan")])
+def test_a_beta_out_of_range_is_refused(tmp_path, beta):
+    with pytest.raises(ValueError, match=r"`beta` in \[0, 1\), but got"):
+        effective_number(prepared(tmp_path, [1, 1, 1, 1]), beta)
+
+
+def test_a_data_set_without_statistics_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        inverse_frequency(tmp_path)
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match="prepare the data again"):
+        inverse_frequency(tmp_path)

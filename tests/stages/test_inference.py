@@ -1,0 +1,81 @@
+"""Every way under conf/inference, as the stage `predict` builds it, with a real network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+
+from maskmill.postprocess.stitched_windows import StitchedWindows
+from maskmill.serving.model_files import write_model
+from maskmill.stages.build import build
+from maskmill.stages.load import load_model
+from maskmill.stages.predict import Settings
+from strategies import CATEGORIES
+
+CONF = Path(__file__).parents[2] / "conf"
+WAYS = sorted(path.stem for path in CONF.glob("inference/*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder as `train` writes it for each task, with random weights."""
+    folders = {}
+    for task, network in (("semantic", "fpn"), ("panoptic", "panoptic_deeplab")):
+        torch.manual_seed(0)
+        cfg = composed(f"task={task}", f"network={network}")
+        weights = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs).state_dict()
+        config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")}
+        folders[task] = tmp_path_factory.mktemp(task)
+        write_model(folders[task], weights, config, CATEGORIES, "digest")
+    return folders
+
+
+def photo(height, width):
+    return np.random.default_rng(height).integers(0, 255, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("task", ["semantic", "panoptic"])
+@pytest.mark.parametrize("way", WAYS)
+def test_any_size_comes_out_at_its_own_size(models, task, way):
+    window = [] if way in {"whole", "tta"} else ["inference.window=[64,96]"]
+    settings = build(composed(f"inference={way}", *window).predict, Settings)
+    model = load_model(str(models[task]), device="cpu", inference=settings.inference)
+    photos = [photo(97, 131), photo(97, 131), photo(50, 70)]
+    predictions = list(model.predictor(photos, batch_size=2))
+    assert [prediction.panoptic.size for prediction in predictions] == [each.shape[:2] for each in photos]
+    assert [prediction.semantic.shape for prediction in predictions] == [each.shape[:2] for each in photos]
+    for prediction in predictions:
+        assert set(np.unique(prediction.semantic)) <= set(CATEGORIES.ids.tolist())
+
+
+def test_values_of_the_postprocess_can_be_replaced(models):
+    photos = [photo(97, 131)]
+    settings = build(composed("+predict.postprocess.top_k=1", "+predict.postprocess.threshold=0.0").predict, Settings)
+    many = load_model(str(models["panoptic"]), device="cpu", postprocess={"threshold": 0.0})
+    one = load_model(str(models["panoptic"]), device="cpu", postprocess=settings.postprocess)
+    assert many.predictor.postprocess.top_k == 200
+    assert one.predictor.postprocess.top_k == 1
+    things = [s for s in next(one.predictor(photos)).panoptic.segments if CATEGORIES[s.category_id].isthing]
+    assert len(things) <= 1
+
+
+def test_a_value_the_postprocess_does_not_have_is_refused(models):
+    with pytest.raises(
+        ValueError, match=r"Expected arguments of PanopticGrouping, .*top_k.*, but got \['topk'\] - mend predict.postprocess"
+    ):
+        load_model(str(models["panoptic"]), device="cpu", postprocess={"topk": 1})
+
+
+def test_a_window_that_is_no_pair_of_whole_numbers_is_refused():
+    with pytest.raises(ValueError, match=r"predict.inference.window: expected .* mend the value"):
+        build(composed("inference=stitched_windows", "inference.window=[64.5,64]").predict, Settings)
+    assert isinstance(build(composed("inference=stitched_windows").predict, Settings).inference, StitchedWindows)
