@@ -13,7 +13,7 @@ from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels
-from maskmill.metrics import ConfusionMatrix, MaskAP, PanopticQuality
+from maskmill.metrics import BoundaryIoU, ConfusionMatrix, MaskAP, PanopticQuality
 from maskmill.metrics.confusion import confusion_matrix
 from maskmill.metrics.evaluation import evaluate_folders
 from maskmill.metrics.mask_ap import coco_results
@@ -48,7 +48,9 @@ def test_the_numbers_are_those_of_the_metrics(folders):
     for metric, pairs in (
         (PanopticQuality(CATEGORIES), (PREDS, TRUTHS)),
         (ConfusionMatrix(CATEGORIES), ([pred.category_map() for pred in PREDS], [truth.category_map() for truth in TRUTHS])),
+        (BoundaryIoU(CATEGORIES), (PREDS, TRUTHS)),
         (MaskAP(CATEGORIES), (PREDS, TRUTHS)),
+        (MaskAP(CATEGORIES, boundary=True), (PREDS, TRUTHS)),
     ):
         metric.update(*pairs)
         expected |= {name: float(value) for name, value in metric.compute().items()}

@@ -1,11 +1,11 @@
-"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix, MaskAP`."""
+"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix, BoundaryIoU, MaskAP`."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maskmill.metrics.modules import ConfusionMatrix, MaskAP, PanopticQuality
+    from maskmill.metrics.modules import BoundaryIoU, ConfusionMatrix, MaskAP, PanopticQuality
 
-__all__ = ["ConfusionMatrix", "MaskAP", "PanopticQuality"]
+__all__ = ["BoundaryIoU", "ConfusionMatrix", "MaskAP", "PanopticQuality"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

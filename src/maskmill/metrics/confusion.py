@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
-from maskmill.canonical.runs import joint_histogram
+from maskmill.canonical.runs import joint_histogram, relabel
 
 Matrix = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
@@ -34,6 +34,21 @@ def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Ma
     matrix = np.zeros((categories.num_classes + 1,) * 2, np.int64)
     np.add.at(matrix, (_indices(true_values, true_place), _indices(pred_values, pred_place)), pixels)
     return matrix
+
+
+def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
+    """Class index 0..K-1 of every pixel, K where there is none: (H, W) uint8.
+
+    Raises:
+        ValueError: a class map holds a category that is not in the table.
+    """
+    if isinstance(labels, Panoptic):
+        table = {key: categories.index[value] for key, value in labels.category_of.items()}
+        return relabel(labels.ids, table, default=categories.num_classes).astype(np.uint8)
+    unknown = sorted(set(np.unique(labels).tolist()) - {VOID_CATEGORY, *categories.index})
+    if unknown:
+        raise ValueError(f"Expected category ids of the table, but got {unknown[:5]} - mend the class map")
+    return relabel(labels, categories.index, default=categories.num_classes).astype(np.uint8)
 
 
 def _coded(labels: Labels, categories: Categories) -> tuple[npt.NDArray[np.int32], dict[int, int]]:
@@ -81,7 +96,7 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
     labelled = int(target.sum() if background else target[:-1].sum())
     nan = float("nan")
     return {
-        "mIoU": float(np.nanmean(iou)) if (union > 0).any() else nan,
+        "mIoU": mean_iou(right, union),
         "fwIoU": float(np.nansum(iou * target[:-1]) / target[:-1].sum()) if target[:-1].sum() else nan,
         "pixel_accuracy": all_right / labelled if labelled else nan,
     }
@@ -90,3 +105,8 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
 def intersection_over_union(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
     """IoU per class, (K,); NaN for a class that occurs neither in target nor in prediction."""
     return np.where(union > 0, right / np.maximum(union, 1), np.nan)
+
+
+def mean_iou(right: Matrix, union: Matrix) -> float:
+    """The mean over the classes that occur in target or prediction; NaN where none does."""
+    return float(np.nanmean(intersection_over_union(right, union))) if (union > 0).any() else float("nan")
