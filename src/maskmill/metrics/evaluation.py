@@ -18,6 +18,7 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.metrics.boundary_iou import boundary_areas
+from maskmill.metrics.calibration import Reliability, reliability, scored_segments
 from maskmill.metrics.confusion import Labels, class_areas, class_map, confusion_matrix, mean_iou, semantic_scores
 from maskmill.metrics.mask_ap import MaskScores, Row, results_by_image, score_matches
 from maskmill.metrics.mask_matching import MaskMatches, match_masks
@@ -110,11 +111,23 @@ class Evaluation:
         present = [match for _, match in by_id if match is not None]
         return score_matches(present, thing_ids(self.categories) if present else ())
 
+    @cached_property
+    def calibration(self) -> Reliability:
+        """Whether the scores of the predicted segments mean what they say; empty where they have none."""
+        return reliability(*scored_segments(image.matches for image in self.images))
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of the categories neither in the truth nor predicted where it counts: they are left out of every average."""
+        occurs = self.counts[:, 1:4].any(axis=1) | (class_areas(self.confusion, background=self.background)[1] > 0)
+        return [category.name for category, present in zip(self.categories, occurs, strict=True) if not present]
+
     def scores(self) -> dict[str, float | None]:
-        """All headline numbers, fractions; None for what the truth has nothing of."""
+        """All headline numbers, fractions; None for what the truth has nothing of; ECE where segments have scores."""
         values = self.of(self.counts, self.confusion) | self.ap.numbers
         values["boundary_mIoU"] = mean_iou(*self.boundary.T)
         values |= {f"boundary_{name}": value for name, value in self.boundary_ap.numbers.items() if name in {"AP", "AP50", "AP75"}}
+        values |= {"ECE": self.calibration.ece} if self.calibration.number.any() else {}
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
     def of(self, counts: Counts, confusion: Ints) -> dict[str, float]:
@@ -127,7 +140,7 @@ class Evaluation:
 
 
 def evaluate_folders(
-    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1
+    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1, chunk: int = MIN_CHUNK
 ) -> Evaluation:
     """Score a prediction against the truth at the original resolution.
 
@@ -138,6 +151,7 @@ def evaluate_folders(
         background: the truth's unlabelled pixels are background; None: where every category is a thing.
         void_in_union: PQ leaves the truth's void in the union, as BDD100K and deeplab2 count; panopticapi takes it out.
         workers: processes; the result does not depend on it.
+        chunk: images that a process scores in one go, at least.
 
     Returns:
         the scores.
@@ -152,7 +166,7 @@ def evaluate_folders(
         background = truth.categories.background_index is not None
     results = _results(prediction, truth)
     score = delayed(partial(_score_images, target, prediction, background=background, void_in_union=void_in_union))
-    size = max(MIN_CHUNK, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
+    size = max(chunk, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
     chunks = [truth.records[start : start + size] for start in range(0, len(truth.records), size)]
     jobs = (score(chunk, None if results is None else {record.id: results[record.id] for record in chunk}) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
