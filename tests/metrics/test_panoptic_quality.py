@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,24 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics import MetricCollection
 
-from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
 from maskmill.metrics.evaluation import evaluate_folders
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
-from strategies import CATEGORIES, id_maps, panoptics, sizes
-
-# Strips: a letter is a segment, `.` is void. A-C and a-c are cats, X and Y dogs, # a crowd of cats.
-CAT, DOG = 5, 2
-PETS = Categories([Category(CAT, "cat", True, (200, 0, 0)), Category(DOG, "dog", True, (0, 0, 200))])
-
-
-def strip(text):
-    ids = np.array([[0 if letter == "." else ord(letter) for letter in text]], np.int32)
-    return Panoptic.from_ids(ids, {ord(letter): DOG if letter in "XYxy" else CAT for letter in set(text)}, crowds={ord("#"), ord("%")})
-
+from strategies import CATEGORIES, panoptic_pairs, panoptics
+from strips import CAT, PETS, strip
 
 GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
     pytest.param("AAAAAAAAAA", "aaaaaa....", 0.6, 1, 0, 0, id="predicted void costs IoU: 6 of 10"),
@@ -57,7 +46,7 @@ GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
 @pytest.mark.parametrize(("target", "pred", "sum_iou", "tp", "fp", "fn"), GOLDEN)
 def test_a_strip_is_counted_as_by_hand(target, pred, sum_iou, tp, fp, fn):
     counts = match_segments(strip(pred), strip(target), PETS, background=False)[PETS.index[CAT]]
-    assert counts.tolist() == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]  # one rounding of a division
+    assert counts.tolist()[:4] == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]  # one rounding of a division
 
 
 BACKGROUND = [
@@ -71,17 +60,17 @@ BACKGROUND = [
 @pytest.mark.parametrize(("target", "pred", "sum_iou", "tp", "fp", "fn"), BACKGROUND)
 def test_a_background_does_not_forgive(target, pred, sum_iou, tp, fp, fn):
     counts = match_segments(strip(pred), strip(target), PETS, background=True)[PETS.index[CAT]]
-    assert counts.tolist() == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]
+    assert counts.tolist()[:4] == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]
 
 
 def test_another_category_is_both_spurious_and_missed():
     counts = match_segments(strip("xxxxxxxxxx"), strip("AAAAAAAAAA"), PETS, background=False)
-    assert counts.tolist() == [[0, 0, 0, 1], [0, 0, 1, 0]]
+    assert counts[:, :4].tolist() == [[0, 0, 0, 1], [0, 0, 1, 0]]
 
 
 def test_a_crowd_forgives_only_its_own_category():
     counts = match_segments(strip("xxxxxxxxxx"), strip("##########"), PETS, background=False)
-    assert counts.tolist() == [[0, 0, 0, 0], [0, 0, 1, 0]]
+    assert counts[:, :4].tolist() == [[0, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_a_class_that_occurs_nowhere_is_left_out_of_the_mean():
@@ -101,23 +90,6 @@ def test_maps_of_two_sizes_are_refused():
 
 
 # --- against a slow reference -----------------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def pairs(draw, categories=CATEGORIES, crowds=True):
-    """A prediction and a target of one size; the target may hold at most one crowd a category, as COCO has it."""
-    shape = st.just(draw(sizes))
-    pred, target = draw(panoptics(sizes=shape, categories=categories)), draw(panoptics(sizes=shape, categories=categories))
-    if draw(st.booleans()):  # mostly right, so that matches occur at all
-        spoil = draw(id_maps(sizes=shape, max_segments=2))
-        pred = Panoptic.from_ids(np.where(spoil == spoil.min(), target.ids, pred.ids), target.category_of | pred.category_of)
-    taken, segments = set(), []
-    for segment in target.segments:
-        thing = categories[segment.category_id].isthing
-        iscrowd = crowds and thing and segment.category_id not in taken and draw(st.integers(0, 2)) == 0
-        taken |= {segment.category_id} if iscrowd else set()
-        segments.append(replace(segment, iscrowd=iscrowd))
-    return pred, Panoptic(target.ids, tuple(segments))
 
 
 def slow_counts(pred, target, categories, background):
@@ -158,17 +130,17 @@ def slow_counts(pred, target, categories, background):
     return np.array([total[category.id] for category in categories], float)
 
 
-@given(pairs(), st.booleans())
+@given(panoptic_pairs(), st.booleans())
 def test_counts_equal_the_slow_reference(pair, background):
     counts = match_segments(*pair, CATEGORIES, background=background)
     expected = slow_counts(*pair, CATEGORIES, background)
-    assert np.array_equal(counts[:, 1:], expected[:, 1:])
+    assert np.array_equal(counts[:, 1:4], expected[:, 1:])
     np.testing.assert_allclose(counts[:, 0], expected[:, 0], rtol=0, atol=1e-14)  # the order of at most five additions
 
 
 # --- laws -------------------------------------------------------------------------------------------------------------------------------
 
-streams = st.lists(pairs(), min_size=1, max_size=4)
+streams = st.lists(panoptic_pairs(), min_size=1, max_size=4)
 
 
 def score(stream, *, batch=1):
@@ -185,19 +157,19 @@ def assert_same(first, second):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-14, equal_nan=True, msg=name)
 
 
-@given(pairs())
+@given(panoptic_pairs())
 def test_pq_is_sq_times_rq_in_each_category(pair):
     pq, sq, rq = panoptic_per_class(match_segments(*pair, CATEGORIES, background=False)).T
     np.testing.assert_allclose(pq, sq * rq, rtol=1e-14, atol=0, equal_nan=True)  # three roundings
 
 
-@given(pairs())
+@given(panoptic_pairs())
 def test_every_score_lies_between_0_and_1(pair):
     for value in panoptic_scores(match_segments(*pair, CATEGORIES, background=False), CATEGORIES).values():
         assert np.isnan(value) or 0 <= value <= 1
 
 
-@given(pairs(), st.randoms(use_true_random=False))
+@given(panoptic_pairs(), st.randoms(use_true_random=False))
 def test_new_segment_ids_change_nothing(pair, random):
     def renumbered(panoptic):
         old = [segment.id for segment in panoptic.segments]

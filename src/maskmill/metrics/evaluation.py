@@ -1,10 +1,12 @@
 """Two folders in, numbers out: no network, no GPU, no torch; every image of the truth exactly once."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed, effective_n_jobs
@@ -15,32 +17,46 @@ from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
-from maskmill.metrics.confusion import Labels, class_areas, confusion_matrix, semantic_scores
-from maskmill.metrics.mask_ap import ImageThings, MaskScores, ap_of_images, coco_things
-from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
+from maskmill.metrics.boundary_iou import boundary_areas
+from maskmill.metrics.calibration import Reliability, reliability, scored_segments
+from maskmill.metrics.confusion import Labels, class_areas, class_map, confusion_matrix, mean_iou, semantic_scores
+from maskmill.metrics.mask_ap import MaskScores, Row, results_by_image, score_matches
+from maskmill.metrics.mask_matching import MaskMatches, match_masks
+from maskmill.metrics.masks import Masks
+from maskmill.metrics.matching import Matches, find_matches
+from maskmill.metrics.panoptic_quality import COUNTS, Counts, count_matches, panoptic_scores
 
+Ints = npt.NDArray[np.int64]
 MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
 TASKS_PER_WORKER = 8
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What one image adds: panoptic counts (K, 4), its pairs of classes, and its things for AP.
+    """What one image adds: a few numbers per segment and class, no pixels; small, so that thousands of images fit into memory.
 
-    `pairs` (P, 3) are the entries of its confusion matrix that are not zero: row, column, pixels. Whole matrices of thousands of images
-    and hundreds of classes would not fit into memory.
+    `pairs` (P, 3) are the entries of its confusion matrix that are not zero: row, column, pixels. `boundary` (P, 3) are its boundaries:
+    class index, pixels right, pixels in the union. `masks` and `mask_boundaries` are what AP and boundary AP add up, None without
+    instances.json.
     """
 
     record: ImageRecord
-    counts: npt.NDArray[np.float64]
-    pairs: npt.NDArray[np.int64]
-    things: ImageThings
+    num_classes: int
+    matches: Matches
+    pairs: Ints
+    boundary: Ints
+    masks: MaskMatches | None
+    mask_boundaries: MaskMatches | None
 
     @property
-    def confusion(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Counts:
+        """Panoptic counts of each class, (K, 8): see `count_matches`."""
+        return count_matches(self.matches, self.num_classes)
+
+    @property
+    def confusion(self) -> Ints:
         """Pixels by target and prediction, (K + 1, K + 1)."""
-        size = len(self.counts) + 1
-        matrix = np.zeros((size, size), np.int64)
+        matrix = np.zeros((self.num_classes + 1,) * 2, np.int64)
         matrix[self.pairs[:, 0], self.pairs[:, 1]] = self.pairs[:, 2]
         return matrix
 
@@ -51,19 +67,19 @@ class Evaluation:
 
     categories: Categories
     background: bool
+    void_in_union: bool
     images: list[ImageScores]
-    ap: MaskScores
 
     @cached_property
-    def counts(self) -> npt.NDArray[np.float64]:
-        """Sum of IoU, tp, fp, fn of each category, (K, 4)."""
-        total = np.zeros((self.categories.num_classes, 4))
+    def counts(self) -> Counts:
+        """Panoptic counts of each category, (K, 8): see `count_matches`."""
+        total = np.zeros((self.categories.num_classes, len(COUNTS)))
         for image in self.images:  # in order, so that the sum has the same bits for any number of workers
             total += image.counts
         return total
 
     @cached_property
-    def confusion(self) -> npt.NDArray[np.int64]:
+    def confusion(self) -> Ints:
         """Pixels by target and prediction, (K + 1, K + 1)."""
         size = self.categories.num_classes + 1
         total = np.zeros((size, size), np.int64)
@@ -71,21 +87,61 @@ class Evaluation:
         np.add.at(total, (pairs[:, 0], pairs[:, 1]), pairs[:, 2])
         return total
 
+    @cached_property
+    def boundary(self) -> Ints:
+        """Boundary pixels right and in the union, per category: (K, 2)."""
+        total = np.zeros((self.categories.num_classes, 2), np.int64)
+        rows = np.concatenate([image.boundary for image in self.images])
+        np.add.at(total, rows[:, 0], rows[:, 1:])
+        return total
+
+    @cached_property
+    def ap(self) -> MaskScores:
+        """Mask AP; without numbers where there are no instances or no things."""
+        return self._ap([image.masks for image in self.images])
+
+    @cached_property
+    def boundary_ap(self) -> MaskScores:
+        """Boundary AP, likewise."""
+        return self._ap([image.mask_boundaries for image in self.images])
+
+    def _ap(self, matches: Sequence[MaskMatches | None]) -> MaskScores:
+        # Among predictions of equal score COCO's evaluator takes the image of the lower id first.
+        by_id = sorted(zip(self.images, matches, strict=True), key=lambda pair: pair[0].record.id)
+        present = [match for _, match in by_id if match is not None]
+        return score_matches(present, thing_ids(self.categories) if present else ())
+
+    @cached_property
+    def calibration(self) -> Reliability:
+        """Whether the scores of the predicted segments mean what they say; empty where they have none."""
+        return reliability(*scored_segments(image.matches for image in self.images))
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of the categories neither in the truth nor predicted where it counts: they are left out of every average."""
+        occurs = self.counts[:, 1:4].any(axis=1) | (class_areas(self.confusion, background=self.background)[1] > 0)
+        return [category.name for category, present in zip(self.categories, occurs, strict=True) if not present]
+
     def scores(self) -> dict[str, float | None]:
-        """All headline numbers, fractions; None for what the truth has nothing of."""
+        """All headline numbers, fractions; None for what the truth has nothing of; ECE where segments have scores."""
         values = self.of(self.counts, self.confusion) | self.ap.numbers
+        values["boundary_mIoU"] = mean_iou(*self.boundary.T)
+        values |= {f"boundary_{name}": value for name, value in self.boundary_ap.numbers.items() if name in {"AP", "AP50", "AP75"}}
+        values |= {"ECE": self.calibration.ece} if self.calibration.number.any() else {}
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
-    def of(self, counts: npt.NDArray[np.float64], confusion: npt.NDArray[np.int64]) -> dict[str, float]:
-        """The numbers of some images' sums, without AP."""
+    def of(self, counts: Counts, confusion: Ints) -> dict[str, float]:
+        """The numbers of some images' sums, without AP and boundaries."""
         return panoptic_scores(counts, self.categories) | semantic_scores(confusion, background=self.background)
 
-    def areas(self, image: ImageScores) -> npt.NDArray[np.int64]:
+    def areas(self, image: ImageScores) -> Ints:
         """Pixels right and in the union, per category of one image: (K, 2)."""
         return np.stack(class_areas(image.confusion, background=self.background), axis=1)
 
 
-def evaluate_folders(target: Path, prediction: Path, *, background: bool | None = None, workers: int = 1) -> Evaluation:
+def evaluate_folders(
+    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1, chunk: int = MIN_CHUNK
+) -> Evaluation:
     """Score a prediction against the truth at the original resolution.
 
     Args:
@@ -93,7 +149,9 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
         prediction: the same; a folder may also hold semantic/ class maps and instances.json. Without semantic/ the classes are those
             of the segments, and pixels of no segment are wrong; without instances.json there is no AP.
         background: the truth's unlabelled pixels are background; None: where every category is a thing.
+        void_in_union: PQ leaves the truth's void in the union, as BDD100K and deeplab2 count; panopticapi takes it out.
         workers: processes; the result does not depend on it.
+        chunk: images that a process scores in one go, at least.
 
     Returns:
         the scores.
@@ -106,41 +164,108 @@ def evaluate_folders(target: Path, prediction: Path, *, background: bool | None 
     _require_same(truth, guess)
     if background is None:
         background = truth.categories.background_index is not None
-    instances = prediction / "instances.json"
-    wants_ap = prediction.is_dir() and instances.is_file()
-    size = max(MIN_CHUNK, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
+    results = _results(prediction, truth)
+    score = delayed(partial(_score_images, target, prediction, background=background, void_in_union=void_in_union))
+    size = max(chunk, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
     chunks = [truth.records[start : start + size] for start in range(0, len(truth.records), size)]
-    task = delayed(_score_images)
-    jobs = (task(target, prediction, chunk, background=background, wants_ap=wants_ap) for chunk in chunks)
+    jobs = (score(chunk, None if results is None else {record.id: results[record.id] for record in chunk}) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
     images = [image for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False) for image in part]
-    ap = _ap([image.things for image in images], instances, truth.categories) if wants_ap else MaskScores({}, {})
-    return Evaluation(truth.categories, background, images, ap)
+    return Evaluation(truth.categories, background, void_in_union, images)
 
 
-def _ap(images: list[ImageThings], instances: Path, categories: Categories) -> MaskScores:
+def thing_ids(categories: Categories) -> list[int]:
+    """Category ids of the things: the classes of AP."""
+    return [category.id for category in categories if category.isthing]
+
+
+def _results(prediction: Path, truth: PanopticFolder) -> dict[int, list[Row]] | None:
+    """The rows of instances.json by image, where there is one."""
+    instances = prediction / "instances.json"
+    things = thing_ids(truth.categories)
+    if not (prediction.is_dir() and instances.is_file() and things):
+        return None
     try:
-        return ap_of_images(images, read_json(instances), categories)
+        return results_by_image(read_json(instances), {record.id: (record.height, record.width) for record in truth.records}, things)
     except ValueError as error:
         raise ValueError(f"{instances}: {error}") from error
 
 
-def _score_images(target: Path, prediction: Path, records: list[ImageRecord], *, background: bool, wants_ap: bool) -> list[ImageScores]:
+def _score_images(
+    target: Path,
+    prediction: Path,
+    records: Sequence[ImageRecord],
+    results: dict[int, list[Row]] | None,
+    *,
+    background: bool,
+    void_in_union: bool,
+) -> list[ImageScores]:
+    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
     truth, guess = PanopticFolder(target), PanopticFolder(prediction)
     scores = []
     for record in records:
         labels, pred = truth.panoptic(record.id), guess.panoptic(record.id)
         classes = _classes(prediction, record, pred)
         try:
-            counts = match_segments(pred, labels, truth.categories, background=background)
-            confusion = confusion_matrix(classes, labels, truth.categories)
+            scores.append(
+                score_image(
+                    record,
+                    pred,
+                    labels,
+                    truth.categories,
+                    classes=classes,
+                    results=None if results is None else results[record.id],
+                    background=background,
+                    void_in_union=void_in_union,
+                )
+            )
         except ValueError as error:
             raise ValueError(f"{prediction}: image {record.file_name}: {error}") from error
-        things = list(coco_things(labels, truth.categories)) if wants_ap else []
-        rows, columns = confusion.nonzero()
-        pairs = np.stack([rows, columns, confusion[rows, columns]], axis=1)
-        scores.append(ImageScores(record, counts, pairs, ImageThings(record.id, labels.size, things)))
     return scores
+
+
+def score_image(
+    record: ImageRecord,
+    pred: Panoptic,
+    target: Panoptic,
+    categories: Categories,
+    *,
+    classes: Labels,
+    results: Sequence[Row] | None,
+    background: bool,
+    void_in_union: bool,
+) -> ImageScores:
+    """Everything that one image adds.
+
+    Args:
+        record: the image.
+        pred: its predicted segments.
+        target: its true ones.
+        categories: the data set's table.
+        classes: its predicted classes, for the confusion matrix; perhaps those of the segments.
+        results: its predicted things, which may overlap; None: no AP.
+        background: as in `evaluate_folders`.
+        void_in_union: likewise.
+
+    Raises:
+        ValueError: the maps differ in size, or an id is in no table.
+    """
+    num_classes = categories.num_classes
+    matches = find_matches(pred, target, categories, background=background, void_in_union=void_in_union)
+    confusion = confusion_matrix(classes, target, categories)
+    maps = class_map(classes, categories), class_map(target, categories)
+    masks = mask_boundaries = None
+    if results is not None:
+        guesses, truths = Masks.of_rows(results), Masks.of_things(target, categories)
+        masks, mask_boundaries = (match_masks(guesses, truths, boundary=boundary) for boundary in (False, True))
+    pairs, boundary = _sparse(confusion[..., None]), _sparse(boundary_areas(*maps, num_classes, background=background))
+    return ImageScores(record, num_classes, matches, pairs, boundary, masks, mask_boundaries)
+
+
+def _sparse(table: Ints) -> Ints:
+    """Places of the lines (the last axis) that are not all zero, and what stands there: a row each."""
+    places = np.argwhere(table.any(axis=-1))
+    return np.concatenate([places, table[tuple(places.T)]], axis=1)
 
 
 def _classes(prediction: Path, record: ImageRecord, pred: Panoptic) -> Labels:

@@ -1,51 +1,68 @@
-"""Mask AP of COCO, by its own evaluator (Lin et al., ECCV 2014, arXiv:1405.0312)."""
+"""Mask AP of COCO, equal to its own evaluator in every bit (Lin et al., ECCV 2014, arXiv:1405.0312)."""
 
-import contextlib
-import io
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.metrics.average_precision import PrecisionRecall, precision_recall
+from maskmill.metrics.mask_matching import MaskMatches, match_masks
+from maskmill.metrics.masks import Masks
 
 log = logging.getLogger(__name__)
 
 NAMES = ("AP", "AP50", "AP75", "AP/small", "AP/medium", "AP/large", "AR1", "AR10", "AR100", "AR/small", "AR/medium", "AR/large")
 RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
-
-
-@dataclass(frozen=True)
-class ImageThings:
-    """The true things of one image, as `coco_things` gives them."""
-
-    image_id: int
-    size: tuple[int, int]
-    things: list[dict[str, Any]]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class MaskScores:
-    """The twelve numbers of COCO by name, and the AP of each category id; fractions, NaN where the truth has no object of the kind."""
+    """The twelve numbers of COCO by name, the AP of each category id, and the curves; fractions, NaN where the truth has no such object."""
 
     numbers: dict[str, float]
     per_class: dict[int, float]
+    curves: PrecisionRecall
 
 
-def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> MaskScores:
+def score_matches(images: Sequence[MaskMatches], category_ids: Iterable[int]) -> MaskScores:
+    """The scores of matched images.
+
+    Args:
+        images: in the order that decides among predictions of equal score.
+        category_ids: of the things; without any there are no numbers.
+    """
+    curves = precision_recall(images, sorted(category_ids))
+    if not len(curves.category_ids):
+        return MaskScores({}, {}, curves)
+    precision, recall, few = curves.precision, curves.recall, curves.recall_of_few
+    # Contiguous parts in the evaluator's order of axes: the same values added in the same order give the same bits.
+    parts = [precision[0], precision[0, :1], precision[0, 5:6], *precision[1:], *few, *recall]
+    numbers = {name: _mean(part) for name, part in zip(NAMES, parts, strict=True)}
+    per_class = {int(key): _mean(precision[0, :, :, place]) for place, key in enumerate(curves.category_ids)}
+    return MaskScores(numbers, per_class, curves)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    present = values[values > -1]
+    return float(np.mean(present)) if present.size else float("nan")
+
+
+def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]], *, boundary: bool = False) -> MaskScores:
     """The twelve numbers of COCO's detection challenge for masks, and AP per category.
 
     Args:
         ground_truth: COCO instances: images, annotations with RLE or polygons, categories.
-        results: COCO results: image_id, category_id, segmentation (RLE), score. Boxes beside them are left aside: the evaluator would take
-            a box's area for its mask's. So are results of images the truth does not have.
+        results: COCO results: image_id, category_id, segmentation (RLE), score. Boxes beside them are left aside: COCO's evaluator would
+            take a box's area for its mask's. So are results of images the truth does not have.
+        boundary: boundary AP in place of mask AP (Cheng et al., CVPR 2021, arXiv:2103.16562).
 
     Returns:
         the scores.
@@ -53,44 +70,58 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Mask
     Raises:
         ValueError: a result is not of this form, or its mask has another size than its image.
     """
-    results = _masks_only(results, ground_truth)
-    with contextlib.redirect_stdout(io.StringIO()):  # the evaluator prints its progress
-        truth = COCO()
-        truth.dataset = ground_truth
-        truth.createIndex()
-        guess = truth.loadRes(results) if results else COCO()
-        evaluator = COCOeval(truth, guess, "segm")
-        if not results:
-            evaluator.params.imgIds, evaluator.params.catIds = sorted(truth.getImgIds()), sorted(truth.getCatIds())
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    numbers = {name: float("nan") if value < 0 else float(value) for name, value in zip(NAMES, evaluator.stats, strict=True)}
-    precision = evaluator.eval["precision"][:, :, :, 0, -1]  # IoU thresholds, recalls, classes; objects of all sizes, 100 an image
-    per_class = [values[values > -1] for values in np.moveaxis(precision, 2, 0)]
-    means = [float(values.mean()) if values.size else float("nan") for values in per_class]
-    return MaskScores(numbers, {int(key): mean for key, mean in zip(evaluator.params.catIds, means, strict=True)})
+    sizes = {row["id"]: (int(row["height"]), int(row["width"])) for row in ground_truth["images"]}
+    category_ids = sorted({int(row["id"]) for row in ground_truth["categories"]})
+    guesses = results_by_image(results, sizes, category_ids)
+    truths: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
+    for row in ground_truth["annotations"]:
+        truths[row["image_id"]].append(row | {"segmentation": _as_rle(row["segmentation"], sizes[row["image_id"]])})
+    images = [
+        match_masks(Masks.of_rows(guesses[image_id]), Masks.of_rows(truths[image_id]), boundary=boundary) for image_id in sorted(sizes)
+    ]
+    return score_matches(images, category_ids)
 
 
-def _masks_only(results: list[dict[str, Any]], ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
-    """The results of the truth's images, reduced to what is scored."""
-    sizes = {row["id"]: [row["height"], row["width"]] for row in ground_truth["images"]}
-    category_ids = {row["id"] for row in ground_truth["categories"]}
+def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:  # noqa: ANN401 - polygons or either run-length code
+    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
+        return segmentation
+    rles = coco_mask.frPyObjects(segmentation, *size)
+    merged: dict[str, Any] = coco_mask.merge(rles) if isinstance(rles, list) else rles
+    return merged
+
+
+def results_by_image(results: Any, sizes: Mapping[int, tuple[int, int]], category_ids: Iterable[int]) -> dict[int, list[Row]]:  # noqa: ANN401 - any JSON value
+    """The results of each image of the truth, reduced to what is scored.
+
+    Args:
+        results: COCO results.
+        sizes: height and width by image id.
+        category_ids: of the truth's things.
+
+    Returns:
+        image id -> its rows, in their order.
+
+    Raises:
+        ValueError: a result is not of the form that `mask_ap` asks for.
+    """
     if not isinstance(results, list):
         raise ValueError(f"Expected a list of COCO results, but got a {type(results).__name__} - write one row per object")
+    things, strangers = set(category_ids), 0
+    of_image: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for place, row in enumerate(results):
-        problem = _problem(row, sizes, category_ids)
+        problem = _problem(row, sizes, things)
         if problem:
             raise ValueError(f"Expected COCO results with masks, but in row {place} {problem} - predict again or mend the file")
-    kept = [{key: row[key] for key in RESULT_KEYS} for row in results if row["image_id"] in sizes]
-    if len(kept) < len(results):
-        log.warning(
-            "%d of %d results are of images that the truth does not have: they do not count", len(results) - len(kept), len(results)
-        )
-    return kept
+        if row["image_id"] in of_image:
+            of_image[row["image_id"]].append({key: row[key] for key in RESULT_KEYS})
+        else:
+            strangers += 1
+    if strangers:
+        log.warning("%d of %d results are of images that the truth does not have: they do not count", strangers, len(results))
+    return of_image
 
 
-def _problem(row: Any, sizes: dict[int, list[int]], category_ids: set[int]) -> str | None:  # noqa: ANN401 - any JSON value
+def _problem(row: Any, sizes: Mapping[int, tuple[int, int]], category_ids: set[int]) -> str | None:  # noqa: ANN401 - any JSON value
     """What is wrong with a result, where the evaluator would stop without a reason or, worse, count something else."""
     missing = [key for key in RESULT_KEYS if key not in row] if isinstance(row, dict) else list(RESULT_KEYS)
     if missing:
@@ -102,30 +133,14 @@ def _problem(row: Any, sizes: dict[int, list[int]], category_ids: set[int]) -> s
         return f"`score` is {score!r}"
     if row["category_id"] not in category_ids:
         return f"`category_id` is {row['category_id']!r}, which is no thing of the truth"
-    size = sizes.get(row["image_id"], list(mask["size"]))
+    size = list(sizes.get(row["image_id"], mask["size"]))
     return None if list(mask["size"]) == size else f"the mask is {mask['size']} and image {row['image_id']} {size} pixels high and wide"
-
-
-def coco_things(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
-    """The things of one image as COCO annotations, which lack only `id` and `image_id`.
-
-    Args:
-        panoptic: its labels.
-        categories: the data set's table.
-
-    Yields:
-        category_id, segmentation (RLE, ascii), area, bbox, iscrowd, and the score if there is one.
-    """
-    for segment in panoptic.segments:
-        if categories[segment.category_id].isthing:
-            rle = coco_mask.encode(np.asfortranarray(panoptic.ids == segment.id, dtype=np.uint8))
-            yield segment.as_dict() | {"segmentation": {"size": list(panoptic.size), "counts": rle["counts"].decode("ascii")}}
 
 
 def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
     """The predicted things of one image in COCO results form, which lack only `image_id`.
 
-    Only these three keys: beside a box the evaluator would take the box's area for the mask's.
+    Only these three keys: beside a box COCO's evaluator would take the box's area for the mask's.
 
     Args:
         panoptic: a prediction; segments without a score get 1.
@@ -134,29 +149,6 @@ def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[st
     Yields:
         category_id, segmentation (RLE, ascii), score.
     """
-    for thing in coco_things(panoptic, categories):
-        yield {"category_id": thing["category_id"], "segmentation": thing["segmentation"], "score": thing.get("score", 1.0)}
-
-
-def ap_of_images(images: Iterable[ImageThings], results: list[dict[str, Any]], categories: Categories) -> MaskScores:
-    """The scores for some images' things.
-
-    Args:
-        images: the truth, image by image.
-        results: COCO results of the same images.
-        categories: the data set's table; where it has no thing, there are no numbers.
-
-    Raises:
-        ValueError: as `mask_ap`.
-    """
-    things = [category.as_dict() for category in categories if category.isthing]
-    if not things:
-        return MaskScores({}, {})
-    listed = list(images)
-    annotations = [thing | {"image_id": image.image_id} for image in listed for thing in image.things]
-    truth = {
-        "images": [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in listed],
-        "annotations": [annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)],
-        "categories": things,
-    }
-    return mask_ap(truth, results)
+    masks = Masks.of_things(panoptic, categories)
+    for category_id, rle, score in zip(masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True):
+        yield {"category_id": category_id, "segmentation": rle | {"counts": rle["counts"].decode("ascii")}, "score": score}

@@ -1,54 +1,74 @@
 """The pure functions as torchmetrics metrics: merge across processes, survive checkpoints, work in any Lightning module."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.confusion import Labels, class_areas, confusion_matrix, intersection_over_union, semantic_scores
-from maskmill.metrics.mask_ap import ImageThings, ap_of_images, coco_results, coco_things
-from maskmill.metrics.panoptic_quality import match_segments, panoptic_per_class, panoptic_scores
+from maskmill.canonical.categories import IGNORE_INDEX, Categories
+from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
+from maskmill.metrics.boundary_iou import boundary_areas
+from maskmill.metrics.confusion import Labels, class_areas, class_map, confusion_matrix, intersection_over_union, mean_iou, semantic_scores
+from maskmill.metrics.matching import Matches, find_matches, match_overlaps
+from maskmill.metrics.panoptic_quality import COUNTS, count_matches, panoptic_per_class, panoptic_scores
+from maskmill.metrics.tensor_overlaps import segment_overlaps, tensor_confusion
 
 
 class PanopticQuality(Metric):
-    """PQ, SQ and RQ as COCO's panopticapi computes them; see `match_segments`.
+    """PQ, SQ and RQ as COCO's panopticapi computes them, and what PQ loses to which error; see `find_matches`.
 
     Args:
         categories: the data set's table.
         background: unlabelled target pixels are background; None: where every category is a thing.
+        void_in_union: leave target void in the union, as BDD100K and deeplab2 count.
         kwargs: of torchmetrics.Metric.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, categories: Categories, background: bool | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        categories: Categories,
+        background: bool | None = None,
+        *,
+        void_in_union: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**kwargs)
         self.categories = categories
         self.background = categories.background_index is not None if background is None else background
-        self.add_state("counts", torch.zeros(categories.num_classes, 4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.void_in_union = void_in_union
+        self.add_state("counts", torch.zeros(categories.num_classes, len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
         """Follow the module around it to its device, not to its precision: bfloat16 counts to 256 and no further."""
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
-    def update(self, preds: Sequence[Panoptic], target: Sequence[Panoptic]) -> None:
+    def update(self, preds: Sequence[Panoptic] | Tensor, target: Sequence[Panoptic] | Tensor) -> None:
         """Count images.
 
         Args:
-            preds: one per image.
-            target: of the same images.
+            preds: one per image; or (B, H, W, 2) integers on any device: category id and instance number of each pixel, the category of
+                void being -1, or 255 where no category has this id.
+            target: of the same images, in the same form.
         """
-        for pred, truth in zip(preds, target, strict=True):
-            counts = match_segments(pred, truth, self.categories, background=self.background)
-            self.counts += torch.from_numpy(counts).to(self.counts.device)
+        if isinstance(preds, Tensor) and isinstance(target, Tensor):
+            images = segment_overlaps(preds, target, self.categories)
+            found = (match_overlaps(*image, background=self.background, void_in_union=self.void_in_union) for image in images)
+        elif isinstance(preds, Tensor) or isinstance(target, Tensor):
+            raise ValueError(f"Expected both as tensors or neither, but got {type(preds).__name__} and {type(target).__name__}")
+        else:
+            found = (self._matches(pred, truth) for pred, truth in zip(preds, target, strict=True))
+        for matches in found:
+            self.counts += torch.from_numpy(count_matches(matches, self.categories.num_classes)).to(self.counts.device)
+
+    def _matches(self, pred: Panoptic, target: Panoptic) -> Matches:
+        return find_matches(pred, target, self.categories, background=self.background, void_in_union=self.void_in_union)
 
     def compute(self) -> dict[str, Tensor]:
         """As `panoptic_scores`, and "PQ/<category>" of each; float64 fractions, NaN for what does not occur."""
@@ -78,14 +98,19 @@ class ConfusionMatrix(Metric):
         size = categories.num_classes + 1
         self.add_state("matrix", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, preds: Sequence[Labels], target: Sequence[Labels]) -> None:
+    def update(self, preds: Sequence[Labels] | Tensor, target: Sequence[Labels] | Tensor) -> None:
         """Count images.
 
         Args:
-            preds: category ids (H, W) of each image, -1 where nothing was predicted; or its segments.
-            target: of the same images, -1 where unlabelled; or segments.
+            preds: category ids (H, W) of each image, -1 where nothing was predicted; or its segments. Or a tensor of category ids
+                (B, H, W) on any device, void being -1, or 255 where no category has this id.
+            target: of the same images, -1 where unlabelled; or segments; or a tensor.
         """
-        for pred, truth in zip(preds, target, strict=True):
+        if isinstance(preds, Tensor) and isinstance(target, Tensor):
+            self.matrix += tensor_confusion(preds, target, self.categories).to(self.matrix.device)
+            return
+        for images in zip(preds, target, strict=True):
+            pred, truth = (_labels(labels, self.categories) for labels in images)
             self.matrix += torch.from_numpy(confusion_matrix(pred, truth, self.categories)).to(self.matrix.device)
 
     def compute(self) -> dict[str, Tensor]:
@@ -97,44 +122,47 @@ class ConfusionMatrix(Metric):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
 
 
-class MaskAP(Metric):
-    """AP, AP50 and the other numbers of COCO for masks, by its own evaluator; see `mask_ap`.
+def _labels(labels: Labels | Tensor, categories: Categories) -> Labels:
+    if not isinstance(labels, Tensor):
+        return labels
+    ids = labels.cpu().to(torch.int32).numpy()
+    return ids if IGNORE_INDEX in categories else np.where(ids == IGNORE_INDEX, np.int32(VOID_CATEGORY), ids)
+
+
+class BoundaryIoU(Metric):
+    """Mean boundary IoU of the whole data set; see `boundary_areas`.
 
     Args:
-        categories: the data set's table; its things are the classes.
+        categories: the data set's table.
+        background: unlabelled target pixels are background; None: where every category is a thing.
         kwargs: of torchmetrics.Metric.
     """
 
     full_state_update = False
-    lines: list[Tensor]
+    areas: Tensor
 
-    def __init__(self, categories: Categories, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, categories: Categories, background: bool | None = None, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(**kwargs)
         self.categories = categories
-        # Each image is a line of JSON, as bytes: what torchmetrics can gather from processes that saw different numbers of objects.
-        self.add_state("lines", [], dist_reduce_fx="cat")
+        self.background = categories.background_index is not None if background is None else background
+        self.add_state("areas", torch.zeros(categories.num_classes, 2, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, preds: Sequence[Panoptic], target: Sequence[Panoptic]) -> None:
-        """Count images.
+    def update(self, preds: Sequence[Labels] | Tensor, target: Sequence[Labels] | Tensor) -> None:
+        """Count images; those of tensors on the CPU, where the filters run.
 
         Args:
-            preds: one per image; their segments carry scores, 1 where they do not.
-            target: of the same images.
+            preds: as in `ConfusionMatrix`.
+            target: likewise.
         """
-        for pred, truth in zip(preds, target, strict=True):
-            line = json.dumps([truth.size, list(coco_things(truth, self.categories)), list(coco_results(pred, self.categories))]) + "\n"
-            self.lines.append(torch.frombuffer(bytearray(line.encode()), dtype=torch.uint8).to(self.device))
+        for pair in zip(preds, target, strict=True):
+            pred, truth = (class_map(_labels(labels, self.categories), self.categories) for labels in pair)
+            areas = boundary_areas(pred, truth, self.categories.num_classes, background=self.background)
+            self.areas += torch.from_numpy(areas).to(self.areas.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The twelve numbers, and "AP/<category>" of each thing; float64 fractions, NaN for what the truth has nothing of."""
-        text = dim_zero_cat(self.lines).cpu().numpy().tobytes().decode() if len(self.lines) else ""  # one tensor after gathering
-        images, results = [], []
-        # Among equal scores the evaluator takes the earlier image first: sorted, so that batches and processes change nothing.
-        for number, line in enumerate(sorted(text.splitlines()), start=1):
-            size, things, guesses = json.loads(line)
-            images.append(ImageThings(number, (size[0], size[1]), things))
-            results += [guess | {"image_id": number} for guess in guesses]
-        done = ap_of_images(images, results, self.categories)
-        scores = {f"AP/{self.categories[category_id].name}": value for category_id, value in done.per_class.items()}
-        scores |= done.numbers  # last: a category may be called "small"
+        """The mean as "boundary_mIoU", and "boundary_IoU/<category>" of each; float64 fractions, NaN for what does not occur."""
+        areas = self.areas.cpu().numpy().T
+        iou = intersection_over_union(*areas)
+        scores = {f"boundary_IoU/{category.name}": float(value) for category, value in zip(self.categories, iou, strict=True)}
+        scores["boundary_mIoU"] = mean_iou(*areas)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}

@@ -1,92 +1,78 @@
 """Panoptic quality from the definition, in numpy (Kirillov et al., CVPR 2019, arXiv:1801.00868)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import VOID_ID, Panoptic, Segment
-from maskmill.canonical.runs import joint_histogram
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.metrics.matching import Fate, Matches, Segments, find_matches
 
-Counts = npt.NDArray[np.float64]  # (K, 4): sum of IoU over matches, tp, fp, fn
-MATCH_IOU = 0.5  # exclusive: above it a match is unique
-FORGIVEN_SHARE = 0.5  # exclusive: an unmatched prediction lying on void or crowd with more of its area is not counted
+# (K, 8): sum of IoU over matches, tp, fp, fn; of the fp those wrongly classed and those badly outlined, and of the fn likewise
+Counts = npt.NDArray[np.float64]
+COUNTS = ("iou_sum", "tp", "fp", "fn", "fp_wrongly_classed", "fp_badly_outlined", "fn_wrongly_classed", "fn_badly_outlined")
+LOSSES = ("missed", "spurious", "wrongly_classed", "badly_outlined")
 
 
-def match_segments(pred: Panoptic, target: Panoptic, categories: Categories, *, background: bool) -> Counts:
-    """Count matched and unmatched segments of one image, per category.
-
-    A pair matches when both have the category and IoU > 0.5; such a match is unique. Target void is taken out of the union, and an
-    unmatched prediction lying mostly on void or on crowds of its category is forgiven. Eq. 1 and sec. 4 of the paper; void and crowds as
-    in COCO's panopticapi. Several crowds of one category in an image count together.
-
-    Args:
-        pred: ids (H, W); its void counts against it.
-        target: ids (H, W), same size; may contain void and crowds.
-        categories: gives the order of the rows.
-        background: the target's unlabelled pixels are background, not void: they stay in the union and forgive nothing.
+def match_segments(pred: Panoptic, target: Panoptic, categories: Categories, *, background: bool, void_in_union: bool = False) -> Counts:
+    """Count matched and unmatched segments of one image, per category: `count_matches` of `find_matches`, whose arguments these are.
 
     Returns:
-        (K, 4) float64: sum of IoU over matches, tp, fp, fn (segments, not pixels).
+        (K, 8) float64, as `COUNTS` names them (segments, not pixels).
 
     Raises:
         ValueError: the maps differ in size.
     """
-    if pred.size != target.size:
-        raise ValueError(f"Expected a prediction of the target's size {target.size}, but got {pred.size} - predict at the original size")
-    target_ids, pred_ids, shared = joint_histogram(target.ids, pred.ids)
-    truth, guess = _Table(target.segments, categories), _Table(pred.segments, categories)
-    rows, columns = truth.places(target_ids), guess.places(pred_ids)
-    on_void = np.zeros(len(guess.area), np.int64)
-    if not background:
-        np.add.at(on_void, columns[target_ids == VOID_ID], shared[target_ids == VOID_ID])
-    union = truth.area[rows] + guess.area[columns] - shared - on_void[columns]
-    same = (truth.index[rows] == guess.index[columns]) & (truth.index[rows] >= 0)
-    iou = np.where(same & ~truth.iscrowd[rows], shared / np.maximum(union, 1), 0.0)
-    match = iou > MATCH_IOU
-    on_crowd = np.zeros(len(guess.area), np.int64)
-    np.add.at(on_crowd, columns[same & truth.iscrowd[rows]], shared[same & truth.iscrowd[rows]])
-    forgiven = (on_void + on_crowd) / np.maximum(guess.area, 1) > FORGIVEN_SHARE
-    matched_truth, matched_guess = np.zeros(len(truth.area), bool), np.zeros(len(guess.area), bool)
-    matched_truth[rows[match]], matched_guess[columns[match]] = True, True
-    missed = ~matched_truth & ~truth.iscrowd & (truth.index >= 0)
-    spurious = ~matched_guess & ~forgiven & (guess.index >= 0)
-    num = categories.num_classes
-    matched_index = truth.index[rows[match]]
-    columns_of_counts = [
-        np.bincount(matched_index, weights=iou[match], minlength=num),
-        np.bincount(matched_index, minlength=num),
-        np.bincount(guess.index[spurious], minlength=num),
-        np.bincount(truth.index[missed], minlength=num),
-    ]
-    return np.stack(columns_of_counts, axis=1).astype(np.float64)
+    return count_matches(find_matches(pred, target, categories, background=background, void_in_union=void_in_union), categories.num_classes)
+
+
+def count_matches(matches: Matches, num_classes: int) -> Counts:
+    """Count the segments of each class by what became of them, (K, 8) float64."""
+    guess, truth = _by_fate(matches.pred, num_classes), _by_fate(matches.target, num_classes)
+    matched = matches.target.iou * (matches.target.fate == Fate.MATCHED)
+    counts = np.empty((num_classes, len(COUNTS)))
+    counts[:, 0] = np.bincount(matches.target.index, matched, minlength=num_classes)
+    counts[:, 1] = truth[:, Fate.MATCHED]
+    counts[:, 4:6], counts[:, 6:8] = (side[:, [Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]] for side in (guess, truth))
+    counts[:, 2] = guess[:, Fate.SPURIOUS] + counts[:, 4] + counts[:, 5]
+    counts[:, 3] = truth[:, Fate.MISSED] + counts[:, 6] + counts[:, 7]
+    return counts
+
+
+def _by_fate(segments: Segments, num_classes: int) -> npt.NDArray[np.int64]:
+    """Segments of each class and fate, (K, F)."""
+    code = segments.index * len(Fate) + segments.fate
+    return np.bincount(code, minlength=num_classes * len(Fate)).reshape(num_classes, len(Fate))
 
 
 def panoptic_scores(counts: Counts, categories: Categories) -> dict[str, float]:
-    """PQ, SQ and RQ of all categories, of things and of stuff, averaged over the categories that occur.
+    """PQ, SQ and RQ of all categories, of things and of stuff, averaged over the categories that occur, and what PQ lacks to 1.
 
     Args:
-        counts: (K, 4), summed over images.
+        counts: (K, 8), summed over images.
         categories: which rows are things.
 
     Returns:
-        "PQ", "SQ", "RQ", and each with "/thing" and "/stuff": fractions; NaN where no category of the kind occurs.
+        "PQ", "SQ", "RQ", each with "/thing" and "/stuff", and "PQ/lost/missed", "PQ/lost/spurious", "PQ/lost/wrongly_classed",
+        "PQ/lost/badly_outlined", which with "PQ" add up to 1: fractions; NaN where no category of the kind occurs.
     """
     per_class = panoptic_per_class(counts)
-    occurs = counts[:, 1:].sum(axis=1) > 0
+    occurs = counts[:, 1:4].sum(axis=1) > 0
     groups = {"": np.ones(len(counts), bool), "/thing": categories.isthing, "/stuff": ~categories.isthing}
     scores: dict[str, float] = {}
     for suffix, group in groups.items():
-        rows = per_class[occurs & group]
-        means = rows.mean(axis=0) if len(rows) else np.full(3, np.nan)
-        scores |= {f"{name}{suffix}": float(mean) for name, mean in zip(("PQ", "SQ", "RQ"), means, strict=True)}
-    return scores
+        means = _means(per_class[occurs & group])
+        scores |= {f"{name}{suffix}": mean for name, mean in zip(("PQ", "SQ", "RQ"), means, strict=True)}
+    losses = _means(panoptic_losses(counts)[occurs])
+    return scores | {f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, losses, strict=True)}
+
+
+def _means(rows: npt.NDArray[np.float64]) -> list[float]:
+    return [float(mean) for mean in (rows.mean(axis=0) if len(rows) else np.full(rows.shape[1], np.nan))]
 
 
 def panoptic_per_class(counts: Counts) -> npt.NDArray[np.float64]:
     """PQ, SQ, RQ of each category, (K, 3); SQ is 0 without a match, all are NaN where the category does not occur."""
-    iou_sum, tp, fp, fn = counts.T
+    iou_sum, tp, fp, fn = counts[:, :4].T
     segments = tp + fp / 2 + fn / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         sq = np.where(tp > 0, iou_sum / tp, 0.0)
@@ -95,16 +81,15 @@ def panoptic_per_class(counts: Counts) -> npt.NDArray[np.float64]:
     return table
 
 
-class _Table:
-    """Segments as columns, by ascending id, the first row being void: class index -1 and no area."""
+def panoptic_losses(counts: Counts) -> npt.NDArray[np.float64]:
+    """What each category's PQ lacks to 1, by reason as `LOSSES` names them, (K, 4); NaN where the category does not occur.
 
-    def __init__(self, segments: Sequence[Segment], categories: Categories) -> None:
-        ordered = sorted(segments, key=lambda segment: segment.id)
-        self.ids = np.array([VOID_ID, *(segment.id for segment in ordered)])
-        self.index = np.array([-1, *(categories.index[segment.category_id] for segment in ordered)])
-        self.area = np.array([0, *(segment.area for segment in ordered)])
-        self.iscrowd = np.array([False, *(segment.iscrowd for segment in ordered)])
-
-    def places(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The rows of some ids."""
-        return np.searchsorted(self.ids, ids)
+    PQ = iou_sum / (tp + fp/2 + fn/2), so 1 - PQ = ((tp - iou_sum) + fp/2 + fn/2) / (tp + fp/2 + fn/2): half a segment for each that is
+    spurious or missed, and what the matched ones lack of IoU 1, which is a matter of outline.
+    """
+    iou_sum, tp, fp, fn, fp_class, fp_outline, fn_class, fn_outline = counts.T
+    missed, spurious = (fn - fn_class - fn_outline) / 2, (fp - fp_class - fp_outline) / 2
+    lost = np.stack([missed, spurious, (fp_class + fn_class) / 2, tp - iou_sum + (fp_outline + fn_outline) / 2], axis=1)
+    with np.errstate(invalid="ignore"):
+        shares: npt.NDArray[np.float64] = lost / (tp + fp / 2 + fn / 2)[:, None]
+    return shares

@@ -36,7 +36,7 @@ def per_class_rows(evaluation: Evaluation) -> list[Row]:
     rows: list[Row] = []
     for place, category in enumerate(evaluation.categories):
         pq, sq, rq = (_cell(value) for value in panoptic[place])
-        tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:])
+        tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:4])
         ap = _cell(evaluation.ap.per_class.get(category.id, float("nan")))
         row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
         row |= {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "AP": ap}
@@ -51,7 +51,7 @@ def per_image_rows(evaluation: Evaluation) -> list[Row]:
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     scores = evaluation.of(image.counts, image.confusion)
-    tp, fp, fn = (int(value) for value in image.counts[:, 1:].sum(axis=0))
+    tp, fp, fn = (int(value) for value in image.counts[:, 1:4].sum(axis=0))
     row: Row = {"image": image.record.file_name, "PQ": _cell(scores["PQ"]), "mIoU": _cell(scores["mIoU"])}
     return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
 
@@ -62,12 +62,12 @@ def _count_rows(evaluation: Evaluation) -> Iterable[Row]:
     An image that adds nothing has a row of zeros, since two models are compared on the same images.
     """
     for image in evaluation.images:
-        areas = evaluation.areas(image)
+        areas, counts = evaluation.areas(image), image.counts
         for place, category in enumerate(evaluation.categories):
-            iou_sum, tp, fp, fn = image.counts[place].tolist()
+            iou_sum, tp, fp, fn = counts[place, :4].tolist()
             right, union = areas[place].tolist()
             row: Row = {"image": image.record.file_name, "category": category.name, "isthing": int(category.isthing)}
-            if tp or fp or fn or union or (place == 0 and not image.counts.any() and not areas.any()):
+            if tp or fp or fn or union or (place == 0 and not counts.any() and not areas.any()):
                 yield row | {"iou_sum": iou_sum, "tp": int(tp), "fp": int(fp), "fn": int(fn), "intersection": right, "union": union}
 
 
