@@ -73,7 +73,8 @@ def precision_recall(images: Sequence[MaskMatches], category_ids: Sequence[int])
 def resampled_ap(images: Sequence[MaskMatches], category_ids: Sequence[int], weights: npt.NDArray[np.integer]) -> Floats:
     """AP of each category and threshold when image n counts `weights[r, n]` times, without matching anew.
 
-    Equal to scoring a data set in which the image stands so many times (a bootstrap over images draws these weights).
+    Equal to scoring a data set in which the image stands so many times (a bootstrap over images draws these weights), but for the order
+    of predictions of one image, category and score.
 
     Args:
         images: as in `precision_recall`; N of them.
