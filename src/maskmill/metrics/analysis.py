@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.bootstrap import Array, Interval, Resampling, interval
+from maskmill.metrics.bootstrap import Array, Interval, Resampling, Score, interval
 from maskmill.metrics.comparison import Difference, differences, of_scores
 from maskmill.metrics.evaluation import Evaluation
 from maskmill.metrics.evaluation_sums import calibration_error, num_objects, reliability_by_image, score_of, sums_by_size, sums_of
@@ -85,7 +85,11 @@ class Analysis:
         return self._score(np.ones((1, len(self.sums.images))))
 
     def _score(self, weights: Array) -> dict[str, Array]:
-        return {**score_of(self.evaluation, self.sums)(weights), **self._calibration(weights)}
+        return {**self._uncalibrated(weights), **self._calibration(weights)}
+
+    @cached_property
+    def _uncalibrated(self) -> Score:
+        return score_of(self.evaluation, self.sums)
 
     @cached_property
     def bounds(self) -> dict[str, Interval]:
@@ -121,7 +125,7 @@ class Analysis:
         part = self.sums.chosen(places)
         weights = np.zeros((1, len(self.sums.images)))
         weights[0, places] = 1
-        values = score_of(self.evaluation, self.sums)(weights)
+        values = self._uncalibrated(weights)
         scores = {metric: float(values[metric][0]) for metric in SLICE_METRICS if metric in values and not np.isnan(values[metric][0])}
         drawn = self.resampling.draw(part.score, len(places))
         bounds = _bounds({metric: drawn[metric] for metric in SLICE_METRICS if metric in drawn})

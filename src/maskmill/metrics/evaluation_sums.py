@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.average_precision import resampled_ap
+from maskmill.metrics.ap_sums import ApSums
 from maskmill.metrics.bootstrap import Array, Score
 from maskmill.metrics.calibration import Reliability, reliability, scored_segments
 from maskmill.metrics.evaluation import Evaluation, thing_ids
@@ -90,33 +90,25 @@ def calibration_error(table: Array, weights: Array) -> Array:
 
 def score_of(evaluation: Evaluation, sums: ImageSums) -> Score:
     """All headline numbers that images can be weighted in, and "PQ/class", "IoU/class", "AP/class"."""
-    category_ids = thing_ids(evaluation.categories)
-    place = {category.id: place for place, category in enumerate(evaluation.categories)}
     order = sorted(range(len(evaluation.images)), key=lambda number: evaluation.images[number].record.id)  # as evaluation.ap
-    plain = [evaluation.images[number].masks for number in order]
-    edges = [evaluation.images[number].mask_boundaries for number in order]
+    things = thing_ids(evaluation.categories)
+    places = [evaluation.categories.index[key] for key in things]
+    sides = [
+        (prefix, ApSums(matches, things, sizes=not prefix))
+        for prefix, name in (("", "masks"), ("boundary_", "mask_boundaries"))
+        if things and (matches := [found for number in order if (found := getattr(evaluation.images[number], name)) is not None])
+    ]
 
     def score(weights: Array) -> dict[str, Array]:
         scores = sums.score(weights)
-        for prefix, images in (("", plain), ("boundary_", edges)):
-            present = [image for image in images if image is not None]
-            if present and category_ids:
-                ap = resampled_ap(present, category_ids, weights[:, order].astype(np.int64))  # (R, T, K)
-                by_level = _mean(ap)  # (R, T)
-                scores |= {f"{prefix}AP": by_level.mean(axis=1), f"{prefix}AP50": by_level[:, 0], f"{prefix}AP75": by_level[:, 5]}
-                if not prefix:
-                    scores["AP/class"] = np.full((len(weights), len(place)), np.nan)
-                    scores["AP/class"][:, [place[key] for key in category_ids]] = ap.mean(axis=1)
+        for prefix, side in sides:
+            of_side = side.score(weights[:, order])
+            of_class = np.full((len(weights), evaluation.categories.num_classes), np.nan)
+            of_class[:, places] = of_side.pop("AP/class")
+            scores |= {f"{prefix}{name}": values for name, values in of_side.items()} | ({} if prefix else {"AP/class": of_class})
         return scores
 
     return score
-
-
-def _mean(values: Array) -> Array:
-    """The mean over the classes (..., K) that occur."""
-    occurs = ~np.isnan(values)
-    number = occurs.sum(axis=-1)
-    return np.where(number > 0, np.where(occurs, values, 0).sum(axis=-1) / np.maximum(number, 1), np.nan)
 
 
 def _listed(rows: Sequence[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
