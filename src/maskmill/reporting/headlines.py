@@ -33,7 +33,8 @@ def headlines(scores: Mapping[str, float | None], bounds: Mapping[str, Interval]
         if num_resamples
         else ""
     )
-    note = f"<p>Percent. PQ = SQ x RQ within a class; averages are over the classes that occur.{sure}</p>"
+    error = " ECE: expected calibration error, the gap between scores and the share that is right." if scores.get("ECE") is not None else ""
+    note = f"<p>Percent. PQ = SQ x RQ within a class; averages are over the classes that occur.{error}{sure}</p>"
     rows = [_row(name, value, bounds.get(name)) for name, value in scores.items() if value is not None]
     return f"{''.join(parts)}{note}{folded('all numbers', table(('metric', 'percent', '95 %'), rows))}"
 

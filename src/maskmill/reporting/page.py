@@ -7,7 +7,7 @@ HEAD = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,
 STYLE = """
 :root { color-scheme: light; --blue: #0072b2; --sky: #56b4e9; --orange: #e69f00; --red: #d55e00; --green: #009e73; --purple: #cc79a7; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 68rem; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; }
+h1, h2, h3, p { overflow-wrap: anywhere; } h1 { font-size: 1.5rem; margin: 0 0 .25rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; border-top: 1px solid #ddd; padding-top: .8rem; }
 h3 { font-size: 1rem; margin: 1.1rem 0 .4rem; } p { margin: .3rem 0; color: #444; max-width: 48rem; }
 nav { margin: .6rem 0; } nav a { margin-right: 1rem; display: inline-block; color: var(--blue); }
@@ -39,7 +39,7 @@ table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; 
 .part b { font-weight: 600; padding: 0 .2rem; color: #000; background-color: var(--fill); border-radius: .2rem; }
 .part.PQ { --fill: #7db8dd; }
 .part.missed { --fill: #f3c04d; background-image: repeating-linear-gradient(45deg, #8a5f00 0 1.5px, transparent 1.5px 7px); }
-.part.spurious { --fill: #f4a582; background-image: repeating-linear-gradient(-45deg, #8c3a00 0 1.5px, transparent 1.5px 5px); }
+.part.spurious { --fill: #dd7a3c; background-image: repeating-linear-gradient(-45deg, #5a2400 0 1.5px, transparent 1.5px 5px); }
 .part.wrongly_classed { --fill: #e3b3cd; background-image: radial-gradient(#7a2a56 1.3px, transparent 1.6px); background-size: 6px 6px; }
 .part.badly_outlined { --fill: #f2f2f2; background-image: repeating-linear-gradient(0deg, #8a8a8a 0 1px, transparent 1px 5px); }
 .better { color: #00704f; } .worse { color: #b34700; }
