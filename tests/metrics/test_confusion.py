@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.metrics import ConfusionMatrix
-from maskmill.metrics.confusion import class_areas, confusion_matrix, intersection_over_union, semantic_scores
+from maskmill.metrics.confusion import class_areas, class_map, confusion_matrix, index_confusion, intersection_over_union, semantic_scores
 from strategies import CATEGORIES, panoptics, sizes
 
 SEA, SAND, BIRD = 9, 0, 4  # ids in no order, and 0 a real class
@@ -96,6 +96,12 @@ def test_an_id_that_is_no_category_is_refused(unknown, side):
         confusion_matrix(*pair, BEACH)
 
 
+@pytest.mark.parametrize("unknown", [5, 255, 70000, -2])
+def test_a_class_map_with_an_id_that_is_no_category_is_refused(unknown):
+    with pytest.raises(ValueError, match=rf"category ids of the table, but got \[{unknown}\]"):
+        class_map(np.array([[SEA, unknown]], np.int32), BEACH)
+
+
 def test_maps_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"size \(1, 3\), but got \(1, 2\) - predict at the original size"):
         confusion_matrix(strip("WS"), strip("WSS"), BEACH)
@@ -125,6 +131,20 @@ def test_iou_equals_a_loop_over_pixels(pair, background):
     assert np.array_equal(got, expected, equal_nan=True)
     mean = np.nanmean(expected) if not np.isnan(expected).all() else math.nan
     assert semantic_scores(matrix, background=background)["mIoU"] == pytest.approx(mean, abs=1e-15, nan_ok=True)
+
+
+@given(pairs(), st.sampled_from([-1, len(CATEGORIES), 255]))
+def test_maps_of_class_indices_are_counted_as_those_of_category_ids(pair, void):
+    table = {-1: void} | CATEGORIES.index
+    pred, target = (np.vectorize(table.get, otypes=[np.int64])(labels) for labels in pair)
+    dtype = np.int64 if void == -1 else np.uint8
+    matrix = index_confusion(pred.astype(dtype), target.astype(dtype), len(CATEGORIES))
+    assert np.array_equal(matrix, confusion_matrix(*pair, CATEGORIES))
+
+
+def test_an_index_that_is_no_class_is_refused():
+    with pytest.raises(ValueError, match=r"got \[7\]"):
+        index_confusion(np.array([[7, 0]]), np.array([[0, 0]]), 4)
 
 
 @given(pairs())

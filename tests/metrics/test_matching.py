@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.runs import Overlaps
 from maskmill.metrics.matching import Fate, find_matches, match_overlaps
 from maskmill.metrics.panoptic_quality import LOSSES, count_matches, match_segments, panoptic_losses, panoptic_per_class, panoptic_scores
 from strategies import CATEGORIES, panoptic_pairs
@@ -116,8 +117,8 @@ def test_areas_and_ids_are_those_of_the_maps(pair, background):
 
 
 def test_ids_without_a_class_are_void():
-    overlaps = (np.array([1, 9]), np.array([1, 1]), np.array([6, 4]))
-    matches = match_overlaps(overlaps, {1: 0}, {1: 0}, background=False)
+    shared = Overlaps(np.array([1, 9]), np.array([1]), np.array([0, 1]), np.array([0, 0]), np.array([6, 4]))
+    matches = match_overlaps(shared, {1: 0}, {1: 0}, background=False)
     assert matches.target.id.tolist() == [1]
     assert matches.pred.iou.tolist() == [1]  # the four pixels on 9 leave the union
 

@@ -1,12 +1,36 @@
 """Run-length counting: segment maps are constant along rows, so count runs instead of pixels."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 IntMap = npt.NDArray[np.integer]
+Ints = npt.NDArray[np.int64]
+
+DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
+HASH_BITS = 16
+HASH_FACTORS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4; xxHash's primes)
+BLOCK = 2**16  # flags
 
 
-def run_starts(*maps: IntMap) -> npt.NDArray[np.int64]:
+@dataclass(frozen=True)
+class Overlaps:
+    """How many pixels every pair of values of two maps shares.
+
+    `first` (U,) and `second` (V,) are the values that occur, ascending. Of each pair that occurs, `rows` (P,) is the place in `first`,
+    `columns` (P,) in `second`, and `pixels` (P,) their number; by row, then column.
+    """
+
+    first: Ints
+    second: Ints
+    rows: Ints
+    columns: Ints
+    pixels: Ints
+
+
+def run_starts(*maps: IntMap) -> Ints:
     """Flat positions where a new run begins: where any of the equally sized maps changes.
 
     Args:
@@ -16,36 +40,115 @@ def run_starts(*maps: IntMap) -> npt.NDArray[np.int64]:
         (R,) ascending, beginning with 0.
     """
     first, *others = (np.ascontiguousarray(array).reshape(-1) for array in maps)
-    change = first[1:] != first[:-1]
+    change = np.zeros(-(-first.size // 8) * 8, bool)  # eight flags are a word, see `_true_places`
+    change[0] = True
+    np.not_equal(first[1:], first[:-1], out=change[1 : first.size])
+    block = np.empty(min(BLOCK, first.size), bool)  # small enough to stay in the cache from one pass to the next
     for flat in others:
-        change |= flat[1:] != flat[:-1]
-    return np.concatenate([[0], np.flatnonzero(change) + 1])
+        for start in range(1, flat.size, BLOCK):
+            end = min(start + BLOCK, flat.size)
+            differs = np.not_equal(flat[start:end], flat[start - 1 : end - 1], out=block[: end - start])
+            change[start:end] |= differs
+    return _true_places(change)
 
 
-def run_lengths(starts: npt.NDArray[np.int64], num_pixels: int) -> npt.NDArray[np.int64]:
+def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:
+    """`flags.nonzero()[0]` of a multiple of eight flags, few of them set: looks at eight at once, then into the words that have one."""
+    words = flags.view(np.uint64)
+    occupied = (words != 0).nonzero()[0]
+    within = words[occupied].view(np.bool_).nonzero()[0]
+    places: Ints = (occupied * 8).take(within >> 3)
+    places += within & 7
+    return places
+
+
+def run_lengths(starts: Ints, num_pixels: int) -> Ints:
     """Length of each run in pixels, from its start and the size of the map."""
     return np.diff(starts, append=num_pixels)
 
 
-def joint_histogram(first: IntMap, second: IntMap) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def overlaps(first: IntMap, second: IntMap) -> Overlaps:
     """Count the pixels of every pair of values two maps have in common.
 
     Args:
-        first: (H, W) non-negative, below 2**31.
-        second: (H, W) non-negative, below 2**31.
+        first: (H, W), between -2**31 and 2**31.
+        second: (H, W), likewise.
 
     Returns:
-        the values in `first`, those in `second`, and the pixels they share: three (P,) arrays, sorted by first, then second.
+        the pairs.
     """
     starts = run_starts(first, second)
     lengths = run_lengths(starts, first.size)
-    codes = (first.reshape(-1)[starts].astype(np.int64) << 32) | second.reshape(-1)[starts].astype(np.int64)
-    pairs, inverse = np.unique(codes, return_inverse=True)
-    counts = np.bincount(inverse, weights=lengths).astype(np.int64)  # float64 is exact below 2**53 pixels
-    return pairs >> 32, pairs & 0xFFFFFFFF, counts
+    left, right = (np.ascontiguousarray(array).reshape(-1).take(starts) for array in (first, second))
+    (left_low, left_high), (right_low, right_high) = ((int(values.min()), int(values.max())) for values in (left, right))
+    num_left, num_right = left_high - left_low + 1, right_high - right_low + 1
+    if num_left * num_right > DIRECT_CODES:
+        left_values, left_places = _dense(left)
+        right_values, right_places = _dense(right)
+        return _count(left_values, right_values, left_places * len(right_values) + right_places, lengths)
+    codes = left.astype(np.int64)
+    codes -= left_low
+    codes *= num_right
+    codes += right
+    codes -= right_low
+    counted = _count(np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths)
+    return _without_gaps(counted)
 
 
-def relabel(ids: IntMap, table: dict[int, int], *, default: int) -> npt.NDArray[np.int32]:
+def joint_histogram(first: IntMap, second: IntMap) -> tuple[Ints, Ints, Ints]:
+    """`overlaps` as three (P,) arrays: the values in `first`, those in `second`, and the pixels they share; by first, then second."""
+    found = overlaps(first, second)
+    return found.first[found.rows], found.second[found.columns], found.pixels
+
+
+def _dense(values: IntMap) -> tuple[Ints, Ints]:
+    """The values that occur, ascending, and the place of each among them: np.unique by a hash table in place of a sort.
+
+    A value's slot in the table is written by all its occurrences, and the last one stays. Where every value then finds itself in its
+    slot, no two share one.
+    """
+    numbers = np.arange(len(values))
+    table = np.empty(2**HASH_BITS, np.int64)
+    for factor in HASH_FACTORS:
+        product = values.astype(np.uint32)
+        product *= np.uint32(factor)
+        slots = (product >> np.uint32(32 - HASH_BITS)).astype(np.int64)
+        table[slots] = numbers
+        last = table.take(slots)
+        if (values.take(last) == values).all():
+            found = (last == numbers).nonzero()[0]
+            found = found[values[found].argsort()]
+            table[slots[found]] = numbers[: len(found)]
+            return values[found].astype(np.int64), table.take(slots)
+    found, places = np.unique(values, return_inverse=True)  # more than some hundred values
+    return found.astype(np.int64), places
+
+
+def _count(first: Ints, second: Ints, codes: Ints, lengths: Ints) -> Overlaps:
+    """The pairs of runs, whose codes are place in `first` times the size of `second`, plus place in `second`."""
+    if len(first) * len(second) > max(DIRECT_CODES, len(lengths)):  # most pairs cannot occur
+        codes, inverse = np.unique(codes, return_inverse=True)
+        pixels = np.bincount(inverse, weights=lengths)
+    else:
+        pixels = np.bincount(codes, weights=lengths)  # float64 is exact below 2**53 pixels
+        codes = pixels.nonzero()[0]
+        pixels = pixels[codes]
+    rows, columns = np.divmod(codes, len(second))
+    return Overlaps(first, second, rows, columns, pixels.astype(np.int64))
+
+
+def _without_gaps(counted: Overlaps) -> Overlaps:
+    """Drop the values that do not occur."""
+    sides = []
+    for values, places in ((counted.first, counted.rows), (counted.second, counted.columns)):
+        occurs = np.zeros(len(values), bool)
+        occurs[places] = True
+        sides.append((values[occurs], (np.cumsum(occurs) - 1)[places]))
+    (first, rows), (second, columns) = sides
+    return Overlaps(first, second, rows, columns, counted.pixels)
+
+
+def relabel(ids: IntMap, table: Mapping[int, int], *, default: int) -> npt.NDArray[np.int32]:
     """Replace every value by `table[value]`, and values without an entry by `default`.
 
     Args:
@@ -59,6 +162,6 @@ def relabel(ids: IntMap, table: dict[int, int], *, default: int) -> npt.NDArray[
     if ids.size == 0:
         return ids.astype(np.int32)
     starts = run_starts(ids)
-    values, inverse = np.unique(ids.reshape(-1)[starts], return_inverse=True)
-    new = np.array([table.get(int(value), default) for value in values], dtype=np.int32)
-    return np.repeat(new[inverse], run_lengths(starts, ids.size)).reshape(ids.shape)
+    values, places = _dense(np.ascontiguousarray(ids).reshape(-1).take(starts))
+    new = np.array([table.get(value, default) for value in values.tolist()], dtype=np.int32)
+    return np.repeat(new[places], run_lengths(starts, ids.size)).reshape(ids.shape)

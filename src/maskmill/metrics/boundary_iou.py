@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.metrics.confusion import class_areas, index_confusion
 from maskmill.metrics.masks import boundary_distance
 
 ClassMap = npt.NDArray[np.uint8]
@@ -36,6 +37,5 @@ def boundary_areas(pred: ClassMap, target: ClassMap, num_classes: int, *, backgr
     distance = boundary_distance(*target.shape)
     counted = np.True_ if background else target != num_classes
     true, guess = (np.where(on_boundary(classes, distance) & counted, classes, np.uint8(num_classes)) for classes in (target, pred))
-    both = np.bincount(true[true == guess], minlength=num_classes + 1)[:num_classes]
-    either = sum(np.bincount(side.reshape(-1), minlength=num_classes + 1)[:num_classes] for side in (true, guess)) - both
-    return np.stack([both, either], axis=1)
+    right, union = class_areas(index_confusion(guess, true, num_classes), background=True)
+    return np.stack([right, union], axis=1)

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.canonical.categories import Categories
+from maskmill.canonical.categories import IGNORE_INDEX, Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
-from maskmill.canonical.runs import joint_histogram, relabel
+from maskmill.canonical.runs import IntMap, Overlaps, overlaps, relabel
 
 Matrix = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
@@ -30,10 +30,36 @@ def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Ma
         raise ValueError(
             f"Expected a prediction of the target's size {true_map.shape}, but got {pred_map.shape} - predict at the original size"
         )
-    true_values, pred_values, pixels = joint_histogram(true_map, pred_map)
-    matrix = np.zeros((categories.num_classes + 1,) * 2, np.int64)
-    np.add.at(matrix, (_indices(true_values, true_place), _indices(pred_values, pred_place)), pixels)
-    return matrix
+    return _matrix(overlaps(true_map, pred_map), true_place, pred_place, categories.num_classes)
+
+
+def index_confusion(pred: IntMap, target: IntMap, num_classes: int) -> Matrix:
+    """`confusion_matrix` of maps of class indices, as networks and their targets have them: the shortest way.
+
+    Args:
+        pred: (H, W), or (B, H, W), of any integer type: 0..K-1; K, -1 or 255 where nothing was predicted.
+        target: the same shape; K, -1 or 255 where unlabelled.
+        num_classes: K.
+
+    Returns:
+        (K + 1, K + 1) int64: target in rows, prediction in columns, the last of each unlabelled.
+
+    Raises:
+        ValueError: the two differ in shape, or hold another value.
+    """
+    if pred.shape != target.shape:
+        raise ValueError(f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - predict at the target's size")
+    place = {index: index for index in range(num_classes)} | dict.fromkeys(
+        {num_classes, VOID_CATEGORY, IGNORE_INDEX} - set(range(num_classes)), num_classes
+    )
+    return _matrix(overlaps(target, pred), place, place, num_classes)
+
+
+def _matrix(shared: Overlaps, true_place: dict[int, int], pred_place: dict[int, int], num_classes: int) -> Matrix:
+    size = num_classes + 1
+    rows, columns = _indices(shared.first, true_place)[shared.rows], _indices(shared.second, pred_place)[shared.columns]
+    pixels = np.bincount(rows * size + columns, shared.pixels, minlength=size**2)  # float64: exact below 2**53
+    return pixels.reshape(size, size).astype(np.int64)
 
 
 def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
@@ -42,30 +68,26 @@ def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: a class map holds a category that is not in the table.
     """
-    if isinstance(labels, Panoptic):
-        table = {key: categories.index[value] for key, value in labels.category_of.items()}
-        return relabel(labels.ids, table, default=categories.num_classes).astype(np.uint8)
-    unknown = sorted(set(np.unique(labels).tolist()) - {VOID_CATEGORY, *categories.index})
-    if unknown:
-        raise ValueError(f"Expected category ids of the table, but got {unknown[:5]} - mend the class map")
-    return relabel(labels, categories.index, default=categories.num_classes).astype(np.uint8)
+    values, place = _coded(labels, categories)
+    indices = relabel(values, place, default=IGNORE_INDEX).astype(np.uint8)  # K is below it
+    if not isinstance(labels, Panoptic) and (unknown := indices == IGNORE_INDEX).any():
+        found = np.unique(labels[unknown])[:5].tolist()
+        raise ValueError(f"Expected category ids of the table, but got {found} - mend the class map")
+    return indices
 
 
-def _coded(labels: Labels, categories: Categories) -> tuple[npt.NDArray[np.int32], dict[int, int]]:
-    """A map of values from 0, as the histogram wants them, and which row of the matrix each value counts in."""
+def _coded(labels: Labels, categories: Categories) -> tuple[IntMap, dict[int, int]]:
+    """A map, and which row of the matrix each of its values counts in."""
     if isinstance(labels, Panoptic):
         return labels.ids, {VOID_ID: categories.num_classes} | {key: categories.index[value] for key, value in labels.category_of.items()}
-    lowest = int(labels.min())
-    if lowest < VOID_CATEGORY:
-        raise ValueError(f"Expected category ids of the table, but got [{lowest}] - mend the class map")
-    return labels + 1, {0: categories.num_classes} | {category_id + 1: index for category_id, index in categories.index.items()}
+    return labels, {VOID_CATEGORY: categories.num_classes} | categories.index
 
 
-def _indices(values: npt.NDArray[np.int64], place: dict[int, int]) -> list[int]:
-    unknown = {int(value) for value in values} - place.keys()
+def _indices(values: Matrix, place: dict[int, int]) -> Matrix:
+    unknown = [value for value in values.tolist() if value not in place]
     if unknown:  # only a class map can hold such values: segments name theirs
-        raise ValueError(f"Expected category ids of the table, but got {sorted(value - 1 for value in unknown)[:5]} - mend the class map")
-    return [place[int(value)] for value in values]
+        raise ValueError(f"Expected category ids of the table, but got {unknown[:5]} - mend the class map")
+    return np.array([place[value] for value in values.tolist()], np.int64)
 
 
 def class_areas(matrix: Matrix, *, background: bool) -> tuple[Matrix, Matrix]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed, effective_n_jobs
@@ -185,6 +186,7 @@ def _score_images(
     background: bool,
     void_in_union: bool,
 ) -> list[ImageScores]:
+    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
     truth, guess = PanopticFolder(target), PanopticFolder(prediction)
     scores = []
     for record in records:

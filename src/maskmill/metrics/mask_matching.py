@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.masks import Masks, mask_iou
+from maskmill.metrics.masks import MATCHABLE_IOU, Masks, mask_iou
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)  # not arange: the last bits differ
+THRESHOLDS = np.linspace(MATCHABLE_IOU, 0.95, 10)  # not arange: the last bits differ
 AREA_RANGES = {"": (0, 1e5**2), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e5**2)}  # pixels, both ends inclusive
 MAX_DETECTIONS = 100  # an image and category
 WRONG, RIGHT, UNCOUNTED = 0, 1, 2

@@ -1,6 +1,6 @@
 """Masks as run-length codes of COCO: made from id maps, compared with each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from maskmill.canonical.runs import run_lengths, run_starts
 
 RLE = dict[str, Any]  # size [H, W] and compressed counts (bytes)
 Floats = npt.NDArray[np.float64]
+MATCHABLE_IOU = 0.5  # the lowest of COCO's thresholds
 BOUNDARY_SHARE = 0.02  # of the image's diagonal: how far inwards a boundary reaches
 
 
@@ -70,19 +71,18 @@ def segment_rles(ids: npt.NDArray[np.integer[Any]], wanted: Sequence[int]) -> li
     lengths, values = run_lengths(starts, columns.size), columns[starts]
     order = np.argsort(values, kind="stable")
     bounds = np.searchsorted(values[order], np.array([wanted, np.add(wanted, 1)]))
+    ends = np.stack([starts, starts + lengths], axis=1)[order]
+    return _compressed([ends[first:last].reshape(-1) for first, last in bounds.T.tolist()], height, width)
+
+
+def _compressed(edges: Iterable[npt.NDArray[np.int64]], height: int, width: int) -> list[RLE]:
+    """Codes of masks, each given by where, down the columns, it begins and ends in turns."""
     uncompressed = []
-    for first, last in bounds.T.tolist():
-        runs = order[first:last]
-        uncompressed.append({"size": [height, width], "counts": _counts(starts[runs], lengths[runs], columns.size)})
+    for places in edges:
+        counts = np.diff(places, prepend=0, append=height * width).tolist()
+        uncompressed.append({"size": [height, width], "counts": counts if counts[-1] else counts[:-1]})
     rles: list[RLE] = coco_mask.frPyObjects(uncompressed, height, width)
     return rles
-
-
-def _counts(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], size: int) -> list[int]:
-    """Alternating lengths of outside and inside, from the runs inside."""
-    edges = np.stack([starts, starts + lengths], axis=1).reshape(-1)
-    counts: list[int] = np.diff(edges, prepend=0, append=size).tolist()
-    return counts if counts[-1] else counts[:-1]
 
 
 def mask_iou(pred: Masks, target: Masks, *, boundary: bool = False) -> Floats:
@@ -92,7 +92,7 @@ def mask_iou(pred: Masks, target: Masks, *, boundary: bool = False) -> Floats:
         pred: D masks.
         target: G masks of the same image.
         boundary: the smaller of the IoU of the masks and that of their boundaries (Cheng et al., CVPR 2021, arXiv:2103.16562, eq. 2 and
-            sec. 5.1).
+            sec. 5.1), where the former is at least 0.5: below it no pair matches anyway.
     """
     iou = np.zeros((len(pred.rles), len(target.rles)))
     for category_id in set(pred.category_id.tolist()) & set(target.category_id.tolist()):
@@ -100,8 +100,7 @@ def mask_iou(pred: Masks, target: Masks, *, boundary: bool = False) -> Floats:
         guesses, truths = pred.take(rows), target.take(columns)
         block = _iou(guesses.rles, truths)
         if boundary:
-            edges = replace(truths, rles=[boundary_rle(rle) for rle in truths.rles])
-            block = np.minimum(block, _iou([boundary_rle(rle) for rle in guesses.rles], edges))
+            block = _with_boundaries(block, guesses, truths)
         iou[np.ix_(rows, columns)] = block
     return iou
 
@@ -109,6 +108,16 @@ def mask_iou(pred: Masks, target: Masks, *, boundary: bool = False) -> Floats:
 def _iou(pred: list[RLE], target: Masks) -> Floats:
     iou: Floats = coco_mask.iou(pred, target.rles, target.iscrowd.astype(np.uint8).tolist())
     return iou
+
+
+def _with_boundaries(iou: Floats, pred: Masks, target: Masks) -> Floats:
+    near = iou >= MATCHABLE_IOU
+    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+    guesses, truths = pred.take(rows), target.take(columns)
+    edges = replace(truths, rles=[boundary_rle(rle) for rle in truths.rles])
+    smaller = iou.copy()
+    smaller[np.ix_(rows, columns)] = _iou([boundary_rle(rle) for rle in guesses.rles], edges) if len(rows) else 0.0
+    return np.where(near, np.minimum(iou, smaller), iou)
 
 
 def boundary_distance(height: int, width: int) -> int:
@@ -119,11 +128,42 @@ def boundary_distance(height: int, width: int) -> int:
 def boundary_rle(rle: RLE) -> RLE:
     """The pixels of a mask that lie within `boundary_distance` of its contour; the image's edge is one."""
     height, width = rle["size"]
-    distance = boundary_distance(height, width)
     x, y, w, h = (int(value) for value in coco_mask.toBbox(rle))
-    mask = coco_mask.decode(rle)  # (H, W) uint8
-    window = mask[y : y + h, x : x + w]
-    square = np.ones((2 * distance + 1,) * 2, np.uint8)
-    window -= cv2.erode(window, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    encoded: RLE = coco_mask.encode(mask)
-    return encoded
+    if not w * h:
+        return rle
+    # Only the box is decoded, column by column: beyond it there is no mask. A run that goes on in the next column fills both ends of one,
+    # so then the box is as high as the image.
+    edges = _edges(rle)
+    edges[1::2] -= 1  # the last pixel of a run lies in the box, the one behind it need not
+    column, row = np.divmod(edges, height)
+    places = (column - x) * h + row - y
+    change = np.zeros(w * h + 1, np.int8)
+    np.add.at(change, places[::2], 1)  # anyone's code may have runs of no pixel
+    np.subtract.at(change, places[1::2] + 1, 1)
+    window = change[:-1].cumsum(dtype=np.int8).view(np.uint8).reshape(w, h)
+    square = np.ones((2 * boundary_distance(height, width) + 1,) * 2, np.uint8)
+    inside = np.zeros((w, h + 1), bool)  # a run ends with its column
+    inside[:, :-1] = window != cv2.erode(window, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    column, row = np.divmod(np.flatnonzero(np.diff(inside.reshape(-1), prepend=False)), h + 1)
+    edges = (x + column) * height + y + row
+    meets = np.append(edges[1:] == edges[:-1], False)  # a run from the lowest row goes on in the top one
+    meets[1:] |= meets[:-1]
+    return _compressed([edges[~meets]], height, width)[0]
+
+
+def _edges(rle: RLE) -> npt.NDArray[np.int64]:
+    """Where, down the columns, a mask begins and ends in turns: the inverse of `_compressed`.
+
+    Five bits a character, the sixth says that the number goes on, the fifth of its last is its sign; from the fourth number on the code
+    holds differences to the last but one (rleToString in COCO's maskApi.c).
+    """
+    text = rle["counts"]
+    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(codes & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    digit = np.arange(len(codes)) - np.repeat(first, last - first + 1)
+    counts = np.add.reduceat((codes & 31) << (5 * digit), first)
+    counts -= ((codes[last] & 16) > 0).astype(np.int64) << (5 * (digit[last] + 1))
+    counts[1::2], counts[2::2] = counts[1::2].cumsum(), counts[2::2].cumsum()
+    edges = counts.cumsum()
+    return edges if len(edges) % 2 == 0 else edges[:-1]  # a code that ends outside ends with the image

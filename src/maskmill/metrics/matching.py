@@ -1,19 +1,19 @@
 """Which predicted segment is which true one, and what became of the others (Kirillov et al., CVPR 2019, arXiv:1801.00868)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
-from maskmill.canonical.runs import joint_histogram
+from maskmill.canonical.runs import Overlaps, overlaps
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Overlaps = tuple[Ints, Ints, Ints]  # of every pair that shares pixels: target id, predicted id, pixels; by target id, then predicted id
 
 MATCH_IOU = 0.5  # exclusive: above it a match is unique
 OUTLINE_IOU = 0.1  # exclusive: below it two segments hardly mean the same object; as TIDE has it (Bolya et al., ECCV 2020)
@@ -41,12 +41,12 @@ class Segments:
     """
 
     id: Ints
-    index: npt.NDArray[np.int16]  # class index, 0..K-1
-    area: Ints  # pixels
+    index: Ints  # class index, 0..K-1
+    area: Floats  # pixels, whole numbers
     score: Floats  # NaN where there is none
     iou: Floats
     partner: Ints
-    fate: npt.NDArray[np.int8]  # values of Fate
+    fate: Ints  # values of Fate
 
 
 @dataclass(frozen=True)
@@ -79,24 +79,20 @@ def find_matches(pred: Panoptic, target: Panoptic, categories: Categories, *, ba
     """
     if pred.size != target.size:
         raise ValueError(f"Expected a prediction of the target's size {target.size}, but got {pred.size} - predict at the original size")
-    scores = {segment.id: segment.score for segment in pred.segments if segment.score is not None}
+    place = categories.index
     return match_overlaps(
-        joint_histogram(target.ids, pred.ids),
-        _indices(pred.category_of, categories),
-        _indices(target.category_of, categories),
+        overlaps(target.ids, pred.ids),
+        {key: place[category_id] for key, category_id in pred.category_of.items()},
+        {key: place[category_id] for key, category_id in target.category_of.items()},
         crowds=target.crowds,
-        scores=scores,
+        scores={segment.id: segment.score for segment in pred.segments if segment.score is not None},
         background=background,
         void_in_union=void_in_union,
     )
 
 
-def _indices(category_of: Mapping[int, int], categories: Categories) -> dict[int, int]:
-    return {segment_id: categories.index[category_id] for segment_id, category_id in category_of.items()}
-
-
 def match_overlaps(
-    overlaps: Overlaps,
+    shared: Overlaps,
     pred_index: Mapping[int, int],
     target_index: Mapping[int, int],
     *,
@@ -108,7 +104,7 @@ def match_overlaps(
     """`find_matches` from the pixels that pairs of segments share, however these were counted.
 
     Args:
-        overlaps: the joint histogram of target and prediction, void (id 0) among them.
+        shared: pixels of target ids (first) and predicted ids (second), void among them.
         pred_index: predicted id -> class index; an id without one is void.
         target_index: true id -> class index; likewise.
         crowds: true ids that stand for a group.
@@ -116,58 +112,64 @@ def match_overlaps(
         background: as in `find_matches`.
         void_in_union: likewise.
     """
-    target_ids, pred_ids, shared = overlaps
-    truth, guess = _Side(target_ids, target_index, shared), _Side(pred_ids, pred_index, shared)
-    iscrowd = np.array([segment_id in crowds for segment_id in truth.ids.tolist()], bool)
-    rows, columns = truth.places, guess.places
-    no_truth = truth.index[rows] < 0
-    on_void = np.zeros(len(guess.ids)) if background else np.bincount(columns[no_truth], shared[no_truth], minlength=len(guess.ids))
-    outside = 0 if void_in_union else on_void[columns]  # sums of whole pixels: exact in float64
-    union = truth.area[rows] + guess.area[columns] - shared - outside
-    known = ~no_truth & (guess.index[columns] >= 0)
-    same = known & (truth.index[rows] == guess.index[columns])
-    iou = np.where(known & ~iscrowd[rows], shared / np.maximum(union, 1), 0.0)
-    on_crowd = np.bincount(columns[same & iscrowd[rows]], shared[same & iscrowd[rows]], minlength=len(guess.ids))
-    forgiven = (on_void + on_crowd) / guess.area > FORGIVEN_SHARE
-    pair_of_truth, pair_of_guess = _best_pairs(iou, same, rows, len(truth.ids)), _best_pairs(iou, same, columns, len(guess.ids))
-    truth_fate, guess_fate = _fates(pair_of_truth, iou, same, Fate.MISSED), _fates(pair_of_guess, iou, same, Fate.SPURIOUS)
-    truth_fate[iscrowd] = Fate.CROWD
-    guess_fate[forgiven & (guess_fate != Fate.MATCHED)] = Fate.FORGIVEN
-    score = np.array([np.nan if scores is None else scores.get(key, np.nan) for key in guess.ids.tolist()], np.float64)
+    rows, columns, pixels = shared.rows, shared.columns, shared.pixels.astype(np.float64)  # whole numbers: every sum is exact
+    true_ids, pred_ids = shared.first.tolist(), shared.second.tolist()
+    true_class, pred_class = (_column(ids, index, -1) for ids, index in ((true_ids, target_index), (pred_ids, pred_index)))
+    iscrowd = np.array([key in crowds for key in true_ids], bool)
+    true_area, pred_area = np.bincount(rows, pixels), np.bincount(columns, pixels)
+    classes, pred_classes, on_crowd = true_class[rows], pred_class[columns], iscrowd[rows]
+    same = (classes == pred_classes) & (classes >= 0)
+    excused = np.zeros(len(pred_area)) if background else np.bincount(columns, pixels * (classes < 0))  # on void
+    union = true_area[rows] + (pred_area if void_in_union else pred_area - excused)[columns] - pixels
+    excused += np.bincount(columns, pixels * (same & on_crowd))
+    comparable = (classes >= 0) & (pred_classes >= 0) & ~on_crowd
+    iou = np.zeros(len(rows) + 1)  # the last is that of no pair
+    np.divide(pixels, union, out=iou[:-1], where=comparable)
+    best = _BestPairs(iou, np.append(same, False))
+    true_pair, pred_pair = best.of(rows, len(true_area)), best.of(columns, len(pred_area))
+    true_fate, pred_fate = best.fates(true_pair, Fate.MISSED), best.fates(pred_pair, Fate.SPURIOUS)
+    true_fate[iscrowd] = Fate.CROWD
+    pred_fate[(excused > FORGIVEN_SHARE * pred_area) & (pred_fate != Fate.MATCHED)] = Fate.FORGIVEN
+    score, partners = (
+        _column(pred_ids, scores or {}, np.nan),
+        (np.append(shared.second[columns], VOID_ID), np.append(shared.first[rows], VOID_ID)),
+    )
+    no_score = np.full(len(true_ids), np.nan)
     return Matches(
-        guess.columns(score, iou, pair_of_guess, target_ids, guess_fate),
-        truth.columns(np.full(len(truth.ids), np.nan), iou, pair_of_truth, pred_ids, truth_fate),
+        _without_void(shared.second, pred_class, pred_area, score, best.iou[pred_pair], partners[1][pred_pair], pred_fate),
+        _without_void(shared.first, true_class, true_area, no_score, best.iou[true_pair], partners[0][true_pair], true_fate),
     )
 
 
-def _best_pairs(iou: Floats, same: npt.NDArray[np.bool_], places: Ints, number: int) -> Ints:
-    """Which pair decides a segment's fate, (N,); -1 for none. A pair above 0.5 is the only such one of either segment."""
-    value = np.where(same | (iou > MATCH_IOU), iou, 0.0)
-    ascending = np.argsort(value, kind="stable")
-    ascending = ascending[value[ascending] > 0]
-    best = np.full(number, -1)
-    best[places[ascending]] = ascending  # of several values for a place the last stays
-    return best
+def _column(ids: Sequence[int], values: Mapping[int, Any], default: float) -> npt.NDArray[Any]:
+    return np.array([values.get(key, default) for key in ids])
 
 
-def _fates(pair: Ints, iou: Floats, same: npt.NDArray[np.bool_], otherwise: Fate) -> npt.NDArray[np.int8]:
-    value, of_class = np.where(pair >= 0, iou[pair], 0.0), (pair >= 0) & same[pair]
-    above = np.where(of_class, Fate.MATCHED, Fate.WRONGLY_CLASSED)
-    below = np.where(value > OUTLINE_IOU, Fate.BADLY_OUTLINED, otherwise)
-    return np.where(value > MATCH_IOU, above, below).astype(np.int8)
+class _BestPairs:
+    """The pair that decides a segment's fate: the only one above IoU 0.5, of whatever class, else the best one of its class."""
+
+    def __init__(self, iou: Floats, same: npt.NDArray[np.bool_]) -> None:
+        above = iou > MATCH_IOU
+        self.iou = iou * (same | above)
+        self._degree = (self.iou > OUTLINE_IOU) + above * (
+            1 + same
+        )  # 0: hardly any overlap, 1: some, 2: enough but another class, 3: match
+        ascending = self.iou[:-1].argsort(kind="stable")
+        self._ascending = ascending[self.iou[ascending] > 0]
+
+    def of(self, places: Ints, number: int) -> Ints:
+        """The pair of each of `number` segments, given each pair's segment; -1 for none."""
+        best = np.full(number, -1)
+        best[places[self._ascending]] = self._ascending  # of several values for a place the last stays
+        return best
+
+    def fates(self, pair: Ints, otherwise: Fate) -> Ints:
+        """What becomes of the segments whose pairs these are."""
+        return np.array([otherwise, Fate.BADLY_OUTLINED, Fate.WRONGLY_CLASSED, Fate.MATCHED])[self._degree[pair]]
 
 
-class _Side:
-    """The ids of one side of the pairs: their classes (-1 for void), areas, and each pair's place among them."""
-
-    def __init__(self, ids: Ints, index: Mapping[int, int], shared: Ints) -> None:
-        self.ids, self.places = np.unique(ids, return_inverse=True)
-        self.index = np.array([index.get(key, -1) if key != VOID_ID else -1 for key in self.ids.tolist()], np.int16)
-        self.area = np.bincount(self.places, shared, minlength=len(self.ids))
-
-    def columns(self, score: Floats, iou: Floats, pair: Ints, other_ids: Ints, fate: npt.NDArray[np.int8]) -> Segments:
-        """What is known of the segments, without void."""
-        real, has_pair = self.index >= 0, pair >= 0
-        value, partner = np.where(has_pair, iou[pair], 0.0), np.where(has_pair, other_ids[pair], VOID_ID)
-        area = self.area[real].astype(np.int64)
-        return Segments(self.ids[real], self.index[real], area, score[real], value[real], partner[real], fate[real])
+def _without_void(ids: Ints, index: Ints, *columns: npt.NDArray[Any]) -> Segments:
+    real = index >= 0
+    first = int(ids[0] == VOID_ID)
+    kept = slice(first, None) if real[first:].all() else real  # cutting costs nothing
+    return Segments(ids[kept], index[kept], *(column[kept] for column in columns))

@@ -28,20 +28,19 @@ def match_segments(pred: Panoptic, target: Panoptic, categories: Categories, *, 
 def count_matches(matches: Matches, num_classes: int) -> Counts:
     """Count the segments of each class by what became of them, (K, 8) float64."""
     guess, truth = _by_fate(matches.pred, num_classes), _by_fate(matches.target, num_classes)
-    matched = matches.target.fate == Fate.MATCHED
-    columns = [
-        np.bincount(matches.target.index[matched], matches.target.iou[matched], minlength=num_classes),
-        truth[:, Fate.MATCHED],
-        guess[:, [Fate.SPURIOUS, Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]].sum(axis=1),
-        truth[:, [Fate.MISSED, Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]].sum(axis=1),
-        *(side[:, fate] for side in (guess, truth) for fate in (Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED)),
-    ]
-    return np.stack(columns, axis=1).astype(np.float64)
+    matched = matches.target.iou * (matches.target.fate == Fate.MATCHED)
+    counts = np.empty((num_classes, len(COUNTS)))
+    counts[:, 0] = np.bincount(matches.target.index, matched, minlength=num_classes)
+    counts[:, 1] = truth[:, Fate.MATCHED]
+    counts[:, 4:6], counts[:, 6:8] = (side[:, [Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]] for side in (guess, truth))
+    counts[:, 2] = guess[:, Fate.SPURIOUS] + counts[:, 4] + counts[:, 5]
+    counts[:, 3] = truth[:, Fate.MISSED] + counts[:, 6] + counts[:, 7]
+    return counts
 
 
 def _by_fate(segments: Segments, num_classes: int) -> npt.NDArray[np.int64]:
     """Segments of each class and fate, (K, F)."""
-    code = segments.index.astype(np.int64) * len(Fate) + segments.fate
+    code = segments.index * len(Fate) + segments.fate
     return np.bincount(code, minlength=num_classes * len(Fate)).reshape(num_classes, len(Fate))
 
 
