@@ -134,7 +134,7 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error_and_say_so(t
     preds = [Panoptic.from_ids(pred.ids, pred.category_of, scores=dict.fromkeys(pred.category_of, 7.5)) for pred in PREDS]
     analysis = Analysis(evaluated(tmp_path, preds), Resampling(5))
     assert "ECE" not in analysis.scores
-    assert "no calibration error: Expected scores in 0..1, but got [7.5" in caplog.text
+    assert "no calibration error: expected scores in 0..1, but got [7.5" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [2, 3])

@@ -47,6 +47,7 @@ def test_iou_is_counted_as_by_hand():
     assert iou("WWWSSB", "WWSSSB") == [2 / 3, 2 / 3, 1]
     assert scores("WWWSSB", "WWSSSB") == {
         "mIoU": pytest.approx(7 / 9),
+        "Dice": pytest.approx((4 / 5 + 4 / 5 + 1) / 3),  # sea: 2 x 2 of 2 + 3; sand: 2 x 2 of 3 + 2
         "fwIoU": pytest.approx((2 * 2 / 3 + 3 * 2 / 3 + 1) / 6),
         "pixel_accuracy": pytest.approx(5 / 6),
     }

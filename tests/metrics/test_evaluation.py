@@ -13,7 +13,7 @@ from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels
-from maskmill.metrics import BoundaryIoU, ConfusionMatrix, MaskAP, PanopticQuality
+from maskmill.metrics import BoundaryIoU, CalibrationError, ConfusionMatrix, MaskAP, PanopticQuality
 from maskmill.metrics.confusion import confusion_matrix
 from maskmill.metrics.evaluation import evaluate_folders
 from maskmill.metrics.mask_ap import coco_results
@@ -50,6 +50,7 @@ def test_the_numbers_are_those_of_the_metrics(folders):
         (ConfusionMatrix(CATEGORIES), ([pred.category_map() for pred in PREDS], [truth.category_map() for truth in TRUTHS])),
         (BoundaryIoU(CATEGORIES), (PREDS, TRUTHS)),
         (MaskAP(CATEGORIES), (PREDS, TRUTHS)),
+        (CalibrationError(CATEGORIES), (PREDS, TRUTHS)),
         (MaskAP(CATEGORIES, boundary=True), (PREDS, TRUTHS)),
     ):
         metric.update(*pairs)
@@ -57,6 +58,19 @@ def test_the_numbers_are_those_of_the_metrics(folders):
     assert {"PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50"} <= scores.keys()
     for name, value in scores.items():
         assert value == expected[name] or (value is None and np.isnan(expected[name])), name  # bit for bit: the same sums in the same order
+
+
+def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
+    truths = [scene(seed) for seed in range(7)]  # divided by none of the numbers, in tasks of two
+    target = write_split(tmp_path / "target", truths)
+    prediction = write_split(tmp_path / "prediction", [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)])
+    write_instances(prediction, [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)])
+    written = set()
+    for workers in (1, 2, 3):
+        evaluation = evaluate_folders(target, prediction, workers=workers, chunk=2)
+        written.add(write_json(tmp_path / f"{workers}.json", evaluation.scores()).read_bytes())
+    assert len(written) == 1
+    assert b'"boundary_AP"' in written.pop()
 
 
 def test_the_number_of_processes_changes_no_bit(tmp_path):
@@ -101,6 +115,21 @@ def test_without_instances_there_is_no_ap(folders):
 
 
 BLOBS = Categories([Category(3, "blob", True, (200, 0, 0))])
+
+
+def test_categories_that_occur_nowhere_are_named(tmp_path):
+    ids = np.full((4, 10), 1, np.int32)
+    target = write_split(tmp_path / "target", [Panoptic.from_ids(ids, {1: BALL})])
+    assert evaluate_folders(target, target).absent == ["ground", "sky", "box"]
+
+
+def test_void_may_stay_in_the_union(tmp_path):
+    ids = np.full((4, 10), 1, np.int32)
+    holes = np.where(np.arange(10) < 6, ids, 0).astype(np.int32)
+    target = write_split(tmp_path / "target", [Panoptic.from_ids(holes, {1: BALL})])
+    prediction = write_split(tmp_path / "prediction", [Panoptic.from_ids(ids, {1: BALL})])
+    assert evaluate_folders(target, prediction).scores()["PQ"] == 1
+    assert evaluate_folders(target, prediction, void_in_union=True).scores()["PQ"] == 0.6
 
 
 def test_a_table_of_things_has_a_background_on_which_predictions_are_wrong(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ Ints = npt.NDArray[np.int64]
 
 DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
 HASH_BITS = 16
-HASH_FACTORS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4; xxHash's primes)
+HASH_FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4)
 BLOCK = 2**16  # flags
 
 
@@ -39,16 +40,20 @@ def run_starts(*maps: IntMap) -> Ints:
     Returns:
         (R,) ascending, beginning with 0.
     """
-    first, *others = (np.ascontiguousarray(array).reshape(-1) for array in maps)
-    change = np.zeros(-(-first.size // 8) * 8, bool)  # eight flags are a word, see `_true_places`
+    return starts_of_rows(*(np.ascontiguousarray(array).reshape(-1, 1) for array in maps))
+
+
+def starts_of_rows(*tables: IntMap) -> Ints:
+    """`run_starts` of pixels that consist of several numbers: contiguous (N, C) integer arrays of one shape, C one or two."""
+    size, width = tables[0].shape
+    change = np.zeros(-(-size // 8) * 8, bool)  # eight flags are a word, see `_true_places`
     change[0] = True
-    np.not_equal(first[1:], first[:-1], out=change[1 : first.size])
-    block = np.empty(min(BLOCK, first.size), bool)  # small enough to stay in the cache from one pass to the next
-    for flat in others:
-        for start in range(1, flat.size, BLOCK):
-            end = min(start + BLOCK, flat.size)
-            differs = np.not_equal(flat[start:end], flat[start - 1 : end - 1], out=block[: end - start])
-            change[start:end] |= differs
+    block = np.empty((min(BLOCK, size), width), bool)  # small enough to stay in the cache from one pass to the next
+    for start in range(1, size, BLOCK):
+        end = min(start + BLOCK, size)
+        for table in tables:
+            differs = np.not_equal(table[start:end], table[start - 1 : end - 1], out=block[: end - start])
+            change[start:end] |= differs[:, 0] if width == 1 else differs.view(np.uint16)[:, 0] != 0  # two flags are a word
     return _true_places(change)
 
 
@@ -71,15 +76,19 @@ def overlaps(first: IntMap, second: IntMap) -> Overlaps:
     """Count the pixels of every pair of values two maps have in common.
 
     Args:
-        first: (H, W), between -2**31 and 2**31.
+        first: (H, W) integers.
         second: (H, W), likewise.
 
     Returns:
         the pairs.
     """
     starts = run_starts(first, second)
-    lengths = run_lengths(starts, first.size)
     left, right = (np.ascontiguousarray(array).reshape(-1).take(starts) for array in (first, second))
+    return overlaps_of_runs(left, right, run_lengths(starts, first.size))
+
+
+def overlaps_of_runs(left: IntMap, right: IntMap, lengths: Ints) -> Overlaps:
+    """`overlaps` of maps given as their runs: the values in `first` and `second` and the length of each, (R,)."""
     (left_low, left_high), (right_low, right_high) = ((int(values.min()), int(values.max())) for values in (left, right))
     num_left, num_right = left_high - left_low + 1, right_high - right_low + 1
     if num_left * num_right > DIRECT_CODES:
@@ -109,10 +118,11 @@ def _dense(values: IntMap) -> tuple[Ints, Ints]:
     """
     numbers = np.arange(len(values))
     table = np.empty(2**HASH_BITS, np.int64)
+    word: Any = np.uint64 if values.itemsize == 8 else np.uint32
     for factor in HASH_FACTORS:
-        product = values.astype(np.uint32)
-        product *= np.uint32(factor)
-        slots = (product >> np.uint32(32 - HASH_BITS)).astype(np.int64)
+        product = values.astype(word)
+        product *= word(factor & np.iinfo(word).max)
+        slots = (product >> word(8 * product.itemsize - HASH_BITS)).astype(np.int64)
         table[slots] = numbers
         last = table.take(slots)
         if (values.take(last) == values).all():

@@ -1,6 +1,5 @@
 """What an evaluation tells beyond its numbers: how sure they are, where they are worse, and what changed since another prediction."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,6 @@ from maskmill.metrics.evaluation import Evaluation
 from maskmill.metrics.evaluation_sums import calibration_error, num_objects, reliability_by_image, score_of, sums_by_size, sums_of
 from maskmill.metrics.slices import Slicing, by_brightness, by_crowding, mean_luma
 from maskmill.metrics.sums import ImageSums
-
-log = logging.getLogger(__name__)
 
 SLICE_METRICS = ("PQ", "SQ", "RQ", "mIoU", "AP")
 
@@ -59,17 +56,12 @@ class Analysis:
     @cached_property
     def scores(self) -> dict[str, float | None]:
         """All headline numbers, fractions; None for what the truth has nothing of."""
-        further = {name: float(self.whole[name][0]) for name in ("Dice", "ECE") if name in self.whole}
-        return self.evaluation.scores() | {name: None if np.isnan(value) else value for name, value in further.items()}
+        return self.evaluation.scores()
 
     @cached_property
     def reliability(self) -> Array | None:
-        """What each image adds to the reliability of scores, (N, 3, B); None where segments have none, or others than probabilities."""
-        try:
-            return reliability_by_image(self.evaluation)
-        except ValueError as error:
-            log.warning("no calibration error: %s", error)
-            return None
+        """What each image adds to the reliability of scores, (N, 3, B); None where segments have none."""
+        return reliability_by_image(self.evaluation) if self.evaluation.calibration.number.any() else None
 
     def _calibration(self, weights: Array) -> dict[str, Array]:
         return {} if self.reliability is None else {"ECE": calibration_error(self.reliability, weights)}

@@ -108,8 +108,8 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
         background: unlabelled target pixels are background: predictions there are wrong, and nothing predicted there is right.
 
     Returns:
-        "mIoU" over the categories that occur in target or prediction, "fwIoU" weighted by the target's pixels, "pixel_accuracy";
-        fractions, NaN without a labelled pixel.
+        "mIoU" and "Dice" over the categories that occur in target or prediction, "fwIoU" weighted by the target's pixels,
+        "pixel_accuracy"; fractions, NaN without a labelled pixel.
     """
     right, union = class_areas(matrix, background=background)
     target = matrix.sum(axis=1)
@@ -119,6 +119,7 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
     nan = float("nan")
     return {
         "mIoU": mean_iou(right, union),
+        "Dice": float(np.nanmean(dice(right, union))) if (union > 0).any() else nan,
         "fwIoU": float(np.nansum(iou * target[:-1]) / target[:-1].sum()) if target[:-1].sum() else nan,
         "pixel_accuracy": all_right / labelled if labelled else nan,
     }
@@ -132,3 +133,8 @@ def intersection_over_union(right: Matrix, union: Matrix) -> npt.NDArray[np.floa
 def mean_iou(right: Matrix, union: Matrix) -> float:
     """The mean over the classes that occur in target or prediction; NaN where none does."""
     return float(np.nanmean(intersection_over_union(right, union))) if (union > 0).any() else float("nan")
+
+
+def dice(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
+    """Dice coefficient per class, (K,): twice the common pixels over those of both sides together; NaN as for IoU."""
+    return np.where(union > 0, 2 * right / np.maximum(union + right, 1), np.nan)

@@ -1,5 +1,6 @@
 """Two folders in, numbers out: no network, no GPU, no torch; every image of the truth exactly once."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.metrics.boundary_iou import boundary_areas
+from maskmill.metrics.calibration import Reliability, reliability, scored_segments
 from maskmill.metrics.confusion import Labels, class_areas, class_map, confusion_matrix, mean_iou, semantic_scores
 from maskmill.metrics.mask_ap import MaskScores, Row, results_by_image, score_matches
 from maskmill.metrics.mask_matching import MaskMatches, match_masks
 from maskmill.metrics.masks import Masks
 from maskmill.metrics.matching import Matches, find_matches
 from maskmill.metrics.panoptic_quality import COUNTS, Counts, count_matches, panoptic_scores
+
+log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
@@ -110,11 +114,28 @@ class Evaluation:
         present = [match for _, match in by_id if match is not None]
         return score_matches(present, thing_ids(self.categories) if present else ())
 
+    @cached_property
+    def calibration(self) -> Reliability:
+        """Whether the scores of the predicted segments mean what they say; empty where they have none, or others than probabilities."""
+        score, right = scored_segments(image.matches for image in self.images)
+        outside = score[(score < 0) | (score > 1)]
+        if outside.size:  # AP asks for their order only: anyone's predictions may have logits
+            log.warning("no calibration error: expected scores in 0..1, but got %s - give probabilities", outside[:3].tolist())
+            score, right = score[:0], right[:0]
+        return reliability(score, right)
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of the categories neither in the truth nor predicted where it counts: they are left out of every average."""
+        occurs = self.counts[:, 1:4].any(axis=1) | (class_areas(self.confusion, background=self.background)[1] > 0)
+        return [category.name for category, present in zip(self.categories, occurs, strict=True) if not present]
+
     def scores(self) -> dict[str, float | None]:
-        """All headline numbers, fractions; None for what the truth has nothing of."""
+        """All headline numbers, fractions; None for what the truth has nothing of; ECE where segments have scores."""
         values = self.of(self.counts, self.confusion) | self.ap.numbers
         values["boundary_mIoU"] = mean_iou(*self.boundary.T)
         values |= {f"boundary_{name}": value for name, value in self.boundary_ap.numbers.items() if name in {"AP", "AP50", "AP75"}}
+        values |= {"ECE": self.calibration.ece} if self.calibration.number.any() else {}
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
     def of(self, counts: Counts, confusion: Ints) -> dict[str, float]:
@@ -127,7 +148,7 @@ class Evaluation:
 
 
 def evaluate_folders(
-    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1
+    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1, chunk: int = MIN_CHUNK
 ) -> Evaluation:
     """Score a prediction against the truth at the original resolution.
 
@@ -138,6 +159,7 @@ def evaluate_folders(
         background: the truth's unlabelled pixels are background; None: where every category is a thing.
         void_in_union: PQ leaves the truth's void in the union, as BDD100K and deeplab2 count; panopticapi takes it out.
         workers: processes; the result does not depend on it.
+        chunk: images that a process scores in one go, at least.
 
     Returns:
         the scores.
@@ -152,7 +174,7 @@ def evaluate_folders(
         background = truth.categories.background_index is not None
     results = _results(prediction, truth)
     score = delayed(partial(_score_images, target, prediction, background=background, void_in_union=void_in_union))
-    size = max(MIN_CHUNK, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
+    size = max(chunk, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
     chunks = [truth.records[start : start + size] for start in range(0, len(truth.records), size)]
     jobs = (score(chunk, None if results is None else {record.id: results[record.id] for record in chunk}) for chunk in chunks)
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)

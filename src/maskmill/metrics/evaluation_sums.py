@@ -71,15 +71,14 @@ def num_objects(evaluation: Evaluation) -> npt.NDArray[np.int64]:
     return np.array([np.count_nonzero(isthing[side.index] & (side.fate != Fate.CROWD)) for side in sides])
 
 
-def reliability_by_image(evaluation: Evaluation) -> Array | None:
-    """What each image adds to `Reliability`, (N, 3, B): number, sum of scores, right; None where no segment has a score.
+def reliability_by_image(evaluation: Evaluation) -> Array:
+    """What each image adds to `Reliability`, (N, 3, B): number, sum of scores, right.
 
     Raises:
         ValueError: a score is not in 0..1.
     """
     images = [reliability(*scored_segments([image.matches])) for image in evaluation.images]
-    table = np.stack([[image.number, image.score_sum, image.right] for image in images])
-    return table if table.any() else None
+    return np.stack([[image.number, image.score_sum, image.right] for image in images])
 
 
 def calibration_error(table: Array, weights: Array) -> Array:

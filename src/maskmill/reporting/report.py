@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmill.canonical.files import write_text
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.calibration import Reliability
 from maskmill.metrics.evaluation import Evaluation
 from maskmill.reporting.class_table import class_table, loss_bars
 from maskmill.reporting.confusion_chart import confusion_chart
@@ -60,7 +58,7 @@ def _sections(gallery: Gallery) -> Iterator[Section]:
     yield Section("losses", "Where PQ is lost", loss_bars(analysis))
     yield Section("classes", "Classes", class_table(analysis))
     yield Section("confusion", "What is taken for what", _confusion(evaluation))
-    yield Section("curves", "Curves", _curves(analysis))
+    yield Section("curves", "Curves", _curves(evaluation))
     yield Section("slices", "Slices", slice_table(analysis.slices))
     yield Section("mistakes", "Mistakes to look at", "".join(mistakes(gallery)))
     yield Section("examples", "Examples", "".join(worst_and_best(gallery)))
@@ -71,15 +69,14 @@ def _confusion(evaluation: Evaluation) -> str:
     return f"<p>Each row: percent of the pixels of a true class by predicted class.</p>{confusion_chart(evaluation.confusion, names)}"
 
 
-def _curves(analysis: Analysis) -> str:
-    evaluation, parts = analysis.evaluation, []
+def _curves(evaluation: Evaluation) -> str:
+    parts = []
     if evaluation.ap.numbers:
         curves = evaluation.ap.curves
         names = [evaluation.categories[int(category_id)].name for category_id in curves.category_ids]
         parts.append(f"<h3>Precision over recall of scored objects</h3>{precision_charts(curves.precision[0], names)}")
-    if analysis.reliability is not None:
-        bins = Reliability(*analysis.reliability.sum(axis=0))
-        parts.append(f"<h3>Reliability of the scores</h3>{reliability_chart(bins)}")
+    if evaluation.calibration.number.any():
+        parts.append(f"<h3>Reliability of the scores</h3>{reliability_chart(evaluation.calibration)}")
     return "".join(parts)
 
 
