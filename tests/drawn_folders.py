@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
+from maskmill.metrics.mask_ap import coco_results
 from strategies import CATEGORIES
 
 GROUND, SKY, BALL, BOX = (category.id for category in CATEGORIES)
@@ -47,3 +49,11 @@ def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=No
         records.append(replace(record))
     write_index(folder, categories, records, annotations)
     return folder
+
+
+def write_instances(folder, labels, categories=CATEGORIES):
+    """The scored things of a prediction that `write_split` wrote, as COCO results."""
+    rows = []
+    for number, panoptic in enumerate(labels, start=1):
+        rows += [{"image_id": number * 10, **row} for row in coco_results(panoptic, categories)]
+    write_json(folder / "instances.json", rows)

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskmill.canonical.files import read_json
-from maskmill.metrics.average_precision import precision_recall, resampled_ap
+from maskmill.metrics.ap_sums import ApSums
 from maskmill.metrics.mask_ap import NAMES, mask_ap, score_matches
 from maskmill.metrics.mask_matching import match_masks, pack, split, unpack
 from maskmill.metrics.masks import Masks
@@ -119,24 +119,16 @@ def matched(drawn):
 @given(images, st.data())
 @settings(max_examples=50)
 def test_weights_count_like_repeated_images(drawn, data):
-    weights = np.array(data.draw(st.lists(st.lists(st.integers(0, 3), min_size=len(drawn), max_size=len(drawn)), min_size=1, max_size=3)))
+    weights = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=len(drawn), max_size=len(drawn)), min_size=1, max_size=3))
     matches = matched(drawn)
-    ap = resampled_ap(matches, CATEGORY_IDS, weights)
-    for row, times in zip(ap, weights.tolist(), strict=True):
+    scores = ApSums(matches, CATEGORY_IDS, sizes=True).score(np.array(weights, float))
+    for row, times in enumerate(weights):
         repeated = [image for image, number in zip(matches, times, strict=True) for _ in range(number)]
-        precision = precision_recall(repeated, CATEGORY_IDS).precision[0]  # (T, 101, K)
-        expected = np.where(precision[:, 0] < 0, np.nan, precision.mean(axis=1))
-        np.testing.assert_allclose(row, expected, rtol=1e-12, atol=0, equal_nan=True)  # sums of 101 numbers in another order
-
-
-@given(images)
-@settings(max_examples=20)
-def test_weights_of_1_give_the_mean_of_the_headline_number(drawn):
-    matches = matched(drawn)
-    ap = resampled_ap(matches, CATEGORY_IDS, np.ones((1, len(drawn)), int))[0]
-    numbers = score_matches(matches, CATEGORY_IDS).numbers
-    mean = np.nan if np.isnan(ap).all() else np.nanmean(ap)
-    assert numbers["AP"] == pytest.approx(mean, abs=1e-12, nan_ok=True)  # a mean of means of equally many
+        expected = score_matches(repeated, CATEGORY_IDS)
+        for name, value in expected.numbers.items():
+            assert scores[name][row] == pytest.approx(value, abs=1e-12, nan_ok=True), name  # sums of 101 numbers in another order
+        of_class = [expected.per_class[key] for key in CATEGORY_IDS]
+        assert scores["AP/class"][row] == pytest.approx(of_class, abs=1e-12, nan_ok=True)
 
 
 @given(images)

@@ -8,11 +8,15 @@ import sys
 
 import pytest
 
-from drawn_folders import moved, scene, write_split
+from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.canonical.files import read_json
+from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import write_rgb
+from maskmill.metrics.analysis import Analysis
+from maskmill.metrics.bootstrap import Resampling
 from maskmill.metrics.evaluation import evaluate_folders
-from maskmill.reporting.evaluation_folder import FILES, require_replaceable, write_evaluation
+from maskmill.reporting.evaluation_folder import FILES, SOMETIMES, require_replaceable, write_evaluation
+from maskmill.reporting.examples import Gallery
 
 
 def run(*overrides, cwd):
@@ -25,7 +29,10 @@ def run(*overrides, cwd):
 def folders(tmp_path):
     truths = [scene(seed) for seed in range(3)]
     write_split(tmp_path / "truth", truths, images=True)
-    write_split(tmp_path / "guess", [moved(truth) for truth in truths])
+    for name, by in (("guess", 2), ("before", 4)):
+        labels = [moved(truth, by=by) for truth in truths]
+        write_instances(write_split(tmp_path / name, labels), labels)
+    (tmp_path / "tags.csv").write_text("image,weather\n001.png,sun\n003.png,rain\n")
     return tmp_path
 
 
@@ -50,9 +57,12 @@ def test_coco_json_files_score_what_panopticapi_says(shared_data, tmp_path, name
 
 def test_two_processes_write_the_same_bytes_as_one(folders):
     for workers in (1, 2):
-        done = run("target=truth", "prediction=guess", f"out=scores{workers}", f"workers={workers}", cwd=folders)
+        settings = ["target=truth", "prediction=guess", "baseline=before", "tags=tags.csv", f"out=scores{workers}", f"workers={workers}"]
+        done = run(*settings, cwd=folders)
         assert done.returncode == 0, done.stdout + done.stderr
-    for name in FILES:
+        assert "1 of 3 images have no row and are untagged: 002.png" in done.stdout + done.stderr
+    assert set(everything(folders / "scores1")) == FILES | SOMETIMES
+    for name in FILES | SOMETIMES:
         assert (folders / "scores1" / name).read_bytes() == (folders / "scores2" / name).read_bytes(), name
 
 
@@ -65,6 +75,10 @@ def test_two_processes_write_the_same_bytes_as_one(folders):
         ("out=.", "expected a new folder or an earlier evaluation"),
         ("images=nowhere", "nowhere: expected the folder of the images"),
         ("workers=0", "Expected `evaluate.workers` of 1 or more, but got 0"),
+        ("num_resamples=-1", "Expected `evaluate.num_resamples` of 0 or more, but got -1"),
+        ("baseline=nowhere", "nowhere: expected a folder with panoptic.json"),
+        ("tags=nowhere.csv", "nowhere.csv: expected a CSV file of tags, but there is none"),
+        ("tags=keep/letter.txt", "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, but got 'dear'"),
         ("num_examples=-1", "Expected `evaluate.num_examples` of 0 or more, but got -1"),
         ("void=maybe", "evaluate.void: expected Literal['auto', 'ignore', 'background'], but got 'maybe'"),
     ],
@@ -98,12 +112,13 @@ def test_an_earlier_evaluation_is_replaced(folders):
 
 def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
     target = write_split(tmp_path / "truth", [scene(0)], images=True)
-    evaluation = evaluate_folders(target, target)
-    out = write_evaluation(tmp_path / "out", evaluation, target, target, images=None, num_examples=1)
+    analysis = Analysis(evaluate_folders(target, target), Resampling(5))
+    gallery = Gallery.of(analysis, PanopticFolder(target), target, images=target / "images", num_examples=1, baseline=None)
+    out = write_evaluation(tmp_path / "out", gallery)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     write_rgb(target / "images" / "001.png", scene(0, height=9).ids[..., None].repeat(3, 2).astype("uint8"))
     with pytest.raises(ValueError, match=r"001\.png: expected 24 x 32 pixels"):
-        write_evaluation(out, evaluation, target, target, images=None, num_examples=1)
+        write_evaluation(out, gallery)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert everything(tmp_path) == ["out", "truth"]
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,29 @@ def test_the_pipeline_ends_with_a_registered_champion(clone):
     metrics = json.loads((clone / "out/evaluate/metrics.json").read_text())
     assert 0 <= metrics["PQ"] <= 1
     assert metrics["num_images"] == 3
+    assert metrics["interval"]["PQ"][0] <= metrics["PQ"] <= metrics["interval"]["PQ"][1]
     assert (clone / "out/evaluate/report.html").stat().st_size > 10_000
+    assert "the first version of this model" in (clone / "out/register/comparison.html").read_text()
+
+
+def test_dvc_shows_the_metrics_one_number_each(clone):
+    shown = json.loads(run("dvc", "metrics", "show", "--json", cwd=clone).stdout)[""]["data"]["out/evaluate/metrics.json"]["data"]
+    assert {"PQ", "mIoU", "AP"} <= shown.keys()
+    assert all(isinstance(value, int | float) for value in shown.values())
+
+
+def test_a_second_model_is_compared_with_the_champion_number_by_number(clone):
+    set_params(clone, optimizer={"lr": 0.0013})
+    repro(clone)
+    version = json.loads((clone / "out/register/version.json").read_text())
+    page = (clone / "out/register/comparison.html").read_text()
+    set_params(clone)
+    repro(clone)  # back: the first model is the champion still, or becomes it again
+    assert version["version"] == 2
+    assert "of champion version 1" in version["reason"]
+    assert escape(version["reason"]) in page
+    assert "Against the champion" in page
+    assert re.search(r"<td>PQ</td><td>\d+\.\d</td><td>\d+\.\d</td>", page)
 
 
 def test_nothing_changed_runs_nothing(clone):
@@ -135,19 +159,25 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 version = json.load(open("out/register/version.json"))
 client = mlflow.MlflowClient()
 run = client.get_run(version["run_id"])
-files = [file.path for folder in ("evaluate", "pictures/example-0") for file in client.list_artifacts(run.info.run_id, folder)]
+files = [file.path for folder in ("evaluate", "register", "pictures/example-0") for file in client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags, "files": files,
     "inputs": [entry.dataset.digest for entry in run.inputs.dataset_inputs]}))
 """
     run_data = json.loads(run(sys.executable, "-c", program, cwd=clone).stdout.splitlines()[-1])
     digest = json.loads((clone / "out/prepare/dataset.json").read_text())["digest"]
     assert run_data["params"]["trainer.max_epochs"] == "1"
-    assert {"val/PQ", "val/mIoU", "train/loss", "test/PQ", "test/mIoU"} <= set(run_data["metrics"])
+    assert {"val/PQ", "val/mIoU", "train/loss", "test/PQ", "test/mIoU", "test_low/PQ", "test_high/PQ"} <= set(run_data["metrics"])
     assert any(key.startswith("lr-") for key in run_data["metrics"])
     assert run_data["tags"]["data_hash"] == digest
     assert len(run_data["tags"]["git_commit"].removesuffix("+changes")) == 40
     assert run_data["inputs"] == [digest[:36]]
-    assert {"evaluate/report.html", "evaluate/counts.csv", "pictures/example-0/epoch-0001.png"} <= set(run_data["files"])
+    assert {
+        "evaluate/report.html",
+        "evaluate/counts.csv",
+        "evaluate/slices.csv",
+        "register/comparison.html",
+        "pictures/example-0/epoch-0001.png",
+    } <= set(run_data["files"])
 
 
 def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trained_on(clone, tmp_path):

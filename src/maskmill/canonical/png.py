@@ -68,6 +68,11 @@ def read_rgb(path: Path) -> RGB:
     return decode_rgb(_file(path), str(path))
 
 
+def read_gray(path: Path) -> npt.NDArray[np.uint8]:
+    """Read any image file as its luma (H, W) uint8 (ITU-R BT.601)."""
+    return decode(_file(path), cv2.IMREAD_GRAYSCALE, str(path)).astype(np.uint8, copy=False)
+
+
 def read_labels(path: Path) -> npt.NDArray[np.int32]:
     """Read a single-channel 8 or 16 bit PNG as (H, W) int32.
 

@@ -13,7 +13,6 @@ Ints = npt.NDArray[np.int64]
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 LIMITS = (1, 10, MAX_DETECTIONS)  # predictions of an image and category that AR1, AR10 and AR100 look at
-BLOCK = 2**21  # elements of a temporary when many resamples are counted at once
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class PrecisionRecall:
 
 
 @dataclass(frozen=True)
-class _Class:
+class ClassMatches:
     """One category in all images: its predictions by falling score, and in which image each is."""
 
     score: Floats  # (D,)
@@ -56,7 +55,7 @@ def precision_recall(images: Sequence[MaskMatches], category_ids: Sequence[int])
     precision = -np.ones((num_ranges, num_thresholds, len(RECALLS), num))
     score, recall = -np.ones(precision.shape[1:]), -np.ones((num_ranges, num_thresholds, num))
     few = -np.ones((2, num_thresholds, num))
-    for place, one in enumerate(_classes(images, category_ids)):
+    for place, one in enumerate(matches_by_class(images, category_ids)):
         for area, found in enumerate(one.counted.sum(axis=1).tolist()):
             if not found:
                 continue
@@ -70,34 +69,8 @@ def precision_recall(images: Sequence[MaskMatches], category_ids: Sequence[int])
     return PrecisionRecall(np.array(category_ids, np.int64), precision, score, recall, few)
 
 
-def resampled_ap(images: Sequence[MaskMatches], category_ids: Sequence[int], weights: npt.NDArray[np.integer]) -> Floats:
-    """AP of each category and threshold when image n counts `weights[r, n]` times, without matching anew.
-
-    Equal to scoring a data set in which the image stands so many times (a bootstrap over images draws these weights), but for the order
-    of predictions of one image, category and score.
-
-    Args:
-        images: as in `precision_recall`; N of them.
-        category_ids: likewise.
-        weights: (R, N) whole numbers.
-
-    Returns:
-        (R, T, K), objects of all sizes, 100 predictions an image and category; NaN where a resample has nothing to find.
-    """
-    ap = np.full((len(weights), len(THRESHOLDS), len(category_ids)), np.nan)
-    for place, one in enumerate(_classes(images, category_ids)):
-        found = weights @ one.counted[0]  # (R,)
-        step = max(1, BLOCK // max(1, one.outcome[0].size))
-        for first in range(0, len(weights), step):
-            rows = np.arange(first, min(first + step, len(weights)))
-            rows = rows[found[rows] > 0]
-            times = weights[rows][:, None, one.image]  # (r, 1, D)
-            right, wrong = (np.cumsum(times * (one.outcome[0] == kind), axis=2) for kind in (RIGHT, WRONG))
-            ap[rows, :, place] = _points(right, wrong, found[rows])[1].mean(axis=-1)
-    return ap
-
-
-def _classes(images: Sequence[MaskMatches], category_ids: Sequence[int]) -> Iterator[_Class]:
+def matches_by_class(images: Sequence[MaskMatches], category_ids: Sequence[int]) -> Iterator[ClassMatches]:
+    """The matches of all images, category by category."""
     keys = np.concatenate([image.category_id for image in images]) if images else np.zeros(0, np.int64)
     owners = np.repeat(np.arange(len(images)), [len(image.score) for image in images])
     score, rank = (np.concatenate([getattr(image, name) for image in images] or [np.zeros(0)]) for name in ("score", "rank"))
@@ -110,7 +83,7 @@ def _classes(images: Sequence[MaskMatches], category_ids: Sequence[int]) -> Iter
     for key in category_ids:
         mine, truths = falling[keys[falling] == key], np.flatnonzero(true_keys == key)
         found = np.stack([np.bincount(true_owners[truths], row[truths], minlength=len(images)) for row in counted]).astype(np.int64)
-        yield _Class(score[mine], rank[mine], outcome[:, :, mine], owners[mine], found)
+        yield ClassMatches(score[mine], rank[mine], outcome[:, :, mine], owners[mine], found)
 
 
 def _last(cumulated: Ints) -> Ints:
@@ -132,7 +105,7 @@ def _points(right: Ints, wrong: Ints, found: Ints) -> tuple[Ints, Floats]:
     lines = right.reshape(len(found) * len(THRESHOLDS), length)
     precision = right / (wrong + right + np.spacing(1))
     best = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1].reshape(lines.shape)
-    needed = np.repeat(_needed(found), len(THRESHOLDS), axis=0)  # (L, 101)
+    needed = np.repeat(needed_right(found), len(THRESHOLDS), axis=0)  # (L, 101)
     # One search over all lines: each is lifted above its predecessor.
     lift = np.arange(len(lines))[:, None] * (int(found.max(initial=0)) + 2)
     at = (
@@ -144,7 +117,7 @@ def _points(right: Ints, wrong: Ints, found: Ints) -> tuple[Ints, Floats]:
     return at.reshape(shape), np.take_along_axis(padded, at, axis=1).reshape(shape)
 
 
-def _needed(found: Ints) -> Ints:
+def needed_right(found: Ints) -> Ints:
     """The fewest right predictions whose share of `found` (L,) is at least each recall, (L, 101), as floating-point division has it."""
     objects = found[:, None]
     needed = np.ceil(RECALLS * objects).astype(np.int64)

@@ -1,5 +1,6 @@
 """Two folders in, numbers out: no network, no GPU, no torch; every image of the truth exactly once."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from maskmill.metrics.mask_matching import MaskMatches, match_masks
 from maskmill.metrics.masks import Masks
 from maskmill.metrics.matching import Matches, find_matches
 from maskmill.metrics.panoptic_quality import COUNTS, Counts, count_matches, panoptic_scores
+
+log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
@@ -113,8 +116,13 @@ class Evaluation:
 
     @cached_property
     def calibration(self) -> Reliability:
-        """Whether the scores of the predicted segments mean what they say; empty where they have none."""
-        return reliability(*scored_segments(image.matches for image in self.images))
+        """Whether the scores of the predicted segments mean what they say; empty where they have none, or others than probabilities."""
+        score, right = scored_segments(image.matches for image in self.images)
+        outside = score[(score < 0) | (score > 1)]
+        if outside.size:  # AP asks for their order only: anyone's predictions may have logits
+            log.warning("no calibration error: expected scores in 0..1, but got %s - give probabilities", outside[:3].tolist())
+            score, right = score[:0], right[:0]
+        return reliability(score, right)
 
     @property
     def absent(self) -> list[str]:

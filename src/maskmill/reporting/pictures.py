@@ -1,7 +1,6 @@
 """The pictures of a report, as data URIs: nothing is fetched when it is opened."""
 
 import base64
-import io
 from pathlib import Path
 
 import cv2
@@ -12,19 +11,26 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
-from maskmill.canonical.png import RGB, encode_png, read_rgb
+from maskmill.canonical.png import RGB, read_rgb
 from maskmill.reporting.drawing import overlay
 
 GRAY = 128  # ground for labels whose image is not at hand; unlabelled pixels among the wrong ones
 SIDE = 480  # px of a view's longer side: a page of eight examples stays a few MB
 MIN_NUMBERED_AREA = 0.008  # of the view; smaller segments have no room for their number
 WRONG = (255, 221, 51)  # bright on dark: told apart by lightness alone
-MAX_NUMBERED = 16  # a confusion matrix of more classes is drawn without numbers in its cells
 
 
 def data_uri(png: bytes) -> str:
     """PNG bytes as an address a page can hold itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def picture(rgb: RGB) -> str:
+    """An image (H, W, 3) uint8 as an address, a JPEG: a sixth of a PNG's size, colours at full resolution so that borders stay sharp."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), quality)
+    assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
 def find_image(folder: Path, record: ImageRecord) -> RGB:
@@ -45,7 +51,9 @@ def find_image(folder: Path, record: ImageRecord) -> RGB:
     return image
 
 
-def views(image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *, background: bool) -> dict[str, str]:
+def views(
+    image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *, background: bool, other: Panoptic | None = None
+) -> dict[str, str]:
     """What one example shows, by name: the image, truth and prediction laid over it, and the pixels of a wrong class, as data URIs.
 
     Args:
@@ -54,6 +62,7 @@ def views(image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *
         pred: likewise.
         categories: colours, and numbers 1..K that tell classes apart without colour.
         background: unlabelled pixels of the truth count as a class of their own.
+        other: a baseline's prediction, which is shown in place of the wrong pixels.
     """
     height, width = truth.size
     # Labels are scaled before they are drawn, so that borders and numbers stay sharp; small images grow by whole factors.
@@ -65,9 +74,13 @@ def views(image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *
         "image": image,
         "truth": _numbered(overlay(image, truth, categories), truth, categories),
         "prediction": _numbered(overlay(image, pred, categories), pred, categories),
-        "wrong class": wrong_pixels(image, truth.category_map(), pred.category_map(), background=background),
     }
-    return {name: data_uri(encode_png(view)) for name, view in shown.items()}
+    if other is None:
+        shown["wrong class"] = wrong_pixels(image, truth.category_map(), pred.category_map(), background=background)
+    else:
+        other = _resized(other, size)
+        shown["baseline"] = _numbered(overlay(image, other, categories), other, categories)
+    return {name: picture(view) for name, view in shown.items()}
 
 
 def wrong_pixels(image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool) -> RGB:
@@ -112,35 +125,3 @@ def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
         for color, thickness in ((0, 5), (255, 2)):  # white in a black outline reads on any colour
             cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.75, (color,) * 3, thickness, cv2.LINE_AA)
     return canvas
-
-
-def confusion_picture(matrix: npt.NDArray[np.int64], categories: Categories, *, last: str) -> str:
-    """The confusion matrix, each row in percent of its target's pixels, as a data URI.
-
-    Args:
-        matrix: (K + 1, K + 1) pixels, target in rows.
-        categories: names of the first K.
-        last: name of the last row and column; classes without a pixel are left out.
-    """
-    from matplotlib.figure import Figure  # slow to import, and only reports need it
-
-    occurs = np.append((matrix.sum(axis=0) + matrix.sum(axis=1))[:-1] > 0, True)
-    kept = matrix[occurs][:, occurs]
-    names = [name for name, keep in zip([*(category.name for category in categories), last], occurs, strict=True) if keep]
-    names = [name.replace("$", r"\$") for name in names]  # no formula to matplotlib
-    share = 100 * kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
-    side = min(max(3.6, 0.42 * len(names) + 1.6), 14)
-    letters = 8 if len(names) <= 30 else 5
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(share, cmap="cividis", vmin=0, vmax=100)  # cividis reads the same for the colour-blind
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=letters)
-    axes.set_yticks(range(len(names)), names, fontsize=letters)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("truth")
-    if len(names) <= MAX_NUMBERED:
-        for (row, column), value in np.ndenumerate(share):
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color="black" if value > 55 else "white")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130)
-    return data_uri(png.getvalue())

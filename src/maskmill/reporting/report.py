@@ -1,149 +1,96 @@
 """The report: one HTML file that needs nothing else, for people who would rather look than read."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
-from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.files import write_text
-from maskmill.canonical.folder import PanopticFolder
 from maskmill.metrics.evaluation import Evaluation
+from maskmill.reporting.class_table import class_table, loss_bars
+from maskmill.reporting.confusion_chart import confusion_chart
+from maskmill.reporting.curves import precision_charts, reliability_chart
 from maskmill.reporting.data_faults import faults_of
+from maskmill.reporting.difference_table import difference_tables
+from maskmill.reporting.examples import Gallery, most_changed, worst_and_best
+from maskmill.reporting.headlines import headlines
+from maskmill.reporting.mistakes import mistakes
 from maskmill.reporting.page import page
-from maskmill.reporting.pictures import confusion_picture, find_image, views
-from maskmill.reporting.tables import Row, per_class_rows, per_image_rows
+from maskmill.reporting.slice_table import slice_table
 
-HEADLINES = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50")
-COLUMNS = ("PQ", "SQ", "RQ", "IoU", "AP")
 RULES = {
     True: "background: predictions there are wrong",
     False: "void: predictions there are neither right nor wrong, as in COCO's panopticapi",
 }
 
 
-def write_report(path: Path, evaluation: Evaluation, target: Path, prediction: Path, *, images: Path | None, num_examples: int) -> Path:
-    """Write the report.
-
-    Args:
-        path: the HTML file.
-        evaluation: what it shows.
-        target: the truth's folder or file, for the pictures.
-        prediction: likewise.
-        images: folder of the images; None: beside the truth.
-        num_examples: how many of the worst and of the best images are shown.
-
-    Returns:
-        `path`.
+def write_report(path: Path, gallery: Gallery) -> Path:
+    """Write the report of an analysis, with the pictures of a gallery.
 
     Raises:
         ValueError: an image has another size than its labels.
     """
-    truth, guess = PanopticFolder(target), PanopticFolder(prediction)
-    last = "background" if evaluation.background else "void"
-    sections = [
-        f"<h1>Segmentation report</h1>{_facts(evaluation, truth, guess)}",
-        f"<h2>Scores</h2>{_cards(evaluation.scores())}",
-        f"<h2>Classes</h2>{_class_table(evaluation)}",
-        "<h2>What is taken for what</h2><p>Each row: percent of the pixels of a true class by predicted class.</p>",
-        f'<img alt="confusion matrix" src="{confusion_picture(evaluation.confusion, evaluation.categories, last=last)}">',
-        *_examples(evaluation, truth, guess, images or truth.image_folder, num_examples),
-        *faults_of(target.parent / "dataset.json"),
-    ]
-    return write_text(path, page("Segmentation report", sections))
+    sections = [section for section in _sections(gallery) if section.content]
+    links = "".join(f'<a href="#{section.id}">{section.title}</a>' for section in sections)
+    parts = [f'<h2 id="{section.id}">{section.title}</h2>{section.content}' for section in sections]
+    faults = faults_of(gallery.truth.json_path.parent.parent / "dataset.json")
+    head = f"<h1>Segmentation report</h1>{_facts(gallery)}<nav>{links}</nav>"
+    return write_text(path, page("Segmentation report", [head, *parts, *faults]))
 
 
-def _facts(evaluation: Evaluation, truth: PanopticFolder, guess: PanopticFolder) -> str:
+class Section(NamedTuple):
+    """A part of the report; without content it is left out."""
+
+    id: str
+    title: str
+    content: str
+
+
+def _sections(gallery: Gallery) -> Iterator[Section]:
+    analysis, evaluation = gallery.analysis, gallery.analysis.evaluation
+    sure = analysis.resampling.num_resamples
+    scores = headlines(analysis.scores, analysis.bounds, num_images=len(evaluation.images), num_resamples=sure)
+    yield Section("scores", "Scores", scores)
+    if analysis.baseline is not None:
+        tables = difference_tables(analysis.differences, num_resamples=sure)
+        yield Section("differences", "Against the baseline", "".join([tables, *most_changed(gallery)]))
+    yield Section("losses", "Where PQ is lost", loss_bars(analysis))
+    yield Section("classes", "Classes", class_table(analysis))
+    yield Section("confusion", "What is taken for what", _confusion(evaluation))
+    yield Section("curves", "Curves", _curves(evaluation))
+    yield Section("slices", "Slices", slice_table(analysis.slices))
+    yield Section("mistakes", "Mistakes to look at", "".join(mistakes(gallery)))
+    yield Section("examples", "Examples", "".join(worst_and_best(gallery)))
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
+    return f"<p>Each row: percent of the pixels of a true class by predicted class.</p>{confusion_chart(evaluation.confusion, names)}"
+
+
+def _curves(evaluation: Evaluation) -> str:
+    parts = []
+    if evaluation.ap.numbers:
+        curves = evaluation.ap.curves
+        names = [evaluation.categories[int(category_id)].name for category_id in curves.category_ids]
+        parts.append(f"<h3>Precision over recall of scored objects</h3>{precision_charts(curves.precision[0], names)}")
+    if evaluation.calibration.number.any():
+        parts.append(f"<h3>Reliability of the scores</h3>{reliability_chart(evaluation.calibration)}")
+    return "".join(parts)
+
+
+def _facts(gallery: Gallery) -> str:
     """What was compared. Paths below the working folder are relative to it and others shortened, so that no machine's layout shows."""
+    evaluation = gallery.analysis.evaluation
     rows = [("images", str(len(evaluation.images))), ("unlabelled", RULES[evaluation.background])]
-    for name, folder in (("truth", truth), ("prediction", guess)):
-        digest = hashlib.sha256(folder.json_path.read_bytes()).hexdigest()[:12]
-        rows.append((name, f"{escape(_shown(folder.json_path))} <code>sha256 {digest}</code>"))
+    for name, folder in (("truth", gallery.truth), ("prediction", gallery.guess), ("baseline", gallery.baseline)):
+        if folder is not None:
+            digest = hashlib.sha256(folder.json_path.read_bytes()).hexdigest()[:12]
+            rows.append((name, f"{escape(_shown(folder.json_path))} <code>sha256 {digest}</code>"))
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in rows)}</dl>"
 
 
 def _shown(path: Path) -> str:
     here, path = Path.cwd(), path.absolute()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else f".../{path.parent.name}/{path.name}"
-
-
-def _cards(scores: dict[str, float | None]) -> str:
-    shown = [(name, scores[name]) for name in HEADLINES if scores.get(name) is not None]
-    cards = "".join(
-        f'<div class="card"><span>{escape(name.replace("_", " "))}</span><b>{_percent(value)}</b></div>' for name, value in shown
-    )
-    return f'<div class="cards">{cards}</div><p>Percent. PQ = SQ x RQ within a class; averages are over the classes that occur.</p>'
-
-
-def _class_table(evaluation: Evaluation) -> str:
-    """One row for each class that occurs; the others by name."""
-    columns = COLUMNS if evaluation.ap.numbers else COLUMNS[:-1]
-    head = "".join(f"<th>{name}</th>" for name in ("class", *columns, "right", "spurious", "missed"))
-    rows, absent = [], []
-    for category, row in zip(evaluation.categories, per_class_rows(evaluation), strict=True):
-        if any(row[name] != "" for name in columns):
-            rows.append(_class_row(_key(category, evaluation.categories), category, row, columns))
-        else:
-            absent.append(escape(category.name))
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    note = (
-        f"<details><summary>{len(absent)} classes neither in the truth nor predicted</summary>{', '.join(absent)}</details>"
-        if absent
-        else ""
-    )
-    return f"{table}<p>Right, spurious, missed: segments.</p>{note}"
-
-
-def _class_row(key: str, category: Category, row: Row, columns: Sequence[str]) -> str:
-    kind = "thing" if category.isthing else "stuff"
-    cells = "".join(_bar(row[name]) for name in columns) + "".join(f"<td>{row[name]}</td>" for name in ("tp", "fp", "fn"))
-    return f"<tr><td>{key} <small>{kind}</small></td>{cells}</tr>"
-
-
-def _bar(value: object) -> str:
-    if not isinstance(value, float):
-        return "<td>-</td>"
-    return f'<td class="bar" style="--share:{100 * value:.1f}%">{_percent(value)}</td>'
-
-
-def _key(category: Category, categories: Categories) -> str:
-    """A class's colour, number and name."""
-    return f'<i class="swatch" style="background:rgb{category.color}"></i>{categories.index[category.id] + 1}&nbsp;{escape(category.name)}'
-
-
-def _examples(evaluation: Evaluation, truth: PanopticFolder, guess: PanopticFolder, images: Path, num_examples: int) -> Iterable[str]:
-    metric = "PQ" if evaluation.categories.isthing.any() else "mIoU"
-    rows = per_image_rows(evaluation)
-    scored = sorted((float(str(row[metric])), place) for place, row in enumerate(rows) if row[metric] != "")
-    worst = scored[: min(num_examples, (len(scored) + 1) // 2)]
-    best = scored[: len(worst) - 1 : -1][:num_examples]
-    if not worst:
-        return
-    chosen = [place for _, place in worst + best]
-    yield f"<h2>Examples</h2>{_legend(evaluation, chosen)}"
-    for title, group in (("Worst", worst), ("Best", best)):
-        if group:
-            yield f"<h2>{title} images by {metric}</h2>"
-        for value, place in group:
-            yield _example(evaluation, place, f"{metric} {_percent(value)}", truth, guess, images)
-
-
-def _example(evaluation: Evaluation, place: int, score: str, truth: PanopticFolder, guess: PanopticFolder, images: Path) -> str:
-    record = evaluation.images[place].record
-    labels, pred = truth.panoptic(record.id), guess.panoptic(record.id)
-    shown = views(find_image(images, record), labels, pred, evaluation.categories, background=evaluation.background)
-    cells = "".join(f'<div><img alt="{name}" src="{uri}"><small>{name}</small></div>' for name, uri in shown.items())
-    return f'<figure><figcaption><b>{escape(record.file_name)}</b> {score}</figcaption><div class="views">{cells}</div></figure>'
-
-
-def _legend(evaluation: Evaluation, places: Sequence[int]) -> str:
-    """The classes of some images."""
-    categories = evaluation.categories
-    seen = {int(index) for place in places for axis in evaluation.images[place].confusion.nonzero() for index in axis}
-    keys = "".join(f"<span>{_key(category, categories)}</span>" for number, category in enumerate(categories) if number in seen)
-    uncounted = "" if evaluation.background else ", gray: unlabelled, does not count"
-    return f"<p class='legend'>{keys}</p><p>Numbers stand for classes. Wrong class: bright{uncounted}.</p>"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -8,39 +8,59 @@ from pathlib import Path
 import numpy as np
 
 from maskmill.canonical.files import write_json, write_text
+from maskmill.metrics.analysis import SLICE_METRICS, Analysis
+from maskmill.metrics.bootstrap import Interval
+from maskmill.metrics.comparison import Difference
 from maskmill.metrics.confusion import class_areas, intersection_over_union
 from maskmill.metrics.evaluation import Evaluation, ImageScores
-from maskmill.metrics.panoptic_quality import panoptic_per_class
+from maskmill.metrics.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
+from maskmill.metrics.sums import FIELDS, LATER_FIELDS, ImageSums
 
 Row = dict[str, object]
 
 
-def write_tables(out: Path, evaluation: Evaluation) -> None:
-    """Write metrics.json, per_class.csv, per_image.csv, counts.csv and confusion.csv; fractions, an empty cell for what does not occur."""
-    write_json(out / "metrics.json", {"num_images": len(evaluation.images), **evaluation.scores()})
-    _write_csv(out / "per_class.csv", per_class_rows(evaluation))
+def write_tables(out: Path, analysis: Analysis) -> None:
+    """Write the tables; fractions, an empty cell for what does not occur.
+
+    metrics.json, per_class.csv, per_image.csv, counts.csv, confusion.csv, slices.csv; and differences.csv where there is a baseline.
+    """
+    evaluation = analysis.evaluation
+    metrics: dict[str, object] = {"num_images": len(evaluation.images), **analysis.scores}
+    if analysis.resampling.num_resamples:  # lists, which `dvc metrics` leaves out: its table stays one number per metric
+        metrics["interval"] = {name: list(analysis.bounds[name]) for name in analysis.scores if name in analysis.bounds}
+    write_json(out / "metrics.json", metrics)
+    _write_csv(out / "per_class.csv", per_class_rows(analysis))
     _write_csv(out / "per_image.csv", per_image_rows(evaluation))
-    _write_csv(out / "counts.csv", _count_rows(evaluation))
+    _write_csv(out / "counts.csv", _count_rows(analysis.sums))
+    _write_csv(out / "slices.csv", _slice_rows(analysis))
+    if analysis.baseline is not None:
+        _write_csv(out / "differences.csv", difference_rows(analysis.differences))
     names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
     # Lines, not mappings: a category may itself be called "target", "void" or "background".
     lines = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
     _write_lines(out / "confusion.csv", [["target", *names], *lines])
 
 
-def per_class_rows(evaluation: Evaluation) -> list[Row]:
-    """One row per category: PQ, SQ, RQ, IoU, AP, counted segments and pixels."""
-    panoptic = panoptic_per_class(evaluation.counts)
-    right, union = class_areas(evaluation.confusion, background=evaluation.background)
-    iou = intersection_over_union(right, union)
+def per_class_rows(analysis: Analysis) -> list[Row]:
+    """One row per category: PQ, SQ, RQ, IoU, boundary IoU, AP, intervals, what PQ lacks by reason, counted segments and pixels."""
+    evaluation = analysis.evaluation
+    panoptic, lost = panoptic_per_class(evaluation.counts), panoptic_losses(evaluation.counts)
+    iou = intersection_over_union(*class_areas(evaluation.confusion, background=evaluation.background))
+    boundary = intersection_over_union(*evaluation.boundary.T)
     pixels = evaluation.confusion.sum(axis=1)
+    bounds = {metric: analysis.class_bounds(metric) for metric in ("PQ", "IoU", "AP")}
     rows: list[Row] = []
     for place, category in enumerate(evaluation.categories):
         pq, sq, rq = (_cell(value) for value in panoptic[place])
         tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:4])
         ap = _cell(evaluation.ap.per_class.get(category.id, float("nan")))
         row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
-        row |= {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "AP": ap}
-        rows.append(row | {"tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])})
+        row |= {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "boundary_IoU": _cell(boundary[place]), "AP": ap}
+        row |= {"tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])}
+        row |= {f"lost_{name}": _cell(value) for name, value in zip(LOSSES, lost[place], strict=True)}
+        for metric, of_class in bounds.items():
+            row |= _bound_cells(metric, of_class[place])
+        rows.append(row)
     return rows
 
 
@@ -50,25 +70,56 @@ def per_image_rows(evaluation: Evaluation) -> list[Row]:
 
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
-    scores = evaluation.of(image.counts, image.confusion)
-    tp, fp, fn = (int(value) for value in image.counts[:, 1:4].sum(axis=0))
+    counts = image.counts
+    scores = evaluation.of(counts, image.confusion)
+    tp, fp, fn = (int(value) for value in counts[:, 1:4].sum(axis=0))
     row: Row = {"image": image.record.file_name, "PQ": _cell(scores["PQ"]), "mIoU": _cell(scores["mIoU"])}
     return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
 
 
-def _count_rows(evaluation: Evaluation) -> Iterable[Row]:
+def _count_rows(sums: ImageSums) -> Iterable[Row]:
     """What each image adds to each category, where it adds anything: enough to score any resample of the images.
 
     An image that adds nothing has a row of zeros, since two models are compared on the same images.
     """
-    for image in evaluation.images:
-        areas, counts = evaluation.areas(image), image.counts
-        for place, category in enumerate(evaluation.categories):
-            iou_sum, tp, fp, fn = counts[place, :4].tolist()
-            right, union = areas[place].tolist()
-            row: Row = {"image": image.record.file_name, "category": category.name, "isthing": int(category.isthing)}
-            if tp or fp or fn or union or (place == 0 and not counts.any() and not areas.any()):
-                yield row | {"iou_sum": iou_sum, "tp": int(tp), "fp": int(fp), "fn": int(fn), "intersection": right, "union": union}
+    fields = (*FIELDS, *LATER_FIELDS)
+    classes = sums.table[:, :-1]
+    adds = np.any(classes, axis=2, keepdims=True)[..., 0]
+    adds[:, 0] |= ~np.any(adds, axis=1, keepdims=True)[:, 0]
+    for image, place in np.argwhere(adds).tolist():
+        row: Row = {"image": sums.images[image], "category": sums.categories[place], "isthing": int(sums.isthing[place])}
+        values = zip(fields, classes[image, place].tolist(), strict=True)
+        yield row | {name: value if name == "iou_sum" else int(value) for name, value in values}
+
+
+def _slice_rows(analysis: Analysis) -> list[Row]:
+    rows: list[Row] = []
+    for part in analysis.slices:
+        row: Row = {"slicing": part.slicing, "slice": part.name, "images": part.num_images, "segments": part.num_segments}
+        for metric in SLICE_METRICS:
+            row |= {metric: part.scores.get(metric, "")} | _bound_cells(metric, part.bounds.get(metric))
+        rows.append(row)
+    return rows or [dict.fromkeys(("slicing", "slice", "images", "segments"), "")]
+
+
+def difference_rows(differences: Iterable[Difference]) -> list[Row]:
+    """One row per number: of all images, of each class, of each image."""
+    return [
+        {"kind": one.kind, "name": one.name, "metric": one.metric, "value": _some(one.value), "baseline": _some(one.baseline)}
+        | {"difference": _some(one.difference)}
+        | _bound_cells("difference", one.bounds)
+        | {"leads": _some(one.leads)}
+        for one in differences
+    ]
+
+
+def _bound_cells(metric: str, bounds: Interval | None) -> Row:
+    low, high = bounds or ("", "")
+    return {f"{metric}_low": low, f"{metric}_high": high}
+
+
+def _some(value: float | None) -> float | str:
+    return "" if value is None else value
 
 
 def _cell(value: float) -> float | str:

@@ -1,13 +1,18 @@
 """Registering with the heavy imports: logs the model to its run, makes the version, compares it with the champion."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
 from maskmill.canonical.folder import PanopticFolder
-from maskmill.metrics.comparison import compare, read_counts
+from maskmill.metrics.bootstrap import Resampling
+from maskmill.metrics.comparison import Difference, compare, of_sums
+from maskmill.metrics.sums import read_sums
+from maskmill.reporting.comparison_page import write_comparison
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.packaging import log_model
 from maskmill.stages.load import load_network
@@ -20,10 +25,20 @@ from maskmill.tracking.store import connect, experiment_id
 log = logging.getLogger(__name__)
 
 COUNTS = "counts.csv"
+NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The alias a version has earned and why, and how it differs from the champion, where the two could be compared."""
+
+    alias: str
+    reason: str
+    differences: Sequence[Difference] = ()
 
 
 def register(settings: Settings, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Make a version of the model, or find the one it has, and give it the alias it has earned.
+    """Make a version of the model, or find the one it has, and give it the alias it has earned; comparison.html says why.
 
     Args:
         settings: of the stage.
@@ -42,18 +57,21 @@ def register(settings: Settings, metrics: dict[str, Any]) -> dict[str, Any]:
         )
     files = read_model(settings.model)
     version = find_version(settings.name, files.fingerprint) or _new_version(settings, files, metrics)
-    alias, reason = _decide(settings, version)
-    set_alias(version, alias)
-    connect().set_model_version_tag(version.name, version.version, "decision", reason)
-    return {
+    decision = _decide(settings, version)
+    set_alias(version, decision.alias)
+    connect().set_model_version_tag(version.name, version.version, "decision", decision.reason)
+    described = {
         "name": settings.name,
         "version": int(version.version),
-        "alias": alias,
-        "reason": reason,
+        "alias": decision.alias,
+        "reason": decision.reason,
         "run_id": version.run_id,
         "fingerprint": files.fingerprint,
         settings.metric: metrics[settings.metric],
     }
+    page = write_comparison(settings.out / "comparison.html", described, decision.differences, num_resamples=NUM_RESAMPLES)
+    connect().log_artifact(version.run_id, str(page), "register")
+    return described
 
 
 def _new_version(settings: Settings, files: ModelFiles, metrics: dict[str, Any]) -> ModelVersion:
@@ -78,27 +96,29 @@ def _run_of(settings: Settings, files: ModelFiles, metrics: dict[str, Any]) -> s
         with mlflow.start_run(experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags) as run:
             pass
     if f"test/{settings.metric}" not in run.data.metrics:  # the same bytes were trained again, and DVC knew their evaluation
-        log_evaluation(files.fingerprint, settings.evaluation, {key: value for key, value in metrics.items() if isinstance(value, float)})
+        scores = {key: value for key, value in metrics.items() if isinstance(value, float)}
+        log_evaluation(files.fingerprint, settings.evaluation, scores, metrics.get("interval", {}))
     return str(run.info.run_id)
 
 
-def _decide(settings: Settings, version: ModelVersion) -> tuple[str, str]:
-    """The alias a version has earned, and why."""
+def _decide(settings: Settings, version: ModelVersion) -> Decision:
+    """What a version has earned."""
     present = champion(settings.name)
     if present is None:
-        return CHAMPION, "the first version of this model"
+        return Decision(CHAMPION, "the first version of this model")
     if present.version == version.version:
-        return CHAMPION, "it is the champion already"
+        return Decision(CHAMPION, "it is the champion already")
     counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
     if counts is None:
-        return CHALLENGER, f"champion version {present.version} has no evaluation to compare with"
-    metric, _, group = settings.metric.partition("/")
-    ours, theirs = (read_counts(path, things_only=group == "thing") for path in (settings.evaluation / COUNTS, counts))
-    if ours.keys() != theirs.keys():
-        return CHALLENGER, f"champion version {present.version} was evaluated on other images: evaluate it on these to compare"
-    result = compare(ours, theirs, metric=metric, margin=settings.margin)
+        return Decision(CHALLENGER, f"champion version {present.version} has no evaluation to compare with")
+    ours, theirs = (read_sums(path) for path in (settings.evaluation / COUNTS, counts))
+    if set(ours.images) != set(theirs.images):
+        return Decision(CHALLENGER, f"champion version {present.version} was evaluated on other images: evaluate it on these to compare")
+    resampling = Resampling(NUM_RESAMPLES)
+    result = compare(ours, theirs, metric=settings.metric, margin=settings.margin, resampling=resampling)
     numbers = (
         f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} of champion version {present.version}: "
         f"leads by more than {settings.margin:g} in {result.confidence:.1%} of resamples, {settings.confidence:.1%} asked"
     )
-    return (CHAMPION if result.confidence >= settings.confidence else CHALLENGER), numbers
+    alias = CHAMPION if result.confidence >= settings.confidence else CHALLENGER
+    return Decision(alias, numbers, of_sums(ours, theirs, resampling))

@@ -1,9 +1,11 @@
 """From a model's bytes to the run that made it, so that later stages add to that run."""
 
 import logging
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 
 from maskmill.tracking.store import connect
 
@@ -23,20 +25,24 @@ def find_run(fingerprint: str) -> Run | None:
     return runs[0] if runs else None
 
 
-def log_evaluation(fingerprint: str, out: Path, metrics: dict[str, float]) -> None:
+def log_evaluation(fingerprint: str, out: Path, metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]) -> None:
     """Add an evaluation's numbers and files to the run of the model; warn where no run has it.
 
     Args:
         fingerprint: of the model whose predictions were evaluated.
         out: folder with the report and the tables.
         metrics: name -> fraction; logged as test/<name>.
+        bounds: name -> lower and upper bound; logged as test_low/<name> and test_high/<name>.
     """
     run = find_run(fingerprint)
     if run is None:
         log.warning("no MLflow run made model %s here: its evaluation is in %s only - train it here to have both", fingerprint[:12], out)
         return
     client = connect()
-    for name, value in metrics.items():
-        client.log_metric(run.info.run_id, f"test/{name}", value)
+    values = {f"test/{name}": value for name, value in metrics.items()}
+    for side, place in (("low", 0), ("high", 1)):
+        values |= {f"test_{side}/{name}": interval[place] for name, interval in bounds.items()}
+    now = int(time.time() * 1000)
+    client.log_batch(run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
     client.log_artifacts(run.info.run_id, str(out), "evaluate")
     log.info("added the evaluation to run %s", run.info.run_id)
