@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
 HASH_BITS = 16
 HASH_FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4)
-BLOCK = 2**16  # flags
+BLOCK = 2**18  # flags
 
 
 @dataclass(frozen=True)

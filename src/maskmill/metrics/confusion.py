@@ -5,9 +5,10 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import IGNORE_INDEX, Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
-from maskmill.canonical.runs import IntMap, Overlaps, overlaps, relabel
+from maskmill.canonical.runs import IntMap, Overlaps, overlaps, relabel, run_lengths, run_starts
 
 Matrix = npt.NDArray[np.int64]
+UNKNOWN = -1
 Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
 
 
@@ -49,10 +50,25 @@ def index_confusion(pred: IntMap, target: IntMap, num_classes: int) -> Matrix:
     """
     if pred.shape != target.shape:
         raise ValueError(f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - predict at the target's size")
-    place = {index: index for index in range(num_classes)} | dict.fromkeys(
-        {num_classes, VOID_CATEGORY, IGNORE_INDEX} - set(range(num_classes)), num_classes
-    )
-    return _matrix(overlaps(target, pred), place, place, num_classes)
+    starts = run_starts(target, pred)
+    rows, columns = (_rows(np.ascontiguousarray(side).reshape(-1).take(starts), num_classes) for side in (target, pred))
+    size = num_classes + 1
+    pixels = np.bincount(rows * size + columns, run_lengths(starts, target.size), minlength=size**2)  # float64: exact below 2**53
+    return pixels.reshape(size, size).astype(np.int64)
+
+
+def _rows(values: IntMap, num_classes: int) -> Matrix:
+    """The row of the matrix that each class index counts in."""
+    table = np.full(IGNORE_INDEX + 2, UNKNOWN)  # of -1, 0, ... 255
+    table[[0, num_classes + 1, IGNORE_INDEX + 1]] = num_classes
+    table[1 : num_classes + 1] = np.arange(num_classes)
+    places = values.astype(np.int64) + 1
+    fitting = places.min() >= 0 and places.max() < len(table)
+    rows: Matrix = table.take(places, mode="raise" if fitting else "clip")
+    if not fitting or rows.min() == UNKNOWN:
+        wrong = sorted(set(values.tolist()) - {VOID_CATEGORY, IGNORE_INDEX, *range(num_classes + 1)})
+        raise ValueError(f"Expected class indices 0..{num_classes - 1}, or -1, {num_classes} or 255 for void, but got {wrong[:5]}")
+    return rows
 
 
 def _matrix(shared: Overlaps, true_place: dict[int, int], pred_place: dict[int, int], num_classes: int) -> Matrix:
