@@ -46,15 +46,24 @@ def run_starts(*maps: IntMap) -> Ints:
 def starts_of_rows(*tables: IntMap) -> Ints:
     """`run_starts` of pixels that consist of several numbers: contiguous (N, C) integer arrays of one shape, C one or two."""
     size, width = tables[0].shape
-    change = np.zeros(-(-size // 8) * 8, bool)  # eight flags are a word, see `_true_places`
-    change[0] = True
-    block = np.empty((min(BLOCK, size), width), bool)  # small enough to stay in the cache from one pass to the next
-    for start in range(1, size, BLOCK):
-        end = min(start + BLOCK, size)
+    flags = np.empty(min(BLOCK, -(-size // 8) * 8), bool)  # of a block at a time: it stays in the cache from one pass to the next
+    differs = np.empty((len(flags), width), bool)
+    starts = []
+    for first in range(0, size, BLOCK):
+        last = min(first + BLOCK, size)
+        change = flags[: -(-(last - first) // 8) * 8]  # eight flags are a word, see `_true_places`
+        change[:] = False
+        change[0] = first == 0
+        begin = max(first, 1)
         for table in tables:
-            differs = np.not_equal(table[start:end], table[start - 1 : end - 1], out=block[: end - start])
-            change[start:end] |= differs[:, 0] if width == 1 else differs.view(np.uint16)[:, 0] != 0  # two flags are a word
-    return _true_places(change)
+            differ = np.not_equal(table[begin:last], table[begin - 1 : last - 1], out=differs[: last - begin])
+            change[begin - first : last - first] |= (
+                differ[:, 0] if width == 1 else differ.view(np.uint16)[:, 0] != 0
+            )  # two flags are a word
+        places = _true_places(change)
+        places += first
+        starts.append(places)
+    return np.concatenate(starts)
 
 
 def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:

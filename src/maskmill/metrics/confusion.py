@@ -128,15 +128,15 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
         "pixel_accuracy"; fractions, NaN without a labelled pixel.
     """
     right, union = class_areas(matrix, background=background)
-    target = matrix.sum(axis=1)
-    iou = intersection_over_union(right, union)
+    target, present = matrix.sum(axis=1), union > 0
     all_right = int(right.sum() + (matrix[-1, -1] if background else 0))
-    labelled = int(target.sum() if background else target[:-1].sum())
+    labelled, of_classes = int(target.sum() if background else target[:-1].sum()), int(target[:-1].sum())
+    weighted = (intersection_over_union(right, union)[present] * target[:-1][present]).sum()
     nan = float("nan")
     return {
         "mIoU": mean_iou(right, union),
-        "Dice": float(np.nanmean(dice(right, union))) if (union > 0).any() else nan,
-        "fwIoU": float(np.nansum(iou * target[:-1]) / target[:-1].sum()) if target[:-1].sum() else nan,
+        "Dice": float(dice(right, union)[present].mean()) if present.any() else nan,
+        "fwIoU": float(weighted / of_classes) if of_classes else nan,
         "pixel_accuracy": all_right / labelled if labelled else nan,
     }
 
@@ -148,7 +148,8 @@ def intersection_over_union(right: Matrix, union: Matrix) -> npt.NDArray[np.floa
 
 def mean_iou(right: Matrix, union: Matrix) -> float:
     """The mean over the classes that occur in target or prediction; NaN where none does."""
-    return float(np.nanmean(intersection_over_union(right, union))) if (union > 0).any() else float("nan")
+    present = union > 0
+    return float((right[present] / union[present]).mean()) if present.any() else float("nan")
 
 
 def dice(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
