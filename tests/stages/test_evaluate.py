@@ -55,6 +55,31 @@ def test_coco_json_files_score_what_panopticapi_says(shared_data, tmp_path, name
     assert everything(tmp_path) == ["scores"]
 
 
+@pytest.mark.slow
+def test_one_two_and_three_processes_write_the_same_bytes_for_a_split_none_divides(tmp_path):
+    truths = [scene(seed) for seed in range(35)]  # in chunks of 16: 16, 16 and 3
+    write_split(tmp_path / "truth", truths)
+    labels = [moved(truth, by=2) for truth in truths]
+    write_instances(write_split(tmp_path / "guess", labels), labels)
+    for workers in (1, 2, 3):
+        done = run("target=truth", "prediction=guess", "num_resamples=50", f"out=scores{workers}", f"workers={workers}", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for name in everything(tmp_path / "scores1"):
+        first, *others = ((tmp_path / f"scores{workers}" / name).read_bytes() for workers in (1, 2, 3))
+        assert others == [first, first], name
+    assert "metrics.json" in everything(tmp_path / "scores1")
+
+
+@pytest.mark.slow
+def test_void_left_in_the_union_lowers_what_lies_beside_it(folders):
+    for rule in ("false", "true"):
+        done = run("target=truth", "prediction=guess", "num_resamples=0", f"void_in_union={rule}", f"out={rule}_", cwd=folders)
+        assert done.returncode == 0, done.stdout + done.stderr
+    taken_out, left_in = (read_json(folders / f"{rule}_" / "metrics.json") for rule in ("false", "true"))
+    assert left_in["SQ/stuff"] < taken_out["SQ/stuff"]  # the unlabelled corner lies on the ground
+    assert left_in["mIoU"] == taken_out["mIoU"]
+
+
 def test_two_processes_write_the_same_bytes_as_one(folders):
     for workers in (1, 2):
         settings = ["target=truth", "prediction=guess", "baseline=before", "tags=tags.csv", f"out=scores{workers}", f"workers={workers}"]

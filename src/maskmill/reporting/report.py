@@ -19,10 +19,9 @@ from maskmill.reporting.mistakes import mistakes
 from maskmill.reporting.page import page
 from maskmill.reporting.slice_table import slice_table
 
-RULES = {
-    True: "background: predictions there are wrong",
-    False: "void: predictions there are neither right nor wrong, as in COCO's panopticapi",
-}
+WRONG = "background: predictions there are wrong"
+EXCUSED = "void: predictions there are neither right nor wrong, as in COCO's panopticapi"
+IN_UNION = "void: it widens the union of segments, as in BDD100K and deeplab2; a prediction mostly on it is not counted"
 
 
 def write_report(path: Path, gallery: Gallery) -> Path:
@@ -83,7 +82,8 @@ def _curves(evaluation: Evaluation) -> str:
 def _facts(gallery: Gallery) -> str:
     """What was compared. Paths below the working folder are relative to it and others shortened, so that no machine's layout shows."""
     evaluation = gallery.analysis.evaluation
-    rows = [("images", str(len(evaluation.images))), ("unlabelled", RULES[evaluation.background])]
+    rule = WRONG if evaluation.background else IN_UNION if evaluation.void_in_union else EXCUSED
+    rows = [("images", str(len(evaluation.images))), ("unlabelled", rule)]
     for name, folder in (("truth", gallery.truth), ("prediction", gallery.guess), ("baseline", gallery.baseline)):
         if folder is not None:
             digest = hashlib.sha256(folder.json_path.read_bytes()).hexdigest()[:12]

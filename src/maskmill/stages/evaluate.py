@@ -33,6 +33,7 @@ class Settings:
         num_examples: pictures in the report, of each kind: the worst images, the best, what changed most; twice as many mistakes.
         void: unlabelled pixels of the truth: ignore forgives predictions there (COCO), background does not; auto: background where
             every category is a thing.
+        void_in_union: PQ leaves the truth's void in the union of two segments, as BDD100K and deeplab2 count; COCO takes it out.
         baseline: another prediction of the same images, to compare with pair by pair; null: none.
         tags: a CSV file `image,<tag>[,<tag>...]`, each column a way to slice the images; null: none.
         num_resamples: of the images, behind the 95 % intervals; 0: no intervals.
@@ -46,6 +47,7 @@ class Settings:
     workers: int
     num_examples: int
     void: Literal["auto", "ignore", "background"]
+    void_in_union: bool = False
     baseline: Path | None = None
     tags: Path | None = None
     num_resamples: int = 1000
@@ -93,7 +95,8 @@ def analysed(settings: Settings) -> "Gallery":
     truth = PanopticFolder(settings.target)
     images = settings.images or truth.image_folder
     tags = None if settings.tags is None else read_tags(settings.tags, [record.file_name for record in truth.records])
-    scored = partial(evaluate_folders, settings.target, background=BACKGROUND[settings.void], workers=settings.workers)
+    background, in_union = BACKGROUND[settings.void], settings.void_in_union
+    scored = partial(evaluate_folders, settings.target, background=background, void_in_union=in_union, workers=settings.workers)
     evaluation = scored(prediction=settings.prediction)
     baseline = None if settings.baseline is None else scored(prediction=settings.baseline)
     resampling = Resampling(settings.num_resamples, settings.seed)
