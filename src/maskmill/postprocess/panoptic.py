@@ -147,8 +147,16 @@ def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
     """
     corners = peaks.double()
     half_square = corners.square().sum(dim=1) / 2  # (N,)
-    chunks = points.double().split(max(1, MAX_DISTANCES // len(peaks)))
-    return torch.cat([torch.addmm(-half_square, chunk, corners.T).argmax(dim=1) for chunk in chunks])
+    points = points.double()
+    size = min(max(1, MAX_DISTANCES // len(peaks)), max(1, len(points)))
+    # One buffer for all: results kept between buffers of 8 MiB would leave holes in the heap, which grew to gigabytes.
+    likeness = points.new_empty(size, len(peaks))
+    nearest = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    for begin in range(0, len(points), size):
+        chunk = points[begin : begin + size]
+        torch.addmm(-half_square, chunk, corners.T, out=likeness[: len(chunk)])
+        torch.argmax(likeness[: len(chunk)], dim=1, out=nearest[begin : begin + size])
+    return nearest
 
 
 def _bands(of: Tensor) -> Iterator[tuple[int, int]]:
