@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,14 +13,18 @@ import timm
 import torch
 from segmentation_models_pytorch.encoders import get_encoder
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from maskmill.networks.layers import set_learning
+from maskmill.networks.layers import Learning, set_learning
 from maskmill.networks.weights import check_place, read_weights
 
 SMP_PREFIX = "tu-"  # how segmentation_models_pytorch names a timm backbone
 ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # how timm's plain and its windowed transformers are told to take any size
 UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, IndexError, NotImplementedError)  # what timm and smp raise, each its own
+
+# It warns of the classifier's head, which a feature extractor leaves out; weights.py has held names and shapes against the model.
+logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
 
 
 class TimmEncoder:
@@ -65,7 +70,7 @@ class TimmEncoder:
                 f"but got {in_channels}, {frozen_stages} and {layer_decay} - mend conf/encoder"
             )
         self.name, self.pretrained, self.weights, self.in_channels = name, pretrained, weights, in_channels
-        self.frozen_stages, self.frozen_batch_norm, self.layer_decay = frozen_stages, frozen_batch_norm, layer_decay
+        self.learning = Learning(frozen_stages, frozen_batch_norm, layer_decay)
 
     @property
     def smp_name(self) -> str:
@@ -103,6 +108,23 @@ class TimmEncoder:
         self.prepare(encoder)
         return encoder
 
+    def create_plain(self, *, patch_size: int, image_size: int | None = None) -> VisionTransformer:
+        """The backbone as a plain ViT without classifier; weights are loaded.
+
+        Args:
+            patch_size: in px; weights of another patch are resampled.
+            image_size: side in px its position embeddings are resampled to; None leaves them.
+
+        Raises:
+            ValueError: it is no plain ViT.
+        """
+        settings = self.settings() | {"patch_size": patch_size} | ({} if image_size is None else {"img_size": image_size})
+        with self.explained("a network of plain ViTs (eomt)"):
+            vit = timm.create_model(self.name, pretrained=self.loads, in_chans=self.in_channels, num_classes=0, **settings)
+            if not isinstance(vit, VisionTransformer):
+                raise TypeError(f"it is a {type(vit).__name__}, no VisionTransformer")
+        return vit
+
     def prepare(self, encoder: nn.Module, *, stride: int = 32) -> None:
         """Make an encoder that segmentation_models_pytorch built ready to learn; it is changed in place.
 
@@ -119,13 +141,7 @@ class TimmEncoder:
         with self.explained(f"images of {2 * stride} x {3 * stride} px"), torch.no_grad():
             encoder.eval()(torch.zeros(1, self.in_channels, 2 * stride, 3 * stride))
         encoder.train()
-        set_learning(
-            backbone,
-            self._reference,
-            frozen_stages=self.frozen_stages,
-            frozen_batch_norm=self.frozen_batch_norm,
-            layer_decay=self.layer_decay,
-        )
+        set_learning(backbone, self._reference, self.learning)
 
     @contextmanager
     def explained(self, part: str) -> Iterator[None]:
@@ -136,7 +152,7 @@ class TimmEncoder:
             raise ValueError(
                 f"Expected a backbone that fits {part}, but {self.name} does not: {error} - choose one with features at strides 4, 8, 16 "
                 "and 32 for images of any size (resnet18, convnext_tiny, pvt_v2_b0, swin_tiny_patch4_window7_224); plain ViTs fit "
-                "network=dpt; backbones that cannot be dilated fit unet, fpn, upernet, segformer and mask2former"
+                "network=dpt and network=eomt; backbones that cannot be dilated fit unet, fpn, upernet, segformer and mask2former"
             ) from error
 
     def normalisation(self) -> "Normalisation":
