@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from maskmill.losses.auxiliary import WithAuxiliary
 from maskmill.losses.semantic import CrossEntropy
+from maskmill.serving.program import export_program, load_program
 
 SIZE = (97, 131)
 DECODERS = [
@@ -40,6 +41,29 @@ def test_every_decoder_learns_on_images_of_an_odd_size(shipped, decoder, encoder
     assert [name for name, value in gradients.items() if not value.isfinite().all()] == []
     with torch.no_grad():
         assert network.eval()(images)["semantic"].shape == (2, 3, *SIZE)
+
+
+EXPORTED = [
+    *((decoder, CNN) for decoder in [*DECODERS, "panoptic_deeplab", "mask2former"]),
+    ("segformer", TRANSFORMER),
+    ("dpt", PLAIN),
+    ("eomt", PLAIN),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "encoder"), EXPORTED)
+def test_the_exported_program_gives_the_same_at_sizes_never_exported(shipped, network, encoder, tmp_path):
+    made = shipped(network, f"encoder={encoder}").eval()
+    export_program(made, tmp_path)
+    program = load_program(tmp_path)
+    for number, size in enumerate([(97, 131), (64, 200), (33, 50), (96, 160)], start=1):
+        images = torch.randint(0, 256, (number, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(number))
+        with torch.no_grad():
+            eager, exported = made(images), program(images)
+        assert eager.keys() == exported.keys()
+        for key in eager:
+            torch.testing.assert_close(exported[key], eager[key], rtol=1e-4, atol=1e-4)  # fused kernels may round otherwise
 
 
 @pytest.mark.parametrize("decoder", sorted(DILATES))

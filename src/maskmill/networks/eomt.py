@@ -69,7 +69,7 @@ class EoMT(nn.Module):
         for place, layer in enumerate(self.model.layers):
             mask = None
             if place == first:
-                x = torch.cat([self.model.query.weight.expand(len(x), -1, -1), x], dim=1)  # (B, Q + T, D)
+                x = torch.cat([self.model.query.weight.expand(x.shape[0], -1, -1), x], dim=1)  # (B, Q + T, D)
             if place >= first and self._is_masked[place - first]:
                 between.append(self._predict(x, grid))
                 mask = self._attention_mask(between[-1][1].detach(), grid, x.shape[1], self.mask_probability[place - first])
@@ -88,7 +88,7 @@ class EoMT(nn.Module):
         positions = parts.position_embeddings.weight.T.reshape(1, -1, side, side)  # (1, D, S, S)
         positions = F.interpolate(positions, size=grid, mode="bicubic", align_corners=False)
         patches = parts.patch_embeddings.projection(images) + positions  # (B, D, H/16, W/16)
-        prefix = torch.cat([parts.cls_token, parts.register_tokens], dim=1).expand(len(images), -1, -1)
+        prefix = torch.cat([parts.cls_token, parts.register_tokens], dim=1).expand(images.shape[0], -1, -1)
         return torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
 
     def _predict(self, x: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,15 @@
 """Mask2Former: queries that each give a class and a mask (Cheng et al., CVPR 2022, arXiv:2112.01527), as transformers has it."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
 
 from maskmill.networks.encoders import Normalisation, TimmEncoder
@@ -39,12 +41,30 @@ class Mask2Former(nn.Module):
 
     def body(self, images: Tensor) -> Outputs:
         """The same for H and W that are multiples of `stride`; this is what gets exported."""
-        found = self.model(pixel_values=self.normalise(images), output_auxiliary_logits=self.training)
+        with SizesAsTensors() if torch.compiler.is_exporting() else nullcontext():
+            found = self.model(pixel_values=self.normalise(images), output_auxiliary_logits=self.training)
         outputs = {"class_logits": found.class_queries_logits, "mask_logits": found.masks_queries_logits}
         if self.training:
             for ours, theirs in (("aux_class_logits", "class_queries_logits"), ("aux_mask_logits", "masks_queries_logits")):
                 outputs[ours] = torch.stack([layer[theirs] for layer in found.auxiliary_logits])
         return outputs
+
+
+class SizesAsTensors(TorchFunctionMode):
+    """Lets an exporter follow the sizes of maps where the library makes tensors of them: torch takes their values for constants."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Collection[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - whatever torch's function gives
+        """As without, but for tensors of pairs of sizes, and for the middles of pixels, which the library makes by `linspace`."""
+        kwargs = kwargs or {}
+        if func is torch.linspace:
+            start, _, num = args
+            return torch.arange(num, **kwargs) + start
+        if func not in {torch.tensor, torch.as_tensor} or not isinstance(args[0], list):
+            return func(*args, **kwargs)
+        rows = [torch.stack([torch.full((), value, **kwargs) for value in row]) for row in args[0]]
+        return torch.stack(rows)
 
 
 class Pyramid(nn.Module):
