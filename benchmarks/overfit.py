@@ -48,9 +48,9 @@ RUNS = {
     "mask2former/semantic": ["encoder=efficientnet_lite0", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=1e-3"],
     "mask2former/instance": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
     "mask2former/panoptic": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
-    "eomt/semantic": ["encoder=vit_tiny", "network.patch_size=8", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=5e-4"],
-    "eomt/instance": ["encoder=vit_tiny", "network.patch_size=8", *MASKS, "optimizer.lr=5e-4"],
-    "eomt/panoptic": ["encoder=vit_tiny", "network.patch_size=8", *MASKS, "optimizer.lr=5e-4"],
+    "eomt/semantic": ["encoder=vit_tiny", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=5e-4"],
+    "eomt/instance": ["encoder=vit_tiny", *MASKS, "optimizer.lr=5e-4"],
+    "eomt/panoptic": ["encoder=vit_tiny", *MASKS, "optimizer.lr=5e-4"],
 }
 
 
@@ -97,17 +97,19 @@ def write_images(task, data, folder):
 class Goal(Callback):
     """Stop at the goal, and remember the best score and when it came."""
 
-    def __init__(self, key, least):
-        self.key, self.least, self.best, self.step = key, least, 0.0, 0
+    def __init__(self, key, least, *, shown):
+        self.key, self.least, self.shown, self.best, self.step = key, least, shown, 0.0, 0
 
     def on_validation_end(self, trainer, pl_module):
         score = float(trainer.callback_metrics.get(self.key, 0.0))
+        if self.shown:
+            print(f"  step {trainer.global_step}: {score:.3f}", flush=True)
         if score > self.best:
             self.best, self.step = score, trainer.global_step
         trainer.should_stop = self.best >= self.least
 
 
-def overfit(name, root, *, steps, settings=()):
+def overfit(name, root, *, steps, settings=(), shown=False):
     """Train one network on one task; the best score, its step, and the minutes."""
     network, task = name.split("/")
     masks = network in {"mask2former", "eomt"}
@@ -116,7 +118,7 @@ def overfit(name, root, *, steps, settings=()):
         cfg = compose("config", chosen)
     categories = PanopticFolder(root / "train").categories
     seed_everything(0, verbose=False)
-    goal = Goal(*GOALS[task])
+    goal = Goal(*GOALS[task], shown=shown)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -142,6 +144,7 @@ def main():
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], help="further overrides, as optimizer.lr=1e-3")
+    parser.add_argument("--progress", action="store_true", help="show the score at each validation")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
@@ -151,7 +154,7 @@ def main():
         roots = {task: write_images(task, options.data, Path(temporary) / task) for task in {name.split("/")[1] for name in options.only}}
         for name in options.only:
             network, task = name.split("/")
-            score, step, minutes = overfit(name, roots[task], steps=options.steps, settings=options.set)
+            score, step, minutes = overfit(name, roots[task], steps=options.steps, settings=options.set, shown=options.progress)
             key, least = GOALS[task]
             print(f"| {network} | {task} | {key.removeprefix('val/')} {score:.3f} | {least} | {step} | {minutes:.1f} |", flush=True)
 

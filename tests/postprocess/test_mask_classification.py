@@ -126,7 +126,7 @@ def random_outputs(seed, num_queries=8, size=(5, 6)):
 
 
 def slow_panoptic(outputs, size, *, threshold, overlap, min_area_px, stuff_area_px):
-    """Query by query, as the inference of arXiv:2107.06278 (sec. 3.4) and its published code do it."""
+    """Query by query, as the inference of arXiv:2107.06278 (sec. 3.4) does it, on all masks at full size."""
     probs = outputs["class_logits"][0].softmax(dim=1)
     full = F.interpolate(outputs["mask_logits"], scale_factor=4, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]].sigmoid()
     kept = [q for q in range(len(probs)) if probs[q].argmax() != NOTHING and probs[q].max() > threshold]
@@ -139,7 +139,7 @@ def slow_panoptic(outputs, size, *, threshold, overlap, min_area_px, stuff_area_
         category = CATEGORIES[int(CATEGORIES.ids[int(probs[q].argmax())])]
         mask = ((owner == k) & (full[q] >= 0.5)).numpy()
         original = int((full[q] >= 0.5).sum())
-        if not original or int((owner == k).sum()) / original < overlap:
+        if not original or int(mask.sum()) / original < overlap:
             continue
         if category.isthing or category.id not in stuff_of:
             number += 1

@@ -14,6 +14,7 @@ from maskmill.postprocess.prediction import Prediction
 from maskmill.postprocess.semantic import ClassTable, SemanticSegments
 
 MASK_STRIDE = 4  # masks have a quarter of the image's size
+BLOCK = 8  # side in mask pixels of the squares in which masks are compared
 MAX_SCORES = 2**24  # class scores held at once
 
 
@@ -48,6 +49,8 @@ class SemanticMasks:
 
 class PanopticMasks:
     """Each pixel joins the surest query whose mask covers it; queries that lose most of their mask are dropped, stuff of a class is one.
+
+    A query keeps what it wins of its own mask, as in EoMT's code; Mask2Former's also counts pixels it wins outside.
 
     Args:
         threshold: least probability of a query's class; 0.8 in the paper. Lower gives more, less certain instances, as AP rewards.
@@ -92,9 +95,10 @@ class PanopticMasks:
         ids = found.numbers.cpu().numpy().astype(np.int32)
         category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(found.classes.tolist(), start=1)}
         scores = dict(enumerate(found.scores.tolist(), start=1))
-        semantic = F.pad(found.classes, (1, 0))[found.numbers]  # (H, W)
+        semantic = F.pad(found.classes, (1, 0)).index_select(0, found.numbers.flatten()).view(size)
         empty = (found.numbers == 0).nonzero()
-        semantic[empty[:, 0], empty[:, 1]] = _likeliest(class_votes(class_logits, mask_logits), empty)
+        if len(empty):
+            semantic[empty[:, 0], empty[:, 1]] = _likeliest(class_votes(class_logits, mask_logits), empty)
         return Prediction(self.table.category_map(semantic), Panoptic.from_ids(ids, category_of, scores=scores))
 
     def find(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Found:
@@ -105,16 +109,11 @@ class PanopticMasks:
         sure, classes = sure[chosen], classes[chosen]
         if not len(chosen):
             return Found(torch.zeros(size, dtype=torch.long, device=classes.device), classes, sure)
-        probs = _upsample(mask_logits[chosen], size).sigmoid_()  # (N, H, W)
-        area = (probs >= 0.5).sum(dim=(1, 2))  # (N,) of each mask alone
-        best = (probs * sure[:, None, None]).argmax(dim=0)  # (H, W)
-        prob = probs.gather(0, best[None])[0]
-        inside = prob >= 0.5
-        won = torch.bincount(best.flatten(), minlength=len(chosen))
-        kept = (won >= self.overlap * area) & (area > 0)
-        member = best[inside]
-        pixels = torch.bincount(member, minlength=len(chosen))
-        mass = torch.bincount(member, prob[inside].double(), minlength=len(chosen)) * sure
+        owner, prob, area = surest(mask_logits[chosen], sure, size)
+        owner = torch.where(prob >= 0.5, owner, len(chosen)).flatten()  # a last query has what is inside of none
+        pixels = torch.bincount(owner, minlength=len(chosen) + 1)[:-1]
+        kept = (pixels >= self.overlap * area) & (area > 0)
+        mass = torch.bincount(owner, prob.flatten().double(), minlength=len(chosen) + 1)[:-1] * sure
         # Segments: a thing is its query, stuff its class; classes come after all queries.
         segment = torch.where(is_thing[classes], torch.arange(len(chosen), device=classes.device), len(chosen) + classes)
         total = len(chosen) + len(is_thing)
@@ -126,8 +125,55 @@ class PanopticMasks:
             large[len(chosen) :] = False
         number = large.cumsum(dim=0) * large  # (N + K,), 1.. for segments that stay
         class_of = torch.cat([classes, torch.arange(len(is_thing), device=classes.device)])
-        numbers = (number[segment] * kept)[best] * inside
+        numbers = F.pad(number[segment] * kept, (0, 1)).index_select(0, owner).view(size)
         return Found(numbers, class_of[large], mass[large] / pixels[large])
+
+
+def surest(mask_logits: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The query with the largest product of mask and class probability in each pixel.
+
+    Masks are interpolated only in blocks where they could win: where a mask is nowhere above half of the least class probability over
+    the largest, it is neither inside itself nor can it take a pixel from one that is.
+
+    Args:
+        mask_logits: (N, H/4, W/4), N of at least 1.
+        sure: (N,), probabilities of the queries' classes.
+        size: H and W.
+
+    Returns:
+        the query of each pixel (H, W), the probability of its mask there (H, W), 0 where there is no such query, and the pixels of each
+        mask alone (N,), those of at least 1/2.
+    """
+    least = torch.logit(0.5 * sure.min() / sure.max())
+    height, width = mask_logits.shape[1:]
+    padding = (1, 1 + -width % BLOCK, 1, 1 + -height % BLOCK)
+    padded = F.pad(mask_logits[None], padding, mode="replicate")[0]  # interpolation at the edge repeats it
+    query, row, column = (F.max_pool2d(padded, BLOCK + 2, stride=BLOCK) >= least).nonzero(as_tuple=True)  # (P,) each, of blocks
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    step = torch.arange(BLOCK + 2, device=padded.device)
+    patches = padded[query[:, None, None], (BLOCK * row[:, None] + step)[:, :, None], (BLOCK * column[:, None] + step)[:, None]]
+    weights = _interpolation(padded)  # (T, BLOCK + 2)
+    side = len(weights)
+    probs = (weights @ patches @ weights.T).sigmoid_()  # (P, T, T)
+    probs *= (side * row[:, None] + torch.arange(side, device=row.device) < size[0])[:, :, None]  # what lies beyond the image is no pixel
+    probs *= (side * column[:, None] + torch.arange(side, device=row.device) < size[1])[:, None]
+    probs = probs.flatten(1)  # (P, T T)
+    area = torch.zeros_like(sure, dtype=torch.long).index_add(0, query, (probs >= 0.5).sum(dim=1))
+    place = (row * columns + column)[:, None].expand_as(probs)
+    weighted = probs * sure[query][:, None]
+    best = torch.zeros(rows * columns, side**2, device=sure.device).scatter_reduce_(0, place, weighted, reduce="amax")
+    first = torch.where(weighted == best.gather(0, place), query[:, None], len(sure))  # of equals the first
+    owner = torch.full_like(best, len(sure), dtype=torch.long).scatter_reduce_(0, place, first, reduce="amin")
+    maps = ((values.view(rows, columns, side, side).transpose(1, 2).flatten(2).flatten(0, 1)) for values in (owner, best))
+    owner, best = (values[: size[0], : size[1]] for values in maps)
+    owner = owner.clamp(max=len(sure) - 1)
+    return owner, best / sure[owner], area
+
+
+def _interpolation(like: Tensor) -> Tensor:
+    """Bilinear weights of a block with a border of one, for its pixels: (4 BLOCK, BLOCK + 2)."""
+    basis = torch.eye(BLOCK + 2, dtype=like.dtype, device=like.device)[None]  # (1, BLOCK + 2, BLOCK + 2), a map a row
+    return F.interpolate(basis, scale_factor=MASK_STRIDE, mode="linear", align_corners=False)[0, :, MASK_STRIDE:-MASK_STRIDE].T
 
 
 def class_votes(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
