@@ -2,7 +2,7 @@
 
     python benchmarks/overfit.py DATA_FOLDER [--only unet/semantic ...] [--steps 2000] [--threads 1]
 
-DATA_FOLDER holds camvid/, dsb2018/ and cwfid/. Four squares of 128 px are cut of four images of each (CWFID's are cut at 512 px and
+DATA_FOLDER holds camvid/, dsb2018/ and cwfid/. Four squares of 128 px are cut of four images of each (CWFID's are cut at 256 px and
 shrunk), things of fewer than 16 px become void, and the networks of conf/network are trained on them by a real Trainer until the score of
 the task's own validation reaches the goal (mIoU 0.95, PQ 0.9) or the steps are over. Seeds are fixed: scores do not depend on the load.
 """
@@ -62,7 +62,7 @@ def source_of(task, data):
         return ClassMasks(data / "camvid", pairs, rows, void_ids=[11]), (0, 40, 80, 120), SIDE
     if task == "instance":
         return InstanceMasks(data / "dsb2018", "stage1_train", {"id": 1, "name": "nucleus"}, {"train": 1.0}), (0, 5, 10, 15), SIDE
-    return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), 4 * SIDE
+    return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), 2 * SIDE
 
 
 def cut(image, panoptic, side):

@@ -170,6 +170,18 @@ def test_it_decides_as_the_definition_does(seed, **values):
     np.testing.assert_array_equal(pred.category_map(), slow.category_map())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_masks_that_cross_blocks_are_decided_as_the_definition_does(seed):
+    # smooth masks over 3 x 4 blocks of 32 px, of which each mask is present in some
+    coarse = random_outputs(seed, num_queries=12, size=(3, 4))
+    outputs = coarse | {"mask_logits": F.interpolate(coarse["mask_logits"], (19, 29), mode="bilinear")}
+    values = {"threshold": 0.3, "overlap": 0.2, "min_area_px": 10, "stuff_area_px": 10}
+    pred, slow = predict(masks(**values), outputs, (75, 115)).panoptic, slow_panoptic(outputs, (75, 115), **values)
+    assert len(slow.segments) > 1
+    assert {(s.category_id, s.area, s.bbox) for s in pred.segments} == {(s.category_id, s.area, s.bbox) for s in slow.segments}
+    np.testing.assert_array_equal(pred.category_map(), slow.category_map())
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=20)
 def test_the_order_of_queries_means_nothing(seed):

@@ -36,6 +36,7 @@ class SemanticMasks:
 
     def __init__(self, *, categories: Categories) -> None:
         self.segments = SemanticSegments(categories=categories)
+        self.table = self.segments.table
 
     @torch.inference_mode()
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:

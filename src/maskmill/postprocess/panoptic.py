@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
-from maskmill.postprocess.semantic import ClassTable
+from maskmill.postprocess.semantic import ClassTable, class_sums
 
 MAX_DISTANCES = 2**20  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
 
@@ -75,11 +75,12 @@ class PanopticGrouping:
     def _predict(self, semantic: Tensor, center: Tensor, offset: Tensor) -> Prediction:
         confidence, classes = semantic.softmax(dim=0).max(dim=0)  # (H, W) each
         groups = self.group(classes, confidence, center, offset)
-        if self.keep_stuff:
-            groups = self._with_stuff(groups, classes, confidence)
         ids = groups.numbers.cpu().numpy().astype(np.int32)
-        category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
+        categories = self.table.categories
+        category_of = {n: int(categories.ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
         scores = dict(enumerate(groups.scores.tolist(), start=1))
+        if self.keep_stuff:
+            self._add_stuff(ids, classes, confidence, category_of, scores)
         return Prediction(self.table.category_map(classes), Panoptic.from_ids(ids, category_of, scores=scores))
 
     def group(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Groups:
@@ -115,17 +116,23 @@ class PanopticGrouping:
         """The maximum of the window around each place of a map (H, W)."""
         return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
 
-    def _with_stuff(self, groups: Groups, classes: Tensor, confidence: Tensor) -> Groups:
-        """The same with a segment for every large enough stuff class, numbered after the things."""
-        num_classes = len(self._is_thing)
-        area = torch.bincount(classes.flatten(), minlength=num_classes)  # (K,)
-        sure = torch.bincount(classes.flatten(), confidence.flatten().double(), minlength=num_classes)
-        large = (area >= max(self.stuff_area_px, 1)) & ~self._is_thing.to(classes.device)
-        large[len(self.table.categories) :] = False  # background is no segment
-        number_of = (large.cumsum(dim=0) + len(groups.classes)) * large  # (K,), 0 where there is none
-        numbers = torch.where(self._is_thing.to(classes.device)[classes], groups.numbers, number_of[classes])
-        chosen = large.nonzero().squeeze(1)
-        return Groups(numbers, torch.cat([groups.classes, chosen]), torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]))
+    def _add_stuff(
+        self,
+        ids: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
+        classes: Tensor,
+        confidence: Tensor,
+        category_of: dict[int, int],
+        scores: dict[int, float],
+    ) -> None:
+        """Give every large enough stuff class one segment, in place."""
+        area, sure = class_sums(classes, confidence, len(self._is_thing))
+        class_map = classes.cpu().numpy()
+        for index, category in enumerate(self.table.categories):
+            if category.isthing or area[index] < max(self.stuff_area_px, 1):
+                continue
+            number = len(category_of) + 1
+            ids[class_map == index] = number
+            category_of[number], scores[number] = category.id, sure[index] / area[index]
 
 
 def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
