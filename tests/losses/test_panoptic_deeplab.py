@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.losses.panoptic_deeplab import PanopticDeepLabLoss, center_targets
+from maskmill.losses.panoptic_deeplab import BootstrappedCrossEntropy, PanopticDeepLabLoss, center_targets, instance_areas
 from maskmill.losses.semantic import CrossEntropy
 
 instance_maps = npst.arrays(np.int32, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 4))
@@ -147,3 +147,33 @@ def test_a_gpu_gives_the_same_targets():
     here, there = center_targets(batch["instance"], 2.0), center_targets(batch["instance"].cuda(), 2.0)
     torch.testing.assert_close(there.heatmap.cpu(), here.heatmap)
     torch.testing.assert_close(there.offset.cpu(), here.offset)
+
+
+def test_areas_are_those_of_each_pixels_own_thing_in_its_own_image():
+    instance = torch.tensor([[[1, 1, 2]], [[2, -1, 0]]], dtype=torch.int32)
+    areas = instance_areas(instance)
+    assert areas[0].tolist() == [[2, 2, 1]]
+    assert areas[1, 0, 0] == 1
+
+
+def test_pixels_of_small_things_weigh_more_and_only_the_hardest_count():
+    # cross-entropy of two equal logits is log 2; of logits (2, 0) for class 0, log(1 + e**-2)
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 0, 0, 3] = 2.0
+    batch = {"semantic": torch.tensor([[[1, 0, 0, 0]]], dtype=torch.uint8), "instance": torch.tensor([[[1, 2, 2, 0]]], dtype=torch.int32)}
+    hard, easy = math.log(2), math.log(1 + math.exp(-2))
+    for hardest, expected in ((1.0, (3 * hard + 2 * hard + easy) / 4), (0.5, (3 * hard + hard) / 2), (0.25, 3 * hard)):
+        loss = BootstrappedCrossEntropy(hardest=hardest, small_area_px=2, small_weight=3.0)
+        assert loss({"semantic": logits}, batch)["cross_entropy"].item() == pytest.approx(expected)
+
+
+def test_void_counts_in_no_share_of_the_hardest_pixels():
+    outputs, batch = example()
+    batch = {"semantic": torch.full_like(batch["semantic"], IGNORE_INDEX), "instance": torch.full_like(batch["instance"], -1)}
+    assert BootstrappedCrossEntropy()(outputs, batch)["cross_entropy"].item() == 0
+
+
+@pytest.mark.parametrize("values", [{"hardest": 0.0}, {"small_weight": -1.0}, {"weight": float("nan")}], ids=str)
+def test_values_of_the_bootstrapped_loss_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
+        BootstrappedCrossEntropy(**values)

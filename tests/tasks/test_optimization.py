@@ -1,8 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from maskmill.tasks.optimization import constant, parameter_groups, poly
+from maskmill.networks.encoders import TimmEncoder
+from maskmill.tasks.optimization import configure, constant, parameter_groups, poly
 
 
 def rates(scheduler_of, num):
@@ -43,3 +46,25 @@ def test_norms_and_biases_are_not_decayed_and_nothing_is_left_out():
     assert "weight_decay" not in decayed
     assert others["weight_decay"] == 0
     assert len(others["params"]) == 4  # two biases, and weight and bias of the norm
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [lambda o, *, total_steps: poly(o, total_steps=total_steps), partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, pct_start=0.5)],
+    ids=["poly", "one-cycle"],
+)
+def test_layers_of_the_encoder_keep_their_share_of_the_rate_under_every_schedule(scheduler):
+    network = nn.Sequential(TimmEncoder("resnet10t", layer_decay=0.5).create(), nn.Conv2d(512, 2, 1))
+    built = configure(network, partial(torch.optim.SGD, lr=0.1), scheduler, total_steps=8)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    head, stem = network[1].weight, network[0].model.conv1[0].weight
+    for _ in range(6):
+        rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
+        assert rates[id(stem)] == pytest.approx(rates[id(head)] * 0.5**5)  # stem and four stages, the last one step from the head
+        optimizer.step()
+        schedule.step()
+
+
+def test_without_a_layer_decay_there_are_the_two_groups_only():
+    groups = parameter_groups(nn.Sequential(TimmEncoder("resnet10t").create(), nn.Conv2d(512, 2, 1)))
+    assert [group.keys() for group in groups] == [{"params"}, {"params", "weight_decay"}]

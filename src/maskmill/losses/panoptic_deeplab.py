@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from maskmill.canonical.categories import IGNORE_INDEX
 from maskmill.losses.semantic import Batch, Terms
 
 TRUNCATE = 3  # a Gaussian is drawn to this many sigmas
@@ -53,6 +55,45 @@ class PanopticDeepLabLoss(nn.Module):
             "center": self.center_weight * heat_error.sum() / targets.is_known.sum().clamp(min=1),
             "offset": self.offset_weight * offset_error.sum() / targets.is_thing.sum().clamp(min=1),
         }
+
+
+class BootstrappedCrossEntropy(nn.Module):
+    """Cross-entropy of the hardest pixels, those of small instances weighing more (sec. 3.2).
+
+    Args:
+        weight: factor of the term.
+        hardest: share of the labelled pixels that count, those with the largest weighted loss; 0.15 in the paper.
+        small_area_px: instances of fewer pixels are small; 64 x 64 in the paper.
+        small_weight: of each of their pixels; 3 in the paper.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, weight: float = 1.0, *, hardest: float = 0.15, small_area_px: int = 4096, small_weight: float = 3.0) -> None:
+        super().__init__()
+        if not (weight >= 0 and small_weight >= 0 and small_area_px >= 0 and 0 < hardest <= 1):  # NaN is refused too
+            raise ValueError(
+                f"Expected `weight`, `small_weight` and `small_area_px` of at least 0 and `hardest` in (0, 1], "
+                f"but got {weight}, {small_weight}, {small_area_px} and {hardest} - mend conf/loss"
+            )
+        self.weight, self.hardest, self.small_area_px, self.small_weight = weight, hardest, small_area_px, small_weight
+
+    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+        """Logits (B, K, H, W) against `semantic` and `instance` (B, H, W): one scalar, 0 where no pixel is labelled."""
+        target = batch["semantic"].long()
+        loss = F.cross_entropy(outputs["semantic"].float(), target, ignore_index=IGNORE_INDEX, reduction="none")  # (B, H, W)
+        is_small = (batch["instance"] > 0) & (instance_areas(batch["instance"]) < self.small_area_px)
+        loss = torch.where(is_small, self.small_weight, 1.0) * loss
+        counted = max(1, round(self.hardest * int((target != IGNORE_INDEX).sum())))
+        return {"cross_entropy": self.weight * loss.flatten().topk(counted).values.mean()}
+
+
+def instance_areas(instance: Tensor) -> Tensor:
+    """For each pixel of (B, H, W) int32 the pixels of its image with its number: (B, H, W) long; those of no known thing share one."""
+    num = max(int(instance.max()), 0) + 1
+    keys = instance.clamp(min=0).long() + num * torch.arange(len(instance), device=instance.device).view(-1, 1, 1)
+    return torch.bincount(keys.flatten(), minlength=len(instance) * num)[keys]
 
 
 def center_targets(instance: Tensor, sigma_px: float) -> CenterTargets:

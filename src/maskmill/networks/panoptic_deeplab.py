@@ -60,7 +60,7 @@ class PanopticDeepLab(nn.Module):
         self.offset_head = head(instance_width, 2)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px.
+        """Images (B, C, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px.
 
         Raises:
             ValueError: a single image in training: the ASPP normalises over the batch what it pools from each image.

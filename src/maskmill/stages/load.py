@@ -25,6 +25,8 @@ class LoadedModel:
 def load_network(files: ModelFiles) -> nn.Module:
     """The network of a trained model with its weights, in evaluation mode, on the CPU."""
     node = OmegaConf.create(files.config["network"])
+    if "encoder" in node:  # the model's own weights follow, so those it began with need not be on this machine
+        node.encoder.update(pretrained=False, weights=None)
     network = build(node, nn.Module, num_classes=files.categories.num_outputs)
     network.load_state_dict(files.weights())
     return network.eval()

@@ -7,7 +7,9 @@ from typing import Any
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from maskmill.networks.layers import learned_parameters
 
 Groups = Iterable[dict[str, Any]]
 OptimizerOf = Callable[[Groups], Optimizer]
@@ -34,15 +36,30 @@ def configure(network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf
             "Expected `max_epochs` or `max_steps`, since the schedule needs the length of the training, but got neither - mend trainer"
         )
     built = optimizer(parameter_groups(network))
-    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built, total_steps=int(total_steps)), "interval": "step"}}
+    _scale(built, ("lr",))
+    schedule = scheduler(built, total_steps=int(total_steps))
+    if isinstance(schedule, OneCycleLR):  # it has set all groups to one peak
+        _scale(built, ("lr", "initial_lr", "max_lr", "min_lr"))
+    return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Matrices and kernels, and apart from them norms and biases, which weight decay would only pull off balance."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    """Matrices and kernels, and apart from them norms and biases, which weight decay would only pull off balance.
+
+    Where the encoder has a layer decay, each of its layers has groups of its own, with the factor of their learning rate as `lr_scale`.
+    """
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter, _, scale in learned_parameters(network):
+        members.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": members[scale, decayed]} | ({} if decayed else {"weight_decay": 0.0}) | ({} if scale == 1 else {"lr_scale": scale})
+        for scale, decayed in sorted(members, reverse=True)  # the network's own layers first
+    ]
+
+
+def _scale(optimizer: Optimizer, rates: Iterable[str]) -> None:
+    for group in optimizer.param_groups:
+        group.update({name: group[name] * group.get("lr_scale", 1.0) for name in rates})
 
 
 def poly(optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warmup_steps: int = 0) -> LambdaLR:
