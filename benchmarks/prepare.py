@@ -19,7 +19,7 @@ import psutil
 from PIL import Image
 
 from maskmill.canonical.files import write_bytes
-from maskmill.canonical.png import encode_png, ids_to_rgb
+from maskmill.canonical.png import ids_to_png
 from maskmill.sources.class_masks import ClassMasks
 from maskmill.sources.convert import Converter
 from maskmill.sources.pairs import FolderPairs
@@ -53,7 +53,7 @@ def plain_conversion(root, out):
         np.asarray(Image.open(image).convert("RGB"))
         ids = np.asarray(Image.open(labels)).astype(np.int32) + 1
         write_bytes(out / "images" / image.name, data)
-        write_bytes(out / "panoptic" / labels.name, encode_png(ids_to_rgb(ids)))
+        write_bytes(out / "panoptic" / labels.name, ids_to_png(ids))
 
 
 def plain_reading(root, _):

@@ -9,6 +9,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.dataset import SegmentationDataset, collate
+from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
 
 CATEGORIES = Categories([Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))])
@@ -39,7 +40,7 @@ def root(tmp_path_factory):
 def module(root, **overrides):
     settings = {"crop_size": (24, 32), "batch_size": 2, "num_workers": 0, "seed": 5}
     augmentation = Augmentation([A.RandomResizedCrop((24, 32), scale=(0.5, 1), mask_interpolation=0)])
-    return SegmentationDataModule(root, augmentation, **settings | overrides)
+    return SegmentationDataModule(str(root), augmentation, **settings | overrides)
 
 
 def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
@@ -83,10 +84,10 @@ def test_labels_of_another_size_than_the_image_are_refused(tmp_path):
     write_split(tmp_path / "train", 1)
     write_rgb(tmp_path / "train" / "images" / "000.png", np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(ValueError, match=r"000\.png: expected 40 x 56 pixels .* but got 10 x 10"):
-        SegmentationDataset(tmp_path / "train")[0]
+        SegmentationDataset(open_split(tmp_path, "train"))[0]
 
 
 def test_samples_of_one_size_are_stacked_without_padding(root):
-    dataset = SegmentationDataset(root / "train")
+    dataset = SegmentationDataset(open_split(root, "train"))
     batch = collate([dataset[0], dataset[1]])
     assert torch.equal(batch["image"][1], dataset[1]["image"])

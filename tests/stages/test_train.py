@@ -64,6 +64,13 @@ def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(p
     assert weights(prepared / "out/workers/train")[0] == whole[0]
 
 
+def test_training_from_shards_gives_the_weights_of_training_from_files(prepared, whole):
+    run("shard", "shard.shard_mb=1", cwd=prepared)
+    run("train", *QUICK, "out=out/sharded", "data.root=out/shards", cwd=prepared)
+    assert weights(prepared / "out/sharded/train")[0] == whole[0]
+    assert "a data set is there" in run("shard", cwd=prepared, status=1)
+
+
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whole):
     before = set(runs(prepared))
     overrides = [*QUICK, "out=out/killed", "data.root=out/prepare"]

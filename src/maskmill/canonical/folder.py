@@ -3,11 +3,14 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
@@ -82,6 +85,28 @@ def write_index(folder: Path, categories: Categories, records: Iterable[ImageRec
     return writer.close()
 
 
+def labelled(ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str) -> Panoptic:
+    """The labels that an id map and its rows make together, measured afresh; `where` says in errors whose they are.
+
+    Raises:
+        ValueError: map and rows disagree on the ids.
+    """
+    infos = {int(info["id"]): info for info in segments_info}
+    try:
+        panoptic = Panoptic.from_ids(
+            ids,
+            {key: int(info["category_id"]) for key, info in infos.items()},
+            crowds={key for key, info in infos.items() if info.get("iscrowd")},
+            scores={key: info["score"] for key, info in infos.items() if "score" in info},
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    absent = sorted(infos.keys() - panoptic.category_of.keys())
+    if absent:
+        raise ValueError(f"{where}: segments_info names ids {absent[:5]}, but no pixel has them - remove these rows")
+    return panoptic
+
+
 class PanopticFolder:
     """Read a split of ours, or anyone's COCO panoptic JSON with its PNGs in the folder of the same name beside it.
 
@@ -140,23 +165,17 @@ class PanopticFolder:
             FileNotFoundError: the PNG is not there.
             ValueError: the PNG and segments_info disagree on the ids, or the PNG does not decode.
         """
-        row = self._annotations[image_id]
-        path = inside(self.png_folder, row["file_name"])
-        infos = {int(info["id"]): info for info in row["segments_info"]}
-        category_of = {key: int(info["category_id"]) for key, info in infos.items()}
-        try:
-            panoptic = Panoptic.from_ids(
-                read_ids(path),
-                category_of,
-                crowds={key for key, info in infos.items() if info.get("iscrowd")},
-                scores={key: info["score"] for key, info in infos.items() if "score" in info},
-            )
-        except ValueError as error:
-            raise ValueError(f"{path} (image {image_id} of {self.json_path}): {error}") from error
-        absent = sorted(infos.keys() - panoptic.category_of.keys())
-        if absent:
-            raise ValueError(f"{path}: segments_info of image {image_id} names ids {absent[:5]}, but no pixel has them - remove these rows")
-        return panoptic
+        path = self.png_path(image_id)
+        return labelled(read_ids(path), self.annotation(image_id)["segments_info"], f"{path} (image {image_id} of {self.json_path})")
+
+    def annotation(self, image_id: int) -> dict[str, Any]:
+        """One image's row of the JSON."""
+        row: dict[str, Any] = self._annotations[image_id]
+        return row
+
+    def png_path(self, image_id: int) -> Path:
+        """Where an image's labels lie."""
+        return inside(self.png_folder, self._annotations[image_id]["file_name"])
 
     def image_path(self, record: ImageRecord) -> Path:
         """Where an image lies."""

@@ -1,7 +1,5 @@
 """The splits of a prepared data set as loaders of the Trainer."""
 
-from pathlib import Path
-
 import cv2
 import torch
 from lightning import LightningDataModule
@@ -10,6 +8,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from maskmill.data.dataset import Batch, SegmentationDataset, collate
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
+from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
 
 
@@ -17,7 +16,7 @@ class SegmentationDataModule(LightningDataModule):
     """Train and validation loaders; every process gets its share, and validation counts each image once.
 
     Args:
-        root: what `prepare` wrote: a folder per split.
+        root: what `prepare` wrote: a folder per split; or what `shard` wrote, a folder or s3://BUCKET/PREFIX.
         augmentation: for training.
         crop_size: height and width of a training sample, which the augmentation must end at.
         batch_size: training samples per process and step.
@@ -29,7 +28,7 @@ class SegmentationDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, root: Path, augmentation: Augmentation, *, crop_size: tuple[int, int], batch_size: int, num_workers: int, seed: int
+        self, root: str, augmentation: Augmentation, *, crop_size: tuple[int, int], batch_size: int, num_workers: int, seed: int
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0 or min(crop_size) < 1:
@@ -42,7 +41,7 @@ class SegmentationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented batches of one size; a last, smaller batch is left out, as batch statistics want."""
-        dataset = SegmentationDataset(self.root / "train", augmentation=self.augmentation, seed=self.seed)
+        dataset = SegmentationDataset(open_split(self.root, "train"), augmentation=self.augmentation, seed=self.seed)
         sample = dataset[0]["image"].shape[1:]
         if tuple(sample) != self.crop_size:
             raise ValueError(
@@ -55,7 +54,7 @@ class SegmentationDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images at their own sizes, with their truth."""
-        dataset = SegmentationDataset(self.root / "val")
+        dataset = SegmentationDataset(open_split(self.root, "val"))
         rank, world_size = self._place()
         return self._loader(dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
 

@@ -1,19 +1,20 @@
 """One canonical split as samples, and samples as batches."""
 
-from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.canonical.folder import PanopticFolder
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.png import RGB
 from maskmill.data.sampling import Draw
-from maskmill.data.targets import UNKNOWN, encode_targets
+from maskmill.data.splits import LabelledImage, Split
+from maskmill.data.targets import UNKNOWN, encode_ids
 from maskmill.data.transforms import Augmentation
 
 Sample = dict[str, Any]
@@ -24,23 +25,18 @@ class SegmentationDataset(Dataset[Sample]):
     """Images and targets of one split.
 
     Args:
-        folder: a canonical split, as `prepare` writes it.
+        split: the samples as they lie on disk, see `data.splits`.
         augmentation: what training sees; None leaves images as they are and adds the truth for metrics.
         seed: of the augmentation, together with epoch and index.
-
-    Raises:
-        FileNotFoundError: the split is not there.
-        ValueError: the split is broken.
     """
 
-    def __init__(self, folder: Path, *, augmentation: Augmentation | None = None, seed: int = 0) -> None:
-        self.folder = PanopticFolder(folder)
+    def __init__(self, split: Split, *, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+        self.split = split
         self.augmentation = augmentation
         self.seed = seed
-        self.records = self.folder.records
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.split)
 
     def __getitem__(self, draw: Draw | int) -> Sample:
         """One sample.
@@ -51,26 +47,31 @@ class SegmentationDataset(Dataset[Sample]):
         Returns:
             image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`; without augmentation also
             `panoptic` (the truth with the data set's own ids), `valid` (False for a repeat) and `index`.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            ValueError: a file does not decode, or image and labels do not belong together.
         """
         draw = Draw(draw) if isinstance(draw, int) else draw
-        record = self.records[draw.sample]
-        image, panoptic = self.folder.image(record), self.folder.panoptic(record.id)
-        if panoptic.ids.shape != image.shape[:2]:
-            raise ValueError(
-                f"{self.folder.json_path}: labels of {record.file_name} are {panoptic.ids.shape}, but its image is {image.shape[:2]} - "
-                "run `dvc repro prepare` again"
-            )
+        labelled = self.split[draw.sample]
         if self.augmentation is None:
-            truth = {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
-            return self._tensors(image, panoptic, min_area_px=0) | truth
-        image, ids = self.augmentation(image, panoptic.ids, (self.seed, draw.epoch, draw.sample))
-        seen = Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds)
-        return self._tensors(image, seen, min_area_px=self.augmentation.min_area_px)
+            panoptic = labelled.panoptic()
+            return self._tensors(labelled, labelled.image, labelled.ids) | {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
+        image, ids = self.augmentation(labelled.image, labelled.ids, (self.seed, draw.epoch, draw.sample))
+        return self._tensors(labelled, image, ids, min_area_px=self.augmentation.min_area_px)
 
-    def _tensors(self, image: np.ndarray[Any, np.dtype[np.uint8]], panoptic: Panoptic, *, min_area_px: int) -> Sample:
-        semantic, instance = encode_targets(panoptic, self.folder.categories, min_area_px=min_area_px)
+    def _tensors(self, labelled: LabelledImage, image: RGB, ids: npt.NDArray[np.int32], *, min_area_px: int = 0) -> Sample:
+        """Image and targets; `image` and `ids` are what the augmentation left of `labelled`."""
+        try:
+            semantic, instance = encode_ids(
+                ids, labelled.category_of, self.split.categories, crowds=labelled.crowds, min_area_px=min_area_px
+            )
+        except ValueError as error:
+            raise ValueError(f"{labelled.name}: {error}") from error
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "image": torch.from_numpy(
+                np.stack(cv2.split(image))
+            ),  # planes (3, H, W): OpenCV takes pixels apart faster than a transposed copy
             "semantic": torch.from_numpy(semantic),
             "instance": torch.from_numpy(instance),
         }

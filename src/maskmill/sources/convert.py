@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from maskmill.canonical.files import inside, write_bytes, write_json
 from maskmill.canonical.folder import ImageRecord, IndexWriter, png_name
-from maskmill.canonical.png import encode_png, ids_to_rgb
+from maskmill.canonical.png import ids_to_png
 from maskmill.sources.backends import parallel
 from maskmill.sources.cache import ConversionCache
 from maskmill.sources.collection import Collection, Outcome
@@ -204,7 +204,7 @@ def convert_sample(source: Source, sample: Sample, folder: Path | None, max_pixe
     }
     outcome = Outcome(sample.split, sample.name, str(sample.image), row, examined.findings)
     if folder is not None:
-        labels = encode_png(ids_to_rgb(panoptic.ids))
+        labels = ids_to_png(panoptic.ids)
         record = _record(outcome, 0)
         write_bytes(inside(folder / sample.split / "images", record.file_name), image.data)
         write_bytes(inside(folder / sample.split / "panoptic", png_name(record)), labels)

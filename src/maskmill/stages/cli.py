@@ -7,6 +7,7 @@ COMMANDS = {
     "compose": "conf/ + params.yaml -> out/conf/, one resolved configuration per stage",
     "check": "raw data -> what is wrong with it, and how to mend it",
     "prepare": "raw data -> canonical data set",
+    "shard": "canonical data set -> the same in few large files, in a folder or on S3; train reads it as data.root=...",
     "preview": "canonical data set -> a page of what the network will see",
     "train": "canonical data set -> model; -m sweeps",
     "predict": "model + images -> label maps",

@@ -1,5 +1,6 @@
 """The training itself: builds the parts, fits them, writes the model. `python -m maskmill.stages.fit FOLDER` is one rank of several."""
 
+import json
 import logging
 import sys
 import warnings
@@ -19,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import read_json, write_json
+from maskmill.canonical.files import write_json
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.data.stores import open_store
 from maskmill.data.transforms import Augmentation
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, write_model
@@ -50,12 +52,12 @@ class Settings:
     """Where a training reads and writes.
 
     Args:
-        data: what `prepare` wrote.
+        data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
         out: the model goes here.
         state: parent of the folders that let a killed training go on.
     """
 
-    data: Path
+    data: str
     out: Path
     state: Path
 
@@ -99,19 +101,20 @@ def fit(cfg: DictConfig) -> float:
     return float("nan") if score is None else float(score)
 
 
-def read_dataset(folder: Path) -> dict[str, Any]:
-    """The description `prepare` writes last.
+def read_dataset(root: str) -> dict[str, Any]:
+    """The description that `prepare` and `shard` write last.
 
     Raises:
-        FileNotFoundError: the folder holds no prepared data set.
+        FileNotFoundError: there is no prepared data set.
         ValueError: an earlier version wrote it.
     """
-    if not (folder / "dataset.json").is_file():
-        raise FileNotFoundError(f"{folder}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
-    dataset = cast(dict[str, Any], read_json(folder / "dataset.json"))
+    store = open_store(root)
+    if not store.has("dataset.json"):
+        raise FileNotFoundError(f"{root}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
+    dataset = cast(dict[str, Any], json.loads(store.read("dataset.json")))
     missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
     if missing:
-        raise ValueError(f"{folder}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again")
+        raise ValueError(f"{root}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again")
     return dataset
 
 
