@@ -17,6 +17,7 @@ RUNTIME = {
     "scheduler": {"optimizer", "total_steps"},
     "data": {"augmentation"},
     "pictures": {"show"},
+    "resume": {"folder"},
 }
 
 

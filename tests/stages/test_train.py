@@ -87,6 +87,27 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whol
     assert list(added.values()) == ["FINISHED"]
 
 
+@pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
+def test_sigterm_saves_and_leaves_and_the_same_command_goes_on(prepared, whole, trainer):
+    out = f"out/term-{trainer}"
+    overrides = [*QUICK, f"out={out}", "data.root=out/prepare", f"trainer={trainer}"]
+    process = start("train", *overrides, "trainer.max_epochs=60", cwd=prepared)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert "SIGTERM at step" in output
+    assert "the same command goes on from it" in output
+    (state,) = (prepared / out / "state").iterdir()
+    assert (state / "last.ckpt").is_file()
+    output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
+    assert f"{state.name} does not go on here, this training starts anew: trainer.max_epochs was 60, is 3" in output
+    assert weights(prepared / out / "train") == whole or trainer == "ddp_cpu"
+
+
 def test_two_processes_train_and_validate_every_image_once(prepared):
     output = run("train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared)
     assert "MEMBER: 2/2" in output

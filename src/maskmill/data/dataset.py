@@ -45,8 +45,8 @@ class SegmentationDataset(Dataset[Sample]):
             draw: the place in the split, and for training the epoch.
 
         Returns:
-            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`; without augmentation also
-            `panoptic` (the truth with the data set's own ids), `valid` (False for a repeat) and `index`.
+            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`, `index` (the place);
+            without augmentation also `panoptic` (the truth with the data set's own ids) and `valid` (False for a repeat).
 
         Raises:
             FileNotFoundError: a file is not there.
@@ -56,9 +56,10 @@ class SegmentationDataset(Dataset[Sample]):
         labelled = self.split[draw.sample]
         if self.augmentation is None:
             panoptic = labelled.panoptic()
-            return self._tensors(labelled, labelled.image, labelled.ids) | {"panoptic": panoptic, "valid": draw.valid, "index": draw.sample}
+            truth = {"panoptic": panoptic, "valid": draw.valid}
+            return self._tensors(labelled, labelled.image, labelled.ids) | truth | {"index": draw.sample}
         image, ids = self.augmentation(labelled.image, labelled.ids, (self.seed, draw.epoch, draw.sample))
-        return self._tensors(labelled, image, ids, min_area_px=self.augmentation.min_area_px)
+        return self._tensors(labelled, image, ids, min_area_px=self.augmentation.min_area_px) | {"index": draw.sample}
 
     def _tensors(self, labelled: LabelledImage, image: RGB, ids: npt.NDArray[np.int32], *, min_area_px: int = 0) -> Sample:
         """Image and targets; `image` and `ids` are what the augmentation left of `labelled`."""
@@ -84,8 +85,8 @@ def collate(samples: list[Sample]) -> Batch:
         samples: of `SegmentationDataset`.
 
     Returns:
-        image (B, 3, H, W) uint8, semantic (B, H, W) uint8, instance (B, H, W) int32, `size`: (h, w) of each before padding; for
-        evaluation also the lists `panoptic`, `valid` and `index`.
+        image (B, 3, H, W) uint8, semantic (B, H, W) uint8, instance (B, H, W) int32, `size`: (h, w) of each before padding, the
+        list `index`; for evaluation also the lists `panoptic` and `valid`.
     """
     sizes = [(int(sample["image"].shape[1]), int(sample["image"].shape[2])) for sample in samples]
     height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)

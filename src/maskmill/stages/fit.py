@@ -30,10 +30,11 @@ from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, write_model
 from maskmill.stages.build import build
 from maskmill.tracking.lineage import MODEL_TAG
-from maskmill.tracking.runs import Tracking, log_inputs
+from maskmill.tracking.runs import Tracking, flatten, log_inputs
 from maskmill.tracking.store import connect, tracking_uri
 from maskmill.training.callbacks import EpochLines, StepSeed
-from maskmill.training.launching import die_with_parent
+from maskmill.training.checkpoints import WholeFiles
+from maskmill.training.launching import LEFT, die_with_parent
 from maskmill.training.state import TrainingState, training_fingerprint
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
 
     runtime: dict[str, dict[str, Any]] = {
         "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
+        "resume": {"folder": state.folder},
         "pictures": {"show": show},
     }
     callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
@@ -157,6 +159,7 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
         Trainer,
         callbacks=[*callbacks, StepSeed(cfg.seed), EpochLines()],
         logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=run_id or None),
+        plugins=WholeFiles(),
         enable_progress_bar=on_terminal,
     )
 
@@ -172,11 +175,13 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], da
         yield ""
         return
     tags = {"data_hash": dataset["digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
-    with state.held(), tracking.run(state.run_id, tags) as run_id:
-        if state.run_id != run_id:
-            log_inputs(config, dataset)
-            state.run_id = run_id
-        yield run_id
+    with state.held():
+        state.describe(flatten(config) | {"data": dataset["digest"]})
+        with tracking.run(state.run_id, tags) as run_id:
+            if state.run_id != run_id:
+                log_inputs(config, dataset)
+                state.run_id = run_id
+            yield run_id
 
 
 def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str) -> ModelFiles:
@@ -208,6 +213,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     try:
         score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
+    except InterruptedError as error:
+        log.info("%s", error)
+        sys.exit(LEFT)
     except (ValueError, OSError) as error:
         log.error("%s", error)
         sys.exit(1)
