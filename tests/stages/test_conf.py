@@ -17,7 +17,7 @@ RUNTIME = {
     "scheduler": {"optimizer", "total_steps"},
     "data": {"augmentation"},
     "pictures": {"show"},
-    "resume": {"folder"},
+    "resume": {"folder", "before_saving"},
 }
 
 

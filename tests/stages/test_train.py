@@ -1,5 +1,6 @@
 """The train stage as users start it: alone, killed and started again, on two processes, in a sweep."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,15 @@ def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(p
     assert weights(prepared / "out/workers/train")[0] == whole[0]
 
 
+def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, whole):
+    digest = hashlib.sha256(whole[0]).hexdigest()
+    output = run("train", *QUICK, "out=out/hash", "data.root=out/prepare", cwd=prepared)
+    assert f"weights {digest}, model" in output
+    with sqlite3.connect(prepared / "mlflow.db") as database:
+        tags = database.execute("select value from tags where key = 'maskmill.weights' order by rowid").fetchall()
+    assert (digest,) in tags
+
+
 def test_training_from_shards_gives_the_weights_of_training_from_files(prepared, whole):
     run("shard", "shard.shard_mb=1", cwd=prepared)
     run("train", *QUICK, "out=out/sharded", "data.root=out/shards", cwd=prepared)
@@ -121,6 +131,43 @@ def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
     assert len(list(prepared.glob("out/sweeps/*/*/train/model.json"))) == 2
     rates = [json.loads(path.read_text())["config"]["optimizer"]["lr"] for path in prepared.glob("out/sweeps/*/*/train/model.json")]
     assert sorted(rates) == [3e-4, 1e-3]
+
+
+CRASH = """
+import os, pathlib, signal
+from lightning import Callback
+
+class Crash(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3 and pathlib.Path("crash").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_does_only_that_job(prepared, monkeypatch):
+    (prepared / "crashing.py").write_text(CRASH)
+    monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
+    (prepared / "crash").touch()
+    line = [*QUICK, "trainer=ddp_cpu", "trainer.max_epochs=1", "out=out/sweep", "data.root=out/prepare"]
+    line += ["+callbacks.crash._target_=crashing.Crash", "hydra.sweep.dir=out/sweep/jobs", "optimizer.lr=4e-3,3e-3,2e-3,1e-3"]
+    before = set(runs(prepared))
+    output = run("train", "-m", *line, cwd=prepared, status=1)
+    assert "job 1 (" in output
+    assert "optimizer.lr=3e-3" in output
+    assert "the same command again does what is missing" in output
+    models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(4)]
+    assert [path.is_file() for path in models] == [True, False, True, True]
+    first = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert len(first) == 4
+    assert list(first.values()).count("FINISHED") == 3
+
+    (prepared / "crash").unlink()
+    output = run("train", "-m", *line, cwd=prepared)
+    assert output.count("this very training is done") == 3
+    assert all(path.is_file() for path in models)
+    after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert after.keys() == first.keys()  # the job that died goes on in its own run
+    assert set(after.values()) == {"FINISHED"}
 
 
 @pytest.mark.parametrize(

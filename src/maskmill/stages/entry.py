@@ -47,6 +47,9 @@ def stage(main: Main) -> Callable[[], Any]:
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError) as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                job = HydraConfig.get().job
+                log.error("job %s (%s) failed: %s - the same command again does what is missing", job.num, job.override_dirname, error)
             if not alone:
                 raise
             log.error("%s", error)

@@ -37,6 +37,10 @@ class EpochLines(Callback):
         self._start = 0.0
         self._images = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a training resumed within an epoch has no start of that epoch."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start, self._images = time.perf_counter(), 0

@@ -5,6 +5,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -46,6 +47,7 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         folder: the checkpoint's.
+        before_saving: called before a checkpoint is written, as for metrics that are on their way: a checkpoint must not be ahead of them.
         every_n_steps: optimiser steps from one checkpoint to the next within an epoch; None for none by steps.
         every_n_seconds: the same by time; None for none by time.
 
@@ -53,13 +55,20 @@ class ResumeCheckpoint(Checkpoint):
         ValueError: a number that is not positive.
     """
 
-    def __init__(self, *, folder: Path, every_n_steps: int | None = None, every_n_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        before_saving: Callable[[], None] = lambda: None,
+        every_n_steps: int | None = None,
+        every_n_seconds: float | None = None,
+    ) -> None:
         if (every_n_steps is not None and every_n_steps < 1) or (every_n_seconds is not None and not every_n_seconds > 0):
             raise ValueError(
                 "Expected `every_n_steps` and `every_n_seconds` above 0, or null for none, "
                 f"but got {every_n_steps} and {every_n_seconds} - mend callbacks.resume"
             )
-        self.path = folder / LAST
+        self.path, self.before_saving = folder / LAST, before_saving
         self.every_n_steps, self.every_n_seconds = every_n_steps, every_n_seconds
         self._saved_step, self._saved_time = -1, 0.0
         self._told_to_leave = False
@@ -121,6 +130,7 @@ class ResumeCheckpoint(Checkpoint):
         self._leave_if_told(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        self.before_saving()
         trainer.save_checkpoint(self.path, weights_only=False)  # the optimiser too
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
