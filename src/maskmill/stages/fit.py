@@ -175,6 +175,7 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
     runtime: dict[str, dict[str, Any]] = {
         "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
         "resume": {"folder": state.folder, "before_saving": logger.flush},
+        "early_stopping": {"monitor": task.monitor},
         "pictures": {"show": show},
     }
     callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
