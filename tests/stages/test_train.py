@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def start(command, *overrides, cwd):
 
 def run(command, *overrides, cwd, status=0):
     process = start(command, *overrides, cwd=cwd)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == status, output
     return output
 
@@ -122,6 +123,36 @@ def test_two_processes_train_and_validate_every_image_once(prepared):
     output = run("train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared)
     assert "MEMBER: 2/2" in output
     assert (prepared / "out/ddp/train/model.safetensors").is_file()
+
+
+def test_two_nodes_under_torchrun_are_one_training(prepared):
+    """Two launchers on the loopback address, as on two machines, each with its own command line."""
+    before = set(runs(prepared))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    training = [*QUICK, "out=out/nodes", "data.root=out/prepare", "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1"]
+    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    nodes = []
+    for rank in range(2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
+        launcher += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "maskmill.stages.train", *training]
+        nodes.append(
+            subprocess.Popen(
+                launcher,
+                cwd=prepared,
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [node.communicate(timeout=600)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert "weights" in outputs[0]
+    assert (prepared / "out/nodes/train/model.safetensors").is_file()
+    added = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert list(added.values()) == ["FINISHED"]
 
 
 def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
