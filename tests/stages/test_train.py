@@ -184,7 +184,7 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
     before = set(runs(prepared))
     output = run("train", "-m", *line, cwd=prepared, status=1)
     assert "job 1 (" in output
-    assert "optimizer.lr=3e-3" in output
+    assert "optimizer.lr=0.003" in output
     assert "the same command again does what is missing" in output
     models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(4)]
     assert [path.is_file() for path in models] == [True, False, True, True]

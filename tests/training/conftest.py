@@ -47,12 +47,11 @@ def train(splits):
         )
         best = ModelCheckpoint(folder, filename="best", monitor="val/mIoU", mode="max", enable_version_counter=False)
         resume = ResumeCheckpoint(folder=folder, every_n_steps=every_n_steps)
-        settings = {"max_epochs": 3, "accelerator": "cpu", "logger": False} | settings
+        settings = {"max_epochs": 3, "accelerator": "cpu", "logger": False, "enable_progress_bar": False} | settings
         trainer = Trainer(
             callbacks=[*callbacks, StepSeed(3), best, resume],
             plugins=WholeFiles(),
             num_sanity_val_steps=0,
-            enable_progress_bar=False,
             enable_model_summary=False,
             deterministic=True,
             use_distributed_sampler=False,

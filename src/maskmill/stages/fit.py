@@ -36,6 +36,7 @@ from maskmill.training.callbacks import EpochLines, StepSeed
 from maskmill.training.checkpoints import WholeFiles
 from maskmill.training.finite_loss import FiniteLoss
 from maskmill.training.launching import LEFT, die_with_parent
+from maskmill.training.progress import Bar, Lines
 from maskmill.training.state import TrainingState, training_fingerprint
 from maskmill.training.step_log import StepLog
 
@@ -183,7 +184,14 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
     return build(
         cfg.trainer,
         Trainer,
-        callbacks=[StepSeed(cfg.seed), FiniteLoss(folder=state.folder), *callbacks, StepLog(), EpochLines()],
+        callbacks=[
+            StepSeed(cfg.seed),
+            FiniteLoss(folder=state.folder),
+            *callbacks,
+            StepLog(),
+            Bar() if on_terminal else Lines(),
+            EpochLines(),
+        ],
         logger=logger,
         plugins=WholeFiles(),
         enable_progress_bar=on_terminal,
