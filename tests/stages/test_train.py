@@ -1,9 +1,11 @@
 """The train stage as users start it: alone, killed and started again, on two processes, in a sweep."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +31,7 @@ def start(command, *overrides, cwd):
 
 def run(command, *overrides, cwd, status=0):
     process = start(command, *overrides, cwd=cwd)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == status, output
     return output
 
@@ -66,6 +68,15 @@ def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(p
     assert weights(prepared / "out/workers/train")[0] == whole[0]
 
 
+def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, whole):
+    digest = hashlib.sha256(whole[0]).hexdigest()
+    output = run("train", *QUICK, "out=out/hash", "data.root=out/prepare", cwd=prepared)
+    assert f"weights {digest}, model" in output
+    with sqlite3.connect(prepared / "mlflow.db") as database:
+        tags = database.execute("select value from tags where key = 'maskmill.weights' order by rowid").fetchall()
+    assert (digest,) in tags
+
+
 def test_training_from_shards_gives_the_weights_of_training_from_files(prepared, whole):
     run("shard", "shard.shard_mb=1", cwd=prepared)
     run("train", *QUICK, "out=out/sharded", "data.root=out/shards", cwd=prepared)
@@ -97,10 +108,61 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whol
     assert list(added.values()) == ["FINISHED"]
 
 
+@pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
+def test_sigterm_saves_and_leaves_and_the_same_command_goes_on(prepared, whole, trainer):
+    out = f"out/term-{trainer}"
+    overrides = [*QUICK, f"out={out}", "data.root=out/prepare", f"trainer={trainer}"]
+    process = start("train", *overrides, "trainer.max_epochs=60", cwd=prepared)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert "SIGTERM at step" in output
+    assert "the same command goes on from it" in output
+    (state,) = (prepared / out / "state").iterdir()
+    assert (state / "last.ckpt").is_file()
+    output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
+    assert f"{state.name} does not go on here, this training starts anew: trainer.max_epochs was 60, is 3" in output
+    assert weights(prepared / out / "train") == whole or trainer == "ddp_cpu"
+
+
 def test_two_processes_train_and_validate_every_image_once(prepared):
     output = run("train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared)
     assert "MEMBER: 2/2" in output
     assert (prepared / "out/ddp/train/model.safetensors").is_file()
+
+
+def test_two_nodes_under_torchrun_are_one_training(prepared):
+    """Two launchers on the loopback address, as on two machines, each with its own command line."""
+    before = set(runs(prepared))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    training = [*QUICK, "out=out/nodes", "data.root=out/prepare", "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1"]
+    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    nodes = []
+    for rank in range(2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
+        launcher += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "maskmill.stages.train", *training]
+        nodes.append(
+            subprocess.Popen(
+                launcher,
+                cwd=prepared,
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [node.communicate(timeout=600)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert "weights" in outputs[0]
+    assert (prepared / "out/nodes/train/model.safetensors").is_file()
+    added = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert list(added.values()) == ["FINISHED"]
 
 
 def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
@@ -110,6 +172,43 @@ def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
     assert len(list(prepared.glob("out/sweeps/*/*/train/model.json"))) == 2
     rates = [json.loads(path.read_text())["config"]["optimizer"]["lr"] for path in prepared.glob("out/sweeps/*/*/train/model.json")]
     assert sorted(rates) == [3e-4, 1e-3]
+
+
+CRASH = """
+import os, pathlib, signal
+from lightning import Callback
+
+class Crash(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3 and pathlib.Path("crash").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_does_only_that_job(prepared, monkeypatch):
+    (prepared / "crashing.py").write_text(CRASH)
+    monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
+    (prepared / "crash").touch()
+    line = [*QUICK, "trainer=ddp_cpu", "trainer.max_epochs=1", "out=out/sweep", "data.root=out/prepare"]
+    line += ["+callbacks.crash._target_=crashing.Crash", "hydra.sweep.dir=out/sweep/jobs", "optimizer.lr=4e-3,3e-3,2e-3,1e-3"]
+    before = set(runs(prepared))
+    output = run("train", "-m", *line, cwd=prepared, status=1)
+    assert "job 1 (" in output
+    assert "optimizer.lr=0.003" in output
+    assert "the same command again does what is missing" in output
+    models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(4)]
+    assert [path.is_file() for path in models] == [True, False, True, True]
+    first = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert len(first) == 4
+    assert list(first.values()).count("FINISHED") == 3
+
+    (prepared / "crash").unlink()
+    output = run("train", "-m", *line, cwd=prepared)
+    assert output.count("this very training is done") == 3
+    assert all(path.is_file() for path in models)
+    after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
+    assert after.keys() == first.keys()  # the job that died goes on in its own run
+    assert set(after.values()) == {"FINISHED"}
 
 
 @pytest.mark.parametrize(

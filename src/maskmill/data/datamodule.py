@@ -1,5 +1,7 @@
 """The splits of a prepared data set as loaders of the Trainer."""
 
+from collections.abc import Iterator
+
 import cv2
 import torch
 from lightning import LightningDataModule
@@ -10,6 +12,33 @@ from maskmill.data.dataset import Batch, SegmentationDataset, collate
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
 from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader whose state is its place, epoch and batches given; after a resume those are skipped without being read.
+
+    Lightning keeps the state in its checkpoints. The same batches follow, since a sample is a function of (seed, epoch, place) alone.
+    """
+
+    sampler: ShuffledSampler
+    _given = 0
+    _loaded: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator, so that workers start when the epoch is set
+        epoch, given = self._loaded or (-1, 0)
+        self._given, self._loaded = given if epoch == self.sampler.epoch else 0, None
+        self.sampler.skip(self._given * (self.batch_size or 1))
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the batches given in it."""
+        return {"epoch": self.sampler.epoch, "batches_given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Have the next iteration, if it is of that epoch, begin after those batches."""
+        self._loaded = state["epoch"], state["batches_given"]
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -50,13 +79,13 @@ class SegmentationDataModule(LightningDataModule):
             )
         rank, world_size = self._place()
         sampler = ShuffledSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
-        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
+        return self._loader(ResumableLoader, dataset, sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images at their own sizes, with their truth."""
         dataset = SegmentationDataset(open_split(self.root, "val"))
         rank, world_size = self._place()
-        return self._loader(dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
+        return self._loader(DataLoader, dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the truth that metrics count stays where it is."""
@@ -66,8 +95,10 @@ class SegmentationDataModule(LightningDataModule):
         """This process among the others: rank, world size."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, dataset: SegmentationDataset, sampler: Sampler[Draw], *, drop_last: bool) -> DataLoader[Batch]:
-        return DataLoader(
+    def _loader(
+        self, kind: type[DataLoader[Batch]], dataset: SegmentationDataset, sampler: Sampler[Draw], *, drop_last: bool
+    ) -> DataLoader[Batch]:
+        return kind(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,

@@ -44,8 +44,8 @@ class SegmentationDataset(Dataset[Sample]):
             draw: the place in the split, and for training the epoch.
 
         Returns:
-            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`; without augmentation also
-            `panoptic` (the truth with the data set's own ids), `valid` (False for a repeat) and `index`.
+            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`, `index` (the place);
+            without augmentation also `panoptic` (the truth with the data set's own ids) and `valid` (False for a repeat).
 
         Raises:
             FileNotFoundError: a file is not there.
@@ -55,11 +55,12 @@ class SegmentationDataset(Dataset[Sample]):
         if self.augmentation is None:
             labelled = self.split[draw.sample]
             view = View(labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name)
-            return _tensors(view, self.split.categories) | {"panoptic": labelled.panoptic(), "valid": draw.valid, "index": draw.sample}
+            truth = {"panoptic": labelled.panoptic(), "valid": draw.valid}
+            return _tensors(view, self.split.categories) | truth | {"index": draw.sample}
         seed = (self.seed, draw.epoch, draw.sample)
         mix = self.augmentation.mix
         view = self._view(draw.sample, seed) if mix is None else mixed(mix, self._view, len(self), seed, self.split.categories)
-        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px)
+        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px) | {"index": draw.sample}
 
     def _view(self, sample: int, seed: Seed) -> View:
         """One augmented sample by itself."""
@@ -85,8 +86,8 @@ def collate(samples: list[Sample]) -> Batch:
         samples: of `SegmentationDataset`.
 
     Returns:
-        image (B, 3, H, W) uint8, semantic (B, H, W) uint8, instance (B, H, W) int32, `size`: (h, w) of each before padding; for
-        evaluation also the lists `panoptic`, `valid` and `index`.
+        image (B, 3, H, W) uint8, semantic (B, H, W) uint8, instance (B, H, W) int32, `size`: (h, w) of each before padding, the
+        list `index`; for evaluation also the lists `panoptic` and `valid`.
     """
     sizes = [(int(sample["image"].shape[1]), int(sample["image"].shape[2])) for sample in samples]
     height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)

@@ -28,6 +28,11 @@ class ShuffledSampler(Sampler[Draw]):
         if num_samples < 1:
             raise ValueError("Expected at least one training image, but got none - check the splits in dataset.json")
         self.num_samples, self.seed, self.rank, self.world_size, self.epoch = num_samples, seed, rank, world_size, 0
+        self._first = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Begin the next epoch after so many samples of this process, as a training does that was killed within it."""
+        self._first = num_samples
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch to draw next; the Trainer calls this."""
@@ -39,7 +44,8 @@ class ShuffledSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.num_samples, generator=generator).tolist()
-        for step in range(len(self)):
+        first, self._first = self._first, 0
+        for step in range(first, len(self)):
             yield Draw(order[(step * self.world_size + self.rank) % self.num_samples], self.epoch)
 
 

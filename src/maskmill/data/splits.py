@@ -65,6 +65,10 @@ class Split(Protocol):
 
     def __getitem__(self, place: int) -> LabelledImage: ...
 
+    def name(self, place: int) -> str:
+        """The image's file name."""
+        ...
+
 
 class FolderSplit:
     """The files of one split.
@@ -81,6 +85,10 @@ class FolderSplit:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def name(self, place: int) -> str:
+        """The image's file name."""
+        return self._records[place].file_name
 
     def __getitem__(self, place: int) -> LabelledImage:
         record = self._records[place]
@@ -107,6 +115,10 @@ class ShardedSplit:
 
     def __len__(self) -> int:
         return len(self._shards)
+
+    def name(self, place: int) -> str:
+        """The image's file name, which stands in the shard."""
+        return str(self._shards.read(place)[0]["file_name"])
 
     def __getitem__(self, place: int) -> LabelledImage:
         row, image, ids = self._shards.read(place)

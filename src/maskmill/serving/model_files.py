@@ -41,6 +41,10 @@ class ModelFiles:
         """The network's state, on the CPU."""
         return safetensors.torch.load_file(self.folder / WEIGHTS)
 
+    def weights_digest(self) -> str:
+        """sha256 of the weights alone: equal for trainings that must end alike, whatever their number of loader processes."""
+        return hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()
+
     def postprocess(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Postprocess:
         """The object that turns the network's outputs into segments, with some values other than it was trained with."""
         return make_postprocess({**self.config["task"]["postprocess"], **changes}, self.categories)
@@ -64,6 +68,12 @@ def write_model(
     write_bytes(folder / WEIGHTS, safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in weights.items()}))
     write_json(folder / DESCRIPTION, {"config": config, "categories": categories.as_list(), "data_digest": data_digest})
     return read_model(folder)
+
+
+def copy_model(files: ModelFiles, folder: Path) -> None:
+    """Write a model's two files to another folder as well."""
+    for name in (WEIGHTS, DESCRIPTION):
+        write_bytes(folder / name, (files.folder / name).read_bytes())
 
 
 def read_model(folder: Path) -> ModelFiles:

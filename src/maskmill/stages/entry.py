@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ def conf_folder() -> Path:
 def stage(main: Main) -> Callable[[], Any]:
     """Make `main(cfg)` a program: `maskmill <stage> [overrides]`, also `python -m maskmill.stages.<stage>`.
 
-    A ValueError or OSError ends it with its message alone and exit status 1; HYDRA_FULL_ERROR=1 shows where it came from.
+    A ValueError or OSError ends it with its message alone and exit status 1, SIGTERM in a training likewise with 143; HYDRA_FULL_ERROR=1
+    shows where it came from.
     In a multirun errors stay exceptions, so that Hydra reports which job failed.
     """
     if main.__module__ == "__main__":  # started by -m: run under its own name, so that its classes are those configuration files name
@@ -41,7 +43,13 @@ def stage(main: Main) -> Callable[[], Any]:
         alone = HydraConfig.get().mode == RunMode.RUN and "HYDRA_FULL_ERROR" not in os.environ
         try:
             return main(cfg)
+        except InterruptedError as error:  # told to leave: the other jobs of a sweep are not begun either
+            log.error("%s", error)
+            sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError) as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                job = HydraConfig.get().job
+                log.error("job %s (%s) failed: %s - the same command again does what is missing", job.num, job.override_dirname, error)
             if not alone:
                 raise
             log.error("%s", error)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -26,14 +25,19 @@ from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.stores import load_json, open_store
 from maskmill.data.transforms import Augmentation
 from maskmill.reporting.drawing import overlay
-from maskmill.serving.model_files import ModelFiles, write_model
+from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.stages.build import build
-from maskmill.tracking.lineage import MODEL_TAG
-from maskmill.tracking.runs import Tracking, log_inputs
-from maskmill.tracking.store import connect, tracking_uri
+from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
+from maskmill.tracking.run_logger import RunLogger
+from maskmill.tracking.runs import Tracking, flatten, log_inputs
+from maskmill.tracking.store import connect
 from maskmill.training.callbacks import EpochLines, StepSeed
-from maskmill.training.launching import die_with_parent
+from maskmill.training.checkpoints import WholeFiles
+from maskmill.training.finite_loss import FiniteLoss
+from maskmill.training.launching import LEFT, die_with_parent
+from maskmill.training.progress import Bar, Lines
 from maskmill.training.state import TrainingState, training_fingerprint
+from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +58,13 @@ class Settings:
         data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
         out: the model goes here.
         state: parent of the folders that let a killed training go on.
+        once: in place of a training that was finished with this setting, take its model; the jobs of a sweep have it.
     """
 
     data: str
     out: Path
     state: Path
+    once: bool = False
 
 
 def fit(cfg: DictConfig) -> float:
@@ -82,7 +88,12 @@ def fit(cfg: DictConfig) -> float:
     datamodule = build(cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation))
     task = build_task(cfg, categories)
     state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
-    with tracked(build(cfg.tracking, Tracking), state, config, dataset) as run_id:
+    if settings.once and (done := finished_model(state)):
+        log.info("this very training is done: its model is copied from %s -> %s", done.folder, settings.out)
+        if _rank() == 0:
+            copy_model(done, settings.out)
+        return float(cast(dict[str, Any], state.finished)["score"])
+    with tracked(build(cfg.tracking, Tracking), state, config, dataset, compare=not settings.once) as run_id:
         trainer = build_trainer(cfg, task, categories, state, run_id)
         if state.last_checkpoint:
             log.info("going on from %s", state.last_checkpoint)
@@ -90,14 +101,29 @@ def fit(cfg: DictConfig) -> float:
         trainer.fit(task, datamodule, ckpt_path=str(state.last_checkpoint) if state.last_checkpoint else None, weights_only=True)
         if trainer.state.status != TrainerStatus.FINISHED:
             raise KeyboardInterrupt("training was interrupted; the same command goes on from the last checkpoint")
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+        score = float("nan") if best is None else float(best)
         if trainer.is_global_zero:
             model = write_best(trainer, settings.out, config, categories, dataset["digest"])
             connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
-            log.info("model %s -> %s", model.fingerprint[:12], settings.out)
-    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-    if trainer.is_global_zero:
+            connect().set_tag(run_id, WEIGHTS_TAG, model.weights_digest())
+            log.info("weights %s, model %s -> %s", model.weights_digest(), model.fingerprint[:12], settings.out)
+    if trainer.is_global_zero and settings.once:
+        state.finish({"model": str(settings.out), "fingerprint": model.fingerprint, "score": score})
+    elif trainer.is_global_zero:
         state.delete()
-    return float("nan") if score is None else float(score)
+    return score
+
+
+def finished_model(state: TrainingState) -> ModelFiles | None:
+    """The model of a training that was done before, where it is still there, byte for byte."""
+    if state.finished is None:
+        return None
+    try:
+        model = read_model(Path(state.finished["model"]))
+    except (FileNotFoundError, ValueError):
+        return None
+    return model if model.fingerprint == state.finished["fingerprint"] else None
 
 
 def read_dataset(root: str) -> dict[str, Any]:
@@ -145,8 +171,11 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
         views = [image, *(overlay(image, labels, categories) for labels in (truth, prediction))]
         connect().log_image(run_id, np.concatenate(views, axis=1), artifact_file=f"pictures/{name}")
 
+    logger = RunLogger(run_id or None)
     runtime: dict[str, dict[str, Any]] = {
         "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
+        "resume": {"folder": state.folder, "before_saving": logger.flush},
+        "early_stopping": {"monitor": task.monitor},
         "pictures": {"show": show},
     }
     callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
@@ -154,14 +183,22 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
     return build(
         cfg.trainer,
         Trainer,
-        callbacks=[*callbacks, StepSeed(cfg.seed), EpochLines()],
-        logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=run_id or None),
+        callbacks=[
+            StepSeed(cfg.seed),
+            FiniteLoss(folder=state.folder),
+            *callbacks,
+            StepLog(),
+            Bar() if on_terminal else Lines(),
+            EpochLines(),
+        ],
+        logger=logger,
+        plugins=WholeFiles(),
         enable_progress_bar=on_terminal,
     )
 
 
 @contextmanager
-def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], dataset: dict[str, Any]) -> Iterator[str]:
+def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], dataset: dict[str, Any], *, compare: bool) -> Iterator[str]:
     """Hold the state and keep the MLflow run open while rank 0 trains; the other ranks have neither.
 
     Yields:
@@ -171,11 +208,13 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], da
         yield ""
         return
     tags = {"data_hash": dataset["digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
-    with state.held(), tracking.run(state.run_id, tags) as run_id:
-        if state.run_id != run_id:
-            log_inputs(config, dataset)
-            state.run_id = run_id
-        yield run_id
+    with state.held():
+        state.describe(flatten(config) | {"data": dataset["digest"]}, compare=compare)
+        with tracking.run(state.run_id, tags) as run_id:
+            if state.run_id != run_id:
+                log_inputs(config, dataset)
+                state.run_id = run_id
+            yield run_id
 
 
 def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str) -> ModelFiles:
@@ -207,6 +246,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     try:
         score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
+    except InterruptedError as error:
+        log.info("%s", error)
+        sys.exit(LEFT)
     except (ValueError, OSError) as error:
         log.error("%s", error)
         sys.exit(1)

@@ -45,13 +45,11 @@ class SegmentationTask(LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.scores = Scores(categories, segments=self.counts_segments)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """The loss of a batch and its terms; `training.step_log` logs them now and then."""
         terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
         total = sum(terms.values(), start=next(iter(terms.values())).new_zeros(()))
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch["image"]))
-        self.log_dict({f"train/loss/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
-        return total
+        return {"loss": total, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
         """Count a batch; the predictions are returned for callbacks to draw."""

@@ -12,6 +12,7 @@ from maskmill.tracking.store import connect
 log = logging.getLogger(__name__)
 
 MODEL_TAG = "maskmill.model"
+WEIGHTS_TAG = "maskmill.weights"
 
 
 def find_run(fingerprint: str) -> Run | None:

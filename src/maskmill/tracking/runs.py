@@ -36,7 +36,7 @@ class Tracking:
 
     @contextmanager
     def run(self, run_id: str | None, tags: Mapping[str, str]) -> Iterator[str]:
-        """Open a run, or go on with the one an earlier start of the same training opened; an exception marks it failed.
+        """Open a run, or go on with the one an earlier start of the same training opened; an exception marks it failed, SIGTERM killed.
 
         Args:
             run_id: of the earlier start, None for a new run.
@@ -54,7 +54,11 @@ class Tracking:
             tags=everything,
             log_system_metrics=self.system_metrics,
         ) as run:
-            yield run.info.run_id
+            try:
+                yield run.info.run_id
+            except InterruptedError:  # told to leave: nothing failed
+                mlflow.end_run("KILLED")
+                raise
 
 
 def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:

@@ -19,14 +19,14 @@ SHOWN = ("train/loss", "val/loss", "val/mIoU", "val/PQ", "val/PQ/thing")
 
 
 class StepSeed(Callback):
-    """Seed torch anew at every step from (seed, step, rank), so that dropout after a resume is what it would have been."""
+    """Seed torch anew at every batch from (seed, epoch, batch, rank), so that dropout after a resume is what it would have been."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Seed."""
-        name = f"{self.seed}/{trainer.global_step}/{trainer.global_rank}".encode()
+        name = f"{self.seed}/{trainer.current_epoch}/{batch_idx}/{trainer.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7], "little"))
 
 
@@ -36,6 +36,10 @@ class EpochLines(Callback):
     def __init__(self) -> None:
         self._start = 0.0
         self._images = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a training resumed within an epoch has no start of that epoch."""
+        self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

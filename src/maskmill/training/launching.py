@@ -9,6 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -17,6 +20,8 @@ log = logging.getLogger(__name__)
 _OTHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+LEFT = 128 + signal.SIGTERM  # the exit status of a program that was told to leave
+
 
 def is_launched() -> bool:
     """Is this process already a rank, started by torchrun or SLURM?"""
@@ -24,21 +29,37 @@ def is_launched() -> bool:
 
 
 def run_worker(module: str, argument: Path) -> None:
-    """Run `python -m module argument` as a process of its own, and die together.
+    """Run `python -m module argument` as a process of its own, and die together; SIGTERM is handed on to it.
 
     Raises:
+        InterruptedError: it was told to leave and did.
         ValueError: it ended with another status than 0; its own message stands above.
     """
     environment = {key: value for key, value in os.environ.items() if key not in _OTHERS}
     process = subprocess.Popen([sys.executable, "-m", module, str(argument)], env=environment)
     try:
-        status = process.wait()
+        with _handing_on_sigterm(process):
+            status = process.wait()
     except BaseException:
         process.terminate()
         process.wait()
         raise
+    if status in (LEFT, -signal.SIGTERM):
+        raise InterruptedError("the training was told to leave - the same command goes on from its last checkpoint")
     if status != 0:
         raise ValueError(f"Expected the processes of {module} to end well, but their status is {status} - what went wrong stands above")
+
+
+@contextmanager
+def _handing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def die_with_parent() -> None:

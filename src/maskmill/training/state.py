@@ -11,14 +11,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 import maskmill
-from maskmill.canonical.files import write_text
+from maskmill.canonical.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
+
+LAST = "last.ckpt"
+INPUTS = "inputs.json"
+FINISHED = "finished.json"
 
 # The folders that decide what a training computes.
 TRAINING_SOURCES = ("canonical", "data", "networks", "losses", "postprocess", "metrics", "tasks", "training")
@@ -57,7 +61,7 @@ class TrainingState:
     @property
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to go on from, where there is one."""
-        path = self.folder / "last.ckpt"
+        path = self.folder / LAST
         return path if path.is_file() else None
 
     @property
@@ -81,12 +85,46 @@ class TrainingState:
         lock = FileLock(self.folder / "lock")
         try:
             with lock.acquire(timeout=0):
+                for left in self.folder.glob(".*"):  # files whose writing a kill cut short
+                    left.unlink()
                 yield
         except Timeout as error:
             raise ValueError(
                 f"{self.folder}: another process is running this very training - wait for it, or end it and start again to go on from it"
             ) from error
 
+    def describe(self, inputs: Mapping[str, str], *, compare: bool = True) -> None:
+        """Keep what the fingerprint was made of, and warn where an unfinished training beside this one differs from it in a few values.
+
+        Args:
+            inputs: names and spelled values: the flat configuration and the data's digest.
+            compare: warn so; the jobs of a sweep differ on purpose.
+        """
+        if not (self.folder / INPUTS).is_file():
+            for path in sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=lambda path: path.stat().st_mtime)[-1:] if compare else []:
+                log.warning("%s does not go on here, this training starts anew: %s", path.parent, _difference(read_json(path), inputs))
+            write_json(self.folder / INPUTS, dict(inputs))
+
     def delete(self) -> None:
         """Forget it: the training is done and its results are written."""
         shutil.rmtree(self.folder)
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What `finish` kept, where the training is done."""
+        path = self.folder / FINISHED
+        return cast(dict[str, Any], read_json(path)) if path.is_file() else None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Forget it but for its result, so that a sweep started again does not do it again."""
+        self.delete()
+        write_json(self.folder / FINISHED, dict(result))
+
+
+def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What changed, in words."""
+    changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    if not changed:
+        return "the source code changed"
+    shown = [f"{key} was {then.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in changed[:5]]
+    return "; ".join(shown) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")

@@ -1,0 +1,67 @@
+import math
+import time
+
+import pytest
+
+from maskmill.tracking.run_logger import RunLogger, latest_steps
+from maskmill.tracking.store import experiment_id
+
+pytestmark = pytest.mark.slow  # a real SQLite store
+
+
+@pytest.fixture
+def run_id(store):
+    return store.create_run(experiment_id("trial")).info.run_id
+
+
+def history(store, run_id, key):
+    return [(metric.step, metric.value) for metric in store.get_metric_history(run_id, key)]
+
+
+def test_every_value_arrives_once_and_in_order(store, run_id):
+    logger = RunLogger(run_id, flush_seconds=0.05)
+    for step in range(1500):  # more than one request holds
+        logger.log_metrics({"train/loss": step / 2, "epoch": step // 100}, step)
+    logger.finalize("success")
+    assert history(store, run_id, "train/loss") == [(step, step / 2) for step in range(1500)]
+    assert store.get_run(run_id).info.status == "RUNNING"  # ended by who opened it
+
+
+def test_values_are_written_without_being_asked(store, run_id):
+    logger = RunLogger(run_id, flush_seconds=0.05)
+    logger.log_metrics({"a": 1.0}, 3)
+    deadline = time.monotonic() + 30
+    while not history(store, run_id, "a") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert history(store, run_id, "a") == [(3, 1.0)]
+    logger.finalize("success")
+
+
+def test_a_resumed_run_gets_each_step_of_a_key_once(store, run_id):
+    first = RunLogger(run_id)
+    for step in range(5):
+        first.log_metrics({"train/loss": step}, step)
+    first.log_metrics({"val/mIoU": math.nan}, 4)
+    first.flush()
+    again = RunLogger(run_id)
+    assert latest_steps(run_id) == {"train/loss": 4, "val/mIoU": 4}
+    for step in range(3, 7):  # 3 and 4 are done again
+        again.log_metrics({"train/loss": step, "new": step}, step)
+    again.finalize("success")
+    assert history(store, run_id, "train/loss") == [(step, step) for step in range(7)]
+    assert history(store, run_id, "new") == [(step, step) for step in range(3, 7)]
+    first.finalize("success")
+
+
+def test_a_store_that_fails_is_said_and_costs_no_training(store, run_id, caplog):
+    logger = RunLogger(run_id, flush_seconds=60)
+    logger.log_metrics({"a": 1.0}, 0)
+    store.delete_run(run_id)  # MLflow takes nothing for a deleted run
+    logger.finalize("success")
+    assert "1 metric values are not in MLflow run" in caplog.text
+
+
+def test_other_processes_log_nothing(store):
+    logger = RunLogger(None)
+    logger.log_metrics({"a": 1.0}, 0)
+    logger.finalize("success")
