@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Hypothesis' limit of 200 ms an example measures what else the machine does, not the code.
+settings.register_profile("maskmill", deadline=None)
+settings.load_profile("maskmill")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -41,6 +41,8 @@ def weights(folder):
 
 
 def runs(cwd):
+    if not (cwd / "mlflow.db").is_file():
+        return {}
     with sqlite3.connect(cwd / "mlflow.db") as database:
         return dict(database.execute("select run_uuid, status from runs").fetchall())
 
