@@ -31,6 +31,11 @@ def test_an_empty_file_is_the_default_configuration(tmp_path):
     assert read_overrides(params(tmp_path, "# nothing\n")) == []
 
 
+def test_new_keys_are_taken_with_a_plus(tmp_path):
+    stages = composed(tmp_path, "set: {+prepare: {classes: {pavement: road, sign: null}}}")  # the form the README shows
+    assert stages["prepare"]["prepare"]["classes"] == {"pavement": "road", "sign": None}
+
+
 def test_a_stage_sees_its_own_groups_resolved_and_no_others(tmp_path):
     stages = composed(tmp_path, "set: {optimizer: {lr: 1e-3}}")
     assert set(stages) == {"prepare", "train", "predict", "evaluate", "register"}

@@ -37,6 +37,14 @@ def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}  # out/state keeps what was read, for the next try
 
 
+def test_classes_are_merged_and_dropped_on_the_line(raw, tmp_path):
+    classes = "++prepare.classes={grass: ground, road: ground, person: null}"  # the form the README shows
+    done = run("prepare", f"source.root={raw}", "prepare.out=made", "prepare.workers=1", classes, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [row["name"] for row in read_json(tmp_path / "made" / "dataset.json")["categories"]]
+    assert names == ["sky", "building", "ground", "car", "tree"]
+
+
 def test_an_unknown_choice_for_a_problem_is_refused(raw, tmp_path):
     done = run("prepare", f"source.root={raw}", "prepare.out=made", "prepare.on_problem=ignore", cwd=tmp_path)
     assert done.returncode == 1
