@@ -11,7 +11,7 @@ IntMap = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]
 
 DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
-HASH_BITS = 16
+HASH_BITS = 14  # 128 KiB of table
 HASH_FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4)
 BLOCK = 2**18  # flags
 
@@ -70,15 +70,18 @@ def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:
     """`flags.nonzero()[0]` of a multiple of eight flags, few of them set: looks at eight at once, then into the words that have one."""
     words = flags.view(np.uint64)
     occupied = (words != 0).nonzero()[0]
-    within = words[occupied].view(np.bool_).nonzero()[0]
-    places: Ints = (occupied * 8).take(within >> 3)
-    places += within & 7
+    places = words.take(occupied).view(np.bool_).nonzero()[0]  # among the flags of the occupied words
+    skipped = (occupied - np.arange(len(occupied))) * 8
+    places += skipped.take(places >> 3)
     return places
 
 
 def run_lengths(starts: Ints, num_pixels: int) -> Ints:
     """Length of each run in pixels, from its start and the size of the map."""
-    return np.diff(starts, append=num_pixels)
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1] = num_pixels - starts[-1]
+    return lengths
 
 
 def overlaps(first: IntMap, second: IntMap) -> Overlaps:
@@ -104,11 +107,9 @@ def overlaps_of_runs(left: IntMap, right: IntMap, lengths: Ints) -> Overlaps:
         left_values, left_places = _dense(left)
         right_values, right_places = _dense(right)
         return _count(left_values, right_values, left_places * len(right_values) + right_places, lengths)
-    codes = left.astype(np.int64)
-    codes -= left_low
+    codes = (left - left.dtype.type(left_low)).astype(np.int32)
     codes *= num_right
-    codes += right
-    codes -= right_low
+    codes += (right - right.dtype.type(right_low)).astype(np.int32, copy=False)
     counted = _count(np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths)
     return _without_gaps(counted)
 
@@ -126,20 +127,21 @@ def _dense(values: IntMap) -> tuple[Ints, Ints]:
     slot, no two share one.
     """
     numbers = np.arange(len(values))
-    table = np.empty(2**HASH_BITS, np.int64)
     word: Any = np.uint64 if values.itemsize == 8 else np.uint32
+    words = values.astype(word)
     for factor in HASH_FACTORS:
-        product = values.astype(word)
-        product *= word(factor & np.iinfo(word).max)
-        slots = (product >> word(8 * product.itemsize - HASH_BITS)).astype(np.int64)
+        slots = (words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - HASH_BITS)).astype(np.int64)
+        table = np.full(2**HASH_BITS, -1)
         table[slots] = numbers
-        last = table.take(slots)
-        if (values.take(last) == values).all():
-            found = (last == numbers).nonzero()[0]
-            found = found[values[found].argsort()]
-            table[slots[found]] = numbers[: len(found)]
-            return values[found].astype(np.int64), table.take(slots)
-    found, places = np.unique(values, return_inverse=True)  # more than some hundred values
+        occupied = (table >= 0).nonzero()[0]
+        found = values.take(table.take(occupied))
+        kept = np.empty(2**HASH_BITS, values.dtype)
+        kept[occupied] = found
+        if (kept.take(slots) == values).all():
+            order = found.argsort()
+            table[occupied[order]] = numbers[: len(found)]
+            return found[order].astype(np.int64), table.take(slots)
+    found, places = np.unique(values, return_inverse=True)  # many values
     return found.astype(np.int64), places
 
 

@@ -115,7 +115,7 @@ def match_overlaps(
     rows, columns, pixels = shared.rows, shared.columns, shared.pixels.astype(np.float64)  # whole numbers: every sum is exact
     true_ids, pred_ids = shared.first.tolist(), shared.second.tolist()
     true_class, pred_class = (_column(ids, index, -1) for ids, index in ((true_ids, target_index), (pred_ids, pred_index)))
-    iscrowd = np.array([key in crowds for key in true_ids], bool)
+    iscrowd = np.array([key in crowds for key in true_ids], bool) if crowds else np.zeros(len(true_ids), bool)
     true_area, pred_area = np.bincount(rows, pixels), np.bincount(columns, pixels)
     classes, pred_classes, on_crowd = true_class[rows], pred_class[columns], iscrowd[rows]
     same = (classes == pred_classes) & (classes >= 0)
@@ -130,14 +130,12 @@ def match_overlaps(
     true_fate, pred_fate = best.fates(true_pair, Fate.MISSED), best.fates(pred_pair, Fate.SPURIOUS)
     true_fate[iscrowd] = Fate.CROWD
     pred_fate[(excused > FORGIVEN_SHARE * pred_area) & (pred_fate != Fate.MATCHED)] = Fate.FORGIVEN
-    score, partners = (
-        _column(pred_ids, scores or {}, np.nan),
-        (np.append(shared.second[columns], VOID_ID), np.append(shared.first[rows], VOID_ID)),
-    )
-    no_score = np.full(len(true_ids), np.nan)
+    score, no_score = _column(pred_ids, scores, np.nan) if scores else np.full(len(pred_ids), np.nan), np.full(len(true_ids), np.nan)
+    partner = np.where(pred_pair < 0, VOID_ID, shared.first[rows[pred_pair]])
+    true_partner = np.where(true_pair < 0, VOID_ID, shared.second[columns[true_pair]])
     return Matches(
-        _without_void(shared.second, pred_class, pred_area, score, best.iou[pred_pair], partners[1][pred_pair], pred_fate),
-        _without_void(shared.first, true_class, true_area, no_score, best.iou[true_pair], partners[0][true_pair], true_fate),
+        _without_void(shared.second, pred_class, pred_area, score, best.iou[pred_pair], partner, pred_fate),
+        _without_void(shared.first, true_class, true_area, no_score, best.iou[true_pair], true_partner, true_fate),
     )
 
 

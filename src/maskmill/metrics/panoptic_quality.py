@@ -55,19 +55,18 @@ def panoptic_scores(counts: Counts, categories: Categories) -> dict[str, float]:
         "PQ", "SQ", "RQ", each with "/thing" and "/stuff", and "PQ/lost/missed", "PQ/lost/spurious", "PQ/lost/wrongly_classed",
         "PQ/lost/badly_outlined", which with "PQ" add up to 1: fractions; NaN where no category of the kind occurs.
     """
-    per_class = panoptic_per_class(counts)
-    occurs = counts[:, 1:4].sum(axis=1) > 0
-    groups = {"": np.ones(len(counts), bool), "/thing": categories.isthing, "/stuff": ~categories.isthing}
-    scores: dict[str, float] = {}
-    for suffix, group in groups.items():
-        means = _means(per_class[occurs & group])
-        scores |= {f"{name}{suffix}": mean for name, mean in zip(("PQ", "SQ", "RQ"), means, strict=True)}
-    losses = _means(panoptic_losses(counts)[occurs])
-    return scores | {f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, losses, strict=True)}
-
-
-def _means(rows: npt.NDArray[np.float64]) -> list[float]:
-    return [float(mean) for mean in (rows.mean(axis=0) if len(rows) else np.full(rows.shape[1], np.nan))]
+    occurs = counts[:, 1:4].any(axis=1)
+    table = np.concatenate([panoptic_per_class(counts), panoptic_losses(counts)], axis=1)[occurs]  # (K', 7)
+    isthing = categories.isthing[occurs]
+    groups = np.stack([np.ones(len(table), bool), isthing, ~isthing])
+    with np.errstate(invalid="ignore"):
+        means = (groups @ table / groups.sum(axis=1)[:, None]).tolist()
+    scores = {
+        f"{name}{suffix}": mean
+        for suffix, row in zip(("", "/thing", "/stuff"), means, strict=True)
+        for name, mean in zip(("PQ", "SQ", "RQ"), row[:3], strict=True)
+    }
+    return scores | {f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, means[0][3:], strict=True)}
 
 
 def panoptic_per_class(counts: Counts) -> npt.NDArray[np.float64]:
