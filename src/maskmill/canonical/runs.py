@@ -70,7 +70,7 @@ def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:
     """`flags.nonzero()[0]` of a multiple of eight flags, few of them set: looks at eight at once, then into the words that have one."""
     words = flags.view(np.uint64)
     occupied = (words != 0).nonzero()[0]
-    places = words.take(occupied).view(np.bool_).nonzero()[0]  # among the flags of the occupied words
+    places: Ints = words.take(occupied).view(np.bool_).nonzero()[0]  # among the flags of the occupied words
     skipped = (occupied - np.arange(len(occupied))) * 8
     places += skipped.take(places >> 3)
     return places
@@ -145,7 +145,7 @@ def _dense(values: IntMap) -> tuple[Ints, Ints]:
     return found.astype(np.int64), places
 
 
-def _count(first: Ints, second: Ints, codes: Ints, lengths: Ints) -> Overlaps:
+def _count(first: Ints, second: Ints, codes: IntMap, lengths: Ints) -> Overlaps:
     """The pairs of runs, whose codes are place in `first` times the size of `second`, plus place in `second`."""
     if len(first) * len(second) > max(DIRECT_CODES, len(lengths)):  # most pairs cannot occur
         codes, inverse = np.unique(codes, return_inverse=True)
