@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import CatMetric
 
 from maskmill.canonical.categories import Categories
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
@@ -22,26 +22,28 @@ class Scores(nn.Module):
 
     def __init__(self, categories: Categories, *, segments: bool) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        self.losses = CatMetric(nan_strategy="disable")  # a loss that is no number shall be seen
         self.classes = ConfusionMatrix(categories)
         self.segments = PanopticQuality(categories) if segments else None
 
-    def update(self, loss: Tensor, predictions: Sequence[Prediction], batch: Mapping[str, Any]) -> None:
-        """Add a batch; images that only keep processes in step (`valid` False) are left out."""
-        counted = [(pred, truth) for pred, truth, valid in zip(predictions, batch["panoptic"], batch["valid"], strict=True) if valid]
+    def update(self, losses: Sequence[Tensor], predictions: Sequence[Prediction], batch: Mapping[str, Any]) -> None:
+        """Add a batch: the loss, prediction and truth of each image; repeats that keep processes in step (`valid` False) do not count."""
+        rows = zip(losses, predictions, batch["panoptic"], batch["valid"], strict=True)
+        counted = [(loss, pred, truth) for loss, pred, truth, valid in rows if valid]
         if not counted:
             return
-        self.loss.update(loss.detach(), weight=len(counted))
-        self.classes.update([pred.semantic for pred, _ in counted], [truth.category_map() for _, truth in counted])
+        self.losses.update(torch.stack([loss.detach().float() for loss, _, _ in counted]))
+        self.classes.update([pred.semantic for _, pred, _ in counted], [truth.category_map() for _, _, truth in counted])
         if self.segments is not None:
-            self.segments.update([pred.panoptic for pred, _ in counted], [truth for _, truth in counted])
+            self.segments.update([pred.panoptic for _, pred, _ in counted], [truth for _, _, truth in counted])
 
     def compute(self) -> dict[str, Tensor]:
         """All values as `val/<name>`, fractions, and start anew."""
-        values = {"loss": self.loss.compute(), **self.classes.compute()}
+        losses = torch.as_tensor(self.losses.compute()).sort().values  # in an order that no number of processes changes
+        values = {"loss": losses.mean(), **self.classes.compute()}
         if self.segments is not None:
             values |= self.segments.compute()
-        for metric in (self.loss, self.classes, self.segments):
+        for metric in (self.losses, self.classes, self.segments):
             if metric is not None:
                 metric.reset()
         return {f"val/{name}": value.float() for name, value in values.items() if not torch.isnan(value)}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -48,16 +49,21 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The loss of a batch and its terms; `training.step_log` logs them now and then."""
         terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
-        total = sum(terms.values(), start=next(iter(terms.values())).new_zeros(()))
-        return {"loss": total, "terms": {name: term.detach() for name, term in terms.items()}}
+        return {"loss": _total(terms), "terms": {name: term.detach() for name, term in terms.items()}}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
         """Count a batch; the predictions are returned for callbacks to draw."""
         outputs = self.network(batch["image"])
-        terms: dict[str, Tensor] = self.loss(outputs, batch)
         predictions = self.postprocess(outputs, batch["size"])
-        self.scores.update(sum(terms.values(), start=next(iter(terms.values())).new_zeros(())), predictions, batch)
+        self.scores.update([self._loss_of(outputs, batch, place) for place in range(len(predictions))], predictions, batch)
         return predictions
+
+    def _loss_of(self, outputs: dict[str, Tensor], batch: dict[str, Any], place: int) -> Tensor:
+        """The loss of one image apart, at the same random points as any other's: a function of the image, not of its batch or process."""
+        one_output, one_batch = ({key: value[place : place + 1] for key, value in whole.items()} for whole in (outputs, batch))
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            return _total(self.loss(one_output, one_batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all images; each process has them all, so none need be gathered again."""
@@ -66,6 +72,10 @@ class SegmentationTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler of the configuration."""
         return configure(self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return sum(terms.values(), start=next(iter(terms.values())).new_zeros(()))
 
 
 class SemanticTask(SegmentationTask):
