@@ -15,7 +15,7 @@ from maskmill.postprocess.semantic import ClassTable, SemanticSegments
 
 MASK_STRIDE = 4  # masks have a quarter of the image's size
 BLOCK = 8  # side in mask pixels of the squares in which masks are compared
-MAX_PROBS = 2**24  # of masks, held at once
+MAX_PROBS = 2**20  # of masks, held at once: more than a CPU keeps near is slower
 
 
 @dataclass(frozen=True)
