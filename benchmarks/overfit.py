@@ -1,10 +1,11 @@
 """Can each network learn four real images by heart, for each of its tasks? A network, a loss or a decoding that cannot is broken.
 
-    python benchmarks/overfit.py DATA_FOLDER [--only unet/semantic ...] [--steps 2000] [--threads 1]
+    python benchmarks/overfit.py DATA_FOLDER [--only unet/semantic ...] [--steps 2000] [--seed 0] [--threads 1]
 
-DATA_FOLDER holds camvid/, dsb2018/ and cwfid/. Four squares of 128 px are cut of four images of each (CWFID's are cut at 256 px and
-shrunk), things of fewer than 16 px become void, and the networks of conf/network are trained on them by a real Trainer until the score of
-the task's own validation reaches the goal (mIoU 0.95, PQ 0.9) or the steps are over. Seeds are fixed: scores do not depend on the load.
+DATA_FOLDER holds camvid/, dsb2018/ and cwfid/. Four squares of 128 px are cut of four images of each (CWFID's are cut at 256 px, or
+--shrink times 128, and shrunk), things of fewer than 16 px become void, and the networks of conf/network are trained on them by a real
+Trainer until the score of the task's own validation reaches the goal (mIoU 0.95, PQ 0.9) or the steps are over. Scores depend on the seed,
+not on the load.
 """
 
 import argparse
@@ -54,7 +55,7 @@ RUNS = {
 }
 
 
-def source_of(task, data):
+def source_of(task, data, shrink):
     """The data set of a task, the four images to cut, and the side of the cut."""
     if task == "semantic":
         rows = [{"id": key, "name": str(key)} for key in range(11)]
@@ -62,7 +63,7 @@ def source_of(task, data):
         return ClassMasks(data / "camvid", pairs, rows, void_ids=[11]), (0, 40, 80, 120), SIDE
     if task == "instance":
         return InstanceMasks(data / "dsb2018", "stage1_train", {"id": 1, "name": "nucleus"}, {"train": 1.0}), (0, 5, 10, 15), SIDE
-    return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), 2 * SIDE
+    return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), shrink * SIDE
 
 
 def cut(image, panoptic, side):
@@ -76,9 +77,9 @@ def cut(image, panoptic, side):
     return image, Panoptic.from_ids(np.where(np.isin(ids, small), 0, ids), panoptic.category_of)
 
 
-def write_images(task, data, folder):
+def write_images(task, data, folder, *, shrink=2):
     """The four squares as both splits of a prepared data set."""
-    source, places, side = source_of(task, data)
+    source, places, side = source_of(task, data, shrink)
     samples = source.samples(Findings())
     records, rows = [], []
     for number, place in enumerate(places, start=1):
@@ -109,7 +110,7 @@ class Goal(Callback):
         trainer.should_stop = self.best >= self.least
 
 
-def overfit(name, root, *, steps, settings=(), shown=False):
+def overfit(name, root, *, steps, settings=(), seed=0, shown=False):
     """Train one network on one task; the best score, its step, and the minutes."""
     network, task = name.split("/")
     masks = network in {"mask2former", "eomt"}
@@ -117,7 +118,7 @@ def overfit(name, root, *, steps, settings=(), shown=False):
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("config", chosen)
     categories = PanopticFolder(root / "train").categories
-    seed_everything(0, verbose=False)
+    seed_everything(seed, verbose=False)
     goal = Goal(*GOALS[task], shown=shown)
     trainer = Trainer(
         accelerator="cpu",
@@ -142,6 +143,8 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], help="further overrides, as optimizer.lr=1e-3")
     parser.add_argument("--progress", action="store_true", help="show the score at each validation")
@@ -151,10 +154,12 @@ def main():
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     print("| network | task | score | goal | steps | minutes |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        roots = {task: write_images(task, options.data, Path(temporary) / task) for task in {name.split("/")[1] for name in options.only}}
+        tasks = {name.split("/")[1] for name in options.only}
+        roots = {task: write_images(task, options.data, Path(temporary) / task, shrink=options.shrink) for task in tasks}
         for name in options.only:
             network, task = name.split("/")
-            score, step, minutes = overfit(name, roots[task], steps=options.steps, settings=options.set, shown=options.progress)
+            chosen = {"steps": options.steps, "settings": options.set, "seed": options.seed, "shown": options.progress}
+            score, step, minutes = overfit(name, roots[task], **chosen)
             key, least = GOALS[task]
             print(f"| {network} | {task} | {key.removeprefix('val/')} {score:.3f} | {least} | {step} | {minutes:.1f} |", flush=True)
 

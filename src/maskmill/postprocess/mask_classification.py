@@ -15,7 +15,7 @@ from maskmill.postprocess.semantic import ClassTable, SemanticSegments
 
 MASK_STRIDE = 4  # masks have a quarter of the image's size
 BLOCK = 8  # side in mask pixels of the squares in which masks are compared
-MAX_SCORES = 2**24  # class scores held at once
+MAX_PROBS = 2**20  # of masks, held at once: more than a CPU keeps near is slower
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class SemanticMasks:
     def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
         """`class_logits` (B, Q, K + 1), `mask_logits` (B, Q, H/4, W/4) and the sizes within the batch to predictions."""
         parts = zip(outputs["class_logits"].float(), outputs["mask_logits"].float(), sizes, strict=True)
-        return [
-            self.segments({"semantic": _upsample(class_votes(classes, masks), size).log()[None]}, [size])[0]  # softmax undoes the logarithm
-            for classes, masks, size in parts
-        ]
+        return [self._predict(classes, masks, size) for classes, masks, size in parts]
+
+    def _predict(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Prediction:
+        everywhere = torch.arange(size[0] * size[1], device=mask_logits.device)
+        classes, confidence = likeliest_at(class_logits, mask_logits, everywhere, size[1])
+        return self.segments({"classes": classes.view(1, *size), "confidence": confidence.view(1, *size)}, [size])[0]
 
 
 class PanopticMasks:
@@ -96,11 +98,11 @@ class PanopticMasks:
         ids = found.numbers.cpu().numpy().astype(np.int32)
         category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(found.classes.tolist(), start=1)}
         scores = dict(enumerate(found.scores.tolist(), start=1))
-        semantic = F.pad(found.classes, (1, 0)).index_select(0, found.numbers.flatten()).view(size)
-        empty = (found.numbers == 0).nonzero()
-        if len(empty):
-            semantic[empty[:, 0], empty[:, 1]] = _likeliest(class_votes(class_logits, mask_logits), empty)
-        return Prediction(self.table.category_map(semantic), Panoptic.from_ids(ids, category_of, scores=scores))
+        numbers = found.numbers.flatten()
+        semantic = F.pad(found.classes, (1, 0)).index_select(0, numbers)  # (H W,)
+        empty = (numbers == 0).nonzero().squeeze(1)
+        semantic[empty] = likeliest_at(class_logits, mask_logits, empty, size[1])[0]
+        return Prediction(self.table.category_map(semantic.view(size)), Panoptic.from_ids(ids, category_of, scores=scores))
 
     def find(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Found:
         """Segments of one image from class logits (Q, K + 1) and mask logits (Q, H/4, W/4), without a loop over queries."""
@@ -177,21 +179,30 @@ def _interpolation(like: Tensor) -> Tensor:
     return F.interpolate(basis, scale_factor=MASK_STRIDE, mode="linear", align_corners=False)[0, :, MASK_STRIDE:-MASK_STRIDE].T
 
 
-def class_votes(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """How likely each class is in each pixel, up to a factor: class logits (Q, K + 1) and mask logits (Q, h, w) to (K, h, w)."""
-    votes: Tensor = torch.einsum("qk,qhw->khw", class_logits.softmax(dim=1)[:, :-1], mask_logits.sigmoid())
-    return votes.clamp(min=torch.finfo(votes.dtype).tiny)  # a logarithm may follow
+def likeliest_at(class_logits: Tensor, mask_logits: Tensor, pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The class with the most votes in some pixels: each query gives its classes' probabilities times that of its mask.
 
+    Logits are interpolated, as in the loss, and not probabilities or votes: these are 0 or 1 in most mask pixels and know no edge between.
 
-def _upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (C, H/4, W/4) to the image's pixels, cut to its size: (C, H, W)."""
-    return F.interpolate(maps[None], scale_factor=MASK_STRIDE, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]]
+    Args:
+        class_logits: (Q, K + 1).
+        mask_logits: (Q, H/4, W/4).
+        pixels: (P,), y W + x.
+        width: W.
 
-
-def _likeliest(votes: Tensor, pixels: Tensor) -> Tensor:
-    """The class with the most votes (K, H/4, W/4) at pixels (P, 2), y x of the image: (P,), in bounded memory."""
-    size = torch.tensor(votes.shape[1:], device=votes.device) * MASK_STRIDE
-    places = ((2 * pixels + 1) / size - 1).flip(1)  # x, y in -1..1, the middles of pixels
-    chunks = places.split(max(1, MAX_SCORES // len(votes)))
-    at = (F.grid_sample(votes[None], chunk[None, :, None], padding_mode="border", align_corners=False) for chunk in chunks)
-    return torch.cat([values[0, :, :, 0].argmax(dim=0) for values in at])
+    Returns:
+        class indices (P,) and their shares of the votes (P,) float32.
+    """
+    probs = class_logits.softmax(dim=1)[:, :-1].T  # (K, Q)
+    size = MASK_STRIDE * torch.tensor([mask_logits.shape[2], mask_logits.shape[1]], device=pixels.device)
+    classes, shares = torch.empty_like(pixels), torch.empty(len(pixels), device=pixels.device)
+    most = max(1, MAX_PROBS // len(mask_logits))
+    for begin in range(0, len(pixels), most):
+        part = slice(begin, begin + most)
+        middles = 2 * torch.stack([pixels[part] % width, pixels[part] // width], dim=1) + 1  # (P, 2), x y
+        places = (middles / size - 1)[None, :, None]  # in -1..1
+        inside = F.grid_sample(mask_logits[None], places, padding_mode="border", align_corners=False)[0, :, :, 0].sigmoid_()  # (Q, P)
+        votes = probs @ inside  # (K, P)
+        highest, classes[part] = votes.max(dim=0)
+        shares[part] = highest / votes.sum(dim=0).clamp(min=torch.finfo(votes.dtype).tiny)
+    return classes, shares
