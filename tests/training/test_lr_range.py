@@ -91,6 +91,12 @@ def test_the_test_ends_where_the_loss_is_no_number(make_task, make_data, make_tr
     assert curve.suggestion() < 100
 
 
+def test_a_loss_that_runs_away_at_once_says_what_to_lower(make_task, make_data, make_trainer):
+    setting = RangeTest(lowest=10.0, highest=100.0, num_steps=20, stop_at=1e9)
+    with pytest.raises(ValueError, match=r"before the loss runs away, but .* there were only \d - lower tune.lr.lowest"):
+        setting.run(make_task(RunsAway), make_data(), make_trainer)
+
+
 @pytest.mark.parametrize("wrong", [{"lowest": 0.0}, {"highest": 1e-7}, {"num_steps": 5}, {"stop_at": 1.0}], ids=str)
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="mend tune.lr"):

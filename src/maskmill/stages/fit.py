@@ -48,6 +48,7 @@ SILENCED = (
     r".*treespec, LeafSpec",
     r".*smaller than the logging interval",
     r"It is recommended to use `self.log.*sync_dist",
+    r"You're using the WeightAveraging callback with a model that overrides",  # training.averaging refuses what this warns of
     r".*FSDP2-wrapped module .* returned a view tensor",  # no loss or post-processing writes into a network's outputs
 )
 

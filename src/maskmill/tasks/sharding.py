@@ -17,6 +17,8 @@ def shard(network: nn.Module, processes: DeviceMesh) -> None:
         network: not sharded yet.
         processes: a mesh of one dimension.
     """
+    for weight in network.parameters():
+        weight.data = weight.data.contiguous()  # FSDP2 refuses kernels with their channels innermost; images may be so all the same
     for block in blocks(network):
         fully_shard(block, mesh=processes)
     fully_shard(network, mesh=processes)

@@ -17,7 +17,7 @@ from maskmill.training.untouched import untouched
 
 Floats = npt.NDArray[np.float64]
 TrainerOf = Callable[..., Trainer]  # takes `callbacks` and `max_steps`
-MIN_STEPS = 20  # fewer points make no curve
+MIN_POINTS = 10  # fewer make no curve
 WINDOW = 1 / 40  # of all steps: the standard deviation that smooths the losses
 
 
@@ -77,9 +77,9 @@ class RangeTest:
     stop_at: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.lowest < self.highest or self.num_steps < MIN_STEPS or not self.stop_at > 1:
+        if not 0 < self.lowest < self.highest or self.num_steps < 2 * MIN_POINTS or not self.stop_at > 1:
             raise ValueError(
-                f"Expected 0 < `lowest` < `highest`, `num_steps` of at least {MIN_STEPS} and `stop_at` above 1, "
+                f"Expected 0 < `lowest` < `highest`, `num_steps` of at least {2 * MIN_POINTS} and `stop_at` above 1, "
                 f"but got {self.lowest}, {self.highest}, {self.num_steps} and {self.stop_at} - mend tune.lr"
             )
 
@@ -93,10 +93,11 @@ class RangeTest:
         with untouched(task, partial(rising, lowest=self.lowest, highest=self.highest)):
             trainer_of(callbacks=[losses], max_steps=self.num_steps).fit(task, datamodule)
         curve = RangeCurve(np.array(losses.rates), np.array(losses.losses))
-        if np.isfinite(curve.losses).sum() < MIN_STEPS:
+        finite = int(np.isfinite(curve.losses).sum())
+        if finite < MIN_POINTS:
             raise ValueError(
-                f"Expected at least {MIN_STEPS} steps with a finite loss, but from the learning rate {self.lowest:g} on there were only "
-                f"{np.isfinite(curve.losses).sum()} - lower tune.lr.lowest, or raise tune.lr.num_steps"
+                f"Expected at least {MIN_POINTS} steps before the loss runs away, but from the learning rate {self.lowest:g} on there were "
+                f"only {finite} - lower tune.lr.lowest, or raise tune.lr.num_steps"
             )
         return curve
 
