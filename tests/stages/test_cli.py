@@ -19,10 +19,10 @@ def test_help_names_every_command(repository):
 def test_an_unknown_command_names_those_there_are(repository):
     result = run("trian", cwd=repository)
     assert result.returncode == 2
-    assert "'trian' - choose one of compose, check, prepare, shard, preview, train" in result.stderr
+    assert "'trian' - choose one of compose, check, prepare, shard, preview" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["prepare", "shard", "train", "predict", "evaluate", "register", "draw"])
+@pytest.mark.parametrize("command", ["prepare", "shard", "find_batch_size", "find_lr", "train", "predict", "evaluate", "register", "draw"])
 def test_help_of_a_command_imports_no_torch(command, repository):
     start = f"import sys; sys.argv = ['{command}', '--help']; from maskmill.stages.{command} import main"
     program = f"{start}\ntry: main()\nfinally: print('torch' in sys.modules)"

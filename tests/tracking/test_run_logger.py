@@ -61,7 +61,11 @@ def test_a_store_that_fails_is_said_and_costs_no_training(store, run_id, caplog)
     assert "1 metric values are not in MLflow run" in caplog.text
 
 
-def test_other_processes_log_nothing(store):
+def test_other_processes_log_nothing_and_make_no_store(tmp_path, monkeypatch):
+    """Two that start together would both create its tables, and one fail."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     logger = RunLogger(None)
     logger.log_metrics({"a": 1.0}, 0)
     logger.finalize("success")
+    assert not list(tmp_path.iterdir())

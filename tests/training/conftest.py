@@ -30,14 +30,23 @@ def splits(tmp_path_factory):
 
 
 @pytest.fixture
-def train(splits):
-    """Train into a folder, from its last checkpoint where it has one; the weights at the end and the Trainer."""
+def make_data(splits):
+    """The drawn splits as the datamodule of a training."""
 
-    def run(folder, *callbacks, workers=0, every_n_steps=1, network=Tiny, optimizer=None, **settings):
-        seed_everything(3, verbose=False)
+    def make(workers=0):
         augmentation = Augmentation([A.HorizontalFlip(), A.RandomCrop(16, 16)])
-        datamodule = SegmentationDataModule(str(splits), augmentation, crop_size=(16, 16), batch_size=2, num_workers=workers, seed=3)
-        task = SemanticTask(
+        return SegmentationDataModule(str(splits), augmentation, crop_size=(16, 16), batch_size=2, num_workers=workers, seed=3)
+
+    return make
+
+
+@pytest.fixture
+def make_task():
+    """The semantic task around a network."""
+
+    def make(network, optimizer=None):
+        seed_everything(3, verbose=False)
+        return SemanticTask(
             network(),
             CrossEntropy(),
             postprocess=SemanticSegments(categories=CATEGORIES),
@@ -45,6 +54,40 @@ def train(splits):
             optimizer=optimizer or partial(torch.optim.AdamW, lr=0.02),
             scheduler=partial(poly, warmup_steps=2),
         )
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """A Trainer for some steps that leaves nothing behind."""
+
+    def make(callbacks, max_steps, **settings):
+        return Trainer(
+            callbacks=[StepSeed(3), *callbacks],
+            max_epochs=-1,
+            max_steps=max_steps,
+            accelerator="cpu",
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            deterministic=True,
+            use_distributed_sampler=False,
+            default_root_dir=tmp_path,
+            **settings,
+        )
+
+    return make
+
+
+@pytest.fixture
+def train(make_task, make_data):
+    """Train into a folder, from its last checkpoint where it has one; the weights at the end and the Trainer."""
+
+    def run(folder, *callbacks, workers=0, every_n_steps=1, network=Tiny, optimizer=None, **settings):
+        task, datamodule = make_task(network, optimizer), make_data(workers)
         best = ModelCheckpoint(folder, filename="best", monitor="val/mIoU", mode="max", enable_version_counter=False)
         resume = ResumeCheckpoint(folder=folder, every_n_steps=every_n_steps)
         settings = {"max_epochs": 3, "accelerator": "cpu", "logger": False, "enable_progress_bar": False} | settings

@@ -15,12 +15,14 @@ def write_module(folder, text):
 
 
 def test_a_worker_gets_its_argument_and_none_of_the_ranks_of_others(tmp_path, monkeypatch):
-    program = "import os, pathlib, sys\npathlib.Path(sys.argv[1], 'seen').write_text(os.environ.get('LOCAL_RANK', 'none'))"
+    seen = "[os.environ.get(name, 'none') for name in ('LOCAL_RANK', 'SLURM_NTASKS')]"
+    program = f"import os, pathlib, sys\npathlib.Path(sys.argv[1], 'seen').write_text(' '.join({seen}))"
     write_module(tmp_path, program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
     run_worker("worker_of_test", tmp_path)
-    assert (tmp_path / "seen").read_text() == "none"
+    assert (tmp_path / "seen").read_text() == "none none"
 
 
 def test_a_failing_worker_is_an_error_with_its_status(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ svg.wide { max-width: none; } svg .light { fill: #fff; } svg .dark { fill: #000;
 svg path { fill: none; } .grid { stroke: #e2e2e2; } .first { stroke: var(--blue); stroke-width: 2.2; }
 .second { stroke: var(--red); stroke-width: 2.2; stroke-dasharray: 7 4; }
 .third { stroke: #1a1a1a; stroke-width: 2.2; stroke-dasharray: 2 3; }
-.ideal { stroke: #777; stroke-dasharray: 4 4; } svg path.share { fill: #dcdcdc; } .dot { fill: var(--blue); }
+.ideal { stroke: #777; stroke-dasharray: 4 4; } svg path.share { fill: #dcdcdc; } .dot { fill: var(--blue); } .step { fill: #bbb; }
 .crops { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .5rem 1.2rem; }
 .crops figure { margin: 0 0 .6rem; }
 .views { display: grid; grid-template-columns: repeat(4, 1fr); gap: .35rem; } .views.three { grid-template-columns: repeat(3, 1fr); }

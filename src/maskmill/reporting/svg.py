@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 Point = tuple[float, float]  # fractions of both axes, from the lower left
+Tick = tuple[float, str]  # a fraction of an axis, and what stands there
 LEFT, TOP, SIDE, BELOW = 42, 8, 240, 38  # px of a chart's margins and of its square plot
 WIDTH, HEIGHT = LEFT + SIDE + 14, TOP + SIDE + BELOW
 TICKS = (0, 0.25, 0.5, 0.75, 1)
@@ -30,11 +31,19 @@ def square_chart(lines: Iterable[str], *, label: str, across: str, up: str) -> s
         across: name of the horizontal axis.
         up: name of the vertical one.
     """
+    ticks = [(tick, f"{100 * tick:g}") for tick in TICKS]
+    return chart(lines, label=label, across=across, up=up, ticks_across=ticks, ticks_up=ticks)
+
+
+def chart(lines: Iterable[str], *, label: str, across: str, up: str, ticks_across: Iterable[Tick], ticks_up: Iterable[Tick]) -> str:
+    """A square chart with axes of any kind; ticks are places on an axis, as fractions, and their words."""
     grid = []
-    for tick in TICKS:
-        x, y = _place((tick, tick))
-        grid.append(f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + SIDE}M{LEFT} {y:.1f}H{LEFT + SIDE}"/>')
-        grid += [words(x, TOP + SIDE + 14, f"{100 * tick:g}", anchor="middle"), words(LEFT - 5, y + 4, f"{100 * tick:g}", anchor="end")]
+    for at, text in ticks_across:
+        x, _ = _place((at, 0))
+        grid += [f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + SIDE}"/>', words(x, TOP + SIDE + 14, text, anchor="middle")]
+    for at, text in ticks_up:
+        _, y = _place((0, at))
+        grid += [f'<path class="grid" d="M{LEFT} {y:.1f}H{LEFT + SIDE}"/>', words(LEFT - 5, y + 4, text, anchor="end")]
     middle = TOP + SIDE / 2
     names = [
         words(LEFT + SIDE / 2, HEIGHT - 6, across, anchor="middle"),

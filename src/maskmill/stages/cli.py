@@ -9,6 +9,8 @@ COMMANDS = {
     "prepare": "raw data -> canonical data set",
     "shard": "canonical data set -> the same in few large files, in a folder or on S3; train reads it as data.root=...",
     "preview": "canonical data set -> a page of what the network will see",
+    "find_batch_size": "canonical data set -> the batch sizes that fit into memory, and how fast each is",
+    "find_lr": "canonical data set -> a learning rate, with the picture of loss over learning rate",
     "train": "canonical data set -> model; -m sweeps",
     "predict": "model + images -> label maps",
     "evaluate": "label maps against the truth -> numbers and report",
@@ -25,7 +27,7 @@ def main() -> None:
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"-h", "--help"}:
-        lines = "\n".join(f"  {command:<10}{what}" for command, what in COMMANDS.items())
+        lines = "\n".join(f"  {command:<17}{what}" for command, what in COMMANDS.items())
         sys.stdout.write(f"usage: maskmill <command> [Hydra overrides]\n\n{lines}\n\nmaskmill <command> --help shows its configuration.\n")
         return
     if name == "--version":

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.trainer.states import TrainerStatus
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +48,8 @@ SILENCED = (
     r".*treespec, LeafSpec",
     r".*smaller than the logging interval",
     r"It is recommended to use `self.log.*sync_dist",
+    r"You're using the WeightAveraging callback with a model that overrides",  # training.averaging refuses what this warns of
+    r".*FSDP2-wrapped module .* returned a view tensor",  # no loss or post-processing writes into a network's outputs
 )
 
 
@@ -79,7 +82,7 @@ def fit(cfg: DictConfig) -> float:
     Raises:
         ValueError: the configuration, the data, or another process training the same stands in the way.
     """
-    _quiet_lightning()
+    quiet_lightning()
     settings = build(cfg.train, Settings)
     dataset = read_dataset(settings.data)
     categories = Categories.from_list(dataset["categories"])
@@ -180,6 +183,9 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
     }
     callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
     on_terminal = sys.stderr.isatty()
+    plugins: list[Any] = [WholeFiles()]
+    if SLURMEnvironment.detect():  # its own signals would save a second kind of checkpoint, which Lightning prefers to ours, and requeue
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return build(
         cfg.trainer,
         Trainer,
@@ -192,7 +198,7 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
             EpochLines(),
         ],
         logger=logger,
-        plugins=WholeFiles(),
+        plugins=plugins,
         enable_progress_bar=on_terminal,
     )
 
@@ -227,7 +233,7 @@ def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: 
     return write_model(out, own, config, categories, data_digest)
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Keep its notices about devices and products out of the log; warnings stay, but for those above."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for pattern in SILENCED:

@@ -12,6 +12,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.postprocess.prediction import Prediction
 from maskmill.tasks.optimization import OptimizerOf, SchedulerOf, configure
 from maskmill.tasks.scores import Scores
+from maskmill.tasks.sharding import is_sharded, shard
 
 Postprocess = Callable[[dict[str, Tensor], Sequence[tuple[int, int]]], list[Prediction]]
 
@@ -45,6 +46,11 @@ class SegmentationTask(LightningModule):
         self.network, self.loss, self.postprocess, self.categories = network, loss, postprocess, categories
         self.optimizer, self.scheduler = optimizer, scheduler
         self.scores = Scores(categories, segments=self.counts_segments)
+
+    def configure_model(self) -> None:
+        """Shard the network where the strategy has a mesh of processes (trainer=fsdp)."""
+        if self.device_mesh is not None and not is_sharded(self.network):
+            shard(self.network, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The loss of a batch and its terms; `training.step_log` logs them now and then."""

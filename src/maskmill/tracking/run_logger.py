@@ -30,7 +30,7 @@ class RunLogger(Logger):
     def __init__(self, run_id: str | None, *, flush_seconds: float = 5.0) -> None:
         super().__init__()
         self._run_id = run_id
-        self._client = connect()
+        self._client = connect() if run_id else None  # processes that start together must not make the store together
         self._latest = latest_steps(run_id) if run_id else {}
         self._pending: list[Metric] = []
         self._adding, self._writing, self._wake = threading.Lock(), threading.Lock(), threading.Event()
@@ -70,6 +70,7 @@ class RunLogger(Logger):
             while self._pending:
                 with self._adding:
                     batch = self._pending[:MAX_BATCH]
+                assert self._client is not None, "only a run takes values"
                 self._client.log_batch(self._run_id, metrics=batch)
                 with self._adding:
                     del self._pending[: len(batch)]

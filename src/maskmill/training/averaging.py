@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from maskmill.data.dataset import Batch
@@ -30,6 +31,16 @@ class WeightAverage(WeightAveraging):
         super().__init__(avg_fn=None if decay is None else get_ema_avg_fn(decay))
         self.decay, self.start_epoch = decay, start_epoch
         self._counts = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make room for the average.
+
+        Raises:
+            ValueError: the weights are sharded.
+        """
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise ValueError("Expected whole weights to average, but trainer=fsdp shards them - set trainer=ddp, or callbacks=default")
+        super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Is this the end of a step or an epoch that counts?"""

@@ -16,8 +16,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Left by an outer Lightning or test process, these would make the new one believe it is a rank of that.
-_OTHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+# Left by an outer Lightning or test process, these would make the new one believe it is a rank of that; SLURM_NTASKS, that SLURM starts
+# the ranks, where a job of one task with several GPUs has them started by Lightning.
+_OTHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "SLURM_NTASKS")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 LEFT = 128 + signal.SIGTERM  # the exit status of a program that was told to leave

@@ -1,0 +1,35 @@
+"""Prepared data -> the learning rate where the loss falls fastest, with the picture it is read from."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from maskmill.canonical.files import write_text
+from maskmill.stages.build import build
+from maskmill.stages.entry import stage
+
+log = logging.getLogger(__name__)
+
+
+@stage
+def main(cfg: DictConfig) -> float:
+    """Run the range test, write curve and picture, and say which learning rate to take."""
+    from maskmill.reporting.rate_chart import rate_page  # slow to import, as are those below
+    from maskmill.stages.trials import Trial, folder_of
+    from maskmill.training.lr_range import RangeTest
+
+    test, trial = build(cfg.tune.lr, RangeTest), Trial(cfg)
+    log.info("%d steps from learning rate %g to %g, without the schedule", test.num_steps, test.lowest, test.highest)
+    curve = test.run(trial.task(), trial.datamodule(), trial.trainer)
+    out = folder_of(cfg)
+    rows = [f"{rate:.6g},{loss:.6g},{smooth:.6g}" for rate, loss, smooth in zip(curve.rates, curve.losses, curve.smooth, strict=True)]
+    write_text(out / "lr.csv", "\n".join(["lr,loss,smooth_loss", *rows, ""]))
+    rate = curve.suggestion()
+    settings = f"{cfg.network._target_.rpartition('.')[2]}, {cfg.optimizer._target_.rpartition('.')[2]}, batches of {cfg.data.batch_size}"
+    path = write_text(out / "lr.html", rate_page(curve.rates, curve.losses, curve.smooth, suggested=rate, settings=settings))
+    log.info("optimizer.lr=%g: the loss fell fastest there, and was lowest at %.2g -> %s", rate, curve.rates[curve.best], path)
+    return rate
+
+
+if __name__ == "__main__":
+    main()

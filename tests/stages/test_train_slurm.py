@@ -1,0 +1,104 @@
+"""A training that SLURM starts: `srun` gives each task these variables, here as two nodes of one task on the loopback address."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1"]
+TRAINING = [*QUICK, "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1", "data.root=out/prepare"]
+
+
+def job_of_a_free_port():
+    """A job id of which Lightning makes a port that is free: 15000 and its last four digits."""
+    for number in range(1000, 9999):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 15000 + number)) != 0:
+                return f"12{number}"
+    raise AssertionError("no port is free")
+
+
+def srun(*overrides, cwd):
+    """Start the two tasks of a job, as `srun --nodes=2 --ntasks-per-node=1 maskmill train ...` would."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}}
+    job = {
+        "SLURM_JOB_ID": job_of_a_free_port(),
+        "SLURM_JOB_NAME": "maskmill",
+        "SLURM_NNODES": "2",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NODELIST": "localhost,localhost",
+        "SLURM_JOB_NODELIST": "localhost,localhost",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "maskmill.stages.train", *overrides],
+            cwd=cwd,
+            env=kept | job | {"OMP_NUM_THREADS": "1", "SLURM_PROCID": str(node), "SLURM_NODEID": str(node), "SLURM_LOCALID": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for node in range(2)
+    ]
+
+
+def ended(tasks):
+    """The outputs and exit statuses of all tasks."""
+    outputs = [task.communicate(timeout=600)[0] for task in tasks]
+    return outputs, [task.returncode for task in tasks]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slurm")
+    for line in (["draw", "draw.num_train=8", "draw.num_val=3", "draw.num_test=1", "draw.out=data"], ["prepare", "prepare.workers=1"]):
+        subprocess.run([sys.executable, "-m", f"maskmill.stages.{line[0]}", *line[1:]], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_two_nodes_under_slurm_are_one_training(prepared):
+    outputs, statuses = ended(srun(*TRAINING, "trainer.max_epochs=2", "out=out/nodes", cwd=prepared))
+    assert statuses == [0, 0], outputs
+    assert "MEMBER: 1/2" in outputs[0]
+    assert "MEMBER: 2/2" in outputs[1]
+    assert "weights" in outputs[0]
+    assert "weights" not in outputs[1]  # the second task writes nothing
+    assert (prepared / "out/nodes/train/model.safetensors").is_file()
+    one = [*QUICK, "trainer=ddp_cpu", "trainer.max_epochs=2", "out=out/one", "data.root=out/prepare"]
+    subprocess.run(
+        [sys.executable, "-m", "maskmill.stages.train", *one], cwd=prepared, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    model = "train/model.safetensors"
+    assert (prepared / "out/nodes" / model).read_bytes() == (prepared / "out/one" / model).read_bytes()
+
+
+def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
+    line = [*TRAINING, "trainer.max_epochs=60", "out=out/ended"]
+    tasks = srun(*line, cwd=prepared)
+    for text in tasks[0].stdout:
+        if "epoch 1/" in text:
+            break
+    for task in tasks:  # scancel, preemption and `--signal=TERM@120` send it to every task
+        task.send_signal(signal.SIGTERM)
+    outputs, statuses = ended(tasks)
+    assert statuses == [143, 143], outputs
+    assert outputs[0].count("SIGTERM at step") == 1
+    assert "Bypassing SIGTERM" not in "".join(outputs)
+    (state,) = (prepared / "out/ended/state").iterdir()
+    assert (state / "last.ckpt").is_file()
+    assert not list(prepared.glob("out/**/hpc_ckpt*"))  # Lightning's own, which it would go on from in place of ours
+    tasks = srun(*line, cwd=prepared)
+    for text in tasks[0].stdout:
+        if "going on from" in text:
+            break
+    else:
+        raise AssertionError("it did not go on")
+    for task in tasks:
+        task.kill()
+        task.communicate()
