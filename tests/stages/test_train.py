@@ -14,26 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import commands
+from commands import prepare, run, start
 from s3_server import s3_server
 
 pytestmark = pytest.mark.slow
 
-QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1", "trainer.max_epochs=3"]
-
-
-def start(command, *overrides, cwd):
-    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
-    line = [sys.executable, "-m", f"maskmill.stages.{command}", *overrides]
-    return subprocess.Popen(
-        line, cwd=cwd, env=environment | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def run(command, *overrides, cwd, status=0):
-    process = start(command, *overrides, cwd=cwd)
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == status, output
-    return output
+QUICK = [*commands.QUICK, "trainer.max_epochs=3"]
 
 
 def weights(folder):
@@ -49,10 +36,7 @@ def runs(cwd):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    run("draw", "draw.num_train=7", "draw.num_val=3", "draw.num_test=1", "draw.out=data", cwd=folder)
-    run("prepare", "prepare.workers=1", cwd=folder)
-    return folder
+    return prepare(tmp_path_factory.mktemp("train"), num_train=7)
 
 
 @pytest.fixture(scope="module")

@@ -1,40 +1,22 @@
 """Sharded training of two real processes on the CPU: the weights of unsharded training, whole files, and a resume within the epoch."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import commands
+from commands import prepare, run, start
+
 pytestmark = pytest.mark.slow
 
 # bf16 and GPUs are the only parts of conf/trainer/fsdp.yaml that are not run here.
-QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1", "trainer.max_epochs=2"]
+QUICK = [*commands.QUICK, "trainer.max_epochs=2"]
 SHARDED = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "trainer.deterministic=true"]
-
-
-def start(command, *overrides, cwd):
-    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
-    line = [sys.executable, "-m", f"maskmill.stages.{command}", *overrides]
-    environment["OMP_NUM_THREADS"] = "1"
-    return subprocess.Popen(line, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def run(command, *overrides, cwd, status=0):
-    process = start(command, *overrides, cwd=cwd)
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == status, output
-    return output
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sharded")
-    run("draw", "draw.num_train=12", "draw.num_val=3", "draw.num_test=1", "draw.out=data", cwd=folder)
-    run("prepare", "prepare.workers=1", cwd=folder)
-    return folder
+    return prepare(tmp_path_factory.mktemp("sharded"), num_train=12)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,14 @@
 """A training that SLURM starts: `srun` gives each task these variables, here as two nodes of one task on the loopback address."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 
+from commands import QUICK, prepare, run, start
+
 pytestmark = pytest.mark.slow
 
-QUICK = ["data.num_workers=0", "data.batch_size=2", "tracking.system_metrics=false", "trainer.log_every_n_steps=1"]
 TRAINING = [*QUICK, "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1", "data.root=out/prepare"]
 
 
@@ -25,7 +23,6 @@ def job_of_a_free_port():
 
 def srun(*overrides, cwd):
     """Start the two tasks of a job, as `srun --nodes=2 --ntasks-per-node=1 maskmill train ...` would."""
-    kept = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}}
     job = {
         "SLURM_JOB_ID": job_of_a_free_port(),
         "SLURM_JOB_NAME": "maskmill",
@@ -36,15 +33,7 @@ def srun(*overrides, cwd):
         "SLURM_JOB_NODELIST": "localhost,localhost",
     }
     return [
-        subprocess.Popen(
-            [sys.executable, "-m", "maskmill.stages.train", *overrides],
-            cwd=cwd,
-            env=kept | job | {"OMP_NUM_THREADS": "1", "SLURM_PROCID": str(node), "SLURM_NODEID": str(node), "SLURM_LOCALID": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for node in range(2)
+        start("train", *overrides, cwd=cwd, **job, SLURM_PROCID=str(node), SLURM_NODEID=str(node), SLURM_LOCALID="0") for node in range(2)
     ]
 
 
@@ -56,10 +45,7 @@ def ended(tasks):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("slurm")
-    for line in (["draw", "draw.num_train=8", "draw.num_val=3", "draw.num_test=1", "draw.out=data"], ["prepare", "prepare.workers=1"]):
-        subprocess.run([sys.executable, "-m", f"maskmill.stages.{line[0]}", *line[1:]], cwd=folder, check=True, capture_output=True)
-    return folder
+    return prepare(tmp_path_factory.mktemp("slurm"), num_train=8)
 
 
 def test_two_nodes_under_slurm_are_one_training(prepared):
@@ -70,10 +56,7 @@ def test_two_nodes_under_slurm_are_one_training(prepared):
     assert "weights" in outputs[0]
     assert "weights" not in outputs[1]  # the second task writes nothing
     assert (prepared / "out/nodes/train/model.safetensors").is_file()
-    one = [*QUICK, "trainer=ddp_cpu", "trainer.max_epochs=2", "out=out/one", "data.root=out/prepare"]
-    subprocess.run(
-        [sys.executable, "-m", "maskmill.stages.train", *one], cwd=prepared, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    run("train", *QUICK, "trainer=ddp_cpu", "trainer.max_epochs=2", "out=out/one", "data.root=out/prepare", cwd=prepared)
     model = "train/model.safetensors"
     assert (prepared / "out/nodes" / model).read_bytes() == (prepared / "out/one" / model).read_bytes()
 

@@ -1,31 +1,17 @@
 """The commands that look for a batch size and a learning rate, as users start them: a result, its override, and nothing left behind."""
 
 import csv
-import os
-import subprocess
-import sys
 
 import pytest
 
+from commands import QUICK, prepare, run
+
 pytestmark = pytest.mark.slow
-
-QUICK = ["data.num_workers=0", "data.batch_size=2", "trainer.log_every_n_steps=1"]
-
-
-def run(command, *overrides, cwd, status=0):
-    line = [sys.executable, "-m", f"maskmill.stages.{command}", *overrides]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(line, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert result.returncode == status, result.stdout
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tune")
-    run("draw", "draw.num_train=9", "draw.num_val=1", "draw.num_test=1", "draw.out=data", cwd=folder)
-    run("prepare", "prepare.workers=1", cwd=folder)
-    return folder
+    return prepare(tmp_path_factory.mktemp("tune"), num_train=9, num_val=1)
 
 
 def left(folder):
