@@ -8,7 +8,13 @@ from maskmill.canonical.runs import joint_histogram, overlaps, relabel
 from strategies import id_maps, sizes
 
 BOUND = 2**31 - 1
-VALUES = {"few": [0, 1, 2], "as in a PNG": [0, 7, 2**24 - 1], "signed": [-1, 0, 5], "any": [-BOUND, -(2**16), 0, 2**16, BOUND]}
+VALUES = {
+    "few": [0, 1, 2],
+    "all of a byte": [-128, -1, 0, 127],
+    "as in a PNG": [0, 7, 2**24 - 1],
+    "signed": [-1, 0, 5],
+    "any": [-BOUND, -(2**16), 0, 2**16, BOUND],
+}
 
 
 @st.composite
@@ -25,7 +31,7 @@ def naive_histogram(first, second):
 
 
 @pytest.mark.parametrize("kind", VALUES)
-@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.int16, np.uint8])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.int16, np.int8, np.uint8])
 @given(st.data())
 @settings(max_examples=20)
 def test_pairs_of_any_values_are_counted(kind, dtype, data):
@@ -33,6 +39,11 @@ def test_pairs_of_any_values_are_counted(kind, dtype, data):
     first, second = (array.astype(dtype) for array in data.draw(maps_of(values)))
     left, right, counts = joint_histogram(first, second)
     assert dict(zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True)) == naive_histogram(first, second)
+
+
+def test_flags_are_counted_too():
+    found = joint_histogram(np.array([[True, True, False]]), np.array([[True, False, False]]))
+    assert [part.tolist() for part in found] == [[0, 1, 1], [0, 0, 1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize("number", [3, 300, 30_000])

@@ -35,6 +35,13 @@ def test_the_loss_is_the_mean_over_images_in_any_order():
     assert found[0] == found[1] == pytest.approx(losses.mean().item())
 
 
+def test_a_loss_that_is_no_number_is_seen():
+    scores = Scores(CATEGORIES, segments=False)
+    batch = {"panoptic": [panoptic(7)] * 2, "valid": [True, True]}
+    scores.update([torch.tensor(1.0), torch.tensor(float("nan"))], [prediction(7)] * 2, batch)
+    assert scores.compute()["val/loss"].isnan()
+
+
 def test_a_batch_of_repeats_alone_is_no_batch():
     scores = Scores(CATEGORIES, segments=True)
     scores.update([torch.tensor(1.0)], [prediction(7)], {"panoptic": [panoptic(7)], "valid": [True]})

@@ -59,3 +59,11 @@ def test_a_sharded_network_computes_the_same_also_with_channels_innermost(alone)
     other(images).sum().backward()
     for ours, plain in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.allclose(ours.grad.full_tensor(), plain.grad, rtol=1e-5, atol=1e-5)  # other kernels for another memory format
+
+
+def test_weights_without_elements_are_no_obstacle(alone):
+    network = nn.Linear(4, 1)
+    network.registers = nn.Parameter(torch.empty(1, 0, 4))  # as EoMT's where its backbone has none
+    shard(network, alone)
+    (network(torch.ones(1, 4)) + network.registers.sum()).sum().backward()
+    assert network.weight.grad.full_tensor().tolist() == [[1.0] * 4]

@@ -74,6 +74,26 @@ def test_a_batch_that_would_take_too_much_of_the_machine_is_not_even_tried():
     assert max(tried) >= 0.25 * gigabytes - 2  # sizes double, and the gap is halved twice
 
 
+def test_what_the_process_held_before_is_not_taken_for_the_images(monkeypatch):
+    memory = Memory(CPU)
+    monkeypatch.setattr(memory, "used", lambda: 1_500_000_000)
+    monkeypatch.setattr(memory, "free", lambda: 2_000_000_000)
+    setting = BatchSizeSearch(smallest=2, num_steps=1, memory_share=0.7, patience=None)
+    found = setting.run(lambda size: Measured(size, 1.0, 1_500_000_000 + 5_000_000 * size), memory, num_images=MANY)
+    assert 160 <= found.largest <= 280  # 1.4 GB at 5 MB an image; the forecast adds a tenth of the whole
+
+
+@pytest.mark.parametrize("words", ["MPS backend out of memory (MPS allocated: 9 GB)", "DefaultCPUAllocator: not enough memory"])
+def test_other_devices_wording_ends_the_search_too(words):
+    def one(size):
+        if size > 2:
+            raise RuntimeError(words)
+        return Measured(size, 1.0, 1)
+
+    found = BatchSizeSearch(smallest=2, num_steps=1, memory_share=1.0, patience=None).run(one, Memory(CPU), num_images=9)
+    assert found.largest == 2
+
+
 @pytest.mark.parametrize(("fits", "num_images", "message"), [(1, 9, "Expected a batch of 2 to fit"), (9, 1, "at least 2 training images")])
 def test_what_leaves_nothing_to_find_says_so(fits, num_images, message):
     with pytest.raises(ValueError, match=message):

@@ -35,6 +35,14 @@ def test_a_step_that_is_no_number_is_left_out():
     assert RangeCurve(RATES, losses).suggestion() == RangeCurve(RATES, falling_at(-3)).suggestion()
 
 
+def test_losses_that_explode_at_the_end_do_not_hide_the_others():
+    losses = falling_at(-3)
+    exploded = np.concatenate([losses[:-3], [1e4, 1e10, 1e18]])
+    curve = RangeCurve(RATES, exploded, ceiling=4.0)
+    assert curve.suggestion() == RangeCurve(RATES, losses).suggestion()
+    assert curve.smooth.max() <= 4 * losses.min()
+
+
 def test_a_loss_that_never_falls_has_no_suggestion():
     with pytest.raises(ValueError, match="but it does not - lower tune.lr.lowest"):
         RangeCurve(RATES, np.linspace(1, 2, 121)).suggestion()

@@ -11,8 +11,9 @@ IntMap = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]
 
 DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
-HASH_BITS = 14  # 128 KiB of table
-HASH_FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)  # odd, their bits spread (Knuth, TAOCP 3, sec. 6.4)
+# Bits of a slot, and factors that are odd and whose bits spread (Knuth, TAOCP 3, sec. 6.4). The first table stays in the cache and is
+# enough for a hundred values.
+HASHES = ((14, 0x9E3779B97F4A7C15), (16, 0xC2B2AE3D27D4EB4F), (16, 0xD6E8FEB86659FD93))
 BLOCK = 2**18  # flags
 
 
@@ -107,9 +108,11 @@ def overlaps_of_runs(left: IntMap, right: IntMap, lengths: Ints) -> Overlaps:
         left_values, left_places = _dense(left)
         right_values, right_places = _dense(right)
         return _count(left_values, right_values, left_places * len(right_values) + right_places, lengths)
-    codes = (left - left.dtype.type(left_low)).astype(np.int32)
+    codes = left.astype(np.int64)
+    codes -= left_low
     codes *= num_right
-    codes += (right - right.dtype.type(right_low)).astype(np.int32, copy=False)
+    codes += right.astype(np.int64)
+    codes -= right_low
     counted = _count(np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths)
     return _without_gaps(counted)
 
@@ -129,13 +132,13 @@ def _dense(values: IntMap) -> tuple[Ints, Ints]:
     numbers = np.arange(len(values))
     word: Any = np.uint64 if values.itemsize == 8 else np.uint32
     words = values.astype(word)
-    for factor in HASH_FACTORS:
-        slots = (words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - HASH_BITS)).astype(np.int64)
-        table = np.full(2**HASH_BITS, -1)
+    for bits, factor in HASHES:
+        slots = (words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - bits)).astype(np.int64)
+        table = np.full(2**bits, -1)
         table[slots] = numbers
         occupied = (table >= 0).nonzero()[0]
         found = values.take(table.take(occupied))
-        kept = np.empty(2**HASH_BITS, values.dtype)
+        kept = np.empty(len(table), values.dtype)
         kept[occupied] = found
         if (kept.take(slots) == values).all():
             order = found.argsort()

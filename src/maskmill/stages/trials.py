@@ -19,8 +19,8 @@ from maskmill.stages.fit import Settings, build_task, quiet_lightning, read_data
 from maskmill.tasks.segmentation import SegmentationTask
 from maskmill.training.callbacks import StepSeed
 
-# Callbacks of a training that write, watch validation, or need a logger; the others change how a step computes.
-BESIDE = {"checkpoint", "resume", "learning_rate", "pictures", "early_stopping"}
+# Callbacks that write, watch validation, need a logger, or spread something over a whole training; the others change how a step computes.
+BESIDE = {"checkpoint", "resume", "learning_rate", "pictures", "early_stopping", "annealing"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Trial:
         quiet_lightning()
         if self.cfg.trainer.get("devices") != 1 or self.cfg.trainer.get("num_nodes", 1) != 1:
             raise ValueError(
-                f"Expected one device, since what is sought holds for each process, but got trainer.devices={self.cfg.trainer.devices} - "
+                f"Expected one device, since what is sought holds for each process, but got trainer.devices={self.cfg.trainer.devices} "
+                f"and trainer.num_nodes={self.cfg.trainer.get('num_nodes', 1)} - "
                 "set trainer=gpu or trainer=cpu, and for a learning rate trainer.accumulate_grad_batches to the number of processes"
             )
         seed_everything(self.cfg.seed, workers=True, verbose=False)

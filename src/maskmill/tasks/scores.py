@@ -38,7 +38,7 @@ class Scores(nn.Module):
             self.segments.update([pred.panoptic for _, pred, _ in counted], [truth for _, _, truth in counted])
 
     def compute(self) -> dict[str, Tensor]:
-        """All values as `val/<name>`, fractions, and start anew."""
+        """All values as `val/<name>`, fractions, but for classes that do not occur, and start anew."""
         losses = torch.as_tensor(self.losses.compute()).sort().values  # in an order that no number of processes changes
         values = {"loss": losses.mean(), **self.classes.compute()}
         if self.segments is not None:
@@ -46,4 +46,4 @@ class Scores(nn.Module):
         for metric in (self.losses, self.classes, self.segments):
             if metric is not None:
                 metric.reset()
-        return {f"val/{name}": value.float() for name, value in values.items() if not torch.isnan(value)}
+        return {f"val/{name}": value.float() for name, value in values.items() if name == "loss" or not torch.isnan(value)}

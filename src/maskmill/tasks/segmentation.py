@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -59,17 +58,15 @@ class SegmentationTask(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
         """Count a batch; the predictions are returned for callbacks to draw."""
-        outputs = self.network(batch["image"])
-        predictions = self.postprocess(outputs, batch["size"])
-        self.scores.update([self._loss_of(outputs, batch, place) for place in range(len(predictions))], predictions, batch)
+        losses, predictions = list[Tensor](), list[Prediction]()
+        alike = len(set(batch["size"])) == 1 and not is_sharded(self.network)  # sharded processes must call the network equally often
+        for part in [batch] if alike else _alone(batch):
+            outputs = self.network(part["image"])
+            found = self.postprocess(outputs, part["size"])
+            losses += [_total(self.loss(_one(outputs, place), _one(part, place))) for place in range(len(found))]
+            predictions += found
+        self.scores.update(losses, predictions, batch)
         return predictions
-
-    def _loss_of(self, outputs: dict[str, Tensor], batch: dict[str, Any], place: int) -> Tensor:
-        """The loss of one image apart, at the same random points as any other's: a function of the image, not of its batch or process."""
-        one_output, one_batch = ({key: value[place : place + 1] for key, value in whole.items()} for whole in (outputs, batch))
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(0)
-            return _total(self.loss(one_output, one_batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all images; each process has them all, so none need be gathered again."""
@@ -78,6 +75,19 @@ class SegmentationTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler of the configuration."""
         return configure(self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
+
+
+def _alone(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each image of a batch without its padding, so that what is found in it does not depend on those beside it."""
+    return [
+        {key: value[..., :height, :width] if isinstance(value, Tensor) else value for key, value in _one(batch, place).items()}
+        for place, (height, width) in enumerate(batch["size"])
+    ]
+
+
+def _one(whole: dict[str, Any], place: int) -> dict[str, Any]:
+    """One image of outputs or of a batch, as a batch."""
+    return {key: value[place : place + 1] for key, value in whole.items()}
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:

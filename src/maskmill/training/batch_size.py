@@ -20,6 +20,7 @@ from maskmill.training.untouched import untouched
 log = logging.getLogger(__name__)
 
 PAYS = 0.05  # a batch size that is faster by a smaller share than this is not worth its memory
+OUT_OF_MEMORY = ("out of memory", "not enough memory")  # how PyTorch says it where Lightning does not know: Apple's GPUs, other systems
 MARGIN = 1.1  # of the memory foreseen for a batch: the allocator keeps blocks of sizes that are no longer asked for
 
 
@@ -100,20 +101,21 @@ class BatchSizeSearch:
                 "or prepare more data"
             )
         found: list[Measured] = []
+        before = memory.used()
         refused, size = "", self.smallest
         while not refused and size <= num_images and not self._patience_ends(found):
-            refused, size = self._try(size, found, measure, memory), 2 * size
+            refused, size = self._try(size, found, measure, memory, before), 2 * size
         if not found:
             raise ValueError(f"Expected a batch of {self.smallest} to fit, but {refused} - lower data.crop_size or take a smaller network")
         step = found[-1].batch_size // 2
         for part in (step, step // 2) if refused else ():  # half, then a quarter of the way to what did not fit
             if part:
-                refused = self._try(found[-1].batch_size + part, found, measure, memory) or refused
+                refused = self._try(found[-1].batch_size + part, found, measure, memory, before) or refused
         return Found(found, refused or self._other_end(found, num_images))
 
-    def _try(self, size: int, found: list[Measured], measure: Callable[[int], Measured], memory: Memory) -> str:
+    def _try(self, size: int, found: list[Measured], measure: Callable[[int], Measured], memory: Memory, before: int) -> str:
         """Measure one more size into `found`; why not, where it does not fit."""
-        extra, allowed = self._foreseen(size, found) - memory.used(), self.memory_share * memory.free()
+        extra, allowed = self._foreseen(size, found, before) - memory.used(), self.memory_share * memory.free()
         if not memory.is_safe and extra > allowed:
             return (
                 f"a batch of {size} would take {extra / 1e9:.1f} GB more, of {allowed / 1e9:.1f} GB allowed (tune.batch_size.memory_share)"
@@ -121,20 +123,19 @@ class BatchSizeSearch:
         try:
             found.append(measure(size))
         except RuntimeError as error:
-            if not is_oom_error(error):
+            if not is_oom_error(error) and not any(words in str(error) for words in OUT_OF_MEMORY):
                 raise
             return f"a batch of {size} did not fit into memory"
         log.info("batch size %4d: %8.1f images/s, %6.2f GB", size, found[-1].images_per_second, found[-1].memory / 1e9)
         return ""
 
-    def _foreseen(self, size: int, found: list[Measured]) -> float:
-        """The peak to expect: on the line through the two largest sizes so far, or in proportion to the only one."""
+    def _foreseen(self, size: int, found: list[Measured], before: int) -> float:
+        """The peak to expect: on the line through the two largest sizes so far, or through what was used before and the only one."""
         if not found:
             return 0.0
         last = found[-1]
-        if len(found) == 1:
-            return last.memory * size / last.batch_size
-        slope = max(0, last.memory - found[-2].memory) / (last.batch_size - found[-2].batch_size)
+        base, images = (found[-2].memory, found[-2].batch_size) if len(found) > 1 else (before, 0)
+        slope = max(0, last.memory - base) / (last.batch_size - images)
         return MARGIN * (last.memory + slope * (size - last.batch_size))
 
     def _patience_ends(self, found: list[Measured]) -> bool:

@@ -64,4 +64,7 @@ def _left(limit: Path, usage: Path) -> int:
     """What a control group has left; very much where there is none or it has no limit."""
     if not limit.is_file() or not limit.read_text().strip().isdigit():  # "max"
         return sys.maxsize
-    return max(0, int(limit.read_text()) - int(usage.read_text()))
+    statistics = dict(line.split() for line in usage.with_name("memory.stat").read_text().splitlines())
+    prefix = "total_" if "total_inactive_file" in statistics else ""  # version 1, with the groups below
+    cached = sum(int(statistics[f"{prefix}{kind}_file"]) for kind in ("inactive", "active"))  # files read: given back when asked for
+    return max(0, int(limit.read_text()) - int(usage.read_text()) + cached)
