@@ -122,7 +122,7 @@ def show(title, medians):
     print(f"{title}: ours {1000 * ours:.2f} ms")
     for name, seconds in medians.items():
         if name != "ours":
-            print(f"    {name:<44} {1000 * seconds:9.2f} ms   {seconds / ours:7.2f} x ours")
+            print(f"    {name:<44} {1000 * seconds:9.3f} ms   {seconds / ours:8.3f} x ours")
 
 
 def stock_tensors(panoptic):
