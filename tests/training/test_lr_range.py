@@ -38,9 +38,14 @@ def test_a_step_that_is_no_number_is_left_out():
 def test_losses_that_explode_at_the_end_do_not_hide_the_others():
     losses = falling_at(-3)
     exploded = np.concatenate([losses[:-3], [1e4, 1e10, 1e18]])
-    curve = RangeCurve(RATES, exploded, ceiling=4.0)
+    curve = RangeCurve(RATES, exploded)
     assert curve.suggestion() == RangeCurve(RATES, losses).suggestion()
-    assert curve.smooth.max() <= 4 * losses.min()
+    assert curve.smooth.max() <= losses[0]
+
+
+def test_a_loss_that_begins_far_above_its_lowest_keeps_its_beginning():
+    losses = 100 * falling_at(-3) - 95  # from 205 down to 5
+    assert RangeCurve(RATES, losses).smooth[0] == pytest.approx(losses[0], rel=0.01)  # the window takes in a few steps
 
 
 def test_a_loss_that_never_falls_has_no_suggestion():

@@ -23,24 +23,22 @@ WINDOW = 1 / 40  # of all steps: the standard deviation that smooths the losses
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """Losses (N,) of the steps and their learning rates (N,), rising; the last losses may be no numbers.
-
-    `ceiling` times the lowest loss is the most that the smooth curve takes a loss for: some that explode shall not hide the others.
-    """
+    """Losses (N,) of the steps and their learning rates (N,), rising; the last losses may be no numbers."""
 
     rates: Floats
     losses: Floats
-    ceiling: float = np.inf
 
     @property
     def smooth(self) -> Floats:
-        """The losses (N,) under a window that looks both ways, so that no rate is blamed for what an earlier one did."""
+        """The losses (N,) under a window that looks both ways, so that no rate is blamed for what an earlier one did.
+
+        Those behind the lowest count as the highest before it at most, or a few that explode would hide all others.
+        """
         steps = np.arange(len(self.losses))
         weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(1.0, WINDOW * len(steps))) ** 2)  # (N, N)
         known = np.isfinite(self.losses)
         losses = self.losses[known]
-        if losses.min() > 0:
-            losses = np.minimum(losses, self.ceiling * losses.min())
+        losses = np.minimum(losses, losses[: losses.argmin() + 1].max())
         smooth: Floats = weights[:, known] @ losses / weights[:, known].sum(axis=1)
         return smooth
 
@@ -99,7 +97,7 @@ class RangeTest:
         losses = _Losses(self.stop_at)
         with untouched(task, partial(rising, lowest=self.lowest, highest=self.highest)):
             trainer_of(callbacks=[losses], max_steps=self.num_steps).fit(task, datamodule)
-        curve = RangeCurve(np.array(losses.rates), np.array(losses.losses), self.stop_at)
+        curve = RangeCurve(np.array(losses.rates), np.array(losses.losses))
         finite = int(np.isfinite(curve.losses).sum())
         if finite < MIN_POINTS:
             raise ValueError(
