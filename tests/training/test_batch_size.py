@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.training.batch_size import BatchSizeSearch, Measured, measure
-from maskmill.training.memory import Memory
+from maskmill.training.memory import Memory, left_in_group
 from small_trainings import Tiny
 
 MANY = 10**9
@@ -139,6 +139,23 @@ def test_memory_that_is_taken_shows_in_use_and_in_the_peak():
     assert memory.peak() >= memory.used() - 10**7  # two clocks of the kernel's
     assert 0 < memory.free() < sys.maxsize
     assert taken.sum() == 10**8
+
+
+@pytest.mark.parametrize("prefix", ["", "total_"])  # control groups of version 2 and 1
+def test_files_that_were_read_do_not_count_as_taken_from_a_container(tmp_path, prefix):
+    limit, usage = tmp_path / "limit", tmp_path / "usage"
+    limit.write_text("12000\n")
+    usage.write_text("10600\n")
+    own = "inactive_file 1\nactive_file 1\n" if prefix else ""  # version 1 tells those of the group alone too
+    (tmp_path / "memory.stat").write_text(f"anon 3100\n{own}{prefix}inactive_file 5000\n{prefix}active_file 2500\n")
+    assert left_in_group(limit, usage) == 12000 - 10600 + 7500
+
+
+@pytest.mark.parametrize("text", ["max\n", None])
+def test_a_container_without_a_limit_leaves_everything(tmp_path, text):
+    if text:
+        (tmp_path / "limit").write_text(text)
+    assert left_in_group(tmp_path / "limit", tmp_path / "usage") == sys.maxsize
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> int:
     """Search, write the table, and say which batch size to take."""
     from maskmill.stages.trials import Trial, folder_of  # slow to import, as are those below
-    from maskmill.training.batch_size import BatchSizeSearch, measure
+    from maskmill.training.batch_size import PAYS, BatchSizeSearch, measure
     from maskmill.training.memory import Memory
 
     search, trial = build(cfg.tune.batch_size, BatchSizeSearch), Trial(cfg)
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> int:
     rows = [f"{one.batch_size},{one.images_per_second:.2f},{one.memory}" for one in found.measured]
     path = write_text(folder_of(cfg) / "batch_size.csv", "\n".join(["batch_size,images_per_second,memory_bytes", *rows, ""]))
     log.info("data.batch_size=%d: the largest that was tried and fits; %s", found.largest, found.ended)
-    log.info("data.batch_size=%d: none is more than 5 %% faster -> %s", found.enough, path)
+    log.info("data.batch_size=%d: none is more than %g %% faster -> %s", found.enough, 100 * PAYS, path)
     log.info("another batch size wants another learning rate: maskmill find_lr data.batch_size=%d", found.enough)
     return found.enough
 

@@ -19,8 +19,9 @@ def main(cfg: DictConfig) -> float:
     from maskmill.training.lr_range import RangeTest
 
     test, trial = build(cfg.tune.lr, RangeTest), Trial(cfg)
+    task, datamodule = trial.task(), trial.datamodule()
     log.info("%d steps from learning rate %g to %g, without the schedule", test.num_steps, test.lowest, test.highest)
-    curve = test.run(trial.task(), trial.datamodule(), trial.trainer)
+    curve = test.run(task, datamodule, trial.trainer)
     out = folder_of(cfg)
     rows = [f"{rate:.6g},{loss:.6g},{smooth:.6g}" for rate, loss, smooth in zip(curve.rates, curve.losses, curve.smooth, strict=True)]
     write_text(out / "lr.csv", "\n".join(["lr,loss,smooth_loss", *rows, ""]))

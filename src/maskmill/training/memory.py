@@ -45,7 +45,7 @@ class Memory:
         """What could be had in addition."""
         if self.device.type == "cuda":
             return int(torch.cuda.mem_get_info(self.device)[0])
-        return min(int(psutil.virtual_memory().available), *(_left(limit, usage) for limit, usage in _GROUPS.items()))
+        return min(int(psutil.virtual_memory().available), *(left_in_group(limit, usage) for limit, usage in _GROUPS.items()))
 
     def wait(self) -> None:
         """Wait for what the device has been told to do."""
@@ -60,7 +60,7 @@ class Memory:
             torch.cuda.reset_peak_memory_stats(self.device)
 
 
-def _left(limit: Path, usage: Path) -> int:
+def left_in_group(limit: Path, usage: Path) -> int:
     """What a control group has left; very much where there is none or it has no limit."""
     if not limit.is_file() or not limit.read_text().strip().isdigit():  # "max"
         return sys.maxsize
