@@ -27,12 +27,16 @@ from maskmill.canonical.png import write_rgb
 from maskmill.metrics.mask_ap import coco_results
 
 HEIGHT, WIDTH, NUM_STUFF, NUM_THINGS = 480, 640, 4, 26
-CATEGORIES = Categories([Category(key, f"class {key}", key > NUM_STUFF, color_of(key)) for key in range(1, 13)])
+CATEGORIES = Categories(
+    [Category(key, f"class {key}", key > NUM_STUFF, color_of(key)) for key in range(1, 13)]
+)
 
 
 def draw(shapes, stuff):
     """Segments 1..4 are bands of stuff, then one ellipse per thing: class, centre, axes, angle, score."""
-    ids = np.repeat(np.arange(1, NUM_STUFF + 1, dtype=np.int32), HEIGHT // NUM_STUFF)[:, None].repeat(WIDTH, 1)
+    ids = np.repeat(np.arange(1, NUM_STUFF + 1, dtype=np.int32), HEIGHT // NUM_STUFF)[
+        :, None
+    ].repeat(WIDTH, 1)
     canvas = ids.astype(np.float32)
     for key, (_, centre, axes, angle, _) in enumerate(shapes, start=NUM_STUFF + 1):
         cv2.ellipse(canvas, centre, axes, angle, 0, 360, key, -1)
@@ -50,7 +54,9 @@ def shape(random):
 
 def guess(shapes, random, push):
     """The same things, moved; a tenth are lost, a tenth invented, a tenth renamed."""
-    kept = [one for one in shapes if random.random() > 0.1] + [shape(random) for _ in range(len(shapes) // 10)]
+    kept = [one for one in shapes if random.random() > 0.1] + [
+        shape(random) for _ in range(len(shapes) // 10)
+    ]
     moved = []
     for key, (x, y), axes, angle, _ in kept:
         name = int(random.integers(NUM_STUFF + 1, 13)) if random.random() < 0.1 else key
@@ -61,19 +67,33 @@ def guess(shapes, random, push):
 
 def write(root, number):
     """Truth with images, and two predictions."""
-    records, rows, results = [], {name: [] for name in ("truth", "new", "old")}, {"new": [], "old": []}
+    records, rows, results = (
+        [],
+        {name: [] for name in ("truth", "new", "old")},
+        {"new": [], "old": []},
+    )
     for place in range(number):
         random = np.random.default_rng(place)
         record = ImageRecord(place + 1, f"{place:05}.png", HEIGHT, WIDTH)
         shapes = [shape(random) for _ in range(NUM_THINGS)]
-        noise = cv2.resize(random.integers(0, 255, (30, 40, 3), np.uint8), (WIDTH, HEIGHT)).astype(np.int16)
-        write_rgb(root / "truth" / "images" / record.file_name, (noise + random.integers(-9, 9, noise.shape)).clip(0, 255).astype(np.uint8))
+        noise = cv2.resize(random.integers(0, 255, (30, 40, 3), np.uint8), (WIDTH, HEIGHT)).astype(
+            np.int16
+        )
+        write_rgb(
+            root / "truth" / "images" / record.file_name,
+            (noise + random.integers(-9, 9, noise.shape)).clip(0, 255).astype(np.uint8),
+        )
         labels = {"truth": draw(shapes, [1, 2, 3, 4])}
-        labels |= {name: draw(guess(shapes, random, push), [1, 2, 3, 4]) for name, push in (("new", 4), ("old", 6))}
+        labels |= {
+            name: draw(guess(shapes, random, push), [1, 2, 3, 4])
+            for name, push in (("new", 4), ("old", 6))
+        }
         for name, panoptic in labels.items():
             rows[name].append(write_panoptic(root / name, record, panoptic))
             if name in results:
-                results[name] += [{"image_id": record.id, **row} for row in coco_results(panoptic, CATEGORIES)]
+                results[name] += [
+                    {"image_id": record.id, **row} for row in coco_results(panoptic, CATEGORIES)
+                ]
         records.append(record)
     for name, annotations in rows.items():
         write_index(root / name, CATEGORIES, records, annotations)
@@ -83,7 +103,12 @@ def write(root, number):
 
 def run(root, settings):
     """Seconds, CPU seconds and peak megabytes of the stage."""
-    command = [sys.executable, "-m", "maskmill.stages.evaluate", *(f"evaluate.{setting}" for setting in settings)]
+    command = [
+        sys.executable,
+        "-m",
+        "maskmill.stages.evaluate",
+        *(f"evaluate.{setting}" for setting in settings),
+    ]
     start, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
     process = psutil.Popen(command, cwd=root, stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -109,7 +134,9 @@ def _children(process):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--baseline", action="store_true")
@@ -118,7 +145,12 @@ def main():
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(temporary)
             write(root, number)
-            settings = ["target=truth", "prediction=new", "out=scores", f"workers={options.workers}"]
+            settings = [
+                "target=truth",
+                "prediction=new",
+                "out=scores",
+                f"workers={options.workers}",
+            ]
             seconds, cpu, peak = run(root, settings + ["baseline=old"] * options.baseline)
             size = (root / "scores" / "report.html").stat().st_size / 1e6
             row = f"{number:>5} images, {options.workers} workers: {seconds:6.1f} s, {cpu:6.1f} CPU s, peak {peak:5.0f} MB"

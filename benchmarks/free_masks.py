@@ -38,9 +38,13 @@ def fitted(found, steps):
     optimizer = torch.optim.Adam([logits], lr=0.2)
     for _ in range(steps):
         full = enlarged(logits)
-        cross_entropy = (F.binary_cross_entropy_with_logits(full, inside, reduction="none") * known).sum((2, 3)) / known.sum((2, 3))
+        cross_entropy = (
+            F.binary_cross_entropy_with_logits(full, inside, reduction="none") * known
+        ).sum((2, 3)) / known.sum((2, 3))
         probs = full.sigmoid() * known
-        dice = 1 - (2 * (probs * inside).sum((2, 3)) + 1) / (probs.sum((2, 3)) + inside.sum((2, 3)) + 1)
+        dice = 1 - (2 * (probs * inside).sum((2, 3)) + 1) / (
+            probs.sum((2, 3)) + inside.sum((2, 3)) + 1
+        )
         optimizer.zero_grad()
         ((cross_entropy + dice) * present).sum().backward()
         optimizer.step()
@@ -61,7 +65,10 @@ def votes_interpolated(outputs, categories, sizes):
 def score(key, predictions, batch, categories):
     if key == "val/mIoU":
         metric = ConfusionMatrix(categories)
-        metric.update([pred.semantic for pred in predictions], [truth.category_map() for truth in batch["panoptic"]])
+        metric.update(
+            [pred.semantic for pred in predictions],
+            [truth.category_map() for truth in batch["panoptic"]],
+        )
     else:
         metric = PanopticQuality(categories)
         metric.update([pred.panoptic for pred in predictions], batch["panoptic"])
@@ -71,27 +78,43 @@ def score(key, predictions, batch, categories):
 def free_score(task, root, steps):
     """The score of the free masks, and that of interpolated votes where the task is semantic."""
     categories = PanopticFolder(root / "train").categories
-    data = SegmentationDataModule(root, Augmentation([], 0), crop_size=(SIDE, SIDE), batch_size=4, num_workers=0, seed=0)
+    data = SegmentationDataModule(
+        root, Augmentation([], 0), crop_size=(SIDE, SIDE), batch_size=4, num_workers=0, seed=0
+    )
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
     found = segments_of(batch["semantic"], batch["instance"], separate_things=task != "semantic")
     num_classes = categories.num_outputs
     own = torch.where(found.classes >= 0, found.classes, num_classes)
-    outputs = {"class_logits": SURE * (2 * F.one_hot(own, num_classes + 1).float() - 1), "mask_logits": fitted(found, steps)}
+    outputs = {
+        "class_logits": SURE * (2 * F.one_hot(own, num_classes + 1).float() - 1),
+        "mask_logits": fitted(found, steps),
+    }
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("config", ["network=mask2former", f"task={task}_masks"])
     key = GOALS[task][0]
-    ours = score(key, build(cfg.task.postprocess, object, categories=categories)(outputs, batch["size"]), batch, categories)
+    ours = score(
+        key,
+        build(cfg.task.postprocess, object, categories=categories)(outputs, batch["size"]),
+        batch,
+        categories,
+    )
     if task != "semantic":
         return ours, None
-    return ours, score(key, votes_interpolated(outputs, categories, batch["size"]), batch, categories)
+    return ours, score(
+        key, votes_interpolated(outputs, categories, batch["size"]), batch, categories
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px")
+    parser.add_argument(
+        "--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -99,8 +122,15 @@ def main():
     print("| task | score of free masks | votes interpolated |\n|---|---|---|")
     for task in GOALS:
         with tempfile.TemporaryDirectory() as root:
-            ours, votes = free_score(task, write_images(task, options.data, Path(root), shrink=options.shrink), options.steps)
-        print(f"| {task} | {GOALS[task][0].removeprefix('val/')} {ours:.3f} | {'' if votes is None else f'{votes:.3f}'} |", flush=True)
+            ours, votes = free_score(
+                task,
+                write_images(task, options.data, Path(root), shrink=options.shrink),
+                options.steps,
+            )
+        print(
+            f"| {task} | {GOALS[task][0].removeprefix('val/')} {ours:.3f} | {'' if votes is None else f'{votes:.3f}'} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ from maskmill.postprocess.stitched_windows import StitchedWindows
 from maskmill.postprocess.whole_image import WholeImage
 
 NUM_CLASSES, CELL_PX = 19, 250
-CATEGORIES = Categories([Category(place, f"class {place}", place > 10, (0, 0, place)) for place in range(NUM_CLASSES)])
+CATEGORIES = Categories(
+    [Category(place, f"class {place}", place > 10, (0, 0, place)) for place in range(NUM_CLASSES)]
+)
 
 
 def painted(side):
@@ -46,7 +48,9 @@ class Cells(torch.nn.Module):
         colours = self.identity(images.float())
         offset = CELL_PX // 2 - colours[:, 1:]
         near = offset.square().sum(dim=1, keepdim=True)
-        logits = torch.zeros(len(colours), NUM_CLASSES, *colours.shape[2:]).scatter_(1, colours[:, :1].round().long(), 9.0)
+        logits = torch.zeros(len(colours), NUM_CLASSES, *colours.shape[2:]).scatter_(
+            1, colours[:, :1].round().long(), 9.0
+        )
         return {"semantic": logits, "center": torch.exp(-near / 50), "offset": offset}
 
 
@@ -57,9 +61,15 @@ def peak_mib():
 def measure(way, task, side, queue):
     torch.set_num_threads(1)
     network, window = Cells().eval(), (512, 512)
-    ways = {"whole": WholeImage, "sliding_window": lambda: SlidingWindow(window), "stitched_windows": lambda: StitchedWindows(window)}
+    ways = {
+        "whole": WholeImage,
+        "sliding_window": lambda: SlidingWindow(window),
+        "stitched_windows": lambda: StitchedWindows(window),
+    }
     areas = {"min_area_px": 16, "stuff_area_px": 16}
-    grouping = PanopticGrouping(threshold=0.1, nms_kernel=7, top_k=2000, **areas, categories=CATEGORIES)
+    grouping = PanopticGrouping(
+        threshold=0.1, nms_kernel=7, top_k=2000, **areas, categories=CATEGORIES
+    )
     postprocess = grouping if task == "panoptic" else SemanticSegments(categories=CATEGORIES)
     with torch.inference_mode():
         network(torch.zeros(1, 3, *window, dtype=torch.uint8))  # what torch itself allocates once
@@ -71,7 +81,12 @@ def measure(way, task, side, queue):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--side", type=int, default=10_000, help="of the square image, in px")
-    parser.add_argument("--ways", nargs="+", default=["sliding_window", "stitched_windows"], help="whole too, for images that fit")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        default=["sliding_window", "stitched_windows"],
+        help="whole too, for images that fit",
+    )
     parser.add_argument("--tasks", nargs="+", default=["semantic", "panoptic"])
     arguments = parser.parse_args()
     print(f"{arguments.side} x {arguments.side} px, {NUM_CLASSES} classes, one thread")
@@ -84,7 +99,9 @@ def main():
             mib, seconds, num_segments = queue.get()
             process.join()
             per_pixel = mib * 2**20 / arguments.side**2
-            print(f"{task:9} {way:17} peak {mib:7.0f} MiB = {per_pixel:5.1f} bytes/px  {seconds:6.1f} s  {num_segments} segments")
+            print(
+                f"{task:9} {way:17} peak {mib:7.0f} MiB = {per_pixel:5.1f} bytes/px  {seconds:6.1f} s  {num_segments} segments"
+            )
 
 
 if __name__ == "__main__":

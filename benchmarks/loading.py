@@ -35,13 +35,18 @@ from maskmill.data.transforms import Augmentation
 
 BATCH = 8
 CATEGORIES = Categories([Category(key, str(key), False, color_of(key)) for key in range(11)])
-SIZES = {"480x360 -> 320x320": ((360, 480), (320, 320)), "2048x1024 -> 1024x512": ((1024, 2048), (512, 1024))}
+SIZES = {
+    "480x360 -> 320x320": ((360, 480), (320, 320)),
+    "2048x1024 -> 1024x512": ((1024, 2048), (512, 1024)),
+}
 
 
 def tiled(array, size):
     """Copies side by side, cut to a size: large, and as hard to decode as the original."""
     repeats = [-(-want // have) for want, have in zip(size, array.shape[:2], strict=True)]
-    return np.ascontiguousarray(np.tile(array, [*repeats, *[1] * (array.ndim - 2)])[: size[0], : size[1]])
+    return np.ascontiguousarray(
+        np.tile(array, [*repeats, *[1] * (array.ndim - 2)])[: size[0], : size[1]]
+    )
 
 
 def write_folders(camvid, root, number, size):
@@ -51,7 +56,9 @@ def write_folders(camvid, root, number, size):
         folder, records, rows = root / kind / "train", [], []
         for place, path in enumerate(paths):
             image = tiled(read_rgb(path), size)
-            classes = tiled(cv2.imread(str(camvid / "trainannot" / path.name), cv2.IMREAD_UNCHANGED), size)
+            classes = tiled(
+                cv2.imread(str(camvid / "trainannot" / path.name), cv2.IMREAD_UNCHANGED), size
+            )
             ids = np.where(classes == 11, 0, classes.astype(np.int32) + 1)
             record = ImageRecord(place, f"{place:04}.{kind}", *size)
             (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -59,9 +66,17 @@ def write_folders(camvid, root, number, size):
             if kind == "png":
                 (folder / "images" / record.file_name).write_bytes(encode_png(image))
             else:
-                cv2.imwrite(str(folder / "images" / record.file_name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                cv2.imwrite(
+                    str(folder / "images" / record.file_name),
+                    image[..., ::-1],
+                    [cv2.IMWRITE_JPEG_QUALITY, 95],
+                )
             (folder / "classes" / f"{place:04}.png").write_bytes(encode_png(classes))
-            rows.append(write_panoptic(folder, record, Panoptic.from_ids(ids, {key + 1: key for key in range(11)})))
+            rows.append(
+                write_panoptic(
+                    folder, record, Panoptic.from_ids(ids, {key + 1: key for key in range(11)})
+                )
+            )
             records.append(record)
         write_index(folder, CATEGORIES, records, rows)
 
@@ -69,7 +84,9 @@ def write_folders(camvid, root, number, size):
 def transforms(size):
     """As in conf/augment/crop_flip."""
     return [
-        albumentations.RandomResizedCrop(size, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0),
+        albumentations.RandomResizedCrop(
+            size, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0
+        ),
         albumentations.HorizontalFlip(p=0.5),
         albumentations.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=0.5),
     ]
@@ -79,12 +96,17 @@ class Floor:
     """The least that can be done: two decodings, one window, one colour matrix."""
 
     def __init__(self, folder, size):
-        self.images, self.labels = (sorted((folder / kind).iterdir()) for kind in ("images", "panoptic"))
+        self.images, self.labels = (
+            sorted((folder / kind).iterdir()) for kind in ("images", "panoptic")
+        )
         self.size = size
         self.lut = np.array([255, *range(11), *[255] * 244], np.uint8)
 
     def window(self, random, height, width):
-        area, ratio = height * width * random.uniform(0.4, 1.0), np.exp(random.uniform(np.log(1.2), np.log(2.2)))
+        area, ratio = (
+            height * width * random.uniform(0.4, 1.0),
+            np.exp(random.uniform(np.log(1.2), np.log(2.2))),
+        )
         w, h = min(width, round(np.sqrt(area * ratio))), min(height, round(np.sqrt(area / ratio)))
         y, x = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
         return slice(y, y + h), slice(x, x + w)
@@ -95,22 +117,35 @@ class Floor:
         labels = cv2.imdecode(np.fromfile(self.labels[draw.sample], np.uint8), cv2.IMREAD_UNCHANGED)
         window = self.window(random, *image.shape[:2])
         image = cv2.resize(image[window], self.size[::-1], interpolation=cv2.INTER_LINEAR)
-        classes = cv2.resize(np.ascontiguousarray(labels[window][..., 2]), self.size[::-1], interpolation=cv2.INTER_NEAREST)
+        classes = cv2.resize(
+            np.ascontiguousarray(labels[window][..., 2]),
+            self.size[::-1],
+            interpolation=cv2.INTER_NEAREST,
+        )
         if random.random() < 0.5:
             image, classes = cv2.flip(image, 1), cv2.flip(classes, 1)
         if random.random() < 0.5:
-            matrix = np.eye(3)[::-1] * random.uniform(0.8, 1.2) + random.uniform(-0.05, 0.05, (3, 3))
+            matrix = np.eye(3)[::-1] * random.uniform(0.8, 1.2) + random.uniform(
+                -0.05, 0.05, (3, 3)
+            )
             image = cv2.transform(image, matrix)
         planes = cv2.split(image)
-        return {"image": torch.from_numpy(np.stack(planes)), "semantic": torch.from_numpy(self.lut[classes])}
+        return {
+            "image": torch.from_numpy(np.stack(planes)),
+            "semantic": torch.from_numpy(self.lut[classes]),
+        }
 
 
 class Peers:
     """What segmentation repositories do: albumentations up to a normalised float32 image and int64 classes."""
 
     def __init__(self, folder, size):
-        self.images, self.labels = (sorted((folder / kind).iterdir()) for kind in ("images", "classes"))
-        self.compose = albumentations.Compose([*transforms(size), albumentations.Normalize(), albumentations.ToTensorV2()])
+        self.images, self.labels = (
+            sorted((folder / kind).iterdir()) for kind in ("images", "classes")
+        )
+        self.compose = albumentations.Compose(
+            [*transforms(size), albumentations.Normalize(), albumentations.ToTensorV2()]
+        )
 
     def __getitem__(self, draw):
         image = cv2.cvtColor(cv2.imread(str(self.images[draw.sample])), cv2.COLOR_BGR2RGB)
@@ -129,7 +164,9 @@ def sharded(root, size):
     found = {}
     for who, decoded in (("ours, shards", False), ("ours, decoded shards", True)):
         write_shards(root, open_store(root / who), shard_bytes=64_000_000, decoded=decoded)
-        dataset = SegmentationDataset(open_split(root / who, "train"), augmentation=Augmentation(transforms(size)))
+        dataset = SegmentationDataset(
+            open_split(root / who, "train"), augmentation=Augmentation(transforms(size))
+        )
         found[who] = (dataset, collate)
     return found
 
@@ -150,11 +187,16 @@ def compare(name, contenders, number, rounds):
     medians = {who: statistics.median(values) / number for who, values in times.items()}
     floor = next(iter(medians.values()))
     for who, value in medians.items():
-        print(f"{name:<26}{who:<22}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s{value / floor:7.2f} x floor", flush=True)
+        print(
+            f"{name:<26}{who:<22}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s{value / floor:7.2f} x floor",
+            flush=True,
+        )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("camvid", type=Path)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
@@ -169,7 +211,13 @@ def main():
                 folder = Path(temporary) / kind / "train"
                 contenders = {
                     "floor": (Floor(folder, crop), stacked),
-                    "ours": (SegmentationDataset(open_split(folder.parent, "train"), augmentation=Augmentation(transforms(crop))), collate),
+                    "ours": (
+                        SegmentationDataset(
+                            open_split(folder.parent, "train"),
+                            augmentation=Augmentation(transforms(crop)),
+                        ),
+                        collate,
+                    ),
                     "peers": (Peers(folder, crop), stacked),
                 }
                 contenders |= sharded(folder.parent, crop) if kind == "png" else {}

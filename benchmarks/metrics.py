@@ -20,7 +20,9 @@ import os
 import statistics
 import time
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))  # before numpy and torch
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+)  # before numpy and torch
 
 import cv2
 import numpy as np
@@ -38,19 +40,39 @@ from maskmill.metrics.mask_ap import coco_results, mask_ap
 from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
 
 NUM_STUFF, NUM_CLASSES = 4, 19
-TABLE = Categories([Category(place, f"class {place}", place >= NUM_STUFF, (place, 0, 0)) for place in range(NUM_CLASSES)])
+TABLE = Categories(
+    [
+        Category(place, f"class {place}", place >= NUM_STUFF, (place, 0, 0))
+        for place in range(NUM_CLASSES)
+    ]
+)
 SIZES = ((480, 640), (1024, 2048))
 
 
 def draw(height, width, number, random):
     """A scene of `number` segments: smooth stuff regions, round things with a wavy outline on them, void at the top; ids 1..number."""
     noise = random.standard_normal((NUM_STUFF, height // 32, width // 32)).astype(np.float32)
-    fields = [cv2.resize(cv2.GaussianBlur(one, (0, 0), 1.5), (width, height), interpolation=cv2.INTER_CUBIC) for one in noise]
+    fields = [
+        cv2.resize(
+            cv2.GaussianBlur(one, (0, 0), 1.5), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+        for one in noise
+    ]
     ids = 1 + np.argmax(fields, axis=0).astype(np.int32)
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     for segment_id in range(NUM_STUFF + 1, number + 1):
-        radius = random.uniform(0.02, 0.12) * height * (1 + 0.25 * np.sin(3 * angle + random.uniform(0, 6)))
-        outline = np.stack([random.uniform(0, width) + radius * np.cos(angle), random.uniform(0, height) + radius * np.sin(angle)], axis=1)
+        radius = (
+            random.uniform(0.02, 0.12)
+            * height
+            * (1 + 0.25 * np.sin(3 * angle + random.uniform(0, 6)))
+        )
+        outline = np.stack(
+            [
+                random.uniform(0, width) + radius * np.cos(angle),
+                random.uniform(0, height) + radius * np.sin(angle),
+            ],
+            axis=1,
+        )
         cv2.fillPoly(ids, [outline.astype(np.int32)], segment_id)
     ids[: height // 40] = 0
     return ids
@@ -61,18 +83,29 @@ def perturbed(ids, random):
     height, width = ids.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for axis in (x, y):
-        axis += 4 * cv2.resize(random.standard_normal((height // 24, width // 24)).astype(np.float32), (width, height))
-    return cv2.remap(ids.astype(np.float32), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE).astype(np.int32)
+        axis += 4 * cv2.resize(
+            random.standard_normal((height // 24, width // 24)).astype(np.float32), (width, height)
+        )
+    return cv2.remap(
+        ids.astype(np.float32), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.int32)
 
 
 def category_of(number):
-    return {key: key - 1 if key <= NUM_STUFF else NUM_STUFF + key % (NUM_CLASSES - NUM_STUFF) for key in range(1, number + 1)}
+    return {
+        key: key - 1 if key <= NUM_STUFF else NUM_STUFF + key % (NUM_CLASSES - NUM_STUFF)
+        for key in range(1, number + 1)
+    }
 
 
 def pair(height, width, number, random, *, colours=False):
     """Prediction and truth."""
     truth = draw(height, width, number, random)
-    names = random.permutation(2**24 - 1)[: number + 1].astype(np.int32) + 1 if colours else np.arange(number + 1, dtype=np.int32)
+    names = (
+        random.permutation(2**24 - 1)[: number + 1].astype(np.int32) + 1
+        if colours
+        else np.arange(number + 1, dtype=np.int32)
+    )
     names[0] = 0
     table = {int(names[key]): value for key, value in category_of(number).items()}
     return tuple(Panoptic.from_ids(names[ids], table) for ids in (perturbed(truth, random), truth))
@@ -83,13 +116,25 @@ def as_panopticapi(pred, target):
     offset = 256**3
     true_rows = {segment.id: segment for segment in target.segments}
     pred_rows = {segment.id: segment for segment in pred.segments}
-    areas = [dict(zip(*(part.tolist() for part in np.unique(ids, return_counts=True)), strict=True)) for ids in (pred.ids, target.ids)]
-    codes, counts = np.unique(target.ids.astype(np.uint64) * offset + pred.ids.astype(np.uint64), return_counts=True)
-    shared = {(int(code // offset), int(code % offset)): int(count) for code, count in zip(codes, counts, strict=True)}
+    areas = [
+        dict(zip(*(part.tolist() for part in np.unique(ids, return_counts=True)), strict=True))
+        for ids in (pred.ids, target.ids)
+    ]
+    codes, counts = np.unique(
+        target.ids.astype(np.uint64) * offset + pred.ids.astype(np.uint64), return_counts=True
+    )
+    shared = {
+        (int(code // offset), int(code % offset)): int(count)
+        for code, count in zip(codes, counts, strict=True)
+    }
     total = np.zeros((NUM_CLASSES, 4))
     hit_true, hit_pred = set(), set()
     for (true, guess), both in shared.items():
-        if true in true_rows and guess in pred_rows and true_rows[true].category_id == pred_rows[guess].category_id:
+        if (
+            true in true_rows
+            and guess in pred_rows
+            and true_rows[true].category_id == pred_rows[guess].category_id
+        ):
             iou = both / (areas[0][guess] + areas[1][true] - both - shared.get((0, guess), 0))
             if iou > 0.5:
                 total[TABLE.index[true_rows[true].category_id]] += [iou, 1, 0, 0]
@@ -140,7 +185,9 @@ def show(title, medians):
 def stock_tensors(panoptic):
     classes = panoptic.category_map()
     void = NUM_CLASSES  # torchmetrics takes a category it does not know for void, of the truth too
-    return torch.from_numpy(np.stack([np.where(classes < 0, void, classes), panoptic.ids], axis=-1))[None]
+    return torch.from_numpy(
+        np.stack([np.where(classes < 0, void, classes), panoptic.ids], axis=-1)
+    )[None]
 
 
 def panoptic_quality(rounds, random):
@@ -149,35 +196,57 @@ def panoptic_quality(rounds, random):
             for colours in (False, True):
                 pred, target = pair(height, width, number, random, colours=colours)
                 stock = PanopticQuality(
-                    things=set(range(NUM_STUFF, NUM_CLASSES)), stuffs=set(range(NUM_STUFF)), allow_unknown_preds_category=True
+                    things=set(range(NUM_STUFF, NUM_CLASSES)),
+                    stuffs=set(range(NUM_STUFF)),
+                    allow_unknown_preds_category=True,
                 )
                 tensors = stock_tensors(pred), stock_tensors(target)
                 ours = match_segments(pred, target, TABLE, background=False)
-                np.testing.assert_allclose(ours[:, :4], as_panopticapi(pred, target), rtol=0, atol=1e-12)
+                np.testing.assert_allclose(
+                    ours[:, :4], as_panopticapi(pred, target), rtol=0, atol=1e-12
+                )
                 works = {
-                    "ours": lambda: panoptic_scores(match_segments(pred, target, TABLE, background=False), TABLE),  # noqa: B023 - called at once
-                    "one pass over both maps": lambda: (pred.ids.max(), target.ids.max()),  # noqa: B023
-                    "panopticapi's algorithm, read plainly": lambda: as_panopticapi(pred, target),  # noqa: B023
+                    "ours": lambda: panoptic_scores(
+                        match_segments(pred, target, TABLE, background=False), TABLE
+                    ),
+                    "one pass over both maps": lambda: (pred.ids.max(), target.ids.max()),
+                    "panopticapi's algorithm, read plainly": lambda: as_panopticapi(pred, target),
                 }
                 if not colours:
-                    works["torchmetrics PanopticQuality"] = lambda: stock(*tensors)  # noqa: B023
+                    works["torchmetrics PanopticQuality"] = lambda: stock(*tensors)
                 title = f"PQ {height} x {width}, {number} segments, {'24-bit' if colours else 'small'} ids"
                 show(title, timed(works, rounds))
-                show(f"{title}, from memory", from_memory({name: works[name] for name in ("ours", "one pass over both maps")}, rounds))
+                show(
+                    f"{title}, from memory",
+                    from_memory(
+                        {name: works[name] for name in ("ours", "one pass over both maps")}, rounds
+                    ),
+                )
 
 
 def mean_iou(rounds, random):
     for height, width in SIZES:
         pred, target = pair(height, width, 60, random)
-        maps = [np.where(one.category_map() < 0, IGNORE_INDEX, one.category_map()).astype(np.uint8) for one in (pred, target)]
+        maps = [
+            np.where(one.category_map() < 0, IGNORE_INDEX, one.category_map()).astype(np.uint8)
+            for one in (pred, target)
+        ]
         maps[0][maps[0] == IGNORE_INDEX] = 0  # torchmetrics has no pixel without a prediction
         tensors = [torch.from_numpy(one) for one in maps]
-        works = {"ours": lambda: semantic_scores(index_confusion(*maps, NUM_CLASSES), background=False)}  # noqa: B023
+        works = {
+            "ours": lambda: semantic_scores(index_confusion(*maps, NUM_CLASSES), background=False)
+        }
         for name, validate in (("as it comes", True), ("validate_args=False", False)):
-            stock = MulticlassJaccardIndex(NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=validate)
-            works[f"torchmetrics MulticlassJaccardIndex, {name}"] = lambda stock=stock: stock(*tensors)  # noqa: B023
-            assert abs(float(stock(*tensors)) - works["ours"]()["mIoU"]) < 1e-6  # theirs is a float32
-        works["one pass over both maps"] = lambda: (maps[0].max(), maps[1].max())  # noqa: B023
+            stock = MulticlassJaccardIndex(
+                NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=validate
+            )
+            works[f"torchmetrics MulticlassJaccardIndex, {name}"] = lambda stock=stock: stock(
+                *tensors
+            )
+            assert (
+                abs(float(stock(*tensors)) - works["ours"]()["mIoU"]) < 1e-6
+            )  # theirs is a float32
+        works["one pass over both maps"] = lambda: (maps[0].max(), maps[1].max())
         show(f"mIoU {height} x {width}, {NUM_CLASSES} classes, uint8", timed(works, rounds))
 
 
@@ -188,10 +257,28 @@ def objects(images, random):
         pred, target = pair(480, 640, NUM_STUFF + 15, random)
         for row in coco_results(target, TABLE):
             area = float(coco_mask.area(row["segmentation"]))
-            annotations.append({**row, "id": len(annotations) + 1, "image_id": image_id, "area": area, "iscrowd": 0, "bbox": [0, 0, 1, 1]})
-        results += [{**row, "image_id": image_id, "score": float(random.uniform())} for row in coco_results(pred, TABLE)]
-    images_of_truth = [{"id": image_id, "height": 480, "width": 640} for image_id in range(1, images + 1)]
-    return {"images": images_of_truth, "annotations": annotations, "categories": TABLE.as_list()}, results
+            annotations.append(
+                {
+                    **row,
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "area": area,
+                    "iscrowd": 0,
+                    "bbox": [0, 0, 1, 1],
+                }
+            )
+        results += [
+            {**row, "image_id": image_id, "score": float(random.uniform())}
+            for row in coco_results(pred, TABLE)
+        ]
+    images_of_truth = [
+        {"id": image_id, "height": 480, "width": 640} for image_id in range(1, images + 1)
+    ]
+    return {
+        "images": images_of_truth,
+        "annotations": annotations,
+        "categories": TABLE.as_list(),
+    }, results
 
 
 def official(truth, results, kind, evaluator_kind):
@@ -208,24 +295,39 @@ def official(truth, results, kind, evaluator_kind):
 
 def average_precision(rounds, images, random):
     truth, results = objects(images, random)
-    works = {"ours": lambda: list(mask_ap(copy.deepcopy(truth), copy.deepcopy(results)).numbers.values())}
-    works["pycocotools"] = lambda: official(copy.deepcopy(truth), copy.deepcopy(results), COCO, COCOeval)  # they write into their input
+    works = {
+        "ours": lambda: list(mask_ap(copy.deepcopy(truth), copy.deepcopy(results)).numbers.values())
+    }
+    works["pycocotools"] = lambda: official(
+        copy.deepcopy(truth), copy.deepcopy(results), COCO, COCOeval
+    )  # they write into their input
     with contextlib.suppress(ImportError):
         import faster_coco_eval
 
         works["faster-coco-eval"] = lambda: official(
-            copy.deepcopy(truth), copy.deepcopy(results), faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+            copy.deepcopy(truth),
+            copy.deepcopy(results),
+            faster_coco_eval.COCO,
+            faster_coco_eval.COCOeval_faster,
         )
     for name, work in works.items():
         if name != "ours":
             difference = np.abs(np.nan_to_num(works["ours"](), nan=-1) - work()).max()
             print(f"AP: largest difference to {name} {difference:.1e}")
-    works["copying the input (part of all three)"] = lambda: (copy.deepcopy(truth), copy.deepcopy(results))
-    show(f"AP of {images} images, {len(truth['annotations'])} true and {len(results)} predicted masks", timed(works, rounds))
+    works["copying the input (part of all three)"] = lambda: (
+        copy.deepcopy(truth),
+        copy.deepcopy(results),
+    )
+    show(
+        f"AP of {images} images, {len(truth['annotations'])} true and {len(results)} predicted masks",
+        timed(works, rounds),
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--images", type=int, default=200)
     options = parser.parse_args()

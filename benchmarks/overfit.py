@@ -36,17 +36,38 @@ from maskmill.training.callbacks import StepSeed
 
 SIDE, SMALLEST_PX = 128, 16
 CONF = str(Path(__file__).parents[1] / "conf")
-GOALS = {"semantic": ("val/mIoU", 0.95), "instance": ("val/PQ/thing", 0.9), "panoptic": ("val/PQ", 0.9)}
+GOALS = {
+    "semantic": ("val/mIoU", 0.95),
+    "instance": ("val/PQ/thing", 0.9),
+    "panoptic": ("val/PQ", 0.9),
+}
 MASKS = ["loss=mask_classification", "scheduler=constant"]
 ONE_MASK_A_CLASS = "loss.separate_things=false"
 # What each network is trained with, beside its file in conf/network.
 RUNS = {
     "unet/semantic": ["encoder=efficientnet_lite0", "loss=cross_entropy_dice", "optimizer.lr=2e-3"],
-    "deeplabv3plus/semantic": ["encoder=efficientnet_lite0", "loss=cross_entropy_dice", "optimizer.lr=2e-3"],
+    "deeplabv3plus/semantic": [
+        "encoder=efficientnet_lite0",
+        "loss=cross_entropy_dice",
+        "optimizer.lr=2e-3",
+    ],
     "segformer/semantic": ["encoder=pvt_v2_b0", "loss=cross_entropy_dice", "optimizer.lr=5e-4"],
-    "panoptic_deeplab/instance": ["encoder=efficientnet_lite0", "loss=panoptic_deeplab", "optimizer.lr=2e-3"],
-    "panoptic_deeplab/panoptic": ["encoder=efficientnet_lite0", "loss=panoptic_deeplab", "optimizer.lr=2e-3"],
-    "mask2former/semantic": ["encoder=efficientnet_lite0", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=1e-3"],
+    "panoptic_deeplab/instance": [
+        "encoder=efficientnet_lite0",
+        "loss=panoptic_deeplab",
+        "optimizer.lr=2e-3",
+    ],
+    "panoptic_deeplab/panoptic": [
+        "encoder=efficientnet_lite0",
+        "loss=panoptic_deeplab",
+        "optimizer.lr=2e-3",
+    ],
+    "mask2former/semantic": [
+        "encoder=efficientnet_lite0",
+        *MASKS,
+        ONE_MASK_A_CLASS,
+        "optimizer.lr=1e-3",
+    ],
     "mask2former/instance": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
     "mask2former/panoptic": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
     "eomt/semantic": ["encoder=vit_tiny", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=5e-4"],
@@ -62,7 +83,13 @@ def source_of(task, data, shrink):
         pairs = [FolderPairs("train", "trainannot", {"train": 1.0})]
         return ClassMasks(data / "camvid", pairs, rows, void_ids=[11]), (0, 40, 80, 120), SIDE
     if task == "instance":
-        return InstanceMasks(data / "dsb2018", "stage1_train", {"id": 1, "name": "nucleus"}, {"train": 1.0}), (0, 5, 10, 15), SIDE
+        return (
+            InstanceMasks(
+                data / "dsb2018", "stage1_train", {"id": 1, "name": "nucleus"}, {"train": 1.0}
+            ),
+            (0, 5, 10, 15),
+            SIDE,
+        )
     return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), shrink * SIDE
 
 
@@ -72,8 +99,14 @@ def cut(image, panoptic, side):
     y, x = (height - side) // 2, (width - side) // 2
     ids = panoptic.ids[y : y + side, x : x + side]
     ids = cv2.resize(ids, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-    image = cv2.resize(image[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    small = [segment.id for segment in Panoptic.from_ids(ids, panoptic.category_of).segments if segment.area < SMALLEST_PX]
+    image = cv2.resize(
+        image[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA
+    )
+    small = [
+        segment.id
+        for segment in Panoptic.from_ids(ids, panoptic.category_of).segments
+        if segment.area < SMALLEST_PX
+    ]
     return image, Panoptic.from_ids(np.where(np.isin(ids, small), 0, ids), panoptic.category_of)
 
 
@@ -83,7 +116,9 @@ def write_images(task, data, folder, *, shrink=2):
     samples = source.samples(Findings())
     records, rows = [], []
     for number, place in enumerate(places, start=1):
-        image, panoptic = cut(read_rgb(samples[place].image), source.read(samples[place], Findings()), side)
+        image, panoptic = cut(
+            read_rgb(samples[place].image), source.read(samples[place], Findings()), side
+        )
         record = ImageRecord(number, f"{number}.png", SIDE, SIDE)
         for split in ("train", "val"):
             write_rgb(folder / split / "images" / record.file_name, image)
@@ -114,7 +149,13 @@ def overfit(name, root, *, steps, settings=(), seed=0, shown=False):
     """Train one network on one task; the best score, its step, and the minutes."""
     network, task = name.split("/")
     masks = network in {"mask2former", "eomt"}
-    chosen = [f"network={network}", f"task={task}{'_masks' if masks else ''}", "scheduler=constant", *RUNS[name], *settings]
+    chosen = [
+        f"network={network}",
+        f"task={task}{'_masks' if masks else ''}",
+        "scheduler=constant",
+        *RUNS[name],
+        *settings,
+    ]
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("config", chosen)
     categories = PanopticFolder(root / "train").categories
@@ -132,21 +173,29 @@ def overfit(name, root, *, steps, settings=(), seed=0, shown=False):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    data = SegmentationDataModule(root, Augmentation([], 0), crop_size=(SIDE, SIDE), batch_size=4, num_workers=0, seed=0)
+    data = SegmentationDataModule(
+        root, Augmentation([], 0), crop_size=(SIDE, SIDE), batch_size=4, num_workers=0, seed=0
+    )
     start = time.perf_counter()
     trainer.fit(build_task(cfg, categories), data)
     return goal.best, goal.step, (time.perf_counter() - start) / 60
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px")
+    parser.add_argument(
+        "--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px"
+    )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], help="further overrides, as optimizer.lr=1e-3")
+    parser.add_argument(
+        "--set", nargs="*", default=[], help="further overrides, as optimizer.lr=1e-3"
+    )
     parser.add_argument("--progress", action="store_true", help="show the score at each validation")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -155,13 +204,24 @@ def main():
     print("| network | task | score | goal | steps | minutes |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         tasks = {name.split("/")[1] for name in options.only}
-        roots = {task: write_images(task, options.data, Path(temporary) / task, shrink=options.shrink) for task in tasks}
+        roots = {
+            task: write_images(task, options.data, Path(temporary) / task, shrink=options.shrink)
+            for task in tasks
+        }
         for name in options.only:
             network, task = name.split("/")
-            chosen = {"steps": options.steps, "settings": options.set, "seed": options.seed, "shown": options.progress}
+            chosen = {
+                "steps": options.steps,
+                "settings": options.set,
+                "seed": options.seed,
+                "shown": options.progress,
+            }
             score, step, minutes = overfit(name, roots[task], **chosen)
             key, least = GOALS[task]
-            print(f"| {network} | {task} | {key.removeprefix('val/')} {score:.3f} | {least} | {step} | {minutes:.1f} |", flush=True)
+            print(
+                f"| {network} | {task} | {key.removeprefix('val/')} {score:.3f} | {least} | {step} | {minutes:.1f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ class Split(Dataset):
         lookup = np.full(max(index) + 2, IGNORED, np.uint8)  # the last is void, -1
         lookup[list(index)] = list(index.values())
         self.images = [split.image(record) for record in split.records]
-        self.classes = [lookup[split.panoptic(record.id).category_map()] for record in split.records]
+        self.classes = [
+            lookup[split.panoptic(record.id).category_map()] for record in split.records
+        ]
         self.num_classes, self.transforms = len(index), transforms
 
     def __len__(self):
@@ -48,19 +50,26 @@ class Split(Dataset):
 
     def __getitem__(self, place):
         moved = self.transforms(image=self.images[place], mask=self.classes[place])
-        return torch.from_numpy(moved["image"].transpose(2, 0, 1).copy()), torch.from_numpy(moved["mask"]).long()
+        return torch.from_numpy(moved["image"].transpose(2, 0, 1).copy()), torch.from_numpy(
+            moved["mask"]
+        ).long()
 
 
 def splits(prepared, encoder):
     statistics = timm.data.resolve_model_data_config(timm.create_model(encoder))
     normalise = albumentations.Normalize(statistics["mean"], statistics["std"])
     augment = [
-        albumentations.RandomResizedCrop(size=CROP, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0),
+        albumentations.RandomResizedCrop(
+            size=CROP, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0
+        ),
         albumentations.HorizontalFlip(p=0.5),
         albumentations.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=0.5),
     ]
     return [
-        Split(prepared / name, albumentations.Compose([*(augment if name == "train" else []), normalise]))
+        Split(
+            prepared / name,
+            albumentations.Compose([*(augment if name == "train" else []), normalise]),
+        )
         for name in ("train", "val", "test")
     ]
 
@@ -85,10 +94,14 @@ def plain(prepared, encoder, epochs, seed):
     np.random.seed(seed)
     train, val, test = splits(prepared, encoder)
     train.transforms.set_random_seed(seed)
-    model = smp.Unet(f"tu-{encoder}", encoder_weights=None, classes=train.num_classes, decoder_channels=DECODER)
+    model = smp.Unet(
+        f"tu-{encoder}", encoder_weights=None, classes=train.num_classes, decoder_channels=DECODER
+    )
     loader = DataLoader(train, batch_size=BATCH, shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.2
+    )
     criterion = torch.nn.CrossEntropyLoss(ignore_index=IGNORED)
     best = -1.0, None
     for _ in range(epochs):
@@ -116,10 +129,19 @@ def ours(prepared, encoder, epochs, seed):
             f"prepare.out={prepared}",
             f"out={folder}/out",
         ]
-        overrides += [f"seed={seed}", f"trainer.max_epochs={epochs}", f"optimizer.lr={RATE}", "tracking.system_metrics=false"]
+        overrides += [
+            f"seed={seed}",
+            f"trainer.max_epochs={epochs}",
+            f"optimizer.lr={RATE}",
+            "tracking.system_metrics=false",
+        ]
         for stage in ("train", "predict", "evaluate"):
             done = subprocess.run(
-                [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides], cwd=folder, capture_output=True, text=True, check=False
+                [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 sys.exit(done.stdout + done.stderr)
@@ -127,7 +149,9 @@ def ours(prepared, encoder, epochs, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=15)
@@ -140,9 +164,13 @@ def main():
             found.append(side(options.prepared.resolve(), options.encoder, options.epochs, seed))
             print(f"seed {seed}: {side.__name__} mIoU {found[-1]:.4f}", flush=True)
     for side, found in scores.items():
-        print(f"{side.__name__}: {np.mean(found):.4f} +- {np.std(found, ddof=1):.4f} (sample deviation of {len(found)} seeds)")
+        print(
+            f"{side.__name__}: {np.mean(found):.4f} +- {np.std(found, ddof=1):.4f} (sample deviation of {len(found)} seeds)"
+        )
     outcome = ttest_ind(scores[plain], scores[ours], equal_var=False)
-    print(f"difference {np.mean(scores[ours]) - np.mean(scores[plain]):+.4f}; Welch's t: p = {outcome.pvalue:.2f}")
+    print(
+        f"difference {np.mean(scores[ours]) - np.mean(scores[plain]):+.4f}; Welch's t: p = {outcome.pvalue:.2f}"
+    )
 
 
 if __name__ == "__main__":

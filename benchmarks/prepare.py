@@ -27,7 +27,10 @@ from maskmill.sources.pairs import FolderPairs
 
 def lay_out(camvid, root, number):
     """`number` pairs with names of their own; images repeat, but look-alikes, as copies and neighbouring frames, are all in one split."""
-    pairs = [(path, camvid / "trainannot" / path.name) for path in sorted((camvid / "train").glob("*.png"))]
+    pairs = [
+        (path, camvid / "trainannot" / path.name)
+        for path in sorted((camvid / "train").glob("*.png"))
+    ]
     for place in range(number):
         frame = 37 * place % len(pairs)  # any few of them are spread over the whole drive
         image, labels = pairs[frame]
@@ -39,12 +42,18 @@ def lay_out(camvid, root, number):
 
 def source_of(root):
     rows = [{"id": key, "name": str(key)} for key in range(11)]
-    pairs = [FolderPairs(f"{split}/images", f"{split}/labels", {split: 1.0}) for split in ("train", "val")]
+    pairs = [
+        FolderPairs(f"{split}/images", f"{split}/labels", {split: 1.0})
+        for split in ("train", "val")
+    ]
     return ClassMasks(root, pairs, rows, void_ids=[11])
 
 
 def files_of(root):
-    return [(path, path.parents[1] / "labels" / path.name) for path in sorted(root.glob("*/images/*.png"))]
+    return [
+        (path, path.parents[1] / "labels" / path.name)
+        for path in sorted(root.glob("*/images/*.png"))
+    ]
 
 
 def plain_conversion(root, out):
@@ -95,7 +104,9 @@ def peak_mb(work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("camvid", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -108,7 +119,9 @@ def main():
         works = {
             "plain conversion": lambda: plain_conversion(root, out / "plain"),
             "prepare, 1 worker": lambda: Converter(out / "one", workers=1).convert(source_of(root)),
-            "prepare, 2 workers": lambda: Converter(out / "two", workers=2).convert(source_of(root)),
+            "prepare, 2 workers": lambda: Converter(out / "two", workers=2).convert(
+                source_of(root)
+            ),
             "plain reading": lambda: plain_reading(root, None),
             "check, 1 worker": lambda: Converter(out / "check", workers=1).check(source_of(root)),
             "check, 2 workers": lambda: Converter(out / "check", workers=2).check(source_of(root)),
@@ -118,15 +131,23 @@ def main():
             for name, work in works.items():
                 best[name] = min(best[name], timed(work))
         for name, seconds in best.items():
-            floor = best["plain reading" if "check" in name or "reading" in name else "plain conversion"]
-            print(f"{name:<20} {seconds:7.2f} s  {options.images / seconds:7.1f} images/s  {seconds / floor:5.2f} x plain")
+            floor = best[
+                "plain reading" if "check" in name or "reading" in name else "plain conversion"
+            ]
+            print(
+                f"{name:<20} {seconds:7.2f} s  {options.images / seconds:7.1f} images/s  {seconds / floor:5.2f} x plain"
+            )
         cached = Converter(out / "cached", workers=2, cache=out / "cache")
         cached.convert(source_of(root))
         again = timed(cached.convert, source_of(root))
-        print(f"prepare again, nothing changed: {again:.2f} s, {again / best['plain conversion']:.2f} x plain conversion")
+        print(
+            f"prepare again, nothing changed: {again:.2f} s, {again / best['plain conversion']:.2f} x plain conversion"
+        )
         for folder, number in ((few, options.images // 10), (root, options.images)):
             converter = Converter(out / f"memory{number}", workers=2)
-            print(f"peak memory of prepare, 2 workers, {number:>5} images: {peak_mb(lambda: converter.convert(source_of(folder))):.0f} MB")  # noqa: B023 - called at once
+            print(
+                f"peak memory of prepare, 2 workers, {number:>5} images: {peak_mb(lambda: converter.convert(source_of(folder))):.0f} MB"
+            )
 
 
 if __name__ == "__main__":

@@ -20,8 +20,17 @@ import tempfile
 import time
 from pathlib import Path
 
-OVERRIDES = ["data.batch_size=2", "trainer.max_epochs=5", "trainer.log_every_n_steps=1", "tracking.system_metrics=false"]
-OVERRIDES += ["callbacks.resume.every_n_steps=1", "data.root=out/prepare", "+callbacks.moments._target_=moments.Moments"]
+OVERRIDES = [
+    "data.batch_size=2",
+    "trainer.max_epochs=5",
+    "trainer.log_every_n_steps=1",
+    "tracking.system_metrics=false",
+]
+OVERRIDES += [
+    "callbacks.resume.every_n_steps=1",
+    "data.root=out/prepare",
+    "+callbacks.moments._target_=moments.Moments",
+]
 
 # Says in a file where the training is, so that a kill can strike there.
 MOMENTS = """
@@ -46,7 +55,9 @@ class Moments(Callback):
 
 def run(command, *overrides):
     line = [sys.executable, "-m", f"maskmill.stages.{command}", *overrides]
-    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stdout)
 
@@ -60,7 +71,9 @@ def killed(overrides, moment, random_):
     Path("moment").write_text("")
     line = [sys.executable, "-m", "maskmill.stages.train", *overrides]
     with Path("log").open("w") as log:
-        process = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            line, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     left = random_.randint(1, 3)  # the how-manieth such moment of this start
     before = ""
     while process.poll() is None:
@@ -88,23 +101,36 @@ def steps_logged_twice(run_ids):
 
 def history(run_id):
     with sqlite3.connect("mlflow.db") as database:
-        rows = database.execute("select key, step, value from metrics where run_uuid = ? order by key, step", [run_id]).fetchall()
+        rows = database.execute(
+            "select key, step, value from metrics where run_uuid = ? order by key, step", [run_id]
+        ).fetchall()
     timed = ("train/images_per_second", "train/waiting_for_data")
     return [row for row in rows if row[0] not in timed]
 
 
 def run_ids():
     with sqlite3.connect("mlflow.db") as database:
-        return [row[0] for row in database.execute("select run_uuid from runs order by start_time").fetchall()]
+        return [
+            row[0]
+            for row in database.execute("select run_uuid from runs order by start_time").fetchall()
+        ]
 
 
 def stressed(workers, processes, kills, random_):
     """One setting: whole, then killed so many times."""
-    setting = [*OVERRIDES, f"data.num_workers={workers}", f"trainer={'cpu' if processes == 1 else 'ddp_cpu'}"]
+    setting = [
+        *OVERRIDES,
+        f"data.num_workers={workers}",
+        f"trainer={'cpu' if processes == 1 else 'ddp_cpu'}",
+    ]
     out = f"out/{workers}-{processes}"
     run("train", *setting, f"out={out}/whole")
     known = run_ids()
-    attempts = list(itertools.islice(itertools.cycle(["step", "checkpoint", "step", "validation", "step"]), kills))
+    attempts = list(
+        itertools.islice(
+            itertools.cycle(["step", "checkpoint", "step", "validation", "step"]), kills
+        )
+    )
     done = 0
     for moment in attempts:
         if not killed([*setting, f"out={out}/killed"], moment, random_):
@@ -114,7 +140,10 @@ def stressed(workers, processes, kills, random_):
         run("train", *setting, f"out={out}/killed")
     new = [run_id for run_id in run_ids() if run_id not in known]
     same = weights(f"{out}/whole") == weights(f"{out}/killed")
-    twice, complete = steps_logged_twice(new), len(new) == 1 and history(new[0]) == history(known[-1])
+    twice, complete = (
+        steps_logged_twice(new),
+        len(new) == 1 and history(new[0]) == history(known[-1]),
+    )
     print(
         f"{workers} workers, {processes} processes: {done} kills ({', '.join(attempts)}); weights {'equal' if same else 'DIFFER'}, "
         f"{len(new)} MLflow run, {twice} steps logged twice, metrics {'equal' if complete else 'DIFFER'}",
@@ -124,7 +153,9 @@ def stressed(workers, processes, kills, random_):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
@@ -139,9 +170,14 @@ def main():
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         run("draw", "draw.num_train=12", "draw.num_val=6", "draw.num_test=1", "draw.out=data")
         run("prepare", "prepare.workers=1")
-        results = [stressed(workers, processes, -(-options.kills // len(settings)), random_) for workers, processes in settings]
+        results = [
+            stressed(workers, processes, -(-options.kills // len(settings)), random_)
+            for workers, processes in settings
+        ]
         os.chdir("/")
-    print(f"{sum(done for done, _ in results)} kills; {'all settings hold' if all(holds for _, holds in results) else 'FAILED'}")
+    print(
+        f"{sum(done for done, _ in results)} kills; {'all settings hold' if all(holds for _, holds in results) else 'FAILED'}"
+    )
     sys.exit(not all(holds for _, holds in results))
 
 

@@ -42,10 +42,21 @@ def prepare(camvid, root):
         (folder / "images").mkdir(parents=True, exist_ok=True)
         (folder / "images" / path.name).write_bytes(path.read_bytes())
         rows.append(
-            write_panoptic(folder, record, Panoptic.from_ids(np.where(classes == 11, 0, classes + 1), {k + 1: k for k in range(11)}))
+            write_panoptic(
+                folder,
+                record,
+                Panoptic.from_ids(
+                    np.where(classes == 11, 0, classes + 1), {k + 1: k for k in range(11)}
+                ),
+            )
         )
         records.append(record)
-    write_index(folder, Categories([Category(key, str(key), False, color_of(key)) for key in range(11)]), records, rows)
+    write_index(
+        folder,
+        Categories([Category(key, str(key), False, color_of(key)) for key in range(11)]),
+        records,
+        rows,
+    )
     write_json(root / "dataset.json", {"splits": {"train": {}}})
 
 
@@ -87,7 +98,12 @@ def in_sequence(root):
     import webdataset
 
     urls = sorted(str(path) for path in (root / "train").glob("*.tar"))
-    return sum(1 for _ in webdataset.WebDataset(urls, shardshuffle=False).shuffle(1000).to_tuple("png", "panoptic.png"))
+    return sum(
+        1
+        for _ in webdataset.WebDataset(urls, shardshuffle=False)
+        .shuffle(1000)
+        .to_tuple("png", "panoptic.png")
+    )
 
 
 def milliseconds(work, number, rounds, before):
@@ -105,10 +121,19 @@ def serve_s3():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_MAX_ATTEMPTS": "10"}
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_MAX_ATTEMPTS": "10",
+    }
     import boto3
 
     boto3.client("s3").create_bucket(Bucket="benchmark")  # boto3 tries again until the server is up
@@ -116,7 +141,9 @@ def serve_s3():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("camvid", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -129,7 +156,12 @@ def main():
         number = len(folder)
         order = np.random.default_rng(0).permutation(number)
         for name, write in (
-            ("shards", lambda: write_shards(root / "files", open_store(root / "shards"), shard_bytes=SHARD, decoded=False)),
+            (
+                "shards",
+                lambda: write_shards(
+                    root / "files", open_store(root / "shards"), shard_bytes=SHARD, decoded=False
+                ),
+            ),
             ("litdata", lambda: write_litdata(folder, root / "litdata")),
         ):
             start = time.perf_counter()
@@ -137,28 +169,48 @@ def main():
             print(f"write {name:<10}{1e3 * (time.perf_counter() - start) / number:8.3f} ms/sample")
         for name in ("files", "shards", "litdata"):
             paths = [path for path in (root / name).rglob("*") if path.is_file()]
-            print(f"on disk {name:<10}{sum(path.stat().st_blocks * 512 for path in paths) / 1e6:8.1f} MB in {len(paths)} files")
+            print(
+                f"on disk {name:<10}{sum(path.stat().st_blocks * 512 for path in paths) / 1e6:8.1f} MB in {len(paths)} files"
+            )
         works = {
             "files, random": lambda: random_files(folder, order),
-            "shards, random": lambda: random_items(ShardReader(open_store(root / "shards"), "train").members, order),
-            "LitData, random": lambda: random_items(litdata.StreamingDataset(str(root / "litdata")).__getitem__, order),
+            "shards, random": lambda: random_items(
+                ShardReader(open_store(root / "shards"), "train").members, order
+            ),
+            "LitData, random": lambda: random_items(
+                litdata.StreamingDataset(str(root / "litdata")).__getitem__, order
+            ),
             "WebDataset, sequence": lambda: in_sequence(root / "shards"),
         }
         for state, before in (("warm", lambda: None), ("cold", lambda: evict(root))):
             for name, work in works.items():
-                print(f"{state} {name:<22}{milliseconds(work, number, options.rounds, before):8.3f} ms/sample", flush=True)
+                print(
+                    f"{state} {name:<22}{milliseconds(work, number, options.rounds, before):8.3f} ms/sample",
+                    flush=True,
+                )
         server = serve_s3()
         try:
-            write_shards(root / "files", open_store("s3://benchmark/shards"), shard_bytes=SHARD, decoded=False)
+            write_shards(
+                root / "files",
+                open_store("s3://benchmark/shards"),
+                shard_bytes=SHARD,
+                decoded=False,
+            )
             store = open_store("s3://benchmark/litdata")
             for path in (root / "litdata").iterdir():
                 store.upload(path.name, path)
             remote = {
-                "shards, 1 request": ShardReader(open_store("s3://benchmark/shards"), "train").members,
-                "LitData, 2 requests": litdata.StreamingDataset("s3://benchmark/litdata", cache_dir=str(root / "cache")).__getitem__,
+                "shards, 1 request": ShardReader(
+                    open_store("s3://benchmark/shards"), "train"
+                ).members,
+                "LitData, 2 requests": litdata.StreamingDataset(
+                    "s3://benchmark/litdata", cache_dir=str(root / "cache")
+                ).__getitem__,
             }
             for name, items in remote.items():
-                print(f"S3 {name:<22}{milliseconds(lambda: random_items(items, order), number, 3, lambda: None):8.3f} ms/sample")  # noqa: B023 - called at once
+                print(
+                    f"S3 {name:<22}{milliseconds(lambda: random_items(items, order), number, 3, lambda: None):8.3f} ms/sample"
+                )
         finally:
             server.terminate()
             server.wait()

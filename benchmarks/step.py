@@ -43,7 +43,12 @@ class Bare:
     """The loop without Lightning, MLflow or anything."""
 
     def __init__(self, task, batches, total_steps, clip):
-        self.network, self.loss, self.batches, self.clip = task.network.train(), task.loss, batches, clip
+        self.network, self.loss, self.batches, self.clip = (
+            task.network.train(),
+            task.loss,
+            batches,
+            clip,
+        )
         built = configure(self.network, task.optimizer, task.scheduler, total_steps)
         self.optimizer, self.scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
 
@@ -108,13 +113,17 @@ class Repeated(SegmentationDataModule):
 
 def tiled(batch, tiles):
     return {
-        key: value.repeat(*[1] * (value.ndim - 2), tiles, tiles) if isinstance(value, torch.Tensor) else value
+        key: value.repeat(*[1] * (value.ndim - 2), tiles, tiles)
+        if isinstance(value, torch.Tensor)
+        else value
         for key, value in batch.items()
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--tiles", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
@@ -123,13 +132,28 @@ def main():
     num_steps = BLOCK * (options.rounds + 1)
     prepared = options.prepared.resolve()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("config", [f"data.root={prepared}", "trainer.max_epochs=1", "+trainer.limit_val_batches=0", *overrides])
+        cfg = compose(
+            "config",
+            [
+                f"data.root={prepared}",
+                "trainer.max_epochs=1",
+                "+trainer.limit_val_batches=0",
+                *overrides,
+            ],
+        )
     dataset = read_dataset(str(prepared))
     categories = Categories.from_list(dataset["categories"])
     kind = Repeated if options.files else SegmentationDataModule
-    settings = {key: value for key, value in cfg.data.items() if not key.startswith("_")} | {"crop_size": tuple(cfg.data.crop_size)}
+    settings = {key: value for key, value in cfg.data.items() if not key.startswith("_")} | {
+        "crop_size": tuple(cfg.data.crop_size)
+    }
     datamodule = kind(**settings, augmentation=build(cfg.augment, Augmentation))
-    batches = [tiled(batch, options.tiles) for _, batch in zip(range(8), SegmentationDataModule.train_dataloader(datamodule), strict=False)]
+    batches = [
+        tiled(batch, options.tiles)
+        for _, batch in zip(
+            range(8), SegmentationDataModule.train_dataloader(datamodule), strict=False
+        )
+    ]
     Repeated.num_samples = num_steps * cfg.data.batch_size
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -137,7 +161,9 @@ def main():
         task, other = build_task(cfg, categories), build_task(cfg, categories)
         turns = Turns(Bare(other, batches, num_steps, cfg.trainer.gradient_clip_val))
         state = TrainingState(Path("state"), "benchmark")
-        with tracked(build(cfg.tracking, Tracking), state, training_config(cfg), dataset, compare=False) as run_id:
+        with tracked(
+            build(cfg.tracking, Tracking), state, training_config(cfg), dataset, compare=False
+        ) as run_id:
             trainer = build_trainer(cfg, task, categories, state, run_id)
             trainer.callbacks.append(turns)
             trainer.fit(task, datamodule if options.files else InMemory(batches, num_steps))
@@ -151,7 +177,9 @@ def main():
         low, median, high = np.percentile(ours[:, place] / theirs[:, place], (25, 50, 75))
         step = 1000 * np.median(theirs[:, place]) / BLOCK
         total = ours[:, place].sum() / theirs[:, place].sum()
-        print(f"{kind:>8}: bare {step:.1f} ms a step; ours / bare {median:.3f} (quarters {low:.3f} to {high:.3f}), of the sums {total:.3f}")
+        print(
+            f"{kind:>8}: bare {step:.1f} ms a step; ours / bare {median:.3f} (quarters {low:.3f} to {high:.3f}), of the sums {total:.3f}"
+        )
 
 
 if __name__ == "__main__":

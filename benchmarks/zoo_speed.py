@@ -40,12 +40,19 @@ NETWORKS = {
     "unet": ["network=unet", "encoder=resnet18", *SEMANTIC],
     "deeplabv3plus": ["network=deeplabv3plus", "encoder=resnet18", *SEMANTIC],
     "segformer": ["network=segformer", "encoder=pvt_v2_b0", *SEMANTIC],
-    "panoptic_deeplab": ["network=panoptic_deeplab", "encoder=resnet18", "task=panoptic", "loss=panoptic_deeplab"],
+    "panoptic_deeplab": [
+        "network=panoptic_deeplab",
+        "encoder=resnet18",
+        "task=panoptic",
+        "loss=panoptic_deeplab",
+    ],
     "mask2former": ["network=mask2former", "encoder=resnet18", *MASKS],
     "eomt": ["network=eomt", "encoder=vit_tiny", *MASKS],
 }
 OPTIONS = ("bf16", "channels_last", "compile")
-CLASSES = Categories(Category(key, f"class {key}", key > 11, color_of(key)) for key in range(1, 20))  # as many as Cityscapes has
+CLASSES = Categories(
+    Category(key, f"class {key}", key > 11, color_of(key)) for key in range(1, 20)
+)  # as many as Cityscapes has
 BLOCK_PX, WARM_UP = 64, 3
 
 
@@ -56,7 +63,10 @@ def batch_of(number, side, seed):
     classes = rng.integers(0, 19, (number, blocks, blocks))
     things = classes >= 11
     objects = things.reshape(number, -1).cumsum(axis=1).reshape(things.shape) * things
-    semantic, instance = (np.kron(grid, np.ones((BLOCK_PX, BLOCK_PX), int))[:, :side, :side] for grid in (classes, objects))
+    semantic, instance = (
+        np.kron(grid, np.ones((BLOCK_PX, BLOCK_PX), int))[:, :side, :side]
+        for grid in (classes, objects)
+    )
     image = (semantic * 12)[:, None] + rng.integers(0, 20, (number, 3, side, side))
     return {
         "image": torch.from_numpy(image.astype(np.uint8)),
@@ -81,7 +91,11 @@ class Clock(Callback):
 
     def note(self):
         self.memory.wait()
-        self.ends.append(time.process_time() / torch.get_num_threads() if self.memory.device.type == "cpu" else time.perf_counter())
+        self.ends.append(
+            time.process_time() / torch.get_num_threads()
+            if self.memory.device.type == "cpu"
+            else time.perf_counter()
+        )
 
     def seconds(self):
         return float(np.median(np.diff(self.ends[WARM_UP - 1 :])))
@@ -100,7 +114,9 @@ class Predicting(LightningModule):
 
 def trainer_of(options, on, *callbacks):
     """A Trainer with the options that are on."""
-    speed = ([ChannelsLast()] if "channels_last" in on else []) + ([Compiled()] if "compile" in on else [])
+    speed = ([ChannelsLast()] if "channels_last" in on else []) + (
+        [Compiled()] if "compile" in on else []
+    )
     return Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
@@ -122,11 +138,15 @@ def measure(options, network, on):
     """One row: predicting first, since its peak of memory is the lower one."""
     torch.set_num_threads(options.threads)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("config", [*NETWORKS[network], "scheduler=constant", "optimizer=adamw", *options.set])
+        cfg = compose(
+            "config", [*NETWORKS[network], "scheduler=constant", "optimizer=adamw", *options.set]
+        )
     seed_everything(0, verbose=False)
     task = build_task(cfg, CLASSES)
     batches = [batch_of(options.batch, options.side, seed) for seed in range(4)]
-    loader = DataLoader([batches[step % len(batches)] for step in range(WARM_UP + options.steps)], batch_size=None)
+    loader = DataLoader(
+        [batches[step % len(batches)] for step in range(WARM_UP + options.steps)], batch_size=None
+    )
     row = {"weights": sum(weight.numel() for weight in task.network.parameters())}
     memory = Memory(trainer_of(options, on).strategy.root_device)
     for kind in ("predict", "train"):
@@ -152,7 +172,9 @@ def rows(options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8)
@@ -161,22 +183,35 @@ def main():
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--vary", nargs="*", default=[], choices=OPTIONS)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], help="further overrides of the configuration")
-    parser.add_argument("--one", nargs="+", help="of this program: a network and what is on, as a row of JSON")
+    parser.add_argument(
+        "--set", nargs="*", default=[], help="further overrides of the configuration"
+    )
+    parser.add_argument(
+        "--one", nargs="+", help="of this program: a network and what is on, as a row of JSON"
+    )
     options = parser.parse_args()
     if options.one:
         warnings.filterwarnings("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         measure(options, options.one[0], options.one[1:])
         return
-    print(f"{options.side} px, batches of {options.batch} on each of {options.devices} {options.accelerator}")
-    print("| network | on | weights | training, images/s | memory | predicting, images/s | memory |\n|---|---|---|---|---|---|---|")
+    print(
+        f"{options.side} px, batches of {options.batch} on each of {options.devices} {options.accelerator}"
+    )
+    print(
+        "| network | on | weights | training, images/s | memory | predicting, images/s | memory |\n|---|---|---|---|---|---|---|"
+    )
     for network in options.networks:
         for on in rows(options):
             line = [sys.executable, *sys.argv, "--one", network, *on]
-            result = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=False, env=os.environ)
+            result = subprocess.run(
+                line, stdout=subprocess.PIPE, text=True, check=False, env=os.environ
+            )
             if result.returncode != 0:
-                print(f"| {network} | {', '.join(on) or '-'} | failed with status {result.returncode} | | | | |", flush=True)
+                print(
+                    f"| {network} | {', '.join(on) or '-'} | failed with status {result.returncode} | | | | |",
+                    flush=True,
+                )
                 continue
             row = json.loads(result.stdout.splitlines()[-1])
             cells = [network, ", ".join(on) or "-", f"{row['weights'] / 1e6:.1f} M"]

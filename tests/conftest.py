@@ -22,5 +22,7 @@ def shared_data() -> Path:
     """Real labelled images, handed to developers beside the repository and never committed."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("needs the real data sets in ../shared/data, which are not part of the repository")
+        pytest.skip(
+            "needs the real data sets in ../shared/data, which are not part of the repository"
+        )
     return folder

@@ -31,8 +31,14 @@ def scene(seed, *, height=24, width=32, void=True):
 def moved(panoptic, *, by=2):
     """The same segments a bit to the right: a prediction that is partly wrong."""
     ids = np.roll(panoptic.ids, by, axis=1)
-    random = np.random.default_rng(int((ids * np.arange(ids.size).reshape(ids.shape)).sum()))  # AP among equal scores depends on the order
-    return Panoptic.from_ids(ids, panoptic.category_of, scores={key: float(random.uniform()) for key in panoptic.category_of})
+    random = np.random.default_rng(
+        int((ids * np.arange(ids.size).reshape(ids.shape)).sum())
+    )  # AP among equal scores depends on the order
+    return Panoptic.from_ids(
+        ids,
+        panoptic.category_of,
+        scores={key: float(random.uniform()) for key in panoptic.category_of},
+    )
 
 
 def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=None):

@@ -12,7 +12,13 @@ class Tiny(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.3), nn.Conv2d(8, 4, 1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout2d(0.3),
+            nn.Conv2d(8, 4, 1),
+        )
 
     def forward(self, image):
         return {"semantic": self.layers(image.float() / 255)}

@@ -49,14 +49,22 @@ def panoptics(draw, sizes=sizes, categories=CATEGORIES, void=True):
 def panoptic_pairs(draw, categories=CATEGORIES, crowds=True):
     """A prediction and a target of one size; the target may hold at most one crowd a category, as COCO has it."""
     shape = st.just(draw(sizes))
-    pred, target = draw(panoptics(sizes=shape, categories=categories)), draw(panoptics(sizes=shape, categories=categories))
+    pred, target = (
+        draw(panoptics(sizes=shape, categories=categories)),
+        draw(panoptics(sizes=shape, categories=categories)),
+    )
     if draw(st.booleans()):  # mostly right, so that matches occur at all
         spoil = draw(id_maps(sizes=shape, max_segments=2))
-        pred = Panoptic.from_ids(np.where(spoil == spoil.min(), target.ids, pred.ids), target.category_of | pred.category_of)
+        pred = Panoptic.from_ids(
+            np.where(spoil == spoil.min(), target.ids, pred.ids),
+            target.category_of | pred.category_of,
+        )
     taken, segments = set(), []
     for segment in target.segments:
         thing = categories[segment.category_id].isthing
-        iscrowd = crowds and thing and segment.category_id not in taken and draw(st.integers(0, 2)) == 0
+        iscrowd = (
+            crowds and thing and segment.category_id not in taken and draw(st.integers(0, 2)) == 0
+        )
         taken |= {segment.category_id} if iscrowd else set()
         segments.append(replace(segment, iscrowd=iscrowd))
     return pred, Panoptic(target.ids, tuple(segments))

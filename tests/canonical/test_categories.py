@@ -34,11 +34,27 @@ def test_colours_given_to_categories_differ():
 
 BAD_TABLES = [
     pytest.param([], "Expected 1 to 254 categories, but got 0", id="empty"),
-    pytest.param([{"id": place, "name": str(place)} for place in range(255)], "but got 255 - merge or drop classes", id="too-long"),
-    pytest.param([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "Expected each category id once, but found twice: 1", id="id-twice"),
-    pytest.param([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "Expected each category name once, but found twice: a", id="name-twice"),
-    pytest.param([{"id": -3, "name": "a"}], "Expected category ids of 0 and above, but got -3", id="negative"),
-    pytest.param([{"name": "a"}], "Expected `id` and `name` in every category, but row 0", id="no-id"),
+    pytest.param(
+        [{"id": place, "name": str(place)} for place in range(255)],
+        "but got 255 - merge or drop classes",
+        id="too-long",
+    ),
+    pytest.param(
+        [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}],
+        "Expected each category id once, but found twice: 1",
+        id="id-twice",
+    ),
+    pytest.param(
+        [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}],
+        "Expected each category name once, but found twice: a",
+        id="name-twice",
+    ),
+    pytest.param(
+        [{"id": -3, "name": "a"}], "Expected category ids of 0 and above, but got -3", id="negative"
+    ),
+    pytest.param(
+        [{"name": "a"}], "Expected `id` and `name` in every category, but row 0", id="no-id"
+    ),
 ]
 
 

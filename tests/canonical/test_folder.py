@@ -55,10 +55,18 @@ def test_anyones_coco_json_reads_with_the_pngs_beside_it(split):
 
 
 BAD_INDICES = [
-    pytest.param(lambda index: index.pop("categories"), "but it lacks ['categories']", id="no-categories"),
-    pytest.param(lambda index: index["annotations"].append(index["annotations"][0]), "an image_id stands twice", id="image-twice"),
     pytest.param(
-        lambda index: index["annotations"][0]["segments_info"][0].update(category_id=5), "has category 5, which", id="unknown-category"
+        lambda index: index.pop("categories"), "but it lacks ['categories']", id="no-categories"
+    ),
+    pytest.param(
+        lambda index: index["annotations"].append(index["annotations"][0]),
+        "an image_id stands twice",
+        id="image-twice",
+    ),
+    pytest.param(
+        lambda index: index["annotations"][0]["segments_info"][0].update(category_id=5),
+        "has category 5, which",
+        id="unknown-category",
     ),
 ]
 
@@ -72,14 +80,20 @@ def test_a_bad_index_is_refused(split, change, message):
 
 
 BAD_LABELS = [
-    pytest.param(lambda index: index["annotations"][0]["segments_info"].pop(), "[70000] are not", id="pixel-without-segment"),
+    pytest.param(
+        lambda index: index["annotations"][0]["segments_info"].pop(),
+        "[70000] are not",
+        id="pixel-without-segment",
+    ),
     pytest.param(
         lambda index: index["annotations"][0]["segments_info"].append({"id": 8, "category_id": 7}),
         "no pixel has them",
         id="segment-without-pixel",
     ),
     pytest.param(
-        lambda index: index["annotations"][0].update(file_name="../../b.png"), "leaves the data folder", id="path-that-climbs-out"
+        lambda index: index["annotations"][0].update(file_name="../../b.png"),
+        "leaves the data folder",
+        id="path-that-climbs-out",
     ),
 ]
 
@@ -107,7 +121,9 @@ def test_predictions_without_images_have_no_records(split):
 def test_an_image_of_another_size_than_listed_is_refused(split):
     edit(split, lambda index: index["images"][0].update(height=5))
     folder = PanopticFolder(split)
-    with pytest.raises(ValueError, match=r"expected 5 x 3 pixels as in panoptic\.json, but got 2 x 3"):
+    with pytest.raises(
+        ValueError, match=r"expected 5 x 3 pixels as in panoptic\.json, but got 2 x 3"
+    ):
         folder.image(folder.records[0])
 
 
@@ -130,5 +146,8 @@ def test_what_is_no_json_is_refused(tmp_path):
 
 def test_a_pixel_of_an_id_unknown_to_the_index_is_refused(split):
     write_ids(split / "panoptic" / "a" / "b.png", np.full((2, 3), 4, np.int32))
-    with pytest.raises(ValueError, match=r"b\.png \(image 31 of .*\): Expected every id of the map among the segments"):
+    with pytest.raises(
+        ValueError,
+        match=r"b\.png \(image 31 of .*\): Expected every id of the map among the segments",
+    ):
         PanopticFolder(split).panoptic(31)

@@ -9,7 +9,9 @@ from strategies import id_maps, panoptics
 @given(id_maps())
 def test_areas_and_boxes_equal_those_counted_by_hand(ids):
     segments = Panoptic.from_ids(ids, {int(value): 7 for value in np.unique(ids)}).segments
-    assert [segment.id for segment in segments] == [value for value in np.unique(ids).tolist() if value]
+    assert [segment.id for segment in segments] == [
+        value for value in np.unique(ids).tolist() if value
+    ]
     for segment in segments:
         y, x = np.nonzero(ids == segment.id)
         assert segment.area == len(y)
@@ -27,7 +29,9 @@ def test_a_segment_in_two_pieces_has_one_box():
 def test_renumbering_keeps_every_pixels_category(panoptic):
     renumbered = panoptic.renumbered()
     assert np.array_equal(renumbered.category_map(), panoptic.category_map())
-    assert [segment.id for segment in renumbered.segments] == list(range(1, len(panoptic.segments) + 1))
+    assert [segment.id for segment in renumbered.segments] == list(
+        range(1, len(panoptic.segments) + 1)
+    )
     again = Panoptic.from_ids(renumbered.ids, renumbered.category_of)
     assert again.segments == renumbered.segments
 
@@ -38,18 +42,41 @@ def test_void_and_only_void_has_no_category(panoptic):
 
 
 def test_crowds_and_scores_stay_with_their_segments():
-    panoptic = Panoptic.from_ids(np.array([[1, 2]]), {1: 21, 2: 21, 9: 3}, crowds={2}, scores={1: 0.5})
+    panoptic = Panoptic.from_ids(
+        np.array([[1, 2]]), {1: 21, 2: 21, 9: 3}, crowds={2}, scores={1: 0.5}
+    )
     assert panoptic.crowds == {2}
     assert [segment.score for segment in panoptic.segments] == [0.5, None]
-    assert panoptic.segments[0].as_dict() == {"id": 1, "category_id": 21, "area": 1, "bbox": [0, 0, 1, 1], "iscrowd": 0, "score": 0.5}
+    assert panoptic.segments[0].as_dict() == {
+        "id": 1,
+        "category_id": 21,
+        "area": 1,
+        "bbox": [0, 0, 1, 1],
+        "iscrowd": 0,
+        "score": 0.5,
+    }
 
 
 BAD_MAPS = [
-    pytest.param(np.zeros((2, 2, 3), int), "Expected an id map of shape (H, W) with pixels, but got shape (2, 2, 3)", id="colours"),
+    pytest.param(
+        np.zeros((2, 2, 3), int),
+        "Expected an id map of shape (H, W) with pixels, but got shape (2, 2, 3)",
+        id="colours",
+    ),
     pytest.param(np.zeros((0, 4), int), "but got shape (0, 4)", id="no-pixel"),
-    pytest.param(np.array([[-1, 1]]), f"Expected segment ids in 0..{MAX_ID}, but got -1..1", id="negative"),
-    pytest.param(np.array([[1, MAX_ID + 1]]), f"but got 1..{MAX_ID + 1} - renumber the segments", id="more-than-three-bytes"),
-    pytest.param(np.array([[1, 2, 3]]), "Expected every id of the map among the segments, but [2, 3] are not", id="unknown-id"),
+    pytest.param(
+        np.array([[-1, 1]]), f"Expected segment ids in 0..{MAX_ID}, but got -1..1", id="negative"
+    ),
+    pytest.param(
+        np.array([[1, MAX_ID + 1]]),
+        f"but got 1..{MAX_ID + 1} - renumber the segments",
+        id="more-than-three-bytes",
+    ),
+    pytest.param(
+        np.array([[1, 2, 3]]),
+        "Expected every id of the map among the segments, but [2, 3] are not",
+        id="unknown-id",
+    ),
 ]
 
 

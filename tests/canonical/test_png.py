@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from maskmill.canonical.png import ids_to_rgb, read_ids, read_labels, read_rgb, rgb_to_ids, write_ids, write_labels, write_rgb
+from maskmill.canonical.png import (
+    ids_to_rgb,
+    read_ids,
+    read_labels,
+    read_rgb,
+    rgb_to_ids,
+    write_ids,
+    write_labels,
+    write_rgb,
+)
 from strategies import id_maps
 
 
@@ -43,12 +52,17 @@ def test_labels_a_png_cannot_hold_are_refused(tmp_path, label):
 
 def test_what_is_no_image_is_refused_with_its_path(tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"a\.png: expected an image, but 13 bytes do not decode - replace the file"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.png: expected an image, but 13 bytes do not decode - replace the file",
+    ):
         read_rgb(tmp_path / "a.png")
 
 
 def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"b\.png: expected an image here, but there is none"):
+    with pytest.raises(
+        FileNotFoundError, match=r"b\.png: expected an image here, but there is none"
+    ):
         read_rgb(tmp_path / "b.png")
 
 

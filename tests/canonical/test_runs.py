@@ -20,7 +20,12 @@ VALUES = {
 @st.composite
 def maps_of(draw, values):
     shape = draw(sizes)
-    return [np.array(values)[draw(npst.arrays(np.int64, shape, elements=st.integers(0, len(values) - 1)))] for _ in range(2)]
+    return [
+        np.array(values)[
+            draw(npst.arrays(np.int64, shape, elements=st.integers(0, len(values) - 1)))
+        ]
+        for _ in range(2)
+    ]
 
 
 def naive_histogram(first, second):
@@ -35,10 +40,14 @@ def naive_histogram(first, second):
 @given(st.data())
 @settings(max_examples=20)
 def test_pairs_of_any_values_are_counted(kind, dtype, data):
-    values = [value for value in VALUES[kind] if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max]
+    values = [
+        value for value in VALUES[kind] if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    ]
     first, second = (array.astype(dtype) for array in data.draw(maps_of(values)))
     left, right, counts = joint_histogram(first, second)
-    assert dict(zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True)) == naive_histogram(first, second)
+    assert dict(
+        zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True)
+    ) == naive_histogram(first, second)
 
 
 def test_flags_are_counted_too():
@@ -52,16 +61,24 @@ def test_many_values_and_large_maps_are_counted(number, width):
     # more values than the hash table can tell apart, more pairs than a dense table may have, more pixels than a block, no multiple of eight
     random = np.random.default_rng(number)
     ids = random.integers(0, 2**24, number, dtype=np.int32)
-    first, second = (np.repeat(ids[random.integers(0, number, 30_000)], 7)[: 201 * width].reshape(-1, width) for _ in range(2))
-    assert {(a, b): n for a, b, n in zip(*(part.tolist() for part in joint_histogram(first, second)), strict=True)} == naive_histogram(
-        first, second
+    first, second = (
+        np.repeat(ids[random.integers(0, number, 30_000)], 7)[: 201 * width].reshape(-1, width)
+        for _ in range(2)
     )
+    assert {
+        (a, b): n
+        for a, b, n in zip(*(part.tolist() for part in joint_histogram(first, second)), strict=True)
+    } == naive_histogram(first, second)
 
 
 def test_overlaps_name_only_values_that_occur():
     found = overlaps(np.array([[3, 3, 9]]), np.array([[1, 5, 5]]))
     assert (found.first.tolist(), found.second.tolist()) == ([3, 9], [1, 5])
-    assert (found.rows.tolist(), found.columns.tolist(), found.pixels.tolist()) == ([0, 0, 1], [0, 1, 1], [1, 1, 1])
+    assert (found.rows.tolist(), found.columns.tolist(), found.pixels.tolist()) == (
+        [0, 0, 1],
+        [0, 1, 1],
+        [1, 1, 1],
+    )
 
 
 @st.composite
@@ -76,7 +93,10 @@ def test_joint_histogram_equals_counting_every_pixel(maps):
     naive = naive_histogram(first, second)
     left, right, counts = joint_histogram(first, second)
     assert list(zip(left.tolist(), right.tolist(), strict=True)) == sorted(naive)
-    assert dict(zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True)) == naive
+    assert (
+        dict(zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True))
+        == naive
+    )
 
 
 @given(pairs_of_maps())

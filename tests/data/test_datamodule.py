@@ -15,7 +15,9 @@ from maskmill.data.transforms import Augmentation
 from maskmill.networks.decoders import EncoderDecoder
 from maskmill.networks.encoders import TimmEncoder
 
-CATEGORIES = Categories([Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))])
+CATEGORIES = Categories(
+    [Category(4, "ground", False, (0, 90, 0)), Category(9, "ball", True, (200, 0, 0))]
+)
 
 
 def write_split(folder, num_images, sizes=((40, 56),)):
@@ -26,9 +28,14 @@ def write_split(folder, num_images, sizes=((40, 56),)):
         ids = np.full((height, width), 1, np.int32)
         ids[:4], ids[10:24, 8:20], ids[20:33, 25:40] = 0, 70_002, 70_003
         record = ImageRecord(place + 10, f"{place:03d}.png", height, width)
-        write_rgb(folder / "images" / record.file_name, generator.integers(0, 255, (height, width, 3), np.uint8))
+        write_rgb(
+            folder / "images" / record.file_name,
+            generator.integers(0, 255, (height, width, 3), np.uint8),
+        )
         records.append(record)
-        annotations.append(write_panoptic(folder, record, Panoptic.from_ids(ids, {1: 4, 70_002: 9, 70_003: 9})))
+        annotations.append(
+            write_panoptic(folder, record, Panoptic.from_ids(ids, {1: 4, 70_002: 9, 70_003: 9}))
+        )
     write_index(folder, CATEGORIES, records, annotations)
 
 
@@ -42,7 +49,9 @@ def root(tmp_path_factory):
 
 def module(root, **overrides):
     settings = {"crop_size": (24, 32), "batch_size": 2, "num_workers": 0, "seed": 5}
-    augmentation = Augmentation([A.RandomResizedCrop((24, 32), scale=(0.5, 1), mask_interpolation=0)])
+    augmentation = Augmentation(
+        [A.RandomResizedCrop((24, 32), scale=(0.5, 1), mask_interpolation=0)]
+    )
     return SegmentationDataModule(str(root), augmentation, **settings | overrides)
 
 
@@ -56,16 +65,26 @@ def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
     assert (batch["semantic"][batch["instance"] > 0] == 1).all()
 
 
-CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")])
+CUDA = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    ],
+)
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_bytes_travel_to_the_device_and_the_network_normalises_there(root, device):
     network = EncoderDecoder(TimmEncoder("resnet10t"), smp.FPN, num_classes=2).to(device)
     seen = []
-    network.normalise.register_forward_hook(lambda _, images, output: seen.append((*images, output)))
+    network.normalise.register_forward_hook(
+        lambda _, images, output: seen.append((*images, output))
+    )
     source = module(root)
-    batch = source.transfer_batch_to_device(next(iter(source.train_dataloader())), torch.device(device), 0)
+    batch = source.transfer_batch_to_device(
+        next(iter(source.train_dataloader())), torch.device(device), 0
+    )
     network(batch["image"])
     ((images, output),) = seen
     assert images.dtype == torch.uint8

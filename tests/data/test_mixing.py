@@ -30,13 +30,20 @@ def test_a_pasted_thing_covers_and_gets_an_id_of_its_own():
     below = view([[1, 1, 5, 5, 5, 5]], {1: GROUND, 5: BALL}, 10)
     above = view([[1, 1, 1, 1, 5, 1]], {1: SKY, 5: BALL}, 200)  # the same ids, of other segments
     made = CopyPaste()([below, above], CATEGORIES, random())
-    assert [(s.category_id, s.area) for s in measured(made).segments] == [(GROUND, 2), (BALL, 3), (BALL, 1)]
+    assert [(s.category_id, s.area) for s in measured(made).segments] == [
+        (GROUND, 2),
+        (BALL, 3),
+        (BALL, 1),
+    ]
     assert made.ids.tolist() == [[1, 1, 2, 2, 4, 2]]  # 3 is the sky above, which is not pasted
     assert made.image[0, :, 0].tolist() == [10, 10, 10, 10, 200, 10]
 
 
 def test_neither_stuff_nor_crowds_are_pasted():
-    below, above = view([[1, 1, 1]], {1: GROUND}), view([[1, 2, 2]], {1: SKY, 2: BALL}, 99, crowds=[2])
+    below, above = (
+        view([[1, 1, 1]], {1: GROUND}),
+        view([[1, 2, 2]], {1: SKY, 2: BALL}, 99, crowds=[2]),
+    )
     made = CopyPaste()([below, above], CATEGORIES, random())
     assert not made.image.any()
     assert measured(made).category_of == {1: GROUND}
@@ -56,12 +63,23 @@ def test_what_is_left_too_little_of_neither_teaches_nor_costs(min_visible, ignor
 
 def test_a_thing_covered_whole_is_gone():
     below, above = view([[7, 7, 1]], {7: BOX, 1: GROUND}), view([[9, 9, 0]], {9: BALL})
-    assert [s.category_id for s in measured(CopyPaste()([below, above], CATEGORIES, random())).segments if s.area] == [GROUND, BALL]
+    assert [
+        s.category_id
+        for s in measured(CopyPaste()([below, above], CATEGORIES, random())).segments
+        if s.area
+    ] == [GROUND, BALL]
 
 
 def test_no_more_things_are_pasted_than_asked():
-    below, above = view([[1] * 9], {1: GROUND}), view([list(range(1, 10))], dict.fromkeys(range(1, 10), BALL))
-    counts = {len(measured(CopyPaste(max_things=3)([below, above], CATEGORIES, random(seed))).segments) - 1 for seed in range(40)}
+    below, above = (
+        view([[1] * 9], {1: GROUND}),
+        view([list(range(1, 10))], dict.fromkeys(range(1, 10), BALL)),
+    )
+    counts = {
+        len(measured(CopyPaste(max_things=3)([below, above], CATEGORIES, random(seed))).segments)
+        - 1
+        for seed in range(40)
+    }
     assert counts == {1, 2, 3}
 
 
@@ -95,8 +113,12 @@ def test_pasting_keeps_every_law_of_labels(one, other, seed):
     for number in np.unique(made.ids[pasted]).tolist():
         source = other.ids == other.ids[pasted & (made.ids == number)][0]
         assert CATEGORIES[made.category_of[number]].isthing
-        np.testing.assert_array_equal((made.ids == number) | ((made.image == below.image).all(axis=2) & source), source)
-    stuff = [s.category_id for s in measured(made).segments if not CATEGORIES[s.category_id].isthing]
+        np.testing.assert_array_equal(
+            (made.ids == number) | ((made.image == below.image).all(axis=2) & source), source
+        )
+    stuff = [
+        s.category_id for s in measured(made).segments if not CATEGORIES[s.category_id].isthing
+    ]
     assert len(stuff) == len(set(stuff))
 
 
@@ -106,34 +128,59 @@ def test_a_mosaic_takes_each_pixel_and_its_label_from_one_view(four, seed):
     views = [viewed(panoptic, seed + place) for place, panoptic in enumerate(four)]
     made = Mosaic()(views, CATEGORIES, random(seed))
     classes, sources = measured(made).category_map(), [panoptic.category_map() for panoptic in four]
-    fits = [(made.image == each.image).all(axis=2) & (classes == source) for each, source in zip(views, sources, strict=True)]
+    fits = [
+        (made.image == each.image).all(axis=2) & (classes == source)
+        for each, source in zip(views, sources, strict=True)
+    ]
     assert np.logical_or.reduce(fits).all()
-    stuff = [s.category_id for s in measured(made).segments if not CATEGORIES[s.category_id].isthing]
+    stuff = [
+        s.category_id for s in measured(made).segments if not CATEGORIES[s.category_id].isthing
+    ]
     assert len(stuff) == len(set(stuff))
 
 
 def test_a_mosaic_has_the_own_view_at_the_top_left_and_its_partners_around():
-    views = [view(np.full((10, 10), 1), {1: category}, value) for value, category in enumerate([GROUND, BALL, BALL, GROUND])]
+    views = [
+        view(np.full((10, 10), 1), {1: category}, value)
+        for value, category in enumerate([GROUND, BALL, BALL, GROUND])
+    ]
     made = Mosaic(center=(0.4, 0.4))(views, CATEGORIES, random())
     assert made.image[[0, 0, 9, 9], [0, 9, 0, 9], 0].tolist() == [0, 1, 2, 3]
-    assert [(s.category_id, s.area) for s in measured(made).segments] == [(GROUND, 16 + 36), (BALL, 24), (BALL, 24)]
+    assert [(s.category_id, s.area) for s in measured(made).segments] == [
+        (GROUND, 16 + 36),
+        (BALL, 24),
+        (BALL, 24),
+    ]
 
 
 def test_crowds_stay_crowds():
     made = collage(
-        [view([[4, 1]], {4: BALL, 1: GROUND}, crowds=[4]), view([[1, 4]], {4: BALL, 1: GROUND})], np.array([[0, 1]], np.uint8), CATEGORIES
+        [view([[4, 1]], {4: BALL, 1: GROUND}, crowds=[4]), view([[1, 4]], {4: BALL, 1: GROUND})],
+        np.array([[0, 1]], np.uint8),
+        CATEGORIES,
     )
-    assert [(s.category_id, s.iscrowd) for s in measured(made).segments] == [(BALL, True), (BALL, False)]
+    assert [(s.category_id, s.iscrowd) for s in measured(made).segments] == [
+        (BALL, True),
+        (BALL, False),
+    ]
 
 
 def test_views_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match="views of one size to mix, but got"):
-        collage([view([[1]], {1: GROUND}), view([[1, 1]], {1: GROUND})], np.zeros((1, 1), np.uint8), CATEGORIES)
+        collage(
+            [view([[1]], {1: GROUND}), view([[1, 1]], {1: GROUND})],
+            np.zeros((1, 1), np.uint8),
+            CATEGORIES,
+        )
 
 
 def test_an_id_without_a_segment_is_refused():
-    broken = View(np.zeros((1, 2, 3), np.uint8), np.array([[1, 9]], np.int32), {1: GROUND}, name="7.png")
-    with pytest.raises(ValueError, match=r"7\.png: expected every id .* but 9 is not - prepare the data again"):
+    broken = View(
+        np.zeros((1, 2, 3), np.uint8), np.array([[1, 9]], np.int32), {1: GROUND}, name="7.png"
+    )
+    with pytest.raises(
+        ValueError, match=r"7\.png: expected every id .* but 9 is not - prepare the data again"
+    ):
         Mosaic(center=(1.0, 1.0))([broken] * 4, CATEGORIES, random())
 
 
@@ -144,17 +191,35 @@ def test_partners_depend_on_the_seed_alone_and_come_from_the_whole_split():
         seen.append((sample, seed))
         return view([[1, 5]], {1: GROUND, 5: BALL}, sample)
 
-    made = [mixed(CopyPaste(), view_of, 50, (3, epoch, 7), CATEGORIES).image.tolist() for epoch in (0, 1, 0)]
+    made = [
+        mixed(CopyPaste(), view_of, 50, (3, epoch, 7), CATEGORIES).image.tolist()
+        for epoch in (0, 1, 0)
+    ]
     assert made[0] == made[2]
     assert seen[0] == (7, (3, 0, 7))  # the own view is that of a sample without partners
     assert seen[:2] == seen[4:]
-    assert len({mixed(CopyPaste(), view_of, 50, (0, 0, index), CATEGORIES).image.max() for index in range(30)} - {7}) > 10
+    assert (
+        len(
+            {
+                mixed(CopyPaste(), view_of, 50, (0, 0, index), CATEGORIES).image.max()
+                for index in range(30)
+            }
+            - {7}
+        )
+        > 10
+    )
 
 
 def test_without_luck_no_partner_is_read():
     seen = []
     for epoch in range(100):
-        mixed(Mosaic(p=0.25), lambda sample, seed: seen.append(sample) or view([[1]], {1: GROUND}), 5, (0, epoch, 0), CATEGORIES)
+        mixed(
+            Mosaic(p=0.25),
+            lambda sample, seed: seen.append(sample) or view([[1]], {1: GROUND}),
+            5,
+            (0, epoch, 0),
+            CATEGORIES,
+        )
     assert 100 + 3 * 12 < len(seen) < 100 + 3 * 40
 
 

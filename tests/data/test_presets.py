@@ -27,7 +27,11 @@ def root(tmp_path_factory):
     """Scenes of the crop's size, which the preset `none` wants."""
     root = tmp_path_factory.mktemp("prepared")
     for split, num in (("train", 6), ("val", 1)):
-        write_split(root / split, [scene(seed, height=SIZE[0], width=SIZE[1]) for seed in range(num)], images=True)
+        write_split(
+            root / split,
+            [scene(seed, height=SIZE[0], width=SIZE[1]) for seed in range(num)],
+            images=True,
+        )
     return root
 
 
@@ -35,13 +39,20 @@ def root(tmp_path_factory):
 def presets():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return {
-            name: build(compose("config", [f"augment={name}", f"data.crop_size=[{SIZE[0]},{SIZE[1]}]"]).augment, Augmentation)
+            name: build(
+                compose(
+                    "config", [f"augment={name}", f"data.crop_size=[{SIZE[0]},{SIZE[1]}]"]
+                ).augment,
+                Augmentation,
+            )
             for name in PRESETS
         }
 
 
 def module(root, augmentation, workers=0):
-    return SegmentationDataModule(root, augmentation, crop_size=SIZE, batch_size=2, num_workers=workers, seed=5)
+    return SegmentationDataModule(
+        root, augmentation, crop_size=SIZE, batch_size=2, num_workers=workers, seed=5
+    )
 
 
 @every_preset
@@ -77,7 +88,9 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(root, presets, preset):
 
 @pytest.mark.parametrize("preset", ["copy_paste", "mosaic", "medical"])
 def test_the_samples_do_not_depend_on_the_number_of_workers(root, presets, preset):
-    here, there = (list(module(root, presets[preset], workers).train_dataloader()) for workers in (0, 2))
+    here, there = (
+        list(module(root, presets[preset], workers).train_dataloader()) for workers in (0, 2)
+    )
     for one, other in zip(here, there, strict=True):
         for key in ("image", "semantic", "instance"):
             assert torch.equal(one[key], other[key])

@@ -12,13 +12,22 @@ worlds = st.integers(1, 5)
 
 @given(sizes, worlds)
 def test_every_image_is_evaluated_exactly_once_over_all_processes(num_samples, world_size):
-    ranks = [list(EvaluationSampler(num_samples, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert Counter(draw.sample for rank in ranks for draw in rank if draw.valid) == Counter(range(num_samples))
-    assert len({len(rank) for rank in ranks}) == 1  # in step: a process that ends early would leave the others waiting
+    ranks = [
+        list(EvaluationSampler(num_samples, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert Counter(draw.sample for rank in ranks for draw in rank if draw.valid) == Counter(
+        range(num_samples)
+    )
+    assert (
+        len({len(rank) for rank in ranks}) == 1
+    )  # in step: a process that ends early would leave the others waiting
 
 
 @given(sizes, worlds, st.integers(0, 9))
-def test_training_draws_every_image_and_all_processes_take_equally_many_steps(num_samples, world_size, epoch):
+def test_training_draws_every_image_and_all_processes_take_equally_many_steps(
+    num_samples, world_size, epoch
+):
     ranks = []
     for rank in range(world_size):
         sampler = ShuffledSampler(num_samples, seed=3, rank=rank, world_size=world_size)

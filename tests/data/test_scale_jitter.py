@@ -27,7 +27,9 @@ def test_every_result_has_the_size_asked_for_and_only_ids_of_the_image(source, s
 
 
 def test_at_scale_one_the_image_just_fits_and_the_rest_is_black_and_void():
-    image, ids = jitter((40, 40), (1.0, 1.0))(np.full((20, 10, 3), 9, np.uint8), np.full((20, 10), 5, np.int32), (0,))
+    image, ids = jitter((40, 40), (1.0, 1.0))(
+        np.full((20, 10, 3), 9, np.uint8), np.full((20, 10), 5, np.int32), (0,)
+    )
     columns = np.flatnonzero(ids.any(axis=0))
     assert ids.any(axis=1).all()
     assert len(columns) == 20  # 20 x 10 becomes 40 x 20
@@ -37,7 +39,9 @@ def test_at_scale_one_the_image_just_fits_and_the_rest_is_black_and_void():
 def test_at_scale_two_a_half_of_each_side_is_seen_at_twice_the_size():
     painted = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
     for seed in range(10):
-        _, ids = jitter((64, 64), (2.0, 2.0))(np.zeros((64, 64, 3), np.uint8), painted.astype(np.int32) + 1, (seed,))
+        _, ids = jitter((64, 64), (2.0, 2.0))(
+            np.zeros((64, 64, 3), np.uint8), painted.astype(np.int32) + 1, (seed,)
+        )
         rows = ids[:, 0]
         assert rows[-1] - rows[0] in {31, 32}
         assert np.diff(rows).max() <= 1
@@ -48,11 +52,15 @@ def test_image_and_ids_move_together():
     image = np.repeat((ids * 10).astype(np.uint8)[..., None], 3, axis=2)
     for seed in range(20):
         seen, moved = jitter((48, 48), (0.5, 2.0))(image, ids, (seed,))
-        inner = np.ones(moved.shape, bool)  # where all neighbours have one id, so that interpolation mixes nothing
+        inner = np.ones(
+            moved.shape, bool
+        )  # where all neighbours have one id, so that interpolation mixes nothing
         for axis in (0, 1):
             for step in (-1, 1):
                 inner &= np.roll(moved, step, axis) == moved
-        assert np.abs(seen[..., 0].astype(int) - moved * 10)[inner].max() <= 5  # half a pixel of blur at most
+        assert (
+            np.abs(seen[..., 0].astype(int) - moved * 10)[inner].max() <= 5
+        )  # half a pixel of blur at most
 
 
 @pytest.mark.parametrize("values", [{"size": (0, 4)}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}])

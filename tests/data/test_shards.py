@@ -31,7 +31,12 @@ FEW_BYTES = 12_000  # of a sample are about 4,000: three samples a shard
 def files(tmp_path_factory):
     """A prepared data set of two splits."""
     root = tmp_path_factory.mktemp("files")
-    write_split(root / "train", [scene(seed) for seed in range(7)], images=True, names=[f"street.{seed}/left.png" for seed in range(7)])
+    write_split(
+        root / "train",
+        [scene(seed) for seed in range(7)],
+        images=True,
+        names=[f"street.{seed}/left.png" for seed in range(7)],
+    )
     write_split(root / "val", [scene(seed, height=20 + seed) for seed in range(3)], images=True)
     write_json(root / "dataset.json", {"splits": {"train": {}, "val": {}}})
     return root
@@ -57,8 +62,16 @@ def remote(s3, files):
 
 
 def batches(root, num_workers):
-    augmentation = Augmentation([A.RandomResizedCrop((16, 24), scale=(0.3, 1), mask_interpolation=0), A.HorizontalFlip(), A.ColorJitter()])
-    module = SegmentationDataModule(str(root), augmentation, crop_size=(16, 24), batch_size=2, num_workers=num_workers, seed=4)
+    augmentation = Augmentation(
+        [
+            A.RandomResizedCrop((16, 24), scale=(0.3, 1), mask_interpolation=0),
+            A.HorizontalFlip(),
+            A.ColorJitter(),
+        ]
+    )
+    module = SegmentationDataModule(
+        str(root), augmentation, crop_size=(16, 24), batch_size=2, num_workers=num_workers, seed=4
+    )
     return [*module.train_dataloader(), *module.val_dataloader()]
 
 
@@ -106,19 +119,30 @@ def test_a_shard_is_a_tar_file_of_whole_samples_in_order(files, tmp_path):
             names += tar.getnames()
             first = tar.getmember(tar.getnames()[1])
             place = int(first.name.split(".")[0])
-            assert tar.extractfile(first).read() == (files / "train" / "images" / f"street.{place}" / "left.png").read_bytes()
-    assert names == [f"{place:08}.{ending}" for place in range(7) for ending in ("json", "png", "panoptic.png")]
+            assert (
+                tar.extractfile(first).read()
+                == (files / "train" / "images" / f"street.{place}" / "left.png").read_bytes()
+            )
+    assert names == [
+        f"{place:08}.{ending}" for place in range(7) for ending in ("json", "png", "panoptic.png")
+    ]
 
 
 def test_the_same_data_make_the_same_shards(files, tmp_path):
     for name in ("one", "other"):
         write_shards(files, open_store(tmp_path / name), shard_bytes=FEW_BYTES, decoded=False)
     for path in (tmp_path / "one").rglob("*.tar"):
-        assert path.read_bytes() == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes()
+        assert (
+            path.read_bytes()
+            == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes()
+        )
 
 
 def test_a_copy_does_not_overwrite_a_data_set(files, shards):
-    with pytest.raises(ValueError, match=r"dataset\.json: expected an empty place, but a data set is there - choose another"):
+    with pytest.raises(
+        ValueError,
+        match=r"dataset\.json: expected an empty place, but a data set is there - choose another",
+    ):
         write_shards(files, open_store(shards), shard_bytes=FEW_BYTES, decoded=False)
 
 
@@ -130,7 +154,10 @@ def test_an_interrupted_copy_is_no_data_set_and_can_be_started_again(files, tmp_
         write_shards(broken, open_store(tmp_path / "shards"), shard_bytes=FEW_BYTES, decoded=False)
     assert not (tmp_path / "shards" / "dataset.json").exists()
     (tmp_path / "002.png").rename(broken / "val" / "images" / "002.png")
-    assert write_shards(broken, open_store(tmp_path / "shards"), shard_bytes=FEW_BYTES, decoded=False) == 10
+    assert (
+        write_shards(broken, open_store(tmp_path / "shards"), shard_bytes=FEW_BYTES, decoded=False)
+        == 10
+    )
 
 
 def test_a_missing_and_a_cut_shard_are_named_before_training(files, tmp_path):
@@ -138,10 +165,16 @@ def test_a_missing_and_a_cut_shard_are_named_before_training(files, tmp_path):
     path = tmp_path / "train" / "shard-000001.tar"
     data = path.read_bytes()
     path.write_bytes(data[:-100])
-    with pytest.raises(ValueError, match=rf"train: expected shard-000001\.tar of {len(data)} bytes, but it has {len(data) - 100} - copy"):
+    with pytest.raises(
+        ValueError,
+        match=rf"train: expected shard-000001\.tar of {len(data)} bytes, but it has {len(data) - 100} - copy",
+    ):
         open_split(tmp_path, "train")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"expected shard-000001\.tar as in the index, but it is missing - copy"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"expected shard-000001\.tar as in the index, but it is missing - copy",
+    ):
         open_split(tmp_path, "train")
 
 
@@ -149,7 +182,9 @@ def test_a_broken_index_says_to_write_the_shards_again(files, tmp_path):
     write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=False)
     index = tmp_path / "train" / "shards.json"
     index.write_text(index.read_text()[:50])
-    with pytest.raises(ValueError, match=r"shards\.json: expected JSON, but found .* - write the file again"):
+    with pytest.raises(
+        ValueError, match=r"shards\.json: expected JSON, but found .* - write the file again"
+    ):
         open_split(tmp_path, "train")
     index.write_text("{}")
     with pytest.raises(ValueError, match=r"it lacks \['categories', 'shards'\]"):
@@ -157,13 +192,20 @@ def test_a_broken_index_says_to_write_the_shards_again(files, tmp_path):
 
 
 def test_what_s3_refuses_is_said_with_the_address(s3, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"s3://data-sets/nothing/train/shards\.json: .*write it with `maskmill shard`"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"s3://data-sets/nothing/train/shards\.json: .*write it with `maskmill shard`",
+    ):
         open_split(f"{s3}/nothing", "train")
-    with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x/train/shards\.json: .*NoSuchBucket"):
+    with pytest.raises(
+        FileNotFoundError, match=r"s3://no-such-bucket/x/train/shards\.json: .*NoSuchBucket"
+    ):
         open_split("s3://no-such-bucket/x", "train")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(OSError, match=r"expected an answer, but .*127\.0\.0\.1:9.* - check AWS_ENDPOINT_URL"):
+    with pytest.raises(
+        OSError, match=r"expected an answer, but .*127\.0\.0\.1:9.* - check AWS_ENDPOINT_URL"
+    ):
         open_split(f"{s3}/street/v1", "train")
 
 
@@ -196,18 +238,30 @@ def test_an_answer_of_s3_that_breaks_off_is_asked_for_again(s3, monkeypatch):
 def test_addresses_are_checked_when_they_are_given():
     with pytest.raises(ValueError, match=r"Expected s3://BUCKET/PREFIX, but got 's3://'"):
         open_store("s3://")
-    with pytest.raises(ValueError, match=r"Expected a folder or s3://BUCKET/PREFIX, but got 'gs://bucket/x' - mend data\.root"):
+    with pytest.raises(
+        ValueError,
+        match=r"Expected a folder or s3://BUCKET/PREFIX, but got 'gs://bucket/x' - mend data\.root",
+    ):
         open_store("gs://bucket/x")
 
 
 def test_without_boto3_the_extra_is_named(tmp_path):
-    (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError(\"No module named 'boto3'\", name='boto3')")
+    (tmp_path / "boto3.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'boto3'\", name='boto3')"
+    )
     program = "from maskmill.data.stores import open_store; open_store('s3://bucket')"
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert "Expected the package boto3 for s3://bucket, but it is missing - pip install 'maskmill[s3]'" in result.stderr
+    assert (
+        "Expected the package boto3 for s3://bucket, but it is missing - pip install 'maskmill[s3]'"
+        in result.stderr
+    )
 
 
 def test_nothing_pickled_is_read_from_a_shard(files, tmp_path):

@@ -42,11 +42,15 @@ def test_unlabelled_pixels_of_a_data_set_of_things_are_the_background_class():
 @given(panoptics())
 def test_every_pixel_gets_the_class_of_its_segment_and_the_place_of_its_thing(panoptic):
     semantic, instance = encode_targets(panoptic, CATEGORIES)
-    things = [segment.id for segment in panoptic.segments if CATEGORIES[segment.category_id].isthing]  # by ascending id
+    things = [
+        segment.id for segment in panoptic.segments if CATEGORIES[segment.category_id].isthing
+    ]  # by ascending id
     for pixel, value in np.ndenumerate(panoptic.ids):
         void = value == 0
         assert semantic[pixel] == (255 if void else CATEGORIES.index[panoptic.category_of[value]])
-        assert instance[pixel] == (-1 if void else things.index(value) + 1 if value in things else 0)
+        assert instance[pixel] == (
+            -1 if void else things.index(value) + 1 if value in things else 0
+        )
 
 
 def test_segments_a_crop_has_left_out_change_nothing_and_unknown_ones_are_refused():

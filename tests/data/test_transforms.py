@@ -23,8 +23,14 @@ def test_ids_survive_crop_flip_and_scaling():
 
 
 def test_image_and_ids_move_together():
-    painted = np.repeat(np.where(IDS == 70_000, 200, np.where(IDS == 0, 0, 90)).astype(np.uint8)[..., None], 3, axis=2)
-    augment = crop(interpolation=0)  # nearest for the picture too, so that colours and ids must agree in every pixel
+    painted = np.repeat(
+        np.where(IDS == 70_000, 200, np.where(IDS == 0, 0, 90)).astype(np.uint8)[..., None],
+        3,
+        axis=2,
+    )
+    augment = crop(
+        interpolation=0
+    )  # nearest for the picture too, so that colours and ids must agree in every pixel
     for index in range(20):
         image, ids = augment(painted, IDS, (0, 0, index))
         assert np.array_equal(image[..., 0] == 200, ids == 70_000)
@@ -39,7 +45,9 @@ def test_a_draw_depends_on_its_seed_alone_and_not_on_what_was_drawn_before():
 
 
 def test_an_interpolating_mask_is_refused():
-    with pytest.raises(ValueError, match=r"RandomResizedCrop.* average masks - set mask_interpolation: 0"):
+    with pytest.raises(
+        ValueError, match=r"RandomResizedCrop.* average masks - set mask_interpolation: 0"
+    ):
         crop(mask_interpolation=1)
 
 

@@ -20,7 +20,11 @@ def test_an_unknown_gap_is_no_outline():
     assert distance[:, 0].tolist() == [[-1, 0, 2], [2, 0, -1]]
 
 
-maps = npst.arrays(np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=st.sampled_from([0, 1, 2, IGNORE_INDEX]))
+maps = npst.arrays(
+    np.uint8,
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    elements=st.sampled_from([0, 1, 2, IGNORE_INDEX]),
+)
 
 
 @given(maps)
@@ -30,18 +34,28 @@ def test_distances_are_those_of_the_definition(target):
     assert num_classes == (len(present) if len(present) > 1 else 0)
     for (y, x), label in np.ndenumerate(target):
         for index in range(4):
-            own, others = np.argwhere(target == index), np.argwhere((target != index) & (target != IGNORE_INDEX))
+            own, others = (
+                np.argwhere(target == index),
+                np.argwhere((target != index) & (target != IGNORE_INDEX)),
+            )
             if label == IGNORE_INDEX or not len(own) or not len(others):
                 assert distance[index, y, x] == 0
             elif label == index:
-                assert distance[index, y, x] == pytest.approx(1 - np.hypot(*(others - (y, x)).T).min(), abs=1e-4)  # OpenCV's float32
+                assert distance[index, y, x] == pytest.approx(
+                    1 - np.hypot(*(others - (y, x)).T).min(), abs=1e-4
+                )  # OpenCV's float32
             else:
-                assert distance[index, y, x] == pytest.approx(np.hypot(*(own - (y, x)).T).min(), abs=1e-4)
+                assert distance[index, y, x] == pytest.approx(
+                    np.hypot(*(own - (y, x)).T).min(), abs=1e-4
+                )
 
 
 def test_the_loss_is_the_mean_of_probability_times_distance():
     # all probabilities 1/2; distances of class 0: -1 0 1 2 3, of class 1: 2 1 0 -1 -2; five pixels of two classes
-    loss = Boundary(weight=2.0)({"semantic": torch.zeros(1, 2, 1, 5)}, {"semantic": torch.tensor([[[0, 0, 1, 1, 1]]], dtype=torch.uint8)})
+    loss = Boundary(weight=2.0)(
+        {"semantic": torch.zeros(1, 2, 1, 5)},
+        {"semantic": torch.tensor([[[0, 0, 1, 1, 1]]], dtype=torch.uint8)},
+    )
     assert loss["boundary"].item() == pytest.approx(2 * 0.5 * (5 + 0) / 10)
 
 
@@ -50,7 +64,10 @@ def test_the_right_guess_costs_least():
     target[0, 2:6, 3:8] = 1
     sure = 50 * torch.nn.functional.one_hot(target.long(), 2).permute(0, 3, 1, 2).float()
     shifted = sure.roll(1, dims=3)
-    right, near, far = (Boundary()({"semantic": each}, {"semantic": target})["boundary"] for each in (sure, shifted, -sure))
+    right, near, far = (
+        Boundary()({"semantic": each}, {"semantic": target})["boundary"]
+        for each in (sure, shifted, -sure)
+    )
     assert right < near < far
 
 

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from maskmill.canonical.categories import Categories
-from maskmill.losses.class_weights import effective_number, equal, inverse_frequency, median_frequency
+from maskmill.losses.class_weights import (
+    effective_number,
+    equal,
+    inverse_frequency,
+    median_frequency,
+)
 from strategies import CATEGORIES
 
 THINGS = Categories([category for category in CATEGORIES if category.isthing])
@@ -11,7 +16,10 @@ THINGS = Categories([category for category in CATEGORIES if category.isthing])
 
 def prepared(folder, pixels, *, categories=CATEGORIES, void=0):
     rows = [{"pixels": count, "weight": 0.5 if count else None} for count in pixels]
-    content = {"categories": categories.as_list(), "statistics": {"train": {"void_pixels": void, "classes": rows}}}
+    content = {
+        "categories": categories.as_list(),
+        "statistics": {"train": {"void_pixels": void, "classes": rows}},
+    }
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 
@@ -27,7 +35,9 @@ def test_effective_number_is_between_equal_and_inverse(tmp_path):
     # beta 1/2: effective numbers 1 and 1.5, inverses 1 and 2/3 with a mean of 5/6
     assert effective_number(dataset, 0.5) == pytest.approx([1.2, 0.8, 1.0, 1.0])
     assert effective_number(dataset, 0.0) == pytest.approx([1.0, 1.0, 1.0, 1.0])
-    assert effective_number(dataset, 1 - 1e-12) == pytest.approx(inverse_frequency(dataset), rel=1e-6)
+    assert effective_number(dataset, 1 - 1e-12) == pytest.approx(
+        inverse_frequency(dataset), rel=1e-6
+    )
 
 
 def test_median_frequency_is_the_suggestion_of_the_data_set(tmp_path):
@@ -37,7 +47,9 @@ def test_median_frequency_is_the_suggestion_of_the_data_set(tmp_path):
 def test_the_background_of_things_is_an_output_like_any_other(tmp_path):
     dataset = prepared(tmp_path, [100, 300], categories=THINGS, void=50)
     assert inverse_frequency(dataset) == pytest.approx([0.9, 0.3, 1.8])
-    with pytest.raises(ValueError, match="things on a background - use class_weights=inverse_frequency"):
+    with pytest.raises(
+        ValueError, match="things on a background - use class_weights=inverse_frequency"
+    ):
         median_frequency(dataset)
 
 

@@ -24,15 +24,21 @@ def shipped(name):
 
 
 # Losses of the outputs above; those of others, as of queries, have their tests beside their networks.
-DENSE = sorted(path.stem for path in CONF.glob("loss/*.yaml") if "mask_classification" not in path.read_text())
+DENSE = sorted(
+    path.stem for path in CONF.glob("loss/*.yaml") if "mask_classification" not in path.read_text()
+)
 LOSSES = {name: shipped(name) for name in DENSE}
-every_loss = pytest.mark.parametrize("loss", [pytest.param(LOSSES[name], id=name) for name in DENSE])
+every_loss = pytest.mark.parametrize(
+    "loss", [pytest.param(LOSSES[name], id=name) for name in DENSE]
+)
 
 
 def example(seed=0, ignored=True):
     """Outputs that learn, and targets of three classes with a thing; void where asked for."""
     generator = torch.Generator().manual_seed(seed)
-    outputs = {name: torch.randn(2, width, *SIZE, generator=generator) for name, width in CHANNELS.items()}
+    outputs = {
+        name: torch.randn(2, width, *SIZE, generator=generator) for name, width in CHANNELS.items()
+    }
     semantic = torch.randint(3, (2, *SIZE), generator=generator).to(torch.uint8)
     instance = torch.where(semantic == 2, 1, 0).to(torch.int32)
     if ignored:
@@ -45,7 +51,10 @@ def value_and_slopes(loss, outputs, batch):
     leaves = {name: value.clone().requires_grad_() for name, value in outputs.items()}
     total = sum(loss(leaves, batch).values())
     total.backward()
-    return total.detach(), {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
+    return total.detach(), {
+        name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        for name, leaf in leaves.items()
+    }
 
 
 @every_loss
@@ -62,7 +71,10 @@ def test_it_is_finite_and_teaches(loss):
 def test_what_is_said_of_an_unlabelled_pixel_changes_neither_loss_nor_slope(loss, seed):
     outputs, batch = example(seed)
     void = (batch["semantic"] == IGNORE_INDEX).unsqueeze(1)
-    other = {name: torch.where(void, 30 * torch.randn_like(value), value) for name, value in outputs.items()}
+    other = {
+        name: torch.where(void, 30 * torch.randn_like(value), value)
+        for name, value in outputs.items()
+    }
     total, slopes = value_and_slopes(loss, outputs, batch)
     other_total, other_slopes = value_and_slopes(loss, other, batch)
     assert torch.equal(total, other_total)
@@ -74,7 +86,10 @@ def test_what_is_said_of_an_unlabelled_pixel_changes_neither_loss_nor_slope(loss
 @every_loss
 def test_a_batch_without_labels_is_zero_and_teaches_nothing(loss):
     outputs, batch = example()
-    unknown = {"semantic": torch.full_like(batch["semantic"], IGNORE_INDEX), "instance": torch.full_like(batch["instance"], -1)}
+    unknown = {
+        "semantic": torch.full_like(batch["semantic"], IGNORE_INDEX),
+        "instance": torch.full_like(batch["instance"], -1),
+    }
     total, slopes = value_and_slopes(loss, outputs, unknown)
     assert total == 0
     assert not any(slope.any() for slope in slopes.values())
@@ -85,7 +100,10 @@ def test_a_batch_without_labels_is_zero_and_teaches_nothing(loss):
 def test_half_precision_outputs_are_summed_in_full(loss, dtype):
     outputs, batch = example()
     half = {name: value.to(dtype) for name, value in outputs.items()}
-    short, full = loss(half, batch), loss({name: value.float() for name, value in half.items()}, batch)
+    short, full = (
+        loss(half, batch),
+        loss({name: value.float() for name, value in half.items()}, batch),
+    )
     assert short == full
     assert all(value.dtype == torch.float32 for value in short.values())
 
@@ -93,7 +111,9 @@ def test_half_precision_outputs_are_summed_in_full(loss, dtype):
 @every_loss
 def test_it_is_finite_for_logits_as_large_as_half_precision_holds(loss):
     outputs, batch = example()
-    total, slopes = value_and_slopes(loss, outputs | {"semantic": 60_000 * outputs["semantic"].sign()}, batch)
+    total, slopes = value_and_slopes(
+        loss, outputs | {"semantic": 60_000 * outputs["semantic"].sign()}, batch
+    )
     assert total.isfinite()
     assert all(slope.isfinite().all() for slope in slopes.values())
 
@@ -101,8 +121,13 @@ def test_it_is_finite_for_logits_as_large_as_half_precision_holds(loss):
 @every_loss
 def test_a_right_and_sure_guess_costs_less_than_a_wrong_one(loss):
     outputs, batch = example(ignored=False)
-    right = 20 * torch.nn.functional.one_hot(batch["semantic"].long(), 3).permute(0, 3, 1, 2).float()
-    good, bad = (sum(loss(outputs | {"semantic": each}, batch).values()) for each in (right, right.roll(1, dims=1)))
+    right = (
+        20 * torch.nn.functional.one_hot(batch["semantic"].long(), 3).permute(0, 3, 1, 2).float()
+    )
+    good, bad = (
+        sum(loss(outputs | {"semantic": each}, batch).values())
+        for each in (right, right.roll(1, dims=1))
+    )
     assert good < bad
 
 

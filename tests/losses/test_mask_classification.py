@@ -19,7 +19,10 @@ WEIGHTS = {"class": 2.0, "mask": 5.0, "dice": 5.0}
 
 def batch():
     """Two images of 32 px: stuff 0, things of class 1 and 2, a void strip; the second image all void."""
-    semantic, instance = torch.zeros(2, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.int32)
+    semantic, instance = (
+        torch.zeros(2, 32, 32, dtype=torch.uint8),
+        torch.zeros(2, 32, 32, dtype=torch.int32),
+    )
     semantic[0, 4:12, 4:12], instance[0, 4:12, 4:12] = 1, 1
     semantic[0, 20:28, 4:16], instance[0, 20:28, 4:16] = 1, 2
     semantic[0, 4:20, 16:24], instance[0, 4:20, 16:24] = 2, 3
@@ -38,7 +41,9 @@ def perfect(found, num_queries=6, num_classes=3, stride=4, sure=30.0):
         for number, kind in enumerate(kinds):
             if kind >= 0:
                 masks[image, number][of_pixel[image] == number] = sure
-                classes[image, number] = torch.where(torch.arange(num_classes + 1) == kind, sure, -sure)
+                classes[image, number] = torch.where(
+                    torch.arange(num_classes + 1) == kind, sure, -sure
+                )
     return {"class_logits": classes, "mask_logits": masks}
 
 
@@ -46,7 +51,9 @@ def noise(seed=0, num_queries=6, size=8):
     generator = torch.Generator().manual_seed(seed)
     return {
         "class_logits": torch.randn(2, num_queries, 4, generator=generator).requires_grad_(),
-        "mask_logits": torch.randn(2, num_queries, size, size, generator=generator).requires_grad_(),
+        "mask_logits": torch.randn(
+            2, num_queries, size, size, generator=generator
+        ).requires_grad_(),
     }
 
 
@@ -77,19 +84,33 @@ def test_points_are_in_the_pixel_they_lie_in():
     maps = torch.arange(12).view(1, 3, 4)
     points = torch.tensor([[[0.0, 0.0], [0.99, 0.0], [0.26, 0.5], [1.0, 1.0]]])  # x, y
     assert labels_at(maps, torch.tensor([0]), points).tolist() == [[0, 3, 5, 11]]
-    middle = logits_at(maps[None].float(), torch.tensor([[[0.375, 0.5], [0.5, 0.5]]]))  # the middle of pixel 5, and half-way to 6
+    middle = logits_at(
+        maps[None].float(), torch.tensor([[[0.375, 0.5], [0.5, 0.5]]])
+    )  # the middle of pixel 5, and half-way to 6
     assert middle.flatten().tolist() == pytest.approx([5, 5.5])
 
 
 def test_points_are_taken_where_a_mask_is_uncertain_and_not_where_nothing_is_known():
     logits = torch.full((1, 16, 16), 9.0)
-    logits[0, :, 4:8], logits[0, :, 12:] = 0.0, 0.0  # uncertain in two strips, of which the second is void
+    logits[0, :, 4:8], logits[0, :, 12:] = (
+        0.0,
+        0.0,
+    )  # uncertain in two strips, of which the second is void
     maps = torch.zeros(1, 16, 16, dtype=torch.long)
     maps[0, :, 11:] = VOID
-    points = uncertain_points(logits, maps, torch.tensor([0]), num=400, void=VOID, generator=torch.Generator().manual_seed(0))
+    points = uncertain_points(
+        logits,
+        maps,
+        torch.tensor([0]),
+        num=400,
+        void=VOID,
+        generator=torch.Generator().manual_seed(0),
+    )
     important = points[0, :300]
     assert points.shape == (1, 400, 2)
-    assert ((important[:, 0] > 3 / 16) & (important[:, 0] < 9 / 16)).all()  # 4..8 of 16 pixels, and bilinear neighbours
+    assert (
+        (important[:, 0] > 3 / 16) & (important[:, 0] < 9 / 16)
+    ).all()  # 4..8 of 16 pixels, and bilinear neighbours
     assert points[0, 300:, 0].max() > 0.9, "the rest is anywhere"
 
 
@@ -102,7 +123,9 @@ def slow_cost(outputs, inside, counted, classes):
         prob = logits.sigmoid()
         dice = 1 - (2 * (prob * target).sum() + 1) / (prob.sum() + target.sum() + 1)
         likely = outputs["class_logits"][b, q].softmax(0)[max(classes[b, n].item(), 0)]
-        cost[b, q, n] = 5 * F.binary_cross_entropy_with_logits(logits, target) + 5 * dice - 2 * likely
+        cost[b, q, n] = (
+            5 * F.binary_cross_entropy_with_logits(logits, target) + 5 * dice - 2 * likely
+        )
     return cost
 
 
@@ -114,15 +137,24 @@ def random_points(seed, num_queries=4, num_segments=3, num_points=50):
     }
     inside = (torch.rand(2, num_segments, num_points, generator=generator) > 0.6).float()
     counted = torch.rand(2, num_points, generator=generator) > 0.2
-    return outputs, inside * counted[:, None], counted, torch.randint(0, 3, (2, num_segments), generator=generator)
+    return (
+        outputs,
+        inside * counted[:, None],
+        counted,
+        torch.randint(0, 3, (2, num_segments), generator=generator),
+    )
 
 
 @given(st.integers(0, 1000))
 @settings(deadline=None, max_examples=20)
 def test_costs_are_those_of_the_definition(seed):
     outputs, inside, counted, classes = random_points(seed)
-    ours = matching_cost(outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS)
-    torch.testing.assert_close(ours, slow_cost(outputs, inside, counted, classes), rtol=1e-4, atol=1e-4)
+    ours = matching_cost(
+        outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS
+    )
+    torch.testing.assert_close(
+        ours, slow_cost(outputs, inside, counted, classes), rtol=1e-4, atol=1e-4
+    )
 
 
 @given(st.integers(0, 1000))
@@ -130,16 +162,23 @@ def test_costs_are_those_of_the_definition(seed):
 def test_no_other_assignment_costs_less(seed):
     outputs, inside, counted, classes = random_points(seed)
     cost = slow_cost(outputs, inside, counted, classes)
-    image, query, segment = match(outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS)
+    image, query, segment = match(
+        outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS
+    )
     for b in range(2):
         ours = cost[b, query[image == b], segment[image == b]].sum().item()
-        best = min(cost[b, list(chosen), range(3)].sum().item() for chosen in itertools.permutations(range(4), 3))
+        best = min(
+            cost[b, list(chosen), range(3)].sum().item()
+            for chosen in itertools.permutations(range(4), 3)
+        )
         assert ours == pytest.approx(best, abs=1e-4)
 
 
 def test_segments_beyond_the_queries_stay_without_one():
     outputs, inside, counted, classes = random_points(0, num_queries=2)
-    image, query, segment = match(outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS)
+    image, query, segment = match(
+        outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS
+    )
     assert image.tolist() == [0, 0, 1, 1]
     assert sorted(query[:2].tolist()) == [0, 1]
     assert len(set(segment[:2].tolist())) == 2
@@ -148,7 +187,14 @@ def test_segments_beyond_the_queries_stay_without_one():
 def test_outputs_that_are_not_finite_are_matched_nevertheless():
     outputs, inside, counted, classes = random_points(0)
     outputs["mask_logits"][0, 0, 0] = torch.nan
-    assert len(match(outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS)[0]) == 6
+    assert (
+        len(
+            match(
+                outputs["class_logits"], outputs["mask_logits"], inside, counted, classes, WEIGHTS
+            )[0]
+        )
+        == 6
+    )
 
 
 def test_perfect_outputs_cost_nothing_wherever_their_queries_stand():
@@ -165,16 +211,22 @@ def test_perfect_outputs_cost_nothing_wherever_their_queries_stand():
 def test_undecided_outputs_cost_what_the_definition_says():
     outputs = {"class_logits": torch.zeros(2, 6, 4), "mask_logits": torch.zeros(2, 6, 8, 8)}
     terms = MaskClassificationLoss(num_points=1000).eval()(outputs, batch())
-    assert terms["class"].item() == pytest.approx(2 * math.log(4), rel=1e-5)  # every query, with or without a segment
+    assert terms["class"].item() == pytest.approx(
+        2 * math.log(4), rel=1e-5
+    )  # every query, with or without a segment
     assert terms["mask"].item() == pytest.approx(5 * math.log(2), rel=1e-5)
 
 
 def test_queries_without_a_segment_count_a_tenth():
     found = segments_of(**batch(), separate_things=True)
     outputs = perfect(found)
-    outputs["class_logits"][0, 5] = torch.tensor([30.0, -30, -30, -30])  # a sixth query sees a class where there is no segment
+    outputs["class_logits"][0, 5] = torch.tensor(
+        [30.0, -30, -30, -30]
+    )  # a sixth query sees a class where there is no segment
     terms = MaskClassificationLoss(num_points=100).eval()(outputs, batch())
-    assert terms["class"].item() == pytest.approx(2 * 0.1 * 60 / (4 + 2 * 0.1), rel=1e-4)  # four matched, two not, of the first image
+    assert terms["class"].item() == pytest.approx(
+        2 * 0.1 * 60 / (4 + 2 * 0.1), rel=1e-4
+    )  # four matched, two not, of the first image
 
 
 def test_void_teaches_nothing():
@@ -183,9 +235,13 @@ def test_void_teaches_nothing():
     sum(MaskClassificationLoss(num_points=2000)(outputs, labels).values()).backward()
     gradient = outputs["mask_logits"].grad
     assert gradient[0, :, :, :8].any()
-    assert not gradient[0, :, :, 9:].any()  # column 8 lies half a pixel from the edge and is averaged into points before it
+    assert not gradient[
+        0, :, :, 9:
+    ].any()  # column 8 lies half a pixel from the edge and is averaged into points before it
     assert not gradient[1].any()
-    assert not outputs["class_logits"].grad[1].any(), "an image without labels does not say that there is nothing"
+    assert not outputs["class_logits"].grad[1].any(), (
+        "an image without labels does not say that there is nothing"
+    )
 
 
 @pytest.mark.parametrize("separate", [True, False])
@@ -201,13 +257,16 @@ def test_a_batch_without_labels_gives_zero_and_no_gradient(separate):
 def test_inner_layers_are_matched_for_themselves_and_their_terms_added():
     outputs = noise()
     inner = {
-        f"aux_{name}": value.flip(1)[None].repeat(2, *[1] * value.ndim) for name, value in outputs.items()
+        f"aux_{name}": value.flip(1)[None].repeat(2, *[1] * value.ndim)
+        for name, value in outputs.items()
     }  # other queries, same masks
     loss = MaskClassificationLoss(num_points=4000).eval()
     alone, deep = loss(outputs, batch()), loss(outputs | inner, batch())
     assert deep.keys() == {"class", "mask", "dice", "auxiliary"}
     assert deep["class"].item() == pytest.approx(alone["class"].item(), rel=0.05)
-    assert deep["auxiliary"].item() == pytest.approx(2 * sum(alone.values()).item(), rel=0.1)  # other points, near ties matched otherwise
+    assert deep["auxiliary"].item() == pytest.approx(
+        2 * sum(alone.values()).item(), rel=0.1
+    )  # other points, near ties matched otherwise
 
 
 def test_evaluation_does_not_depend_on_what_was_drawn_before():
@@ -220,11 +279,20 @@ def test_evaluation_does_not_depend_on_what_was_drawn_before():
 def test_half_precision_outputs_are_summed_in_full():
     half = {name: value.detach().bfloat16() for name, value in noise().items()}
     loss = MaskClassificationLoss(num_points=50).eval()
-    assert loss(half, batch()) == loss({name: value.float() for name, value in half.items()}, batch())
+    assert loss(half, batch()) == loss(
+        {name: value.float() for name, value in half.items()}, batch()
+    )
 
 
 @pytest.mark.parametrize(
-    "values", [{"class_weight": -1.0}, {"mask_weight": float("nan")}, {"no_object_weight": 0.0}, {"num_points": 3}], ids=str
+    "values",
+    [
+        {"class_weight": -1.0},
+        {"mask_weight": float("nan")},
+        {"no_object_weight": 0.0},
+        {"num_points": 3},
+    ],
+    ids=str,
 )
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):

@@ -42,7 +42,9 @@ def test_dice_averages_over_the_classes_present():
 )
 def test_overlap_is_that_of_soft_counts(loss, overlaps):
     probs, target = PAIR
-    assert loss(logits(*probs), batch(target))[loss.name].item() == pytest.approx(1 - sum(overlaps) / 2)
+    assert loss(logits(*probs), batch(target))[loss.name].item() == pytest.approx(
+        1 - sum(overlaps) / 2
+    )
 
 
 def test_class_weights_weigh_the_mean_over_classes():
@@ -54,7 +56,12 @@ def test_class_weights_weigh_the_mean_over_classes():
 PEERS = [
     pytest.param(Dice(), smp.losses.DiceLoss, {}, id="dice"),
     pytest.param(Jaccard(), smp.losses.JaccardLoss, {}, id="jaccard"),
-    pytest.param(Tversky(alpha=0.3, beta=0.7), smp.losses.TverskyLoss, {"alpha": 0.3, "beta": 0.7}, id="tversky"),
+    pytest.param(
+        Tversky(alpha=0.3, beta=0.7),
+        smp.losses.TverskyLoss,
+        {"alpha": 0.3, "beta": 0.7},
+        id="tversky",
+    ),
 ]
 
 
@@ -62,28 +69,47 @@ def noise(num_classes, values):
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(2, num_classes, 8, 8, generator=generator)
     return {"semantic": scores}, {
-        "semantic": torch.tensor(values, dtype=torch.uint8)[torch.randint(len(values), (2, 8, 8), generator=generator)]
+        "semantic": torch.tensor(values, dtype=torch.uint8)[
+            torch.randint(len(values), (2, 8, 8), generator=generator)
+        ]
     }
 
 
 @pytest.mark.parametrize(("loss", "peer", "settings"), PEERS)
 def test_with_every_class_present_it_is_the_loss_of_the_library(loss, peer, settings):
     outputs, targets = noise(3, [0, 1, 2, IGNORE_INDEX])
-    theirs = peer("multiclass", ignore_index=IGNORE_INDEX, **settings)(outputs["semantic"], targets["semantic"].long())
+    theirs = peer("multiclass", ignore_index=IGNORE_INDEX, **settings)(
+        outputs["semantic"], targets["semantic"].long()
+    )
     assert loss(outputs, targets)[loss.name].item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("loss", "peer", "settings"), PEERS)
-def test_a_class_never_seen_makes_no_mistake_cheaper_as_it_does_in_the_library(loss, peer, settings):
+def test_a_class_never_seen_makes_no_mistake_cheaper_as_it_does_in_the_library(
+    loss, peer, settings
+):
     outputs, targets = noise(3, [0, 1])
-    more = {"semantic": F.pad(outputs["semantic"], (0, 0, 0, 0, 0, 3), value=-1e4)}  # three classes more, of no probability
-    assert loss(more, targets)[loss.name].item() == pytest.approx(loss(outputs, targets)[loss.name].item())
-    theirs = [peer("multiclass", **settings)(each["semantic"], targets["semantic"].long()).item() for each in (outputs, more)]
+    more = {
+        "semantic": F.pad(outputs["semantic"], (0, 0, 0, 0, 0, 3), value=-1e4)
+    }  # three classes more, of no probability
+    assert loss(more, targets)[loss.name].item() == pytest.approx(
+        loss(outputs, targets)[loss.name].item()
+    )
+    theirs = [
+        peer("multiclass", **settings)(each["semantic"], targets["semantic"].long()).item()
+        for each in (outputs, more)
+    ]
     assert theirs[1] == pytest.approx(theirs[0] / 2)  # 3 of 6 classes in place of 3 of 3
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: Dice(-1.0), lambda: Jaccard(-1.0), lambda: Tversky(alpha=-1.0), lambda: Tversky(beta=float("nan"))]
+    "build",
+    [
+        lambda: Dice(-1.0),
+        lambda: Jaccard(-1.0),
+        lambda: Tversky(alpha=-1.0),
+        lambda: Tversky(beta=float("nan")),
+    ],
 )
 def test_values_out_of_range_are_refused(build):
     with pytest.raises(ValueError, match=r"Expected .* but got"):

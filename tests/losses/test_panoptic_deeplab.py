@@ -8,10 +8,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.losses.panoptic_deeplab import BootstrappedCrossEntropy, PanopticDeepLabLoss, center_targets, instance_areas
+from maskmill.losses.panoptic_deeplab import (
+    BootstrappedCrossEntropy,
+    PanopticDeepLabLoss,
+    center_targets,
+    instance_areas,
+)
 from maskmill.losses.semantic import CrossEntropy
 
-instance_maps = npst.arrays(np.int32, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 4))
+instance_maps = npst.arrays(
+    np.int32,
+    st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
+    elements=st.integers(-1, 4),
+)
 
 
 def slow_targets(instance, sigma_px):
@@ -28,7 +37,9 @@ def slow_targets(instance, sigma_px):
             for y, x in np.ndindex(height, width):
                 dy, dx = abs(np.array([y, x]) - np.round(center))
                 if max(dy, dx) <= radius:
-                    heatmap[image, 0, y, x] = max(heatmap[image, 0, y, x], math.exp(-(dy**2 + dx**2) / (2 * sigma_px**2)))
+                    heatmap[image, 0, y, x] = max(
+                        heatmap[image, 0, y, x], math.exp(-(dy**2 + dx**2) / (2 * sigma_px**2))
+                    )
     return heatmap, offset
 
 
@@ -44,10 +55,14 @@ def test_targets_are_those_of_the_definition(instance, sigma_px):
 
 
 def test_an_offset_added_to_its_pixel_gives_the_centre():
-    targets = center_targets(torch.tensor([[[0, 1, 1, 1, -1], [0, 1, 1, 1, 0]]], dtype=torch.int32), sigma_px=1.0)
+    targets = center_targets(
+        torch.tensor([[[0, 1, 1, 1, -1], [0, 1, 1, 1, 0]]], dtype=torch.int32), sigma_px=1.0
+    )
     assert targets.offset[0, :, 0, 1].tolist() == [0.5, 1.0]  # centre y = 0.5, x = 2
     assert targets.offset[0, :, 1, 3].tolist() == [-0.5, -1.0]
-    assert targets.heatmap[0, 0, 0].tolist() == pytest.approx([math.exp(-2), math.exp(-0.5), 1, math.exp(-0.5), math.exp(-2)])
+    assert targets.heatmap[0, 0, 0].tolist() == pytest.approx(
+        [math.exp(-2), math.exp(-0.5), 1, math.exp(-0.5), math.exp(-2)]
+    )
 
 
 def test_the_centre_of_a_ring_is_its_middle_though_no_pixel_of_it_lies_there():
@@ -63,13 +78,21 @@ def example():
     instance[0, 2:7, 3:9], instance[0, 9:14, 9:15], instance[0, :, :2] = 1, 2, -1
     semantic = torch.where(instance > 0, 1, 0).to(torch.uint8)
     semantic[instance < 0] = IGNORE_INDEX
-    outputs = {name: torch.randn(2, width, 16, 16, generator=generator) for name, width in (("semantic", 2), ("center", 1), ("offset", 2))}
-    return {name: value.requires_grad_() for name, value in outputs.items()}, {"semantic": semantic, "instance": instance}
+    outputs = {
+        name: torch.randn(2, width, 16, 16, generator=generator)
+        for name, width in (("semantic", 2), ("center", 1), ("offset", 2))
+    }
+    return {name: value.requires_grad_() for name, value in outputs.items()}, {
+        "semantic": semantic,
+        "instance": instance,
+    }
 
 
 def test_terms_are_the_weighted_errors_over_the_pixels_that_count():
     outputs, batch = example()
-    terms = PanopticDeepLabLoss(CrossEntropy(), center_weight=200.0, offset_weight=0.01, sigma_px=2.0)(outputs, batch)
+    terms = PanopticDeepLabLoss(
+        CrossEntropy(), center_weight=200.0, offset_weight=0.01, sigma_px=2.0
+    )(outputs, batch)
     heatmap, offset = slow_targets(batch["instance"].numpy(), 2.0)
     known, thing = batch["instance"].numpy() >= 0, batch["instance"].numpy() > 0
     squared = ((outputs["center"].detach().numpy() - heatmap) ** 2)[:, 0][known]
@@ -86,12 +109,17 @@ def test_pixels_that_do_not_count_get_no_gradient():
     assert not outputs["center"].grad[:, 0][unknown].any()
     assert not outputs["offset"].grad.transpose(0, 1)[:, no_thing].any()
     assert outputs["offset"].grad.any()
-    assert outputs["center"].grad[1].any(), "an image without things teaches that there is no centre"
+    assert outputs["center"].grad[1].any(), (
+        "an image without things teaches that there is no centre"
+    )
 
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient():
     outputs, batch = example()
-    batch = {"semantic": torch.full_like(batch["semantic"], IGNORE_INDEX), "instance": torch.full_like(batch["instance"], -1)}
+    batch = {
+        "semantic": torch.full_like(batch["semantic"], IGNORE_INDEX),
+        "instance": torch.full_like(batch["instance"], -1),
+    }
     terms = PanopticDeepLabLoss(CrossEntropy(hardest=0.15))(outputs, batch)
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0, 0]
@@ -101,7 +129,10 @@ def test_a_batch_without_labels_gives_zero_and_no_gradient():
 def test_perfect_maps_cost_nothing():
     _, batch = example()
     targets = center_targets(batch["instance"], 2.0)
-    sure = torch.nn.functional.one_hot(batch["semantic"].long().clamp(max=1), 2).permute(0, 3, 1, 2) * 100.0
+    sure = (
+        torch.nn.functional.one_hot(batch["semantic"].long().clamp(max=1), 2).permute(0, 3, 1, 2)
+        * 100.0
+    )
     terms = PanopticDeepLabLoss(CrossEntropy(), sigma_px=2.0)(
         {"semantic": sure, "center": targets.heatmap, "offset": targets.offset}, batch
     )
@@ -132,7 +163,14 @@ def test_half_precision_maps_are_summed_in_full():
 
 
 @pytest.mark.parametrize(
-    "values", [{"sigma_px": 0.0}, {"center_weight": -1.0}, {"offset_weight": -0.1}, {"sigma_px": float("nan")}], ids=str
+    "values",
+    [
+        {"sigma_px": 0.0},
+        {"center_weight": -1.0},
+        {"offset_weight": -0.1},
+        {"sigma_px": float("nan")},
+    ],
+    ids=str,
 )
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
@@ -144,7 +182,10 @@ def test_a_gpu_gives_the_same_targets():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     _, batch = example()
-    here, there = center_targets(batch["instance"], 2.0), center_targets(batch["instance"].cuda(), 2.0)
+    here, there = (
+        center_targets(batch["instance"], 2.0),
+        center_targets(batch["instance"].cuda(), 2.0),
+    )
     torch.testing.assert_close(there.heatmap.cpu(), here.heatmap)
     torch.testing.assert_close(there.offset.cpu(), here.offset)
 
@@ -160,20 +201,32 @@ def test_pixels_of_small_things_weigh_more_and_only_the_hardest_count():
     # cross-entropy of two equal logits is log 2; of logits (2, 0) for class 0, log(1 + e**-2)
     logits = torch.zeros(1, 2, 1, 4)
     logits[0, 0, 0, 3] = 2.0
-    batch = {"semantic": torch.tensor([[[1, 0, 0, 0]]], dtype=torch.uint8), "instance": torch.tensor([[[1, 2, 2, 0]]], dtype=torch.int32)}
+    batch = {
+        "semantic": torch.tensor([[[1, 0, 0, 0]]], dtype=torch.uint8),
+        "instance": torch.tensor([[[1, 2, 2, 0]]], dtype=torch.int32),
+    }
     hard, easy = math.log(2), math.log(1 + math.exp(-2))
-    for hardest, expected in ((1.0, (3 * hard + 2 * hard + easy) / 4), (0.5, (3 * hard + hard) / 2), (0.25, 3 * hard)):
+    for hardest, expected in (
+        (1.0, (3 * hard + 2 * hard + easy) / 4),
+        (0.5, (3 * hard + hard) / 2),
+        (0.25, 3 * hard),
+    ):
         loss = BootstrappedCrossEntropy(hardest=hardest, small_area_px=2, small_weight=3.0)
         assert loss({"semantic": logits}, batch)["cross_entropy"].item() == pytest.approx(expected)
 
 
 def test_void_counts_in_no_share_of_the_hardest_pixels():
     outputs, batch = example()
-    batch = {"semantic": torch.full_like(batch["semantic"], IGNORE_INDEX), "instance": torch.full_like(batch["instance"], -1)}
+    batch = {
+        "semantic": torch.full_like(batch["semantic"], IGNORE_INDEX),
+        "instance": torch.full_like(batch["instance"], -1),
+    }
     assert BootstrappedCrossEntropy()(outputs, batch)["cross_entropy"].item() == 0
 
 
-@pytest.mark.parametrize("values", [{"hardest": 0.0}, {"small_weight": -1.0}, {"weight": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"hardest": 0.0}, {"small_weight": -1.0}, {"weight": float("nan")}], ids=str
+)
 def test_values_of_the_bootstrapped_loss_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
         BootstrappedCrossEntropy(**values)

@@ -27,10 +27,14 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels():
 
 
 def test_weight_scales_the_term():
-    assert CrossEntropy(3.0)(logits(EVEN), batch([[0]]))["cross_entropy"].item() == pytest.approx(3 * math.log(2))
+    assert CrossEntropy(3.0)(logits(EVEN), batch([[0]]))["cross_entropy"].item() == pytest.approx(
+        3 * math.log(2)
+    )
 
 
-@pytest.mark.parametrize(("hardest", "expected"), [(0.25, math.log(4)), (0.5, (math.log(4) + math.log(2)) / 2)])
+@pytest.mark.parametrize(
+    ("hardest", "expected"), [(0.25, math.log(4)), (0.5, (math.log(4) + math.log(2)) / 2)]
+)
 def test_only_the_hardest_share_of_the_labelled_pixels_counts(hardest, expected):
     # four labelled pixels: a share of 1/4 keeps WRONG, 1/2 keeps WRONG and EVEN; the unlabelled fifth does not enlarge the share
     outputs = logits(CERTAIN, EVEN, CERTAIN, WRONG, WRONG)
@@ -47,7 +51,9 @@ def test_label_smoothing_asks_for_a_share_of_every_class():
 
 def test_class_weights_make_a_weighted_mean():
     # (3 * ln 2 + 1 * ln 4/3) / (3 + 1)
-    loss = CrossEntropy(class_weights=[3.0, 1.0])(logits(EVEN, WRONG, WRONG), batch([[0, 1, IGNORE_INDEX]]))
+    loss = CrossEntropy(class_weights=[3.0, 1.0])(
+        logits(EVEN, WRONG, WRONG), batch([[0, 1, IGNORE_INDEX]])
+    )
     assert loss["cross_entropy"].item() == pytest.approx((3 * math.log(2) + math.log(4 / 3)) / 4)
 
 
@@ -64,7 +70,10 @@ def test_focal_fades_what_is_right():
 
 def test_focal_without_fading_is_the_weighted_cross_entropy():
     given_ = logits(EVEN, WRONG, CERTAIN), batch([[0, 1, IGNORE_INDEX]])
-    focal, plain = Focal(gamma=0.0, class_weights=[3.0, 1.0])(*given_), CrossEntropy(class_weights=[3.0, 1.0])(*given_)
+    focal, plain = (
+        Focal(gamma=0.0, class_weights=[3.0, 1.0])(*given_),
+        CrossEntropy(class_weights=[3.0, 1.0])(*given_),
+    )
     assert focal["focal"].item() == pytest.approx(plain["cross_entropy"].item())
 
 
@@ -92,7 +101,10 @@ def test_a_sure_and_right_guess_costs_nothing():
         pytest.param(lambda: Focal(-1.0), id="focal-weight"),
         pytest.param(lambda: Focal(gamma=-1.0), id="focal-gamma"),
         pytest.param(lambda: Sum([]), id="no-losses"),
-        pytest.param(lambda: Sum([CrossEntropy(), CrossEntropy()])(logits(EVEN), batch([[0]])), id="two-terms-of-one-name"),
+        pytest.param(
+            lambda: Sum([CrossEntropy(), CrossEntropy()])(logits(EVEN), batch([[0]])),
+            id="two-terms-of-one-name",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(build):

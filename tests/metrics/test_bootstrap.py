@@ -17,8 +17,14 @@ def test_the_interval_of_a_constant_is_itself():
 
 def test_two_images_have_three_outcomes():
     drawn = Resampling(1000).draw(mean_of([0, 1]), 2)["mean"]
-    assert set(drawn) == {0, 0.5, 1}  # both draws the first, one of each, both the second: 1/4, 1/2, 1/4
-    assert np.mean(drawn == 0.5) == pytest.approx(0.5, abs=0.06)  # four standard deviations of 1000 draws
+    assert set(drawn) == {
+        0,
+        0.5,
+        1,
+    }  # both draws the first, one of each, both the second: 1/4, 1/2, 1/4
+    assert np.mean(drawn == 0.5) == pytest.approx(
+        0.5, abs=0.06
+    )  # four standard deviations of 1000 draws
     assert interval(drawn) == (0, 1)
 
 
@@ -26,7 +32,9 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     values = np.random.default_rng(0).normal(size=400)
     low, high = interval(Resampling(4000).draw(mean_of(values), 400)["mean"])
     half = 1.96 * values.std() / 20  # the standard error of a mean of 400
-    assert low == pytest.approx(values.mean() - half, abs=0.015)  # percentiles of 4000 draws, 0.05 wide: 3 % of the width
+    assert low == pytest.approx(
+        values.mean() - half, abs=0.015
+    )  # percentiles of 4000 draws, 0.05 wide: 3 % of the width
     assert high == pytest.approx(values.mean() + half, abs=0.015)
 
 

@@ -30,9 +30,15 @@ def plain_boundary(mask, distance):
 @st.composite
 def class_maps(draw, number=1):
     """Class indices 0..K, K for void, in blocks that are larger than the boundary is wide, or smaller."""
-    height, width, block = draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(st.integers(1, 12))
+    height, width, block = (
+        draw(st.integers(1, 40)),
+        draw(st.integers(1, 40)),
+        draw(st.integers(1, 12)),
+    )
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    coarse = random.integers(0, K + 1, (number, -(-height // block), -(-width // block))).astype(np.uint8)
+    coarse = random.integers(0, K + 1, (number, -(-height // block), -(-width // block))).astype(
+        np.uint8
+    )
     return [np.repeat(np.repeat(grid, block, 0), block, 1)[:height, :width] for grid in coarse]
 
 
@@ -52,12 +58,16 @@ def test_areas_are_those_of_the_classes_one_by_one(maps, background):
     counted = np.ones(target.shape, bool) if background else target != K
     expected = []
     for index in range(K):
-        true, guess = (plain_boundary(classes == index, distance) & counted for classes in (target, pred))
+        true, guess = (
+            plain_boundary(classes == index, distance) & counted for classes in (target, pred)
+        )
         expected.append([(true & guess).sum(), (true | guess).sum()])
     assert boundary_areas(pred, target, K, background=background).tolist() == expected
 
 
-@pytest.mark.parametrize(("size", "distance"), [((480, 640), 16), ((1024, 2048), 46), ((8, 6), 1), ((1, 1), 1)])
+@pytest.mark.parametrize(
+    ("size", "distance"), [((480, 640), 16), ((1024, 2048), 46), ((8, 6), 1), ((1, 1), 1)]
+)
 def test_a_boundary_is_2_percent_of_the_diagonal_wide(size, distance):
     assert boundary_distance(*size) == distance
 
@@ -79,14 +89,22 @@ def test_boundary_iou_is_counted_as_by_hand():
         metric = BoundaryIoU(ROAD, background=background)
         metric.update([frame(11)], [frame(10)])
         scores[background] = {name: float(value) for name, value in metric.compute().items()}
-    assert scores[True]["boundary_IoU/road"] == scores[True]["boundary_mIoU"] == pytest.approx(148 / (304 + 288 - 148), abs=1e-15)
+    assert (
+        scores[True]["boundary_IoU/road"]
+        == scores[True]["boundary_mIoU"]
+        == pytest.approx(148 / (304 + 288 - 148), abs=1e-15)
+    )
     assert math.isnan(scores[True]["boundary_IoU/car"])
-    assert scores[False] == pytest.approx(scores[True], nan_ok=True)  # nothing was predicted on void
+    assert scores[False] == pytest.approx(
+        scores[True], nan_ok=True
+    )  # nothing was predicted on void
 
 
 def test_what_is_predicted_on_void_leaves_the_boundary():
     metric = BoundaryIoU(ROAD)
-    metric.update([frame(0)], [frame(10)])  # its boundary lies within 2 pixels of the image's edge, where the truth is void
+    metric.update(
+        [frame(0)], [frame(10)]
+    )  # its boundary lies within 2 pixels of the image's edge, where the truth is void
     assert float(metric.compute()["boundary_mIoU"]) == 0
     metric.reset()
     metric.update([frame(10)], [frame(10)])
@@ -135,8 +153,13 @@ def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
         for column, true in enumerate(coco_mask.decode(rle).astype(bool) for rle in target.rles):
             edges = [plain_boundary(mask, boundary_distance(*mask.shape)) for mask in (guess, true)]
             if pred.category_id[row] == target.category_id[column]:
-                share = [(a & b).sum() / (a.sum() if target.iscrowd[column] else max(1, (a | b).sum())) for a, b in ((guess, true), edges)]
-                expected[row, column] = min(share) if share[0] >= 0.5 else share[0]  # below, no pair matches anyway
+                share = [
+                    (a & b).sum() / (a.sum() if target.iscrowd[column] else max(1, (a | b).sum()))
+                    for a, b in ((guess, true), edges)
+                ]
+                expected[row, column] = (
+                    min(share) if share[0] >= 0.5 else share[0]
+                )  # below, no pair matches anyway
     assert np.array_equal(mask_iou(pred, target, boundary=True), expected)
 
 
@@ -149,8 +172,16 @@ def test_boundary_ap_falls_where_only_the_outline_is_wrong():
         metric = MaskAP(ROAD, boundary=boundary)
         metric.update([pred], [target])
         values |= {name: float(value) for name, value in metric.compute().items()}
-    assert values["AP"] == pytest.approx((THRESHOLDS <= 56**2 / 60**2).mean(), abs=1e-15) == pytest.approx(0.8)
-    assert values["boundary_AP"] == pytest.approx((THRESHOLDS <= 832 / 1664).mean(), abs=1e-15) == pytest.approx(0.1)
+    assert (
+        values["AP"]
+        == pytest.approx((THRESHOLDS <= 56**2 / 60**2).mean(), abs=1e-15)
+        == pytest.approx(0.8)
+    )
+    assert (
+        values["boundary_AP"]
+        == pytest.approx((THRESHOLDS <= 832 / 1664).mean(), abs=1e-15)
+        == pytest.approx(0.1)
+    )
 
 
 def car(place, size):

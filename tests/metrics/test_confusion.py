@@ -10,12 +10,23 @@ from hypothesis import strategies as st
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.metrics import ConfusionMatrix
-from maskmill.metrics.confusion import class_areas, class_map, confusion_matrix, index_confusion, intersection_over_union, semantic_scores
+from maskmill.metrics.confusion import (
+    class_areas,
+    class_map,
+    confusion_matrix,
+    index_confusion,
+    intersection_over_union,
+    semantic_scores,
+)
 from strategies import CATEGORIES, panoptics, sizes
 
 SEA, SAND, BIRD = 9, 0, 4  # ids in no order, and 0 a real class
 BEACH = Categories(
-    [Category(SEA, "sea", False, (0, 0, 200)), Category(SAND, "sand", False, (200, 200, 0)), Category(BIRD, "bird", True, (9, 9, 9))]
+    [
+        Category(SEA, "sea", False, (0, 0, 200)),
+        Category(SAND, "sand", False, (200, 200, 0)),
+        Category(BIRD, "bird", True, (9, 9, 9)),
+    ]
 )
 LETTERS = {"W": SEA, "S": SAND, "B": BIRD, ".": -1}
 
@@ -25,11 +36,15 @@ def strip(text):
 
 
 def iou(pred, target, *, background=False):
-    return intersection_over_union(*class_areas(confusion_matrix(strip(pred), strip(target), BEACH), background=background)).tolist()
+    return intersection_over_union(
+        *class_areas(confusion_matrix(strip(pred), strip(target), BEACH), background=background)
+    ).tolist()
 
 
 def scores(pred, target, *, background=False):
-    return semantic_scores(confusion_matrix(strip(pred), strip(target), BEACH), background=background)
+    return semantic_scores(
+        confusion_matrix(strip(pred), strip(target), BEACH), background=background
+    )
 
 
 def test_targets_stand_in_rows_and_predictions_in_columns():
@@ -76,7 +91,9 @@ def test_a_prediction_on_background_is_wrong():
 
 
 def test_background_left_free_is_right():
-    assert scores("W...", "W..S", background=True)["pixel_accuracy"] == 3 / 4  # and not 1/2, as over the labelled pixels
+    assert (
+        scores("W...", "W..S", background=True)["pixel_accuracy"] == 3 / 4
+    )  # and not 1/2, as over the labelled pixels
 
 
 def test_pixels_without_a_prediction_are_wrong():
@@ -93,7 +110,9 @@ def test_an_unlabelled_truth_has_no_scores():
 def test_an_id_that_is_no_category_is_refused(unknown, side):
     good, bad = strip("WS"), np.array([[SEA, unknown]], np.int32)
     pair = (bad, good) if side == "prediction" else (good, bad)
-    with pytest.raises(ValueError, match=rf"category ids of the table, but got \[{unknown}\] - mend the class map"):
+    with pytest.raises(
+        ValueError, match=rf"category ids of the table, but got \[{unknown}\] - mend the class map"
+    ):
         confusion_matrix(*pair, BEACH)
 
 
@@ -104,7 +123,9 @@ def test_a_class_map_with_an_id_that_is_no_category_is_refused(unknown):
 
 
 def test_maps_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"size \(1, 3\), but got \(1, 2\) - predict at the original size"):
+    with pytest.raises(
+        ValueError, match=r"size \(1, 3\), but got \(1, 2\) - predict at the original size"
+    ):
         confusion_matrix(strip("WS"), strip("WSS"), BEACH)
 
 
@@ -131,7 +152,9 @@ def test_iou_equals_a_loop_over_pixels(pair, background):
     got = intersection_over_union(*class_areas(matrix, background=background))
     assert np.array_equal(got, expected, equal_nan=True)
     mean = np.nanmean(expected) if not np.isnan(expected).all() else math.nan
-    assert semantic_scores(matrix, background=background)["mIoU"] == pytest.approx(mean, abs=1e-15, nan_ok=True)
+    assert semantic_scores(matrix, background=background)["mIoU"] == pytest.approx(
+        mean, abs=1e-15, nan_ok=True
+    )
 
 
 @given(pairs(), st.sampled_from([-1, len(CATEGORIES), 255]))

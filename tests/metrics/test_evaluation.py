@@ -24,7 +24,11 @@ PREDS = [moved(truth) for truth in TRUTHS]
 
 
 def write_instances(folder, labels=PREDS):
-    rows = [{"image_id": number * 10, **row} for number, pred in enumerate(labels, 1) for row in coco_results(pred, CATEGORIES)]
+    rows = [
+        {"image_id": number * 10, **row}
+        for number, pred in enumerate(labels, 1)
+        for row in coco_results(pred, CATEGORIES)
+    ]
     return write_json(folder / "instances.json", rows)
 
 
@@ -47,7 +51,10 @@ def test_the_numbers_are_those_of_the_metrics(folders):
     expected = {}
     for metric, pairs in (
         (PanopticQuality(CATEGORIES), (PREDS, TRUTHS)),
-        (ConfusionMatrix(CATEGORIES), ([pred.category_map() for pred in PREDS], [truth.category_map() for truth in TRUTHS])),
+        (
+            ConfusionMatrix(CATEGORIES),
+            ([pred.category_map() for pred in PREDS], [truth.category_map() for truth in TRUTHS]),
+        ),
         (BoundaryIoU(CATEGORIES), (PREDS, TRUTHS)),
         (MaskAP(CATEGORIES), (PREDS, TRUTHS)),
         (CalibrationError(CATEGORIES), (PREDS, TRUTHS)),
@@ -55,16 +62,33 @@ def test_the_numbers_are_those_of_the_metrics(folders):
     ):
         metric.update(*pairs)
         expected |= {name: float(value) for name, value in metric.compute().items()}
-    assert {"PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50"} <= scores.keys()
+    assert {
+        "PQ",
+        "SQ",
+        "RQ",
+        "PQ/thing",
+        "PQ/stuff",
+        "mIoU",
+        "pixel_accuracy",
+        "AP",
+        "AP50",
+    } <= scores.keys()
     for name, value in scores.items():
-        assert value == expected[name] or (value is None and np.isnan(expected[name])), name  # bit for bit: the same sums in the same order
+        assert value == expected[name] or (value is None and np.isnan(expected[name])), (
+            name
+        )  # bit for bit: the same sums in the same order
 
 
 def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
     truths = [scene(seed) for seed in range(7)]  # divided by none of the numbers, in tasks of two
     target = write_split(tmp_path / "target", truths)
-    prediction = write_split(tmp_path / "prediction", [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)])
-    write_instances(prediction, [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)])
+    prediction = write_split(
+        tmp_path / "prediction",
+        [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)],
+    )
+    write_instances(
+        prediction, [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)]
+    )
     written = set()
     for workers in (1, 2, 3):
         evaluation = evaluate_folders(target, prediction, workers=workers, chunk=2)
@@ -76,7 +100,10 @@ def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
 def test_the_number_of_processes_changes_no_bit(tmp_path):
     truths = [scene(seed) for seed in range(20)]  # more than one task
     target = write_split(tmp_path / "target", truths)
-    prediction = write_split(tmp_path / "prediction", [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)])
+    prediction = write_split(
+        tmp_path / "prediction",
+        [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)],
+    )
     one, two = (evaluate_folders(target, prediction, workers=workers) for workers in (1, 2))
     assert one.scores() == two.scores()
     assert one.counts.tobytes() == two.counts.tobytes()
@@ -85,15 +112,22 @@ def test_the_number_of_processes_changes_no_bit(tmp_path):
 
 def test_the_truth_against_itself_is_perfect(folders):
     scores = evaluate_folders(folders[0], folders[0]).scores()
-    assert {scores[name] for name in ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy")} == {1.0}
+    assert {
+        scores[name]
+        for name in ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy")
+    } == {1.0}
 
 
 def test_class_maps_are_scored_where_there_are_some(folders):
     target, prediction = folders
     before = evaluate_folders(target, prediction).scores()
-    for number, truth in enumerate(TRUTHS, start=1):  # right everywhere, and something of a real class on void
+    for number, truth in enumerate(
+        TRUTHS, start=1
+    ):  # right everywhere, and something of a real class on void
         classes = truth.category_map()
-        write_labels(prediction / "semantic" / f"{number:03}.png", np.where(classes < 0, BALL, classes))
+        write_labels(
+            prediction / "semantic" / f"{number:03}.png", np.where(classes < 0, BALL, classes)
+        )
     after = evaluate_folders(target, prediction).scores()
     assert after["mIoU"] == 1
     assert before["mIoU"] < 1
@@ -138,7 +172,9 @@ def test_a_table_of_things_has_a_background_on_which_predictions_are_wrong(tmp_p
     more = ids.copy()
     more[5:7] = 1  # 50 of 70 pixels
     target = write_split(tmp_path / "target", [Panoptic.from_ids(ids, {1: 3})], categories=BLOBS)
-    prediction = write_split(tmp_path / "prediction", [Panoptic.from_ids(more, {1: 3})], categories=BLOBS)
+    prediction = write_split(
+        tmp_path / "prediction", [Panoptic.from_ids(more, {1: 3})], categories=BLOBS
+    )
     assert evaluate_folders(target, prediction).scores()["PQ"] == 5 / 7
     assert evaluate_folders(target, prediction, background=False).scores()["PQ"] == 1
 
@@ -146,12 +182,18 @@ def test_a_table_of_things_has_a_background_on_which_predictions_are_wrong(tmp_p
 def test_predictions_of_further_images_are_left_aside(tmp_path, folders):
     fewer = write_split(tmp_path / "fewer", TRUTHS[:3])
     whole = write_split(tmp_path / "three", PREDS[:3])
-    assert evaluate_folders(fewer, folders[1]).scores()["PQ"] == evaluate_folders(fewer, whole).scores()["PQ"]
+    assert (
+        evaluate_folders(fewer, folders[1]).scores()["PQ"]
+        == evaluate_folders(fewer, whole).scores()["PQ"]
+    )
 
 
 def test_a_missing_prediction_is_refused(folders):
     edit(folders[1], lambda index: index["annotations"].pop(2))
-    with pytest.raises(ValueError, match=r"each of 5 images, but 1 have none, first 003\.png - predict the whole split"):
+    with pytest.raises(
+        ValueError,
+        match=r"each of 5 images, but 1 have none, first 003\.png - predict the whole split",
+    ):
         evaluate_folders(*folders)
 
 
@@ -163,26 +205,39 @@ def test_a_missing_png_is_named(folders):
 
 def test_a_prediction_of_another_size_is_refused(tmp_path, folders):
     other = write_split(tmp_path / "other", [*PREDS[:4], scene(9, width=40)])
-    with pytest.raises(ValueError, match=r"005\.png: Expected a prediction of the target's size \(24, 32\), but got \(24, 40\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"005\.png: Expected a prediction of the target's size \(24, 32\), but got \(24, 40\)",
+    ):
         evaluate_folders(folders[0], other)
 
 
 def test_a_category_the_truth_does_not_know_is_refused(folders):
-    edit(folders[1], lambda index: index["categories"].append({"id": 77, "name": "dragon", "isthing": 1}))
+    edit(
+        folders[1],
+        lambda index: index["categories"].append({"id": 77, "name": "dragon", "isthing": 1}),
+    )
     with pytest.raises(ValueError, match=r"'dragon'\] are not among them - use its ids"):
         evaluate_folders(*folders)
 
 
 def test_a_class_map_with_an_unknown_id_is_refused_by_name(folders):
     for number in range(1, 6):
-        write_labels(folders[1] / "semantic" / f"{number:03}.png", np.full((24, 32), 200 if number == 4 else BALL))
-    with pytest.raises(ValueError, match=r"004\.png: Expected category ids of the table, but got \[200\]"):
+        write_labels(
+            folders[1] / "semantic" / f"{number:03}.png",
+            np.full((24, 32), 200 if number == 4 else BALL),
+        )
+    with pytest.raises(
+        ValueError, match=r"004\.png: Expected category ids of the table, but got \[200\]"
+    ):
         evaluate_folders(*folders)
 
 
 def test_broken_instances_are_refused_by_name(folders):
     (folders[1] / "instances.json").write_text('[{"image_id": 10}]')
-    with pytest.raises(ValueError, match=r"instances\.json: .*row 0 category_id, segmentation, score is missing"):
+    with pytest.raises(
+        ValueError, match=r"instances\.json: .*row 0 category_id, segmentation, score is missing"
+    ):
         evaluate_folders(*folders)
 
 
@@ -213,19 +268,34 @@ def test_scoring_files_imports_neither_torch_nor_mlflow():
 
 
 def test_an_image_costs_no_dense_matrix(tmp_path):
-    many = Categories([Category(number, f"class {number}", False, (1, 2, 3)) for number in range(1, 151)])
+    many = Categories(
+        [Category(number, f"class {number}", False, (1, 2, 3)) for number in range(1, 151)]
+    )
     labels = [Panoptic.from_ids(np.full((8, 8), 1, np.int32), {1: 5})] * 2
     target = write_split(tmp_path / "target", labels, categories=many)
     evaluation = evaluate_folders(target, target)
-    assert sum(array.nbytes for array in vars(evaluation.images[0]).values() if isinstance(array, np.ndarray)) < 20_000
+    assert (
+        sum(
+            array.nbytes
+            for array in vars(evaluation.images[0]).values()
+            if isinstance(array, np.ndarray)
+        )
+        < 20_000
+    )
     assert evaluation.confusion.shape == (151, 151)
     assert evaluation.confusion.sum() == evaluation.confusion[4, 4] == 2 * 64
 
 
 def test_a_json_file_with_its_pngs_beside_is_a_folder(tmp_path):
     write_split(tmp_path / "split", TRUTHS[:2])
-    assert PanopticFolder(tmp_path / "split" / "panoptic.json").records == PanopticFolder(tmp_path / "split").records
-    assert evaluate_folders(tmp_path / "split" / "panoptic.json", tmp_path / "split").scores()["PQ"] == 1
+    assert (
+        PanopticFolder(tmp_path / "split" / "panoptic.json").records
+        == PanopticFolder(tmp_path / "split").records
+    )
+    assert (
+        evaluate_folders(tmp_path / "split" / "panoptic.json", tmp_path / "split").scores()["PQ"]
+        == 1
+    )
     assert ImageRecord(10, "001.png", 24, 32) in PanopticFolder(tmp_path / "split").records
 
 
@@ -238,12 +308,19 @@ def test_segments_are_counted_as_their_class_map():
 
 def test_categories_called_like_a_group_hide_no_headline_number():
     renamed = Categories(
-        [Category(row.id, name, row.isthing, row.color) for row, name in zip(CATEGORIES, ["stuff", "thing", "small", "large"], strict=True)]
+        [
+            Category(row.id, name, row.isthing, row.color)
+            for row, name in zip(CATEGORIES, ["stuff", "thing", "small", "large"], strict=True)
+        ]
     )
     for kind in (PanopticQuality, MaskAP):
         plain, other = kind(CATEGORIES), kind(renamed)
         for metric in (plain, other):
             metric.update(PREDS, TRUTHS)
         expected, got = plain.compute(), other.compute()
-        for name in ("PQ", "PQ/thing", "PQ/stuff") if kind is PanopticQuality else ("AP", "AP/small", "AP/large"):
+        for name in (
+            ("PQ", "PQ/thing", "PQ/stuff")
+            if kind is PanopticQuality
+            else ("AP", "AP/small", "AP/large")
+        ):
             assert got[name].isnan() if expected[name].isnan() else got[name] == expected[name]

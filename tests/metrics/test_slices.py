@@ -45,19 +45,25 @@ def test_luma_weighs_green_most_and_is_nan_where_the_image_is_not(tmp_path, work
         write_rgb(tmp_path / f"{name}.png", np.full((4, 4, 3), color, np.uint8))
     records = [ImageRecord(1, f"{name}.png", 4, 4) for name in ("red", "green", "gray", "nowhere")]
     luma = mean_luma(tmp_path, records, workers=workers)
-    assert luma[:3] == pytest.approx([0.299 * 255, 0.587 * 255, 50], abs=1)  # OpenCV cuts to whole levels
+    assert luma[:3] == pytest.approx(
+        [0.299 * 255, 0.587 * 255, 50], abs=1
+    )  # OpenCV cuts to whole levels
     assert np.isnan(luma[3])
 
 
 def test_an_image_that_does_not_decode_is_an_error(tmp_path):
-    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes()[:20])
+    (tmp_path / "a.png").write_bytes(
+        cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes()[:20]
+    )
     with pytest.raises(ValueError, match=r"a\.png: expected an image"):
         mean_luma(tmp_path, [ImageRecord(1, "a.png", 4, 4)])
 
 
 def test_each_column_of_tags_is_a_slicing_and_images_without_a_tag_are_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        weather, camera = tags(tmp_path, "\ufeffimage,weather,camera\nc.png,sun,\na.png,rain,left\n")
+        weather, camera = tags(
+            tmp_path, "\ufeffimage,weather,camera\nc.png,sun,\na.png,rain,left\n"
+        )
     assert (weather.name, weather.part) == ("weather", ("rain", "untagged", "sun"))
     assert (camera.name, camera.part) == ("camera", ("left", "untagged", "untagged"))
     assert "1 of 3 images have no row and are untagged: b.png" in caplog.text
@@ -82,6 +88,10 @@ def test_tags_that_cannot_be_are_refused(tmp_path, text, message):
 
 def test_a_tag_with_too_many_values_is_refused(tmp_path):
     images = [f"{place}.png" for place in range(60)]
-    (tmp_path / "tags.csv").write_text("image,speed\n" + "".join(f"{name},{place}\n" for place, name in enumerate(images)))
-    with pytest.raises(ValueError, match="at most 50 values of tag 'speed', but got 60 - group them"):
+    (tmp_path / "tags.csv").write_text(
+        "image,speed\n" + "".join(f"{name},{place}\n" for place, name in enumerate(images))
+    )
+    with pytest.raises(
+        ValueError, match="at most 50 values of tag 'speed', but got 60 - group them"
+    ):
         read_tags(tmp_path / "tags.csv", images)

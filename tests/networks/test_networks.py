@@ -13,7 +13,9 @@ SIZES = [(97, 131), (64, 200), (33, 50), (96, 160)]
 
 
 def images(size, batch=2, seed=0):
-    return torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (batch, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -23,7 +25,9 @@ def test_outputs_have_the_size_of_the_images_whatever_it_is(shipped, name):
     with torch.no_grad():
         for size in [*SIZES, (1, 7)]:
             outputs = network(images(size))
-            assert {key: tuple(value.shape) for key, value in outputs.items()} == {key: (2, k, *size) for key, k in expected.items()}
+            assert {key: tuple(value.shape) for key, value in outputs.items()} == {
+                key: (2, k, *size) for key, k in expected.items()
+            }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -53,14 +57,25 @@ def test_normalisation_travels_with_the_weights(shipped, name):
 @pytest.mark.slow
 def test_torch_cannot_export_the_padding_which_is_why_a_network_has_a_body(shipped):
     """Fails once torch can: then `body`, `stride` and the padding in serving may go."""
-    dynamic = {0: Dim("batch", min=1, max=64), 2: Dim("height", min=1, max=4096), 3: Dim("width", min=1, max=4096)}
+    dynamic = {
+        0: Dim("batch", min=1, max=64),
+        2: Dim("height", min=1, max=4096),
+        3: Dim("width", min=1, max=4096),
+    }
     with torch.no_grad(), pytest.raises(Exception, match=r"(?i)constraint|guard|inconsistent"):
-        torch.export.export(shipped("panoptic_deeplab").eval(), (images((97, 131)),), dynamic_shapes=(dynamic,))
+        torch.export.export(
+            shipped("panoptic_deeplab").eval(), (images((97, 131)),), dynamic_shapes=(dynamic,)
+        )
 
 
 def test_one_decoder_for_both_is_smaller_and_gives_the_same_outputs(shipped):
-    dual, shared = (shipped("panoptic_deeplab", f"network.dual_decoder={value}").eval() for value in ("true", "false"))
-    assert sum(value.numel() for value in shared.parameters()) < sum(value.numel() for value in dual.parameters())
+    dual, shared = (
+        shipped("panoptic_deeplab", f"network.dual_decoder={value}").eval()
+        for value in ("true", "false")
+    )
+    assert sum(value.numel() for value in shared.parameters()) < sum(
+        value.numel() for value in dual.parameters()
+    )
     with torch.no_grad():
         assert {key: value.shape for key, value in shared(images((64, 96))).items()} == {
             key: value.shape for key, value in dual(images((64, 96))).items()
@@ -69,9 +84,17 @@ def test_one_decoder_for_both_is_smaller_and_gives_the_same_outputs(shipped):
 
 @pytest.mark.parametrize("encoder", ["resnet18", "timm"])
 def test_any_encoder_of_conf_fits(shipped, encoder):
-    chosen = [f"encoder={encoder}", *(["encoder.name=mobilenetv3_small_050"] if encoder == "timm" else [])]
+    chosen = [
+        f"encoder={encoder}",
+        *(["encoder.name=mobilenetv3_small_050"] if encoder == "timm" else []),
+    ]
     with torch.no_grad():
-        assert shipped("panoptic_deeplab", *chosen).eval()(images((64, 64)))["semantic"].shape == (2, 5, 64, 64)
+        assert shipped("panoptic_deeplab", *chosen).eval()(images((64, 64)))["semantic"].shape == (
+            2,
+            5,
+            64,
+            64,
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +116,9 @@ def test_wrong_settings_are_refused(shipped, override, message):
 @pytest.mark.parametrize("num_classes", [0, -1])
 def test_a_network_without_classes_is_refused(shipped, num_classes):
     for name in NETWORKS:
-        with pytest.raises(Exception, match=r"Expected `num_classes`.*got"):  # Hydra wraps the ValueError
+        with pytest.raises(
+            Exception, match=r"Expected `num_classes`.*got"
+        ):  # Hydra wraps the ValueError
             shipped(name, num_classes=num_classes)
 
 
@@ -106,7 +131,9 @@ def test_a_decoder_that_is_none_is_refused():
 
 
 def test_the_offset_head_counts_in_pixels_of_the_image():
-    network = PanopticDeepLab(TimmEncoder("resnet10t"), width=16, atrous_rates=[1, 2, 3], num_classes=2).eval()
+    network = PanopticDeepLab(
+        TimmEncoder("resnet10t"), width=16, atrous_rates=[1, 2, 3], num_classes=2
+    ).eval()
     last = network.offset_head[-1]
     torch.nn.init.zeros_(last.weight)
     last.bias.data = torch.tensor([1.0, -2.0])  # in pixels of the map at stride 4

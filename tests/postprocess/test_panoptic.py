@@ -20,7 +20,13 @@ NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
 
 
 def grouping(categories=CATEGORIES, **changes):
-    settings = {"threshold": 0.1, "nms_kernel": 3, "top_k": 200, "min_area_px": 0, "stuff_area_px": 0}
+    settings = {
+        "threshold": 0.1,
+        "nms_kernel": 3,
+        "top_k": 200,
+        "min_area_px": 0,
+        "stuff_area_px": 0,
+    }
     return PanopticGrouping(**settings | changes, categories=categories)
 
 
@@ -35,7 +41,11 @@ def drawn(classes, centers, offset=None, num_classes=4):
     center = torch.zeros(1, *logits.shape[1:])
     for (y, x), height in centers.items():
         center[0, y, x] = height
-    offset = torch.zeros(2, *logits.shape[1:]) if offset is None else torch.as_tensor(offset, dtype=torch.float32)
+    offset = (
+        torch.zeros(2, *logits.shape[1:])
+        if offset is None
+        else torch.as_tensor(offset, dtype=torch.float32)
+    )
     return {"semantic": logits[None], "center": center[None], "offset": offset[None]}
 
 
@@ -51,7 +61,9 @@ TWO = {(0, 0): 0.8, (0, 5): 0.5}
 
 def test_a_thing_pixel_joins_the_nearest_centre_and_stuff_is_one_segment():
     pred = predict(grouping(), drawn(ROW, TWO))
-    assert pred.panoptic.ids.tolist() == [[1, 1, 3, 2, 2, 2]]  # the higher centre comes first, stuff after the things
+    assert pred.panoptic.ids.tolist() == [
+        [1, 1, 3, 2, 2, 2]
+    ]  # the higher centre comes first, stuff after the things
     assert pred.panoptic.category_of == {1: 21, 2: 21, 3: 7}
     assert pred.semantic.tolist() == [[21, 21, 7, 21, 21, 21]]
 
@@ -65,7 +77,9 @@ def test_it_is_the_pixel_plus_its_offset_that_is_near():
 
 def test_scores_are_class_confidence_times_centre_height_and_for_stuff_the_confidence():
     pred = predict(grouping(), drawn(ROW, TWO))
-    assert [segment.score for segment in pred.panoptic.segments] == pytest.approx([0.9 * 0.8, 0.9 * 0.5, 0.9])
+    assert [segment.score for segment in pred.panoptic.segments] == pytest.approx(
+        [0.9 * 0.8, 0.9 * 0.5, 0.9]
+    )
 
 
 def test_an_instance_has_the_class_most_of_its_pixels_have():
@@ -80,8 +94,12 @@ def test_things_without_any_centre_are_void():
 
 
 def test_segments_below_their_least_area_are_void():
-    assert predict(grouping(min_area_px=3), drawn(ROW, TWO)).panoptic.ids.tolist() == [[0, 0, 2, 1, 1, 1]]
-    assert predict(grouping(stuff_area_px=2), drawn(ROW, TWO)).panoptic.ids.tolist() == [[1, 1, 0, 2, 2, 2]]
+    assert predict(grouping(min_area_px=3), drawn(ROW, TWO)).panoptic.ids.tolist() == [
+        [0, 0, 2, 1, 1, 1]
+    ]
+    assert predict(grouping(stuff_area_px=2), drawn(ROW, TWO)).panoptic.ids.tolist() == [
+        [1, 1, 0, 2, 2, 2]
+    ]
 
 
 def test_a_lower_centre_within_the_window_of_a_higher_one_is_none():
@@ -102,7 +120,9 @@ def test_without_stuff_everything_but_things_is_void():
 
 
 def test_background_of_a_table_of_things_is_void():
-    pred = predict(grouping(NUCLEI), drawn([[0, 0, 1, 0]], {(0, 0): 0.9, (0, 3): 0.9}, num_classes=2))
+    pred = predict(
+        grouping(NUCLEI), drawn([[0, 0, 1, 0]], {(0, 0): 0.9, (0, 3): 0.9}, num_classes=2)
+    )
     assert pred.panoptic.ids.tolist() == [[1, 1, 0, 2]]
     assert pred.semantic.tolist() == [[5, 5, -1, 5]]
 
@@ -123,7 +143,9 @@ def test_rounding_to_bfloat16_does_not_split_an_instance():
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     for shift in np.random.default_rng(0).uniform(5, 11, size=(40, 2)):
         bell = 0.8 * torch.exp(-((y - shift[0]) ** 2 + (x - shift[1]) ** 2) / 8)
-        center = F.interpolate(bell[None, None].bfloat16(), scale_factor=4, mode="bilinear", align_corners=False)
+        center = F.interpolate(
+            bell[None, None].bfloat16(), scale_factor=4, mode="bilinear", align_corners=False
+        )
         outputs = drawn([[BALL] * 64] * 64, {}) | {"center": center}
         assert predict(grouping(nms_kernel=7), outputs).panoptic.ids.max() == 1
 
@@ -229,13 +251,28 @@ def test_the_targets_of_a_scene_group_back_into_it():
     truth = Panoptic.from_ids(np.where(ids == 0, 4, ids), {1: 21, 2: 3, 3: 21, 4: 7})
     classes = np.array([GROUND, BALL, BOX, BALL])[ids]
     targets = center_targets(torch.from_numpy(ids)[None], sigma_px=3.0)
-    outputs = {"semantic": logits_of(classes)[None], "center": targets.heatmap, "offset": targets.offset}
+    outputs = {
+        "semantic": logits_of(classes)[None],
+        "center": targets.heatmap,
+        "offset": targets.offset,
+    }
     pred = predict(grouping(nms_kernel=7), outputs).panoptic
-    assert sorted((s.category_id, s.area, s.bbox) for s in pred.segments) == sorted((s.category_id, s.area, s.bbox) for s in truth.segments)
+    assert sorted((s.category_id, s.area, s.bbox) for s in pred.segments) == sorted(
+        (s.category_id, s.area, s.bbox) for s in truth.segments
+    )
 
 
 @pytest.mark.parametrize(
-    "values", [{"threshold": 1.5}, {"nms_kernel": 4}, {"nms_kernel": 0}, {"top_k": 0}, {"min_area_px": -1}, {"stuff_area_px": -1}], ids=str
+    "values",
+    [
+        {"threshold": 1.5},
+        {"nms_kernel": 4},
+        {"nms_kernel": 0},
+        {"top_k": 0},
+        {"min_area_px": -1},
+        {"stuff_area_px": -1},
+    ],
+    ids=str,
 )
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):

@@ -24,7 +24,11 @@ class Tiny(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 7, 3, padding=1)
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Tanh(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Tanh(),
+            nn.Conv2d(8, 7, 3, padding=1),
         )
 
     def forward(self, images):
@@ -46,12 +50,21 @@ def image(height, width, seed=0):
 
 
 def grouping():
-    return PanopticGrouping(threshold=0.3, nms_kernel=7, top_k=200, min_area_px=4, stuff_area_px=16, categories=CATEGORIES)
+    return PanopticGrouping(
+        threshold=0.3,
+        nms_kernel=7,
+        top_k=200,
+        min_area_px=4,
+        stuff_area_px=16,
+        categories=CATEGORIES,
+    )
 
 
 @pytest.mark.parametrize("size", [(97, 131), (64, 200), (40, 50), (200, 64), (33, 129)], ids=str)
 @pytest.mark.parametrize("overlap", [0.3, 0.5, 0.75])
-def test_with_a_margin_of_the_networks_reach_windows_give_what_the_whole_image_gives(network, size, overlap):
+def test_with_a_margin_of_the_networks_reach_windows_give_what_the_whole_image_gives(
+    network, size, overlap
+):
     photo = image(*size)
     maps = SlidingWindow((64, 96), overlap=overlap, margin=REACH).maps(network, photo, batch_size=3)
     whole = network(stack([photo]))
@@ -83,7 +96,9 @@ def test_without_a_margin_they_agree_away_from_the_edges_of_windows(network):
     for edge in (32, 64, 96, 128, 160, 192):
         inner[edge - REACH : edge + REACH] = True
     assert apart[~inner].max() < 1e-6
-    assert 1e-6 < apart[inner].max() < 1e-2  # what lacks its surroundings weighs less than 1/1000 there
+    assert (
+        1e-6 < apart[inner].max() < 1e-2
+    )  # what lacks its surroundings weighs less than 1/1000 there
 
 
 def coded(batch):
@@ -109,25 +124,38 @@ def ball(height, width, y0, x0, radius):
 
 
 def test_an_instance_lying_across_four_windows_is_one_instance():
-    photo, inside = ball(128, 128, 64, 64, 50)  # the windows of 64 px without overlap meet in its middle
+    photo, inside = ball(
+        128, 128, 64, 64, 50
+    )  # the windows of 64 px without overlap meet in its middle
     (prediction,) = SlidingWindow((64, 64), overlap=0.0)(coded, grouping(), [photo], 4)
-    things = [segment for segment in prediction.panoptic.segments if CATEGORIES[segment.category_id].isthing]
+    things = [
+        segment
+        for segment in prediction.panoptic.segments
+        if CATEGORIES[segment.category_id].isthing
+    ]
     assert len(things) == 1
     np.testing.assert_array_equal(prediction.panoptic.ids == things[0].id, inside)
 
 
 def test_the_result_does_not_depend_on_how_many_windows_go_at_once(network):
     photo = image(97, 131)
-    one, many = (next(SlidingWindow((64, 64))(network, grouping(), [photo], size)) for size in (1, 8))
+    one, many = (
+        next(SlidingWindow((64, 64))(network, grouping(), [photo], size)) for size in (1, 8)
+    )
     np.testing.assert_array_equal(one.panoptic.ids, many.panoptic.ids)
 
 
 def test_semantic_maps_of_windows_are_those_of_the_whole_image(network):
     photo = image(97, 131)
     segments = SemanticSegments(categories=CATEGORIES)
-    (tiled,), (whole,) = (way(network, segments, [photo], 2) for way in (SlidingWindow((64, 64), margin=REACH), WholeImage()))
+    (tiled,), (whole,) = (
+        way(network, segments, [photo], 2)
+        for way in (SlidingWindow((64, 64), margin=REACH), WholeImage())
+    )
     np.testing.assert_array_equal(tiled.semantic, whole.semantic)
-    assert [s.score for s in tiled.panoptic.segments] == pytest.approx([s.score for s in whole.panoptic.segments], rel=1e-5)
+    assert [s.score for s in tiled.panoptic.segments] == pytest.approx(
+        [s.score for s in whole.panoptic.segments], rel=1e-5
+    )
 
 
 def test_views_of_windows_are_averaged_too(network):
@@ -145,7 +173,9 @@ def test_no_more_windows_at_once_than_asked(network):
         seen.append(tuple(batch.shape))
         return network(batch)
 
-    SlidingWindow((64, 64)).maps(watched, image(64, 300), 3)  # begins 0, 32 ... 256, the last 44 px wide
+    SlidingWindow((64, 64)).maps(
+        watched, image(64, 300), 3
+    )  # begins 0, 32 ... 256, the last 44 px wide
     assert seen == [(3, 3, 64, 64), (3, 3, 64, 64), (2, 3, 64, 64), (1, 3, 64, 44)]
 
 
@@ -156,12 +186,16 @@ def test_grouping_in_bands_of_rows_changes_nothing(network, monkeypatch):
         monkeypatch.setattr(panoptic_module, "MAX_PIXELS", pixels)
         (banded,) = grouping()(outputs, [(97, 131)])
         np.testing.assert_array_equal(banded.panoptic.ids, whole.panoptic.ids)
-        assert [s.score for s in banded.panoptic.segments] == pytest.approx([s.score for s in whole.panoptic.segments])
+        assert [s.score for s in banded.panoptic.segments] == pytest.approx(
+            [s.score for s in whole.panoptic.segments]
+        )
 
 
 def test_outputs_of_queries_are_refused():
     with pytest.raises(ValueError, match="inference=stitched_windows"):
-        SlidingWindow((64, 64)).maps(lambda batch: {"masks": torch.zeros(len(batch), 9, 16, 16)}, image(64, 64), 1)
+        SlidingWindow((64, 64)).maps(
+            lambda batch: {"masks": torch.zeros(len(batch), 9, 16, 16)}, image(64, 64), 1
+        )
 
 
 def test_production_needs_torch_and_numpy_alone():

@@ -21,11 +21,16 @@ class ByColour:
         self.table, self.blind = ClassTable(CATEGORIES), blind
 
     def __call__(self, outputs, sizes):
-        return [self.predict(each[:, :height, :width]) for each, (height, width) in zip(outputs["colours"], sizes, strict=True)]
+        return [
+            self.predict(each[:, :height, :width])
+            for each, (height, width) in zip(outputs["colours"], sizes, strict=True)
+        ]
 
     def predict(self, colours):
         red, green, blue = colours.numpy().astype(np.int32)
-        ids = np.where(np.isin(red, [value for value in self.blind if (red == value).mean() < 0.25]), 0, red)
+        ids = np.where(
+            np.isin(red, [value for value in self.blind if (red == value).mean() < 0.25]), 0, red
+        )
         category_of = {int(value): int(green[red == value][0]) for value in np.unique(ids[ids > 0])}
         scores = {value: float(blue[red == value][0]) / 100 for value in category_of}
         return Prediction(green, Panoptic.from_ids(ids, category_of, scores=scores))
@@ -46,7 +51,9 @@ def painted(height, width, *regions):
 
 def stitched(image, **settings):
     blind = settings.pop("blind", ())
-    (prediction,) = StitchedWindows(**{"window": (64, 64)} | settings)(network, ByColour(blind), [image], 1)
+    (prediction,) = StitchedWindows(**{"window": (64, 64)} | settings)(
+        network, ByColour(blind), [image], 1
+    )
     return prediction
 
 
@@ -54,7 +61,10 @@ def test_a_thing_lying_across_four_windows_is_one():
     where = slice(20, 108), slice(30, 120)
     image = painted(128, 150, (*where, 2, BALL))
     prediction = stitched(image)
-    assert [(s.category_id, s.area) for s in prediction.panoptic.segments] == [(GROUND, 128 * 150 - 88 * 90), (BALL, 88 * 90)]
+    assert [(s.category_id, s.area) for s in prediction.panoptic.segments] == [
+        (GROUND, 128 * 150 - 88 * 90),
+        (BALL, 88 * 90),
+    ]
     assert len(np.unique(prediction.panoptic.ids[where])) == 1
     np.testing.assert_array_equal(prediction.semantic, image[..., 1])
     assert [s.score for s in prediction.panoptic.segments] == pytest.approx([0.5, 0.8])
@@ -62,14 +72,24 @@ def test_a_thing_lying_across_four_windows_is_one():
 
 def test_things_side_by_side_stay_two_and_those_of_other_categories_too():
     image = painted(
-        64, 160, (slice(0, 64), slice(20, 70), 2, BALL), (slice(0, 64), slice(70, 130), 3, BALL), (slice(0, 64), slice(130, 150), 4, BOX)
+        64,
+        160,
+        (slice(0, 64), slice(20, 70), 2, BALL),
+        (slice(0, 64), slice(70, 130), 3, BALL),
+        (slice(0, 64), slice(130, 150), 4, BOX),
     )
     things = [s for s in stitched(image).panoptic.segments if CATEGORIES[s.category_id].isthing]
-    assert [(s.category_id, s.bbox) for s in things] == [(BALL, (20, 0, 50, 64)), (BALL, (70, 0, 60, 64)), (BOX, (130, 0, 20, 64))]
+    assert [(s.category_id, s.bbox) for s in things] == [
+        (BALL, (20, 0, 50, 64)),
+        (BALL, (70, 0, 60, 64)),
+        (BOX, (130, 0, 20, 64)),
+    ]
 
 
 def test_a_stuff_class_is_one_segment_wherever_it_is():
-    image = painted(64, 300, (slice(0, 64), slice(0, 20), 2, SKY), (slice(0, 64), slice(280, 300), 3, SKY))
+    image = painted(
+        64, 300, (slice(0, 64), slice(0, 20), 2, SKY), (slice(0, 64), slice(280, 300), 3, SKY)
+    )
     assert sorted(s.category_id for s in stitched(image).panoptic.segments) == sorted([SKY, GROUND])
 
 
@@ -87,20 +107,27 @@ def test_windows_that_disagree_do_not_join():
         def predict(self, colours):
             if colours[0, 0, 0] != 1:
                 colours = colours.clone()
-                colours[:, :, torch.arange(colours.shape[2]) % 4 > 0] = torch.tensor([1, GROUND, 50], dtype=torch.uint8)[:, None, None]
+                colours[:, :, torch.arange(colours.shape[2]) % 4 > 0] = torch.tensor(
+                    [1, GROUND, 50], dtype=torch.uint8
+                )[:, None, None]
             return super().predict(colours)
 
     image = painted(64, 96, (slice(0, 64), slice(8, 96), 2, BALL))
     (prediction,) = StitchedWindows((64, 64))(network, Half(), [image], 1)
     # the first window decides 48 px, 40 of them the thing; the second sees 12 of its 48, and 8 of 32 where both look: an IoU of 1/4
-    assert [s.area for s in prediction.panoptic.segments if s.category_id == BALL] == [64 * 40, 64 * 12]
+    assert [s.area for s in prediction.panoptic.segments if s.category_id == BALL] == [
+        64 * 40,
+        64 * 12,
+    ]
     (prediction,) = StitchedWindows((64, 64), min_iou=0.25)(network, Half(), [image], 1)
     assert [s.area for s in prediction.panoptic.segments if s.category_id == BALL] == [64 * 52]
 
 
 def test_without_overlap_nothing_can_be_joined():
     image = painted(64, 128, (slice(0, 64), slice(30, 100), 2, BALL))
-    assert sorted(s.area for s in stitched(image, overlap=0.0).panoptic.segments if s.category_id == BALL) == [64 * 34, 64 * 36]
+    assert sorted(
+        s.area for s in stitched(image, overlap=0.0).panoptic.segments if s.category_id == BALL
+    ) == [64 * 34, 64 * 36]
 
 
 def test_ids_are_one_to_n_and_every_size_comes_out_as_it_went_in():

@@ -36,8 +36,15 @@ def test_margins_say_nothing_but_at_the_edges_of_the_image():
     assert (tiling.importance(0, last) == 0).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
 
 
-@given(length=st.integers(1, 700), window=st.integers(32, 200), overlap=st.floats(0, 0.9), margin=st.integers(0, 60))
-def test_some_window_speaks_for_every_pixel_and_windows_begin_at_the_stride(length, window, overlap, margin):
+@given(
+    length=st.integers(1, 700),
+    window=st.integers(32, 200),
+    overlap=st.floats(0, 0.9),
+    margin=st.integers(0, 60),
+)
+def test_some_window_speaks_for_every_pixel_and_windows_begin_at_the_stride(
+    length, window, overlap, margin
+):
     try:
         tiling = Tiling((window, window), overlap, margin)
     except ValueError:
@@ -51,7 +58,14 @@ def test_some_window_speaks_for_every_pixel_and_windows_begin_at_the_stride(leng
 
 @pytest.mark.parametrize(
     "values",
-    [{"window": (16, 64)}, {"overlap": 1.0}, {"overlap": -0.1}, {"margin": -1}, {"margin": 16}, {"overlap": 0.0, "margin": 1}],
+    [
+        {"window": (16, 64)},
+        {"overlap": 1.0},
+        {"overlap": -0.1},
+        {"margin": -1},
+        {"margin": 16},
+        {"overlap": 0.0, "margin": 1},
+    ],
     ids=str,
 )
 def test_values_out_of_range_are_refused(values):

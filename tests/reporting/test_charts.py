@@ -17,20 +17,39 @@ from maskmill.reporting.page import STYLE
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.1234, "+12.3"), (-0.1234, "\N{MINUS SIGN}12.3"), (0.0, "0.0"), (-0.0001, "0.0"), (None, "-")]
+    ("value", "text"),
+    [
+        (0.1234, "+12.3"),
+        (-0.1234, "\N{MINUS SIGN}12.3"),
+        (0.0, "0.0"),
+        (-0.0001, "0.0"),
+        (None, "-"),
+    ],
 )
 def test_differences_have_a_sign_unless_they_are_nothing(value, text):
     assert points(value) == text
 
 
 def test_fractions_are_shown_in_percent():
-    assert (percent(0.98765), percent(None), span((0.5, 0.625)), span(None)) == ("98.8", "-", "50.0\N{EN DASH}62.5", "")
+    assert (percent(0.98765), percent(None), span((0.5, 0.625)), span(None)) == (
+        "98.8",
+        "-",
+        "50.0\N{EN DASH}62.5",
+        "",
+    )
 
 
 def test_a_line_goes_through_its_points():
     path = svg.line([(0, 0), (1, 1)], kind="first")
-    numbers = [float(number) for number in re.findall(r"[\d.]+", re.search(r'd="M([^"]+)"', path)[1])]
-    assert numbers == [svg.LEFT, svg.TOP + svg.SIDE, svg.LEFT + svg.SIDE, svg.TOP]  # lower left to upper right
+    numbers = [
+        float(number) for number in re.findall(r"[\d.]+", re.search(r'd="M([^"]+)"', path)[1])
+    ]
+    assert numbers == [
+        svg.LEFT,
+        svg.TOP + svg.SIDE,
+        svg.LEFT + svg.SIDE,
+        svg.TOP,
+    ]  # lower left to upper right
 
 
 def test_precision_is_averaged_over_the_classes_the_truth_has():
@@ -45,7 +64,10 @@ def test_precision_is_averaged_over_the_classes_the_truth_has():
 
 
 def test_reliability_shows_the_share_right_in_each_bin():
-    scores, right = np.array([0.95, 0.95, 0.95, 0.95, 0.15]), np.array([True, True, False, False, False])
+    scores, right = (
+        np.array([0.95, 0.95, 0.95, 0.95, 0.15]),
+        np.array([True, True, False, False, False]),
+    )
     text = reliability_chart(reliability(scores, right))
     assert "confidence 95.0 %: 50.0 % of 4 right" in text
     assert "confidence 15.0 %: 0.0 % of 1 right" in text
@@ -64,13 +86,19 @@ def test_every_part_and_line_has_a_pattern_of_its_own():
     patterns = [re.search(rf"\.part\.{name} {{([^}}]*)}}", STYLE)[1] for name in PARTS]
     images = [re.search(r"background-image: ([^;]*);", pattern) for pattern in patterns]
     assert len({image and image[1] for image in images}) == len(PARTS)
-    dashes = [re.search(rf"\.{name} {{[^}}]*stroke-dasharray: ([^;]*);", STYLE) for name in ("first", "second", "third")]
+    dashes = [
+        re.search(rf"\.{name} {{[^}}]*stroke-dasharray: ([^;]*);", STYLE)
+        for name in ("first", "second", "third")
+    ]
     assert len({dash and dash[1] for dash in dashes}) == 3
 
 
 def luminance(color):
     """Relative luminance of sRGB (WCAG 2.1)."""
-    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in np.array(color) / 255]
+    linear = [
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in np.array(color) / 255
+    ]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 

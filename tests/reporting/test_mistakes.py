@@ -17,7 +17,11 @@ def labels(*things):
     for number, (left, side, _, _) in enumerate(things, start=2):
         ids[2 : 2 + side, left : left + side] = number
     classes = {1: SKY} | {number: key for number, (_, _, key, _) in enumerate(things, start=2)}
-    return Panoptic.from_ids(ids, classes, scores={number: one[3] for number, one in enumerate(things, start=2) if one[3] is not None})
+    return Panoptic.from_ids(
+        ids,
+        classes,
+        scores={number: one[3] for number, one in enumerate(things, start=2) if one[3] is not None},
+    )
 
 
 TRUTHS = [
@@ -27,25 +31,43 @@ TRUTHS = [
 ]
 PREDS = [
     labels((0, 8, BALL, 0.9), (40, 5, BOX, 0.7)),  # one invented
-    labels((0, 8, BOX, 0.8), (40, 5, BOX, 0.2)),  # one called another class, one invented; both boxes missed
+    labels(
+        (0, 8, BOX, 0.8), (40, 5, BOX, 0.2)
+    ),  # one called another class, one invented; both boxes missed
     labels((0, 8, BALL, 0.99)),  # right
 ]
 
 
 @pytest.fixture
 def gallery(tmp_path):
-    target, prediction = write_split(tmp_path / "target", TRUTHS, images=True), write_split(tmp_path / "prediction", PREDS)
+    target, prediction = (
+        write_split(tmp_path / "target", TRUTHS, images=True),
+        write_split(tmp_path / "prediction", PREDS),
+    )
     analysis = Analysis(evaluate_folders(target, prediction), Resampling(0))
-    return Gallery.of(analysis, PanopticFolder(target), prediction, images=target / "images", num_examples=3, baseline=None)
+    return Gallery.of(
+        analysis,
+        PanopticFolder(target),
+        prediction,
+        images=target / "images",
+        num_examples=3,
+        baseline=None,
+    )
 
 
 def test_the_surest_mistake_of_each_image_comes_first(gallery):
-    found = [(one.image, gallery.analysis.evaluation.images[one.image].matches.pred.score[one.row]) for one in confident(gallery)]
+    found = [
+        (one.image, gallery.analysis.evaluation.images[one.image].matches.pred.score[one.row])
+        for one in confident(gallery)
+    ]
     assert found == [(1, 0.8), (0, 0.7)]
 
 
 def test_the_largest_missed_object_of_each_image_is_shown(gallery):
-    found = [(one.image, int(gallery.analysis.evaluation.images[one.image].matches.target.area[one.row])) for one in missed(gallery)]
+    found = [
+        (one.image, int(gallery.analysis.evaluation.images[one.image].matches.target.area[one.row]))
+        for one in missed(gallery)
+    ]
     assert found == [(1, 144)]
 
 
@@ -61,7 +83,9 @@ def test_captions_say_what_the_truth_has_in_its_place(gallery):
 def test_a_perfect_prediction_has_no_mistakes(tmp_path):
     target = write_split(tmp_path / "target", TRUTHS)
     analysis = Analysis(evaluate_folders(target, target), Resampling(0))
-    gallery = Gallery.of(analysis, PanopticFolder(target), target, images=target, num_examples=3, baseline=None)
+    gallery = Gallery.of(
+        analysis, PanopticFolder(target), target, images=target, num_examples=3, baseline=None
+    )
     assert list(mistakes(gallery)) == []
 
 
@@ -70,7 +94,12 @@ def test_predictions_without_scores_are_ranked_by_area(tmp_path):
     bare = [Panoptic.from_ids(pred.ids, pred.category_of) for pred in PREDS]
     prediction = write_split(tmp_path / "prediction", bare)
     analysis = Analysis(evaluate_folders(target, prediction), Resampling(0))
-    gallery = Gallery.of(analysis, PanopticFolder(target), prediction, images=target, num_examples=3, baseline=None)
-    areas = [int(gallery.analysis.evaluation.images[one.image].matches.pred.area[one.row]) for one in confident(gallery)]
+    gallery = Gallery.of(
+        analysis, PanopticFolder(target), prediction, images=target, num_examples=3, baseline=None
+    )
+    areas = [
+        int(gallery.analysis.evaluation.images[one.image].matches.pred.area[one.row])
+        for one in confident(gallery)
+    ]
     assert areas == [64, 25]
     assert "score" not in "".join(mistakes(gallery))

@@ -20,15 +20,28 @@ RATES, SMOOTH = np.array([1e-4, 1e-3, 1e-2]), np.array([3.0, 1.0, 2.0])
 def test_rates_are_spread_by_their_logarithm_and_the_suggestion_is_a_line_from_bottom_to_top():
     chart = rate_chart(RATES, SMOOTH, SMOOTH, suggested=1e-3)
     middle = svg.LEFT + svg.SIDE / 2
-    assert [x for x, _ in paths(chart, "first")] == pytest.approx([svg.LEFT, middle, svg.LEFT + svg.SIDE])
-    assert paths(chart, "ideal") == [pytest.approx((middle, svg.TOP + svg.SIDE)), pytest.approx((middle, svg.TOP))]
-    assert [tick in chart for tick in (">1e-4<", ">1e-3<", ">1e-2<", ">1e-1<")] == [True, True, True, False]
+    assert [x for x, _ in paths(chart, "first")] == pytest.approx(
+        [svg.LEFT, middle, svg.LEFT + svg.SIDE]
+    )
+    assert paths(chart, "ideal") == [
+        pytest.approx((middle, svg.TOP + svg.SIDE)),
+        pytest.approx((middle, svg.TOP)),
+    ]
+    assert [tick in chart for tick in (">1e-4<", ">1e-3<", ">1e-2<", ">1e-1<")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_curve_fills_the_height_but_for_a_twentieth_on_either_side():
     heights = [y for _, y in paths(rate_chart(RATES, SMOOTH, SMOOTH, suggested=1e-3), "first")]
     room = svg.SIDE * 0.05 / 1.1
-    assert heights[:2] == [pytest.approx(svg.TOP + room, abs=0.1), pytest.approx(svg.TOP + svg.SIDE - room, abs=0.1)]  # written to a tenth
+    assert heights[:2] == [
+        pytest.approx(svg.TOP + room, abs=0.1),
+        pytest.approx(svg.TOP + svg.SIDE - room, abs=0.1),
+    ]  # written to a tenth
 
 
 def test_steps_that_are_no_numbers_or_far_off_have_no_dot():

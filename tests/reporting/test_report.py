@@ -26,7 +26,9 @@ from maskmill.reporting.report import write_report
 from strategies import CATEGORIES
 
 TRUTHS = [scene(0)] * 5
-PREDS = [moved(truth, by=place) for place, truth in enumerate(TRUTHS)]  # 001.png is perfect, 005.png is worst
+PREDS = [
+    moved(truth, by=place) for place, truth in enumerate(TRUTHS)
+]  # 001.png is perfect, 005.png is worst
 
 
 class Page(HTMLParser):
@@ -71,15 +73,28 @@ def report(
     tags=(),
     num_resamples=20,
 ):
-    target = write_split(tmp_path / "target", truths, categories=categories, images=has_images, names=names)
+    target = write_split(
+        tmp_path / "target", truths, categories=categories, images=has_images, names=names
+    )
     prediction = write_split(tmp_path / "prediction", preds, categories=categories, names=names)
     write_instances(prediction, preds, categories)
-    other = None if baseline is None else write_split(tmp_path / "baseline", baseline, categories=categories, names=names)
+    other = (
+        None
+        if baseline is None
+        else write_split(tmp_path / "baseline", baseline, categories=categories, names=names)
+    )
     truth = PanopticFolder(target)
     images = images or truth.image_folder
-    evaluation, before = evaluate_folders(target, prediction), None if other is None else evaluate_folders(target, other)
-    analysis = analyse(evaluation, Resampling(num_resamples), images=images, tags=tags, baseline=before)
-    gallery = Gallery.of(analysis, truth, prediction, images=images, num_examples=num_examples, baseline=other)
+    evaluation, before = (
+        evaluate_folders(target, prediction),
+        None if other is None else evaluate_folders(target, other),
+    )
+    analysis = analyse(
+        evaluation, Resampling(num_resamples), images=images, tags=tags, baseline=before
+    )
+    gallery = Gallery.of(
+        analysis, truth, prediction, images=images, num_examples=num_examples, baseline=other
+    )
     return write_report(tmp_path / "report.html", gallery).read_text()
 
 
@@ -98,7 +113,9 @@ def test_it_shows_the_numbers_in_percent_and_the_worst_and_best_images(tmp_path)
         "002.png",
     )
     examples = page.text[page.text.index("Worst images") :]
-    assert [page.text.rindex(part) for part in parts] == sorted(page.text.rindex(part) for part in parts)
+    assert [page.text.rindex(part) for part in parts] == sorted(
+        page.text.rindex(part) for part in parts
+    )
     assert "PQ 100.0" in examples[examples.index("001.png") :]
     assert "003.png" not in examples
 
@@ -107,29 +124,55 @@ def test_it_fetches_and_runs_nothing(tmp_path):
     text = report(tmp_path, baseline=[moved(truth, by=3) for truth in TRUTHS])
     page = Page(text)
     assert all(uri.startswith("data:image/jpeg;base64,") for uri in page.pictures)
-    assert not {"script", "link", "iframe", "object", "form", "use", "image", "foreignobject"} & {tag for tag, _ in page.tags}
+    assert not {"script", "link", "iframe", "object", "form", "use", "image", "foreignobject"} & {
+        tag for tag, _ in page.tags
+    }
     assert "http" not in text
     assert "url(" not in text
-    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on") or name in {"xlink:href", "srcset"}]
+    assert not [
+        name
+        for _, attrs in page.tags
+        for name in attrs
+        if name.startswith("on") or name in {"xlink:href", "srcset"}
+    ]
     assert all(attrs["href"].startswith("#") for tag, attrs in page.tags if tag == "a")
 
 
 def test_a_name_cannot_become_markup(tmp_path):
     evil = "<script>alert(1)</script>&\"'"
     stuff, *others = CATEGORIES
-    categories = Categories([replace(stuff, name=evil), *(replace(one, name=f"{evil}{one.id}") for one in others)])
+    categories = Categories(
+        [replace(stuff, name=evil), *(replace(one, name=f"{evil}{one.id}") for one in others)]
+    )
     names = ["<img src=x onerror=alert(1)>.png"]
     tags = [Slicing(evil, (evil,), (evil,))]
     baseline = [moved(TRUTHS[0], by=9)]
-    text = report(tmp_path, TRUTHS[:1], PREDS[3:4], categories=categories, names=names, tags=tags, baseline=baseline)
+    text = report(
+        tmp_path,
+        TRUTHS[:1],
+        PREDS[3:4],
+        categories=categories,
+        names=names,
+        tags=tags,
+        baseline=baseline,
+    )
     page = Page(text)
     assert "<script>" not in text
     assert not {"script"} & {tag for tag, _ in page.tags}
     assert not {name for _, attrs in page.tags for name in attrs if name.startswith("on")}
-    for place in ("Slices", "Against the baseline", "What is taken for what", "Curves", "Mistakes to look at", "Where PQ is lost"):
+    for place in (
+        "Slices",
+        "Against the baseline",
+        "What is taken for what",
+        "Curves",
+        "Mistakes to look at",
+        "Where PQ is lost",
+    ):
         section = text[text.index(f">{place}</h2>") :]
         section = section[: section.find("<h2")]
-        assert escape(evil)[:20] in section, place  # a long name is cut in the matrix, but never unescaped
+        assert escape(evil)[:20] in section, (
+            place
+        )  # a long name is cut in the matrix, but never unescaped
 
 
 def test_it_says_what_was_compared_without_the_layout_of_the_machine(tmp_path, monkeypatch):
@@ -175,7 +218,9 @@ def test_images_may_lie_elsewhere(tmp_path):
 
 def test_an_image_of_another_size_is_refused(tmp_path):
     write_rgb(tmp_path / "a.png", np.zeros((5, 5, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"a\.png: expected 24 x 32 pixels like its labels, but got 5 x 5"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: expected 24 x 32 pixels like its labels, but got 5 x 5"
+    ):
         find_image(tmp_path, ImageRecord(1, "a.png", 24, 32))
 
 
@@ -187,8 +232,12 @@ def test_an_image_name_that_leaves_the_folder_is_refused(tmp_path):
 def test_wrong_pixels_are_bright_right_ones_dark_and_unlabelled_ones_gray():
     image = np.full((1, 3, 3), 200, np.uint8)
     truth, pred = np.array([[BALL, BALL, -1]], np.int32), np.array([[BALL, BOX, BOX]], np.int32)
-    assert wrong_pixels(image, truth, pred, background=False).tolist() == [[[60] * 3, list(WRONG), [GRAY] * 3]]
-    assert wrong_pixels(image, truth, pred, background=True).tolist() == [[[60] * 3, list(WRONG), list(WRONG)]]
+    assert wrong_pixels(image, truth, pred, background=False).tolist() == [
+        [[60] * 3, list(WRONG), [GRAY] * 3]
+    ]
+    assert wrong_pixels(image, truth, pred, background=True).tolist() == [
+        [[60] * 3, list(WRONG), list(WRONG)]
+    ]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (2000, 1000)])
@@ -201,13 +250,17 @@ def test_images_of_any_shape_have_views_of_a_page_s_size(size):
 
 def test_a_confusion_matrix_of_many_oddly_named_classes_is_drawn():
     matrix = np.random.default_rng(0).integers(1, 9, (41, 41))
-    page = Page(confusion_chart(matrix, [*(f"$\\frac{{{number}}}$ <b>" for number in range(40)), "void"]))
+    page = Page(
+        confusion_chart(matrix, [*(f"$\\frac{{{number}}}$ <b>" for number in range(40)), "void"])
+    )
     assert sum(tag == "rect" for tag, _ in page.tags) == 1 + 41 * 41
     assert "b" not in {tag for tag, _ in page.tags}
 
 
 def test_a_row_of_the_confusion_matrix_is_the_share_of_a_true_class():
-    matrix = np.array([[3, 1, 0], [0, 0, 0], [0, 0, 0]])  # 4 pixels of the first class: 3 right, 1 taken for the second
+    matrix = np.array(
+        [[3, 1, 0], [0, 0, 0], [0, 0, 0]]
+    )  # 4 pixels of the first class: 3 right, 1 taken for the second
     text = Page(confusion_chart(matrix, ["cat", "dog", "void"])).text
     assert "cat taken for cat: 75.0 %" in text
     assert "cat taken for dog: 25.0 %" in text

@@ -7,7 +7,10 @@ from maskmill.postprocess.semantic import SemanticSegments
 from maskmill.serving.model_files import describe, make_postprocess, read_model, write_model
 from strategies import CATEGORIES
 
-CONFIG = {"network": {"_target_": "x"}, "task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}}}
+CONFIG = {
+    "network": {"_target_": "x"},
+    "task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}},
+}
 WEIGHTS = {"head.weight": torch.arange(6.0).view(2, 3), "head.steps": torch.tensor(3)}
 
 
@@ -22,8 +25,12 @@ def test_a_model_comes_back_as_it_was_written(tmp_path):
 
 def test_the_same_model_has_the_same_bytes_and_another_weight_another_fingerprint(tmp_path):
     one = write_model(tmp_path / "a", WEIGHTS, CONFIG, CATEGORIES, "digest")
-    same = write_model(tmp_path / "b", dict(reversed(WEIGHTS.items())), CONFIG, CATEGORIES, "digest")
-    other = write_model(tmp_path / "c", WEIGHTS | {"head.steps": torch.tensor(4)}, CONFIG, CATEGORIES, "digest")
+    same = write_model(
+        tmp_path / "b", dict(reversed(WEIGHTS.items())), CONFIG, CATEGORIES, "digest"
+    )
+    other = write_model(
+        tmp_path / "c", WEIGHTS | {"head.steps": torch.tensor(4)}, CONFIG, CATEGORIES, "digest"
+    )
     assert one.fingerprint == same.fingerprint != other.fingerprint
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -48,5 +55,7 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
 
 def test_a_broken_description_is_named(tmp_path):
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"model\.json: expected the description of a model.*train it again"):
+    with pytest.raises(
+        ValueError, match=r"model\.json: expected the description of a model.*train it again"
+    ):
         read_model(tmp_path)

@@ -43,14 +43,19 @@ def test_predictions_are_written_in_the_forms_the_tools_read(tmp_path):
         (7, 21, 0.25),
     ]
     assert np.array_equal(coco_mask.decode(rows[1]["segmentation"]), IDS == 3)
-    assert json.loads((out / "prediction.json").read_text()) == {"model": files.fingerprint, "data_digest": "digest"}
+    assert json.loads((out / "prediction.json").read_text()) == {
+        "model": files.fingerprint,
+        "data_digest": "digest",
+    }
 
 
 def test_on_a_background_there_is_no_map_of_classes(tmp_path):
     things = Categories([Category(21, "ball", True, (200, 0, 0))])
     panoptic = Panoptic.from_ids(np.where(IDS == 1, 0, IDS), {2: 21, 3: 21})
     result = Prediction(panoptic.category_map(), panoptic)
-    out = write_predictions(tmp_path / "out", model(tmp_path / "model", things), RECORDS[:1], [result])
+    out = write_predictions(
+        tmp_path / "out", model(tmp_path / "model", things), RECORDS[:1], [result]
+    )
     assert not (out / "semantic").exists()
     assert len(json.loads((out / "instances.json").read_text())) == 2
 

@@ -8,7 +8,9 @@ from strategies import CATEGORIES
 
 def brightness(images):
     """A network of a sort: the class of a pixel is its red value."""
-    return {"semantic": torch.nn.functional.one_hot(images[:, 0].long(), 4).permute(0, 3, 1, 2).float()}
+    return {
+        "semantic": torch.nn.functional.one_hot(images[:, 0].long(), 4).permute(0, 3, 1, 2).float()
+    }
 
 
 def image(height, width, value):
@@ -22,7 +24,9 @@ def test_predictions_come_in_order_and_at_the_size_of_each_image():
     predictor = Predictor(brightness, SemanticSegments(categories=CATEGORIES))
     maps = [prediction.semantic for prediction in predictor(IMAGES, batch_size=2)]
     assert [each.shape for each in maps] == [each.shape[:2] for each in IMAGES]
-    assert [int(each[0, 0]) for each in maps] == [CATEGORIES.ids[value] for value in (0, 1, 2, 3, 1)]
+    assert [int(each[0, 0]) for each in maps] == [
+        CATEGORIES.ids[value] for value in (0, 1, 2, 3, 1)
+    ]
 
 
 def test_images_of_several_sizes_never_share_a_batch():

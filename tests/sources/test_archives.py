@@ -38,5 +38,8 @@ def test_an_archive_that_climbs_out_is_refused(tmp_path):
 
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "data").write_text("not an archive")
-    with pytest.raises(ValueError, match="zip or tar file of one, but it is neither"), unpacked(tmp_path / "data"):
+    with (
+        pytest.raises(ValueError, match="zip or tar file of one, but it is neither"),
+        unpacked(tmp_path / "data"),
+    ):
         pass

@@ -11,11 +11,18 @@ from maskmill.sources.scenes import Scenes, SceneSet
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
 def test_results_come_in_the_order_of_the_jobs(backend):
     with parallel(backend, 2) as pool:
-        assert list(pool(joblib.delayed(divmod)(number, 7) for number in range(20))) == [divmod(number, 7) for number in range(20)]
+        assert list(pool(joblib.delayed(divmod)(number, 7) for number in range(20))) == [
+            divmod(number, 7) for number in range(20)
+        ]
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match=r"Expected prepare\.backend to be one of loky, .* but got 'spark'"), parallel("spark", 1):
+    with (
+        pytest.raises(
+            ValueError, match=r"Expected prepare\.backend to be one of loky, .* but got 'spark'"
+        ),
+        parallel("spark", 1),
+    ):
         pass
 
 
@@ -31,7 +38,9 @@ def digest(raw, out, backend):
 @pytest.mark.slow
 def test_a_dask_cluster_converts_to_the_same_bytes(raw, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="pip install 'maskmill[dask]'")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
         assert digest(raw, tmp_path / "dask", "dask") == digest(raw, tmp_path / "one", "sequential")
 
@@ -49,7 +58,14 @@ def test_a_ray_cluster_converts_to_the_same_bytes(raw, tmp_path):
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_backend_whose_package_is_missing_says_what_to_install(backend, monkeypatch):
     module = {"dask": "distributed", "ray": "ray.util.joblib"}[backend]
-    monkeypatch.setitem(sys.modules, module.split(".")[0], None)  # what Python itself does where a package must not be found
+    monkeypatch.setitem(
+        sys.modules, module.split(".")[0], None
+    )  # what Python itself does where a package must not be found
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"but it is missing - pip install 'maskmill\[{backend}\]'"), parallel(backend, 1):
+    with (
+        pytest.raises(
+            ValueError, match=rf"but it is missing - pip install 'maskmill\[{backend}\]'"
+        ),
+        parallel(backend, 1),
+    ):
         pass

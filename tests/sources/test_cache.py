@@ -42,7 +42,11 @@ def convert(raw, out, source=Watched):
 
 
 def files_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def change(path):
@@ -65,7 +69,9 @@ def test_nothing_is_read_again_and_the_result_is_the_same(raw, tmp_path):
 def test_a_changed_image_and_a_changed_label_are_read_again_and_no_other(raw, tmp_path):
     convert(raw, tmp_path / "out")
     change(raw / "images" / "train_0003.png")
-    Image.fromarray(np.array(Image.open(raw / "instances" / "val_0001.png")) * 1).save(raw / "instances" / "val_0001.png")
+    Image.fromarray(np.array(Image.open(raw / "instances" / "val_0001.png")) * 1).save(
+        raw / "instances" / "val_0001.png"
+    )
     os.utime(raw / "instances" / "val_0001.png", ns=(1, 1))
     dataset, read = convert(raw, tmp_path / "out")
     assert sorted(read) == ["train_0003", "val_0001"]
@@ -82,7 +88,9 @@ def test_another_setting_of_the_source_reads_everything(raw, tmp_path):
 def test_an_image_that_left_the_data_set_leaves_the_cache(raw, tmp_path):
     convert(raw, tmp_path / "out")
     text = (raw / "scenes.json").read_text()
-    (raw / "scenes.json").write_text(text.replace('"train_0005"', '"train_0004"').replace('"train_0004",', "", 1))
+    (raw / "scenes.json").write_text(
+        text.replace('"train_0005"', '"train_0004"').replace('"train_0004",', "", 1)
+    )
     convert(raw, tmp_path / "out")
     assert len(list((tmp_path / "cache" / "files").glob("*.image"))) == 9
 
@@ -90,7 +98,9 @@ def test_an_image_that_left_the_data_set_leaves_the_cache(raw, tmp_path):
 def test_what_is_written_to_the_output_does_not_change_the_cache(raw, tmp_path):
     convert(raw, tmp_path / "out")
     before = files_of(tmp_path / "out")
-    change(tmp_path / "out" / "train" / "images" / "train_0000.png")  # in place: both names of a hard link see it
+    change(
+        tmp_path / "out" / "train" / "images" / "train_0000.png"
+    )  # in place: both names of a hard link see it
     (tmp_path / "out" / "train" / "images" / "train_0001.png").unlink()
     convert(raw, tmp_path / "out")
     assert files_of(tmp_path / "out") == before
@@ -99,8 +109,21 @@ def test_what_is_written_to_the_output_does_not_change_the_cache(raw, tmp_path):
 @pytest.mark.slow
 def test_a_killed_prepare_leaves_no_data_set_and_the_next_one_tidies_up(tmp_path):
     SceneSet(tmp_path / "raw", num_train=300, num_val=1, num_test=1, seed=4).write()
-    command = [sys.executable, "-m", "maskmill.stages.prepare", f"source.root={tmp_path / 'raw'}", "prepare.workers=1", "out=made"]
-    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "maskmill.stages.prepare",
+        f"source.root={tmp_path / 'raw'}",
+        "prepare.workers=1",
+        "out=made",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "made").glob(".prepare.*/train/images/*.png"))) < 20:
         assert time.monotonic() < deadline

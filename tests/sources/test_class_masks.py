@@ -47,7 +47,9 @@ def test_a_list_is_read_in_its_order_without_the_prefix(root):
 
 
 def test_folders_are_searched_through(root):
-    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples(Findings())
+    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples(
+        Findings()
+    )
     assert [sample.name for sample in samples] == ["a", "b", "sub/c", "sub/d"]
     assert samples[2].labels == root / "labels" / "sub" / "c.png"
 
@@ -55,7 +57,9 @@ def test_folders_are_searched_through(root):
 def test_labels_may_have_an_ending_of_their_own(root):
     for path in sorted((root / "labels").rglob("*.png")):
         path.rename(path.with_name(f"{path.stem}_gt.png"))
-    samples = ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0}, label_ending="_gt.png")], TABLE).samples(Findings())
+    samples = ClassMasks(
+        root, [FolderPairs("images", "labels", {"train": 1.0}, label_ending="_gt.png")], TABLE
+    ).samples(Findings())
     assert all(sample.labels.is_file() for sample in samples)
 
 
@@ -63,14 +67,20 @@ def test_labels_without_an_image_are_a_finding(root):
     (root / "images" / "b.png").unlink()
     findings = Findings()
     ClassMasks(root, [FolderPairs("images", "labels", {"train": 1.0})], TABLE).samples(findings)
-    assert [(one.severity, one.file) for one in findings] == [("error", str(root / "labels" / "b.png"))]
+    assert [(one.severity, one.file) for one in findings] == [
+        ("error", str(root / "labels" / "b.png"))
+    ]
     assert findings[0].mend == "add the image or remove the labels"
 
 
 BAD_LINES = [
     pytest.param("images/a.png", "line 1: expected an image and its labels", id="one-word"),
-    pytest.param("/elsewhere/a.png /old/place/labels/a.png", "both under '/old/place/'", id="other-prefix"),
-    pytest.param("/old/place/../a.png /old/place/labels/a.png", "leaves the data folder", id="climbs-out"),
+    pytest.param(
+        "/elsewhere/a.png /old/place/labels/a.png", "both under '/old/place/'", id="other-prefix"
+    ),
+    pytest.param(
+        "/old/place/../a.png /old/place/labels/a.png", "leaves the data folder", id="climbs-out"
+    ),
     pytest.param("", "expected images in every split, but found none for train", id="empty"),
 ]
 
@@ -92,7 +102,10 @@ def test_a_missing_list_is_named(root):
 def test_an_id_outside_the_table_is_refused_with_the_path(root):
     write_labels(root / "labels" / "b.png", np.full((2, 3), 12, np.uint8))
     source = listed(root)
-    with pytest.raises(ValueError, match=r"b\.png: expected ids of the category table or void ids, but got \[12\] - add them"):
+    with pytest.raises(
+        ValueError,
+        match=r"b\.png: expected ids of the category table or void ids, but got \[12\] - add them",
+    ):
         source.read(source.samples(Findings())[0], Findings())
 
 
@@ -101,16 +114,23 @@ def test_palette_labels_are_read_by_index(root):
     image.putpalette([value for index in range(256) for value in (255 - index, index, 3)])
     image.save(root / "labels" / "b.png")
     source = listed(root)
-    assert source.read(source.samples(Findings())[0], Findings()).category_map().tolist() == [[0, 0, 7], [7, -1, 0]]
+    assert source.read(source.samples(Findings())[0], Findings()).category_map().tolist() == [
+        [0, 0, 7],
+        [7, -1, 0],
+    ]
 
 
 def test_things_are_refused_since_a_class_map_cannot_tell_them_apart(root):
-    with pytest.raises(ValueError, match=r"Expected stuff only, .* but got things \['weed'\] - set isthing: 0"):
+    with pytest.raises(
+        ValueError, match=r"Expected stuff only, .* but got things \['weed'\] - set isthing: 0"
+    ):
         ClassMasks(root, [], [{"id": 7, "name": "weed", "isthing": 1}])
 
 
 def test_a_class_cannot_be_void_too(root):
-    with pytest.raises(ValueError, match=r"Expected void ids outside the category table, but got \[7\] in both"):
+    with pytest.raises(
+        ValueError, match=r"Expected void ids outside the category table, but got \[7\] in both"
+    ):
         ClassMasks(root, [], TABLE, void_ids=[7])
 
 
@@ -129,4 +149,6 @@ def test_camvid_comes_back_pixel_for_pixel(repository, shared_data, tmp_path):
         folder = PanopticFolder(tmp_path / "out" / split)
         for record in folder.records:
             original = read_labels(labels[split, record.file_name.removesuffix(".png")])
-            assert np.array_equal(folder.panoptic(record.id).category_map(), np.where(original == 11, -1, original))
+            assert np.array_equal(
+                folder.panoptic(record.id).category_map(), np.where(original == 11, -1, original)
+            )

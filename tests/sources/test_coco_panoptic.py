@@ -23,7 +23,11 @@ def root(tmp_path):
         record = ImageRecord(image_id, f"{image_id:012d}.jpg", 2, 3)
         write_rgb(tmp_path / "val2017" / record.file_name, np.zeros((2, 3, 3), np.uint8))
         records.append(record)
-        rows.append(write_panoptic(tmp_path, record, Panoptic.from_ids(IDS, {900_000: 7, 4: 21, 5: 21}, crowds={5})))
+        rows.append(
+            write_panoptic(
+                tmp_path, record, Panoptic.from_ids(IDS, {900_000: 7, 4: 21, 5: 21}, crowds={5})
+            )
+        )
     write_index(tmp_path, CATEGORIES, records, rows)
     (tmp_path / "panoptic").rename(tmp_path / "panoptic_val")
     (tmp_path / "panoptic.json").rename(tmp_path / "panoptic_val.json")
@@ -52,7 +56,9 @@ def test_ids_and_crowds_stay_the_data_sets_own(root, tmp_path):
 
 def test_a_part_can_be_dealt_to_two_splits(root):
     part = CocoPart("panoptic_val.json", "val2017", {"a": 0.5, "b": 0.5}, seed=2)
-    splits = {sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples(Findings())}
+    splits = {
+        sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples(Findings())
+    }
     assert sorted(splits.values()) == ["a", "b"]
     assert part.split.of("000000000139") == splits["000000000139"]
 
@@ -63,12 +69,24 @@ def first(index):
 
 BAD_SAMPLES = [
     pytest.param(
-        lambda index: first(index)["segments_info"][0].update(category_id=99), "but segments_info has [99]", id="unknown-category"
+        lambda index: first(index)["segments_info"][0].update(category_id=99),
+        "but segments_info has [99]",
+        id="unknown-category",
     ),
-    pytest.param(lambda index: first(index)["segments_info"].pop(0), "Expected every id of the map among the segments", id="unknown-id"),
-    pytest.param(lambda index: first(index)["segments_info"].append({"id": 8, "category_id": 7}), "ids [8] have none", id="no-pixel"),
     pytest.param(
-        lambda index: first(index)["segments_info"].append(first(index)["segments_info"][0]), "but one stands twice", id="id-twice"
+        lambda index: first(index)["segments_info"].pop(0),
+        "Expected every id of the map among the segments",
+        id="unknown-id",
+    ),
+    pytest.param(
+        lambda index: first(index)["segments_info"].append({"id": 8, "category_id": 7}),
+        "ids [8] have none",
+        id="no-pixel",
+    ),
+    pytest.param(
+        lambda index: first(index)["segments_info"].append(first(index)["segments_info"][0]),
+        "but one stands twice",
+        id="id-twice",
     ),
 ]
 
@@ -85,9 +103,19 @@ def test_labels_that_disagree_with_the_json_are_refused_with_their_path(root, ch
 
 BAD_INDICES = [
     pytest.param(lambda index: index.pop("images"), "lacks ['images']", id="no-images"),
-    pytest.param(lambda index: index["annotations"].append(first(index)), "an image_id stands twice", id="annotation-twice"),
-    pytest.param(lambda index: index["images"][0].update(file_name="../x.jpg"), "leaves the data folder", id="climbs-out"),
-    pytest.param(lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"),
+    pytest.param(
+        lambda index: index["annotations"].append(first(index)),
+        "an image_id stands twice",
+        id="annotation-twice",
+    ),
+    pytest.param(
+        lambda index: index["images"][0].update(file_name="../x.jpg"),
+        "leaves the data folder",
+        id="climbs-out",
+    ),
+    pytest.param(
+        lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"
+    ),
 ]
 
 
@@ -103,7 +131,10 @@ def test_an_image_without_annotation_and_one_without_image_are_findings(root):
     edit(root, lambda index: index["annotations"][-1].update(image_id=77))
     findings = Findings()
     source_of(root).samples(findings)
-    assert ["no image 77" in findings[0].what, "000000000285.jpg has none" in findings[1].what] == [True, True]
+    assert ["no image 77" in findings[0].what, "000000000285.jpg has none" in findings[1].what] == [
+        True,
+        True,
+    ]
     assert {one.severity for one in findings} == {"error"}
 
 
@@ -119,8 +150,13 @@ def test_an_area_and_a_bbox_beside_the_pixels_are_warned_of(root):
 def test_parts_of_different_tables_are_refused(root):
     shutil.copy(root / "panoptic_val.json", root / "panoptic_train.json")
     edit(root, lambda index: index["categories"].pop())
-    parts = [CocoPart(f"panoptic_{split}.json", "val2017", {split: 1.0}) for split in ("train", "val")]
-    with pytest.raises(ValueError, match="expected one category table, but panoptic_train.json and panoptic_val.json differ"):
+    parts = [
+        CocoPart(f"panoptic_{split}.json", "val2017", {split: 1.0}) for split in ("train", "val")
+    ]
+    with pytest.raises(
+        ValueError,
+        match="expected one category table, but panoptic_train.json and panoptic_val.json differ",
+    ):
         _ = CocoPanoptic(root, parts).categories
 
 

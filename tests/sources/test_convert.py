@@ -16,7 +16,11 @@ from maskmill.sources.scenes import Scenes, SceneSet
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return SceneSet(tmp_path_factory.mktemp("drawn"), num_train=3, num_val=1, num_test=2, seed=9).write().parent
+    return (
+        SceneSet(tmp_path_factory.mktemp("drawn"), num_train=3, num_val=1, num_test=2, seed=9)
+        .write()
+        .parent
+    )
 
 
 @pytest.fixture
@@ -29,15 +33,26 @@ def convert(raw, out, **options):
 
 
 def files_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_the_result_is_a_canonical_data_set(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
     assert dataset == read_json(tmp_path / "out" / "dataset.json")
-    assert {split: row["num_images"] for split, row in dataset["splits"].items()} == {"train": 3, "val": 1, "test": 2}
+    assert {split: row["num_images"] for split, row in dataset["splits"].items()} == {
+        "train": 3,
+        "val": 1,
+        "test": 2,
+    }
     source = Scenes(raw)
-    truth = {f"{sample.name}.png": source.read(sample, Findings()) for sample in source.samples(Findings())}
+    truth = {
+        f"{sample.name}.png": source.read(sample, Findings())
+        for sample in source.samples(Findings())
+    }
     for split in dataset["splits"]:
         folder = PanopticFolder(tmp_path / "out" / split)
         assert folder.categories.as_list() == dataset["categories"]
@@ -48,15 +63,25 @@ def test_the_result_is_a_canonical_data_set(raw, tmp_path):
 
 
 def test_workers_and_backend_do_not_change_a_byte(raw, tmp_path):
-    for name, options in {"one": {}, "two": {"workers": 2}, "threads": {"workers": 2, "backend": "threading"}}.items():
+    for name, options in {
+        "one": {},
+        "two": {"workers": 2},
+        "threads": {"workers": 2, "backend": "threading"},
+    }.items():
         convert(raw, tmp_path / name, **options)
-    assert files_of(tmp_path / "one") == files_of(tmp_path / "two") == files_of(tmp_path / "threads")
+    assert (
+        files_of(tmp_path / "one") == files_of(tmp_path / "two") == files_of(tmp_path / "threads")
+    )
 
 
 def test_the_digest_is_that_of_sha256sum(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
-    files = {name: data for name, data in files_of(tmp_path / "out").items() if name != "dataset.json"}
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())]
+    files = {
+        name: data for name, data in files_of(tmp_path / "out").items() if name != "dataset.json"
+    }
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
+    ]
     assert dataset["digest"] == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -71,15 +96,31 @@ def test_one_changed_pixel_changes_the_digest(raw, tmp_path):
 def test_statistics_equal_those_of_all_pixels_at_once(raw, tmp_path):
     statistics = convert(raw, tmp_path / "out")["statistics"]["train"]
     folder = PanopticFolder(tmp_path / "out" / "train")
-    pixels = np.concatenate([folder.image(record).reshape(-1, 3) for record in folder.records]).astype(np.float64)
-    assert statistics["rgb_mean"] == pytest.approx(pixels.mean(axis=0), abs=1e-3)  # rounded to three digits
+    pixels = np.concatenate(
+        [folder.image(record).reshape(-1, 3) for record in folder.records]
+    ).astype(np.float64)
+    assert statistics["rgb_mean"] == pytest.approx(
+        pixels.mean(axis=0), abs=1e-3
+    )  # rounded to three digits
     assert statistics["rgb_std"] == pytest.approx(pixels.std(axis=0), abs=1e-3)
-    assert (statistics["pixels"], statistics["height"], statistics["width"]) == (3 * 96 * 160, [96, 96], [160, 160])
+    assert (statistics["pixels"], statistics["height"], statistics["width"]) == (
+        3 * 96 * 160,
+        [96, 96],
+        [160, 160],
+    )
     maps = [folder.panoptic(record.id) for record in folder.records]
     for row in statistics["classes"]:
-        assert row["pixels"] == sum(int((panoptic.category_map() == row["id"]).sum()) for panoptic in maps)
-        segments = [sum(segment.category_id == row["id"] for segment in panoptic.segments) for panoptic in maps]
-        assert (row["segments"], row["images"]) == (sum(segments), sum(count > 0 for count in segments))
+        assert row["pixels"] == sum(
+            int((panoptic.category_map() == row["id"]).sum()) for panoptic in maps
+        )
+        segments = [
+            sum(segment.category_id == row["id"] for segment in panoptic.segments)
+            for panoptic in maps
+        ]
+        assert (row["segments"], row["images"]) == (
+            sum(segments),
+            sum(count > 0 for count in segments),
+        )
     assert statistics["void_pixels"] == sum(int((panoptic.ids == 0).sum()) for panoptic in maps)
 
 
@@ -110,10 +151,26 @@ def sixteen_bits(raw):
 
 
 FAULTS = [
-    pytest.param(cut_short, r"images/train_0001\.png: expected a whole image, but it is cut short", id="cut-short"),
-    pytest.param(no_labels, r"classes/train_0001\.png: expected an image here, but there is no such file - add it", id="no-labels"),
-    pytest.param(other_size, r"train_0001\.png: expected labels of 96 x 160 pixels .* but got 10 x 20 - export them again", id="size"),
-    pytest.param(unknown_class, r"classes/train_0001\.png: expected ids of the category table or void ids, but got \[99\]", id="class"),
+    pytest.param(
+        cut_short,
+        r"images/train_0001\.png: expected a whole image, but it is cut short",
+        id="cut-short",
+    ),
+    pytest.param(
+        no_labels,
+        r"classes/train_0001\.png: expected an image here, but there is no such file - add it",
+        id="no-labels",
+    ),
+    pytest.param(
+        other_size,
+        r"train_0001\.png: expected labels of 96 x 160 pixels .* but got 10 x 20 - export them again",
+        id="size",
+    ),
+    pytest.param(
+        unknown_class,
+        r"classes/train_0001\.png: expected ids of the category table or void ids, but got \[99\]",
+        id="class",
+    ),
     pytest.param(no_image, r"images/train_0001\.png: expected an image here", id="no-image"),
     pytest.param(sixteen_bits, r"images/train_0001\.png: expected 8 bits a channel", id="16-bit"),
 ]
@@ -135,7 +192,10 @@ def test_a_fault_can_be_left_out_counted_and_warned_of(raw, tmp_path, caplog, fa
         dataset = convert(raw, tmp_path / "out", on_problem="exclude")
     assert dataset["splits"]["train"]["num_images"] == 2
     assert [(row["split"], row["name"]) for row in dataset["problems"]] == [("train", "train_0001")]
-    assert [record.id for record in PanopticFolder(tmp_path / "out" / "train").records] == [1, 3]  # ids do not move up
+    assert [record.id for record in PanopticFolder(tmp_path / "out" / "train").records] == [
+        1,
+        3,
+    ]  # ids do not move up
     assert "left out train_0001 of train" in caplog.text
     assert not (tmp_path / "out" / "train" / "images" / "train_0001.png").exists()
 
@@ -159,14 +219,20 @@ def test_an_old_output_is_replaced_as_a_whole(raw, tmp_path):
 
 
 def test_a_folder_of_other_things_is_not_replaced(raw, tmp_path):
-    with pytest.raises(ValueError, match=r"raw: expected a new folder, or an earlier one with dataset\.json, but found other files"):
+    with pytest.raises(
+        ValueError,
+        match=r"raw: expected a new folder, or an earlier one with dataset\.json, but found other files",
+    ):
         convert(raw, raw)
     assert (raw / "scenes.json").is_file()
 
 
 def test_a_split_that_loses_all_images_is_refused(raw, tmp_path):
     (raw / "classes" / "val_0000.png").unlink()
-    with pytest.raises(ValueError, match=r"Expected images in every split, but every one of val has a problem, as: .*val_0000\.png"):
+    with pytest.raises(
+        ValueError,
+        match=r"Expected images in every split, but every one of val has a problem, as: .*val_0000\.png",
+    ):
         convert(raw, tmp_path / "out", on_problem="exclude")
     assert not (tmp_path / "out").exists()
 
@@ -174,7 +240,10 @@ def test_a_split_that_loses_all_images_is_refused(raw, tmp_path):
 def test_a_name_that_stands_twice_is_refused(raw, tmp_path):
     text = (raw / "scenes.json").read_text()
     (raw / "scenes.json").write_text(text.replace('"train_0002"', '"train_0001"'))
-    with pytest.raises(ValueError, match=r"train_0001\.png: expected each name once in a split .* - rename or remove one"):
+    with pytest.raises(
+        ValueError,
+        match=r"train_0001\.png: expected each name once in a split .* - rename or remove one",
+    ):
         convert(raw, tmp_path / "out")
 
 
@@ -185,7 +254,8 @@ def test_a_missing_root_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"workers": 0}, "`workers` of at least 1, or -1"), ({"max_pixels": 0}, "`max_pixels` in 1")]
+    ("options", "message"),
+    [({"workers": 0}, "`workers` of at least 1, or -1"), ({"max_pixels": 0}, "`max_pixels` in 1")],
 )
 def test_a_setting_out_of_range_is_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
@@ -197,5 +267,8 @@ def test_long_work_says_sparsely_how_far_it_is(caplog):
 
     with caplog.at_level(logging.INFO):
         assert len(list(_progress(iter([None] * 2000), 2000, "prepare"))) == 2000
-    assert [record.getMessage() for record in caplog.records][:2] == ["200 of 2000 images", "400 of 2000 images"]
+    assert [record.getMessage() for record in caplog.records][:2] == [
+        "200 of 2000 images",
+        "400 of 2000 images",
+    ]
     assert len(caplog.records) == 10

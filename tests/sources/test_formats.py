@@ -42,15 +42,31 @@ def blank(path, size=(12, 16)):
 # --- COCO instances -------------------------------------------------------------------------------------------------------------
 
 
-def coco(root, annotations, *, size=(12, 16), categories=({"id": 4, "name": "cat"}, {"id": 9, "name": "dog"}), **options):
+def coco(
+    root,
+    annotations,
+    *,
+    size=(12, 16),
+    categories=({"id": 4, "name": "cat"}, {"id": 9, "name": "dog"}),
+    **options,
+):
     blank(root / "images" / "a.png", size)
     image = {"id": 7, "file_name": "a.png", "height": size[0], "width": size[1]}
-    write_json(root / "a.json", {"images": [image], "annotations": annotations, "categories": list(categories)})
+    write_json(
+        root / "a.json",
+        {"images": [image], "annotations": annotations, "categories": list(categories)},
+    )
     return CocoInstances(root, [CocoPart("a.json", "images", {"train": 1.0})], **options)
 
 
 def annotation(number, category_id, segmentation, **more):
-    return {"id": number, "image_id": 7, "category_id": category_id, "segmentation": segmentation, "iscrowd": 0} | more
+    return {
+        "id": number,
+        "image_id": 7,
+        "category_id": category_id,
+        "segmentation": segmentation,
+        "iscrowd": 0,
+    } | more
 
 
 @given(ids=id_maps(void=True))
@@ -59,7 +75,9 @@ def test_objects_come_back_from_coco_rle(tmp_path, ids):
     rows = []
     for number, value in enumerate(np.unique(ids[ids > 0]), start=1):
         runs = coco_mask.encode(np.asfortranarray((ids == value).astype(np.uint8)))
-        rows.append(annotation(number, 4, {"size": runs["size"], "counts": runs["counts"].decode()}))
+        rows.append(
+            annotation(number, 4, {"size": runs["size"], "counts": runs["counts"].decode()})
+        )
     panoptic, findings = only(coco(tmp_path, rows, size=ids.shape))
     ranks = np.searchsorted(np.unique(ids[ids > 0]), ids) + 1
     assert np.array_equal(panoptic.ids, np.where(ids > 0, ranks, 0))
@@ -70,7 +88,10 @@ def test_polygons_rle_lists_and_crowds_are_read(tmp_path):
     crowd = {"size": [12, 16], "counts": [0, 12 * 8, 12 * 8]}  # column by column: the left half
     rows = [annotation(1, 4, [[2, 2, 6, 2, 6, 6, 2, 6]]), annotation(2, 9, crowd, iscrowd=1)]
     panoptic, findings = only(coco(tmp_path, rows))
-    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [(4, False, 16), (9, True, 96 - 16)]
+    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [
+        (4, False, 16),
+        (9, True, 96 - 16),
+    ]
     assert panoptic.ids[3, 3] == 1
     assert findings == []
 
@@ -101,12 +122,22 @@ def yolo(root, text, **options):
     (root / "labels").mkdir(exist_ok=True)
     if text is not None:
         (root / "labels" / "a.txt").write_text(text)
-    return YoloSegments(root, [YoloPart("images", "labels", {"train": 1.0})], ["cat", "dog"], **options)
+    return YoloSegments(
+        root, [YoloPart("images", "labels", {"train": 1.0})], ["cat", "dog"], **options
+    )
 
 
 def test_a_yolo_line_is_an_object(tmp_path):
-    panoptic, findings = only(yolo(tmp_path, "1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n\n0 0 0 0.125 0 0.125 0.25 0 0.25\n"))
-    assert [(one.category_id, one.area, one.bbox) for one in panoptic.segments] == [(1, 48, (4, 3, 8, 6)), (0, 6, (0, 0, 2, 3))]
+    panoptic, findings = only(
+        yolo(
+            tmp_path,
+            "1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n\n0 0 0 0.125 0 0.125 0.25 0 0.25\n",
+        )
+    )
+    assert [(one.category_id, one.area, one.bbox) for one in panoptic.segments] == [
+        (1, 48, (4, 3, 8, 6)),
+        (0, 6, (0, 0, 2, 3)),
+    ]
     assert findings == []
 
 
@@ -120,7 +151,10 @@ def test_no_label_file_is_an_image_without_objects_unless_told_otherwise(tmp_pat
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("7 0.1 0.1 0.5 0.1 0.5 0.5", "line 1: expected a class of `names` in conf/source, but got 7"),
+        (
+            "7 0.1 0.1 0.5 0.1 0.5 0.5",
+            "line 1: expected a class of `names` in conf/source, but got 7",
+        ),
         ("0 0.5 0.5 0.2 0.2", "4 numbers are a box - export segments"),
         ("0 0.1 0.1 0.5 0.1 0.5", "expected x and y of every point, but got 5"),
         ("cat 0.1 0.1", "expected numbers apart by blanks, but got 'cat 0.1 0.1'"),
@@ -136,13 +170,33 @@ def test_a_line_of_another_form_is_refused(tmp_path, line, message):
 
 def labelme(root, shapes, **options):
     blank(root / "all" / "a.png")
-    content = {"version": "5.5.0", "imagePath": "a.png", "imageHeight": 12, "imageWidth": 16, "shapes": shapes}
+    content = {
+        "version": "5.5.0",
+        "imagePath": "a.png",
+        "imageHeight": 12,
+        "imageWidth": 16,
+        "shapes": shapes,
+    }
     write_json(root / "all" / "a.json", content)
-    return Labelme(root, "all", {"cat": 1, "grass": 2}, {"train": 1.0}, stuff=["grass"], void=["__ignore__"], **options)
+    return Labelme(
+        root,
+        "all",
+        {"cat": 1, "grass": 2},
+        {"train": 1.0},
+        stuff=["grass"],
+        void=["__ignore__"],
+        **options,
+    )
 
 
 def shape(label, points, kind="polygon", group=None, **more):
-    return {"label": label, "points": points, "shape_type": kind, "group_id": group, "flags": {}} | more
+    return {
+        "label": label,
+        "points": points,
+        "shape_type": kind,
+        "group_id": group,
+        "flags": {},
+    } | more
 
 
 def test_labelme_shapes_of_every_kind_with_an_area(tmp_path):
@@ -160,19 +214,28 @@ def test_labelme_shapes_of_every_kind_with_an_area(tmp_path):
     assert [(one.id, one.category_id) for one in panoptic.segments] == [(1, 2), (2, 1), (3, 1)]
     assert panoptic.ids[8].tolist() == [1] * 16
     assert panoptic.ids[0, 14] == 0
-    assert [one.what for one in findings] == ["expected shape 5 (cat) with an area, but it is a line"]
+    assert [one.what for one in findings] == [
+        "expected shape 5 (cat) with an area, but it is a line"
+    ]
 
 
 def test_labelme_shapes_of_one_group_are_one_object_and_later_ones_lie_on_top(tmp_path):
     square = [[1, 1], [5, 1], [5, 5], [1, 5]]
     beside = [[8, 1], [12, 1], [12, 5], [8, 5]]
-    shapes = [shape("cat", square, group=0), shape("cat", beside, group=0), shape("cat", [[4, 1], [9, 1], [9, 5], [4, 5]])]
+    shapes = [
+        shape("cat", square, group=0),
+        shape("cat", beside, group=0),
+        shape("cat", [[4, 1], [9, 1], [9, 5], [4, 5]]),
+    ]
     panoptic, _ = only(labelme(tmp_path, shapes))
     assert panoptic.ids[3].tolist() == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
 def test_a_label_nobody_named_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.json: expected labels of conf/source, but shape 1 \(bird\) has another"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.json: expected labels of conf/source, but shape 1 \(bird\) has another",
+    ):
         only(labelme(tmp_path, [shape("bird", [[0, 0], [3, 3]], "rectangle")]))
 
 
@@ -184,17 +247,28 @@ def test_a_label_nobody_named_is_refused(tmp_path):
 def test_things_come_back_from_class_and_number_maps(tmp_path, panoptic):
     if not panoptic.segments:
         return
-    numbers = {one.id: place for place, one in enumerate(panoptic.segments, start=1) if CATEGORIES[one.category_id].isthing}
+    numbers = {
+        one.id: place
+        for place, one in enumerate(panoptic.segments, start=1)
+        if CATEGORIES[one.category_id].isthing
+    }
     classes = panoptic.category_map()
     write_labels(tmp_path / "classes" / "a.png", np.where(classes < 0, 255, classes))
-    write_labels(tmp_path / "numbers" / "a.png", np.vectorize(lambda value: numbers.get(value, 0))(panoptic.ids))
+    write_labels(
+        tmp_path / "numbers" / "a.png",
+        np.vectorize(lambda value: numbers.get(value, 0))(panoptic.ids),
+    )
     blank(tmp_path / "images" / "a.png", panoptic.size)
     pairs = [FolderPairs("images", "classes", {"train": 1.0})]
-    source = ThingMasks(tmp_path, pairs, CATEGORIES.as_list(), {"classes": "numbers"}, void_ids=[255])
+    source = ThingMasks(
+        tmp_path, pairs, CATEGORIES.as_list(), {"classes": "numbers"}, void_ids=[255]
+    )
     read, _ = only(source)
     assert np.array_equal(read.category_map(), classes)
     pairs_of_ids = np.unique(np.stack([read.ids.reshape(-1), panoptic.ids.reshape(-1)]), axis=1)
-    assert len(np.unique(pairs_of_ids[0])) == len(np.unique(pairs_of_ids[1])) == pairs_of_ids.shape[1]
+    assert (
+        len(np.unique(pairs_of_ids[0])) == len(np.unique(pairs_of_ids[1])) == pairs_of_ids.shape[1]
+    )
 
 
 @pytest.fixture
@@ -217,7 +291,11 @@ def test_cityscapes_has_crowds_and_leaves_out_what_is_not_evaluated(cityscapes):
     source = shipped("cityscapes", cityscapes)
     source.pairs = source.pairs[1:]
     panoptic, findings = only(source)
-    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [(7, False, 136), (24, False, 12), (26, True, 12)]
+    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [
+        (7, False, 136),
+        (24, False, 12),
+        (26, True, 12),
+    ]
     assert (panoptic.category_map()[[0, 11]] == -1).all()
     assert findings == []
     assert len(source.categories) == 19
@@ -228,12 +306,19 @@ def test_cityscapes_deals_whole_cities(cityscapes):
     for pairs in source.pairs[:1]:
         pairs.split.shares = {"train": 1.0}
     names = {sample.name: sample.split for sample in source.samples(Findings())}
-    assert names == {"aachen/aachen_000000_000019": "train", "bochum/bochum_000000_000019": "train", "lindau/lindau_000000_000019": "test"}
+    assert names == {
+        "aachen/aachen_000000_000019": "train",
+        "bochum/bochum_000000_000019": "train",
+        "lindau/lindau_000000_000019": "test",
+    }
 
 
 def test_voc_reads_its_lists_and_its_borders(tmp_path):
     for name in ("2007_000032", "2007_000033"):
-        Image.new("RGB", (16, 12)).save((tmp_path / "JPEGImages").mkdir(exist_ok=True) or tmp_path / "JPEGImages" / f"{name}.jpg")
+        Image.new("RGB", (16, 12)).save(
+            (tmp_path / "JPEGImages").mkdir(exist_ok=True)
+            or tmp_path / "JPEGImages" / f"{name}.jpg"
+        )
         classes, numbers = np.zeros((12, 16), int), np.zeros((12, 16), int)
         classes[2:8, 2:8], numbers[2:8, 2:8] = 255, 255
         classes[3:7, 3:7], numbers[3:7, 3:7] = 15, 1
@@ -246,7 +331,10 @@ def test_voc_reads_its_lists_and_its_borders(tmp_path):
     source = shipped("voc", tmp_path)
     source.pairs[0].split.shares = {"train": 1.0}
     samples = source.samples(Findings())
-    assert [(sample.split, sample.name) for sample in samples] == [("train", "2007_000032"), ("test", "2007_000033")]
+    assert [(sample.split, sample.name) for sample in samples] == [
+        ("train", "2007_000032"),
+        ("test", "2007_000033"),
+    ]
     panoptic = source.read(samples[0], Findings())
     assert [(one.category_id, one.area) for one in panoptic.segments] == [(0, 192 - 36), (15, 16)]
 
@@ -256,7 +344,9 @@ def test_a_number_map_is_instances(tmp_path):
     ids[2:4], ids[6:9, :5] = 700, 3
     write_labels(tmp_path / "masks" / "a.png", ids)
     blank(tmp_path / "images" / "a.png")
-    source = InstanceIds(tmp_path, [FolderPairs("images", "masks", {"train": 1.0})], {"id": 2, "name": "cell"})
+    source = InstanceIds(
+        tmp_path, [FolderPairs("images", "masks", {"train": 1.0})], {"id": 2, "name": "cell"}
+    )
     panoptic, _ = only(source)
     assert np.array_equal(panoptic.ids, ids)
     assert set(panoptic.category_of.values()) == {2}
@@ -281,10 +371,16 @@ def halves(tmp_path):
 
 
 def test_an_object_lies_over_the_class_map_and_a_thing_nobody_claims_is_void(halves):
-    source = shipped("merged", halves, f"source.semantic.root={halves}", f"source.instances.root={halves}")
+    source = shipped(
+        "merged", halves, f"source.semantic.root={halves}", f"source.instances.root={halves}"
+    )
     assert isinstance(source, Merged)
     source.semantic.pairs[0].split.shares = {"train": 1.0}
-    assert [(one.id, one.name, one.isthing) for one in source.categories] == [(0, "road", False), (1, "car", True), (2, "dog", True)]
+    assert [(one.id, one.name, one.isthing) for one in source.categories] == [
+        (0, "road", False),
+        (1, "car", True),
+        (2, "dog", True),
+    ]
     panoptic, _ = only(source)
     expected = np.zeros((12, 16), int)
     expected[6:, :8] = -1
@@ -304,7 +400,10 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
             return panoptic
 
     source = Relabelled(One(), {"0": "ground", "box": "toy", "ball": "toy"})
-    assert [(one.id, one.name, one.isthing) for one in source.categories] == [(7, "ground", False), (21, "toy", True)]
+    assert [(one.id, one.name, one.isthing) for one in source.categories] == [
+        (7, "ground", False),
+        (21, "toy", True),
+    ]
     read = source.read(None, Findings())
     assert read.category_map()[0].tolist() == [7, 7, 21, 21]
     assert read.ids[0].tolist() == [1, 1, 3, 4]  # stuff becomes one segment, things stay apart

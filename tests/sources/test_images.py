@@ -24,11 +24,18 @@ def png_of_16_bit_rgb():
     import zlib
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = b"".join(b"\0" + bytes(2 * 3 * 2) for _ in range(2))
     header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
@@ -59,11 +66,15 @@ def test_gray_becomes_rgb(tmp_path, ending):
 
 def test_a_palette_becomes_rgb(tmp_path):
     Image.fromarray(RGB).quantize(8).save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png", Findings()).rgb, np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+    assert np.array_equal(
+        read_image(tmp_path / "a.png", Findings()).rgb,
+        np.asarray(Image.open(tmp_path / "a.png").convert("RGB")),
+    )
 
 
 @pytest.mark.parametrize(
-    ("orientation", "turned"), [(3, RGB[::-1, ::-1]), (6, RGB.transpose(1, 0, 2)[:, ::-1]), (8, RGB.transpose(1, 0, 2)[::-1])]
+    ("orientation", "turned"),
+    [(3, RGB[::-1, ::-1]), (6, RGB.transpose(1, 0, 2)[:, ::-1]), (8, RGB.transpose(1, 0, 2)[::-1])],
 )
 def test_a_turned_photo_is_set_upright(tmp_path, orientation, turned):
     exif = Image.Exif()
@@ -75,21 +86,31 @@ def test_a_turned_photo_is_set_upright(tmp_path, orientation, turned):
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
 def test_a_file_cut_short_is_refused(tmp_path, ending):
-    path = save(tmp_path / f"a{ending}", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    path = save(
+        tmp_path / f"a{ending}",
+        np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
+    )
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(ValueError, match=r"a\.\w+: expected (a whole image, but it is cut short|an image, but)"):
+    with pytest.raises(
+        ValueError, match=r"a\.\w+: expected (a whole image, but it is cut short|an image, but)"
+    ):
         read_image(path, Findings())
 
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"GIF87 no")
-    with pytest.raises(ValueError, match=r"a\.png: expected an image, but its 8 bytes are of no known format - replace the file"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.png: expected an image, but its 8 bytes are of no known format - replace the file",
+    ):
         read_image(tmp_path / "a.png", Findings())
 
 
 def test_16_bit_gray_is_refused(tmp_path):
     path = save(tmp_path / "a.png", GRAY.astype(np.uint16) * 257)
-    with pytest.raises(ValueError, match=r"expected 8 bits a channel, but got more \(I;16\) - scale the image"):
+    with pytest.raises(
+        ValueError, match=r"expected 8 bits a channel, but got more \(I;16\) - scale the image"
+    ):
         read_image(path, Findings())
 
 
@@ -101,7 +122,10 @@ def test_16_bit_rgb_is_refused_and_not_cut_to_8(tmp_path):
 
 def test_cmyk_is_refused(tmp_path):
     Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match="expected RGB or gray, but got CMYK - convert the image to RGB with its colour profile"):
+    with pytest.raises(
+        ValueError,
+        match="expected RGB or gray, but got CMYK - convert the image to RGB with its colour profile",
+    ):
         read_image(tmp_path / "a.jpg", Findings())
 
 
@@ -145,7 +169,10 @@ def test_gray_labels_keep_their_values(tmp_path, dtype):
 
 
 def test_colours_are_no_class_ids(tmp_path):
-    with pytest.raises(ValueError, match="expected one channel of labels, but got RGB - save class ids as a gray or palette PNG"):
+    with pytest.raises(
+        ValueError,
+        match="expected one channel of labels, but got RGB - save class ids as a gray or palette PNG",
+    ):
         read_label_image(save(tmp_path / "a.png", RGB))
 
 

@@ -41,7 +41,8 @@ def test_a_pixel_of_two_masks_stays_with_the_first(root):
 
 def test_masks_that_truly_overlap_are_refused(root):
     with pytest.raises(
-        ValueError, match=r"2\.png: expected objects apart, but 20% of this one lie in earlier masks - mend the masks or raise"
+        ValueError,
+        match=r"2\.png: expected objects apart, but 20% of this one lie in earlier masks - mend the masks or raise",
     ):
         read(source_of(root, max_overlap=0.19))
 
@@ -51,9 +52,19 @@ def test_the_only_category_is_a_thing(root):
 
 
 BAD_MASKS = [
-    pytest.param(np.zeros((10, 10), np.uint8), "expected a mask of one object, but no pixel is set", id="empty"),
-    pytest.param(np.arange(100, dtype=np.uint8).reshape(10, 10), "expected a mask of 0 and one other value", id="smoothed"),
-    pytest.param(np.full((10, 11), 255, np.uint8), "expected labels of 10 x 10 pixels", id="other-size"),
+    pytest.param(
+        np.zeros((10, 10), np.uint8),
+        "expected a mask of one object, but no pixel is set",
+        id="empty",
+    ),
+    pytest.param(
+        np.arange(100, dtype=np.uint8).reshape(10, 10),
+        "expected a mask of 0 and one other value",
+        id="smoothed",
+    ),
+    pytest.param(
+        np.full((10, 11), 255, np.uint8), "expected labels of 10 x 10 pixels", id="other-size"
+    ),
 ]
 
 

@@ -6,7 +6,12 @@ from scipy import io
 from maskmill.canonical.categories import Categories
 from maskmill.sources.label_images import ColorImage, IndexImage, MatlabMatrix
 
-TABLE = Categories.from_list([{"id": 3, "name": "crop", "color": [0, 255, 0]}, {"id": 9, "name": "weed", "color": [255, 0, 0]}])
+TABLE = Categories.from_list(
+    [
+        {"id": 3, "name": "crop", "color": [0, 255, 0]},
+        {"id": 9, "name": "weed", "color": [255, 0, 0]},
+    ]
+)
 CLASSES = np.array([[3, 3, 9], [9, 3, 255]], np.uint8)
 
 
@@ -36,7 +41,10 @@ def test_colours_are_classes(tmp_path):
 
 def test_an_unknown_colour_is_named(tmp_path):
     path = save_colors(tmp_path / "a.png", np.full((5, 5, 3), 255))
-    with pytest.raises(ValueError, match=r"a.png: expected colours of the category table, but got \[\(255, 255, 255\)\] - add them"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.png: expected colours of the category table, but got \[\(255, 255, 255\)\] - add them",
+    ):
         ColorImage().read(path, TABLE)
 
 
@@ -71,7 +79,9 @@ def test_another_matlab_file_is_refused(tmp_path, content, message):
 
 
 def test_a_matlab_file_of_73_is_told_what_to_do(tmp_path):
-    (tmp_path / "a.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 20)
+    (tmp_path / "a.mat").write_bytes(
+        b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 20
+    )
     with pytest.raises(ValueError, match="save it with '-v7'"):
         MatlabMatrix("groundtruth").read(tmp_path / "a.mat", TABLE)
 

@@ -19,8 +19,23 @@ COLORS = {-1: (0, 0, 0), 1: (140, 100, 60), 2: (30, 160, 40), 3: (220, 30, 30)}
 
 
 def run(command, *overrides, cwd):
-    line = [sys.executable, "-m", f"maskmill.stages.{command}", "source=orchard", "source.root=orchard", "prepare.workers=1", *overrides]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    line = [
+        sys.executable,
+        "-m",
+        f"maskmill.stages.{command}",
+        "source=orchard",
+        "source.root=orchard",
+        "prepare.workers=1",
+        *overrides,
+    ]
+    return subprocess.run(
+        line,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
 
 
 @pytest.fixture
@@ -35,11 +50,17 @@ def place(tmp_path):
     for day in range(10):
         for number in range(2):
             name = f"2026-05-{day + 1:02}/IMG_{number:04}"
-            classes = np.kron(generator.choice([-1, 1, 2, 3], (6, 8), p=[0.1, 0.3, 0.3, 0.3]), np.ones((8, 8), int))
+            classes = np.kron(
+                generator.choice([-1, 1, 2, 3], (6, 8), p=[0.1, 0.3, 0.3, 0.3]),
+                np.ones((8, 8), int),
+            )
             table = np.array(list(COLORS.values()), np.uint8)  # void, 1, 2, 3
             colors = table[np.where(classes > 0, classes, 0)]
             photo = (colors // 2 + generator.integers(0, 120, colors.shape)).astype(np.uint8)
-            for folder, ending, picture in (("photos", ".JPG", photo), ("drawn", ".label.png", colors)):
+            for folder, ending, picture in (
+                ("photos", ".JPG", photo),
+                ("drawn", ".label.png", colors),
+            ):
                 path = tmp_path / "orchard" / folder / f"{name}{ending}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path)
@@ -75,4 +96,7 @@ def test_check_names_the_file_with_a_colour_of_no_class(place):
     Image.fromarray(colors).save(path)
     done = run("check", cwd=folder)
     assert done.returncode == 1
-    assert "IMG_0001.label.png: expected colours of the category table, but got [(1, 2, 3)]" in done.stdout
+    assert (
+        "IMG_0001.label.png: expected colours of the category table, but got [(1, 2, 3)]"
+        in done.stdout
+    )

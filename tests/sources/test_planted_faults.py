@@ -55,7 +55,17 @@ def originals(shared_data, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["camvid", "dsb2018", "coco128_seg", "coco_panoptic_sample", "labelme", "labelme_coco", "labelme_voc", "ccp"]
+    "name",
+    [
+        "camvid",
+        "dsb2018",
+        "coco128_seg",
+        "coco_panoptic_sample",
+        "labelme",
+        "labelme_coco",
+        "labelme_voc",
+        "ccp",
+    ],
 )
 def test_nothing_is_found_on_the_original(originals, name):
     assert findings_of(name, originals / name) == []
@@ -122,7 +132,9 @@ def unknown_id(root):
 
 def smoothed_mask(root):
     path = first(root, "trainannot/*.png")
-    classes = np.array(Image.open(path)).astype(np.uint8) * 20  # colours far apart, as a drawing tool would use
+    classes = (
+        np.array(Image.open(path)).astype(np.uint8) * 20
+    )  # colours far apart, as a drawing tool would use
     small = Image.fromarray(classes).resize((240, 180), Image.Resampling.NEAREST)
     levels = np.array(small.resize((480, 360), Image.Resampling.BILINEAR))
     back = np.where(levels % 20 == 0, levels // 20, levels)  # seams keep their mixed levels
@@ -136,12 +148,18 @@ def smoothed_mask(root):
 def smoothed_object(root):
     path = first(root, "masks/*.png")
     mask = Image.open(path).convert("L")
-    mask.resize((mask.width // 2, mask.height // 2)).resize(mask.size, Image.Resampling.BILINEAR).save(path)
+    mask.resize((mask.width // 2, mask.height // 2)).resize(
+        mask.size, Image.Resampling.BILINEAR
+    ).save(path)
     return path
 
 
 def overlapping_objects(root):
-    folder = next(folder for folder in sorted((root / "stage1_train").iterdir()) if len(list((folder / "masks").glob("*.png"))) > 1)
+    folder = next(
+        folder
+        for folder in sorted((root / "stage1_train").iterdir())
+        if len(list((folder / "masks").glob("*.png"))) > 1
+    )
     path = sorted((folder / "masks").glob("*.png"))[0]
     copy = path.with_name("zz_copy.png")
     shutil.copyfile(path, copy)
@@ -172,7 +190,9 @@ def two_points(root):
 def polygon_of_no_area(root):
     path = first(root, "data_annotated/*.json")
     content = json.loads(path.read_text())
-    content["shapes"].append(content["shapes"][0] | {"points": [[10, 10], [50, 50], [90, 90]], "group_id": None})
+    content["shapes"].append(
+        content["shapes"][0] | {"points": [[10, 10], [50, 50], [90, 90]], "group_id": None}
+    )
     path.write_text(json.dumps(content))
     return path
 
@@ -181,7 +201,14 @@ def polygon_outside(root):
     path = root / "data_dataset_coco" / "annotations.json"
     index = json.loads(path.read_text())
     index["annotations"].append(
-        {"id": 99, "image_id": 0, "category_id": 3, "iscrowd": 0, "segmentation": [[900, 900, 950, 900, 950, 950]], "area": 1250}
+        {
+            "id": 99,
+            "image_id": 0,
+            "category_id": 3,
+            "iscrowd": 0,
+            "segmentation": [[900, 900, 950, 900, 950, 950]],
+            "area": 1250,
+        }
     )
     path.write_text(json.dumps(index))
     return path
@@ -384,7 +411,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("name", "plant", "what"), FAULTS)
-def test_a_planted_fault_is_named_with_its_file_and_its_mend(originals, tmp_path, name, plant, what):
+def test_a_planted_fault_is_named_with_its_file_and_its_mend(
+    originals, tmp_path, name, plant, what
+):
     root = shutil.copytree(originals / name, tmp_path / name)
     file = str(plant(root))
     found = [one for one in findings_of(name, root) if what in one["what"]]
@@ -405,6 +434,8 @@ def test_gray_among_colours_is_a_note(originals, tmp_path):
 def test_excluded_images_are_counted_and_listed(originals, tmp_path):
     root = shutil.copytree(originals / "camvid", tmp_path / "camvid")
     broken = truncated_image(root)
-    dataset = Converter(tmp_path / "out", workers=1, on_problem="exclude").convert(shipped("camvid", root))
+    dataset = Converter(tmp_path / "out", workers=1, on_problem="exclude").convert(
+        shipped("camvid", root)
+    )
     assert [row["name"] for row in dataset["problems"]] == [broken.stem]
     assert sum(row["num_images"] for row in dataset["splits"].values()) == 39

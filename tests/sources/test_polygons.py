@@ -9,7 +9,13 @@ from maskmill.sources.layers import Layer, find_repeats, stack
 from maskmill.sources.polygons import polygon_mask, sound_polygons
 
 SQUARE = np.array([[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]])
-TABLE = Categories.from_list([{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "dog", "isthing": 1}, {"id": 5, "name": "sky"}])
+TABLE = Categories.from_list(
+    [
+        {"id": 1, "name": "cat", "isthing": 1},
+        {"id": 2, "name": "dog", "isthing": 1},
+        {"id": 5, "name": "sky"},
+    ]
+)
 HERE = Path("here")
 
 
@@ -24,7 +30,9 @@ def test_coco_fills_between_the_edges_and_pillow_fills_the_outline_too():
 @pytest.mark.parametrize("rule", ["coco", "pillow"])
 def test_several_polygons_are_one_object(rule):
     both = polygon_mask([SQUARE, SQUARE + (0, 2)], (8, 9), rule)
-    assert np.array_equal(both, polygon_mask([SQUARE], (8, 9), rule) | polygon_mask([SQUARE + (0, 2)], (8, 9), rule))
+    assert np.array_equal(
+        both, polygon_mask([SQUARE], (8, 9), rule) | polygon_mask([SQUARE + (0, 2)], (8, 9), rule)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,9 @@ def test_several_polygons_are_one_object(rule):
 )
 def test_a_polygon_without_pixels_is_left_out_with_a_warning(points, what):
     findings = Findings()
-    sound = sound_polygons([SQUARE, np.array(points, float)], (6, 9), HERE, "annotation 3", findings)
+    sound = sound_polygons(
+        [SQUARE, np.array(points, float)], (6, 9), HERE, "annotation 3", findings
+    )
     assert len(sound) == 1
     assert [(one.severity, one.file) for one in findings] == [("warning", "here")]
     assert what in findings[0].what
@@ -70,26 +80,50 @@ def test_a_shared_pixel_goes_to_whom_the_rule_says(overlap, shared):
 
 def test_crowds_lie_under_objects_and_stuff_under_things():
     everything = np.ones((4, 6), bool)
-    stacked = [Layer(everything, 1, "crowd", iscrowd=True), *layers(), Layer(everything, 5, "sky"), Layer(everything, 5, "sky again")]
+    stacked = [
+        Layer(everything, 1, "crowd", iscrowd=True),
+        *layers(),
+        Layer(everything, 5, "sky"),
+        Layer(everything, 5, "sky again"),
+    ]
     panoptic = stack(stacked, (4, 6), TABLE, "later", HERE, Findings())
     assert panoptic.category_map()[0].tolist() == [2, 2, 2, 2, 5, 5]
-    assert len([one for one in panoptic.segments if one.category_id == 5]) == 1  # layers of one stuff class are one segment
+    assert (
+        len([one for one in panoptic.segments if one.category_id == 5]) == 1
+    )  # layers of one stuff class are one segment
     assert panoptic.crowds == frozenset()  # all its pixels are somebody's
 
 
 def test_an_object_below_others_or_without_pixels_is_warned_of():
     findings = Findings()
-    hidden, nothing = Layer(np.eye(4, 6, dtype=bool), 1, "hidden"), Layer(np.zeros((4, 6), bool), 1, "nothing")
-    stack([hidden, Layer(np.ones((4, 6), bool), 2, "roof"), nothing], (4, 6), TABLE, "later", HERE, findings)
-    assert ["expected hidden to be seen" in findings[0].what, "it covers none" in findings[1].what] == [True, True]
+    hidden, nothing = (
+        Layer(np.eye(4, 6, dtype=bool), 1, "hidden"),
+        Layer(np.zeros((4, 6), bool), 1, "nothing"),
+    )
+    stack(
+        [hidden, Layer(np.ones((4, 6), bool), 2, "roof"), nothing],
+        (4, 6),
+        TABLE,
+        "later",
+        HERE,
+        findings,
+    )
+    assert [
+        "expected hidden to be seen" in findings[0].what,
+        "it covers none" in findings[1].what,
+    ] == [True, True]
 
 
 def test_an_object_labelled_twice_is_found_from_an_iou_of_four_fifths_on():
     first, second = np.zeros((1, 20), bool), np.zeros((1, 20), bool)
     first[0, :9], second[0, 1:10] = True, True  # 8 shared of 10
     findings = Findings()
-    find_repeats([Layer(first, 1, "a"), Layer(second, 1, "b"), Layer(second, 2, "c")], HERE, findings)
-    assert [one.what for one in findings] == ["expected each object once, but a and b overlap with an IoU of 0.80"]
+    find_repeats(
+        [Layer(first, 1, "a"), Layer(second, 1, "b"), Layer(second, 2, "c")], HERE, findings
+    )
+    assert [one.what for one in findings] == [
+        "expected each object once, but a and b overlap with an IoU of 0.80"
+    ]
     second[0, 1] = False  # 7 of 10
     findings.clear()
     find_repeats([Layer(first, 1, "a"), Layer(second, 1, "b")], HERE, findings)

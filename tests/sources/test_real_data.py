@@ -29,7 +29,10 @@ def converted(name, root, out):
         folder = PanopticFolder(out / split)
         for record in folder.records:
             panoptic = folder.panoptic(record.id)
-            maps[Path(record.file_name).with_suffix("").as_posix()] = panoptic.category_map(), panoptic.ids
+            maps[Path(record.file_name).with_suffix("").as_posix()] = (
+                panoptic.category_map(),
+                panoptic.ids,
+            )
     return maps, dataset
 
 
@@ -48,7 +51,11 @@ def test_camvid(shared_data, tmp_path):
     maps, _ = converted("camvid", root, tmp_path / "out")
     assert len(maps) == 157
     for name, (classes, _) in maps.items():
-        path = next(path for path in (root / "trainannot" / f"{name}.png", root / "valannot" / f"{name}.png") if path.is_file())
+        path = next(
+            path
+            for path in (root / "trainannot" / f"{name}.png", root / "valannot" / f"{name}.png")
+            if path.is_file()
+        )
         truth = index_png(path)
         assert np.array_equal(classes, np.where(truth == 11, -1, truth))
 
@@ -60,7 +67,9 @@ def test_ccp(shared_data, tmp_path):
     names = [str(name[0]) for name in io.loadmat(root / "label_list.mat")["label_list"][0]]
     assert [row["name"] for row in dataset["categories"]] == ["background", *names[1:]]
     for name, (classes, _) in maps.items():
-        assert np.array_equal(classes, io.loadmat(root / "annotations" / "pixel-level" / f"{name}.mat")["groundtruth"])
+        assert np.array_equal(
+            classes, io.loadmat(root / "annotations" / "pixel-level" / f"{name}.mat")["groundtruth"]
+        )
 
 
 def test_dsb2018(shared_data, tmp_path):
@@ -87,10 +96,14 @@ def test_coco128_seg(shared_data, tmp_path):
         for line in path.read_text().splitlines() if path.is_file() else []:
             key, *values = line.split()
             points = np.array(values, float).reshape(-1, 2) * (width, height)
-            runs = coco_mask.merge(coco_mask.frPyObjects([points.reshape(-1).tolist()], height, width))
+            runs = coco_mask.merge(
+                coco_mask.frPyObjects([points.reshape(-1).tolist()], height, width)
+            )
             objects.append((int(key), coco_mask.decode(runs).astype(bool)))
         truth, kinds = np.zeros(ids.shape, int), np.full(ids.shape, -1)
-        order = sorted(range(len(objects)), key=lambda place: (-objects[place][1].sum(), -place))  # the smaller on top
+        order = sorted(
+            range(len(objects)), key=lambda place: (-objects[place][1].sum(), -place)
+        )  # the smaller on top
         for place in order:
             truth[objects[place][1]] = place + 1
             kinds[objects[place][1]] = objects[place][0]
@@ -106,15 +119,23 @@ def test_cwfid(shared_data, tmp_path):
         colors = np.asarray(Image.open(root / "annotations" / f"{name}_annotation.png"))
         truth = np.where(colors[..., 1] > 0, 1, np.where(colors[..., 0] > 0, 2, 0))
         assert np.array_equal(classes, truth)
-        rows = yaml.safe_load((root / "annotations" / f"{name}_annotation.yaml").read_text())["annotation"]
-        polygons = [(row["type"], row["points"]) for row in rows if isinstance(row["points"]["x"], list)]
+        rows = yaml.safe_load((root / "annotations" / f"{name}_annotation.yaml").read_text())[
+            "annotation"
+        ]
+        polygons = [
+            (row["type"], row["points"]) for row in rows if isinstance(row["points"]["x"], list)
+        ]
         assert len(np.unique(ids[classes > 0])) == len(polygons)
         covered = np.zeros((len(polygons), *ids.shape), bool)
         for place, (kind, points) in enumerate(polygons):
             canvas = Image.new("1", ids.shape[::-1])
-            ImageDraw.Draw(canvas).polygon(list(zip(points["x"], points["y"], strict=True)), outline=1, fill=1)
+            ImageDraw.Draw(canvas).polygon(
+                list(zip(points["x"], points["y"], strict=True)), outline=1, fill=1
+            )
             covered[place] = np.asarray(canvas) & (truth == {"crop": 1, "weed": 2}[kind])
-        clear = covered.sum(0) == 1  # in one polygon of its class: that is its plant, whatever the rule for the rest
+        clear = (
+            covered.sum(0) == 1
+        )  # in one polygon of its class: that is its plant, whatever the rule for the rest
         assert same_partition(ids[clear], covered.argmax(0)[clear])
         assert clear.sum() > 0.99 * (truth > 0).sum()
 
@@ -127,7 +148,13 @@ def test_ade20k(shared_data, tmp_path):
     truth = red // 10 * 256 + green
     assert np.array_equal(classes, np.where(truth == 0, -1, truth))
     isthing = {row["id"]: row["isthing"] for row in dataset["categories"]}
-    assert {row["name"] for row in dataset["categories"] if not row["isthing"]} == {"building", "road", "sidewalk", "sky", "tree"}
+    assert {row["name"] for row in dataset["categories"] if not row["isthing"]} == {
+        "building",
+        "road",
+        "sidewalk",
+        "sky",
+        "tree",
+    }
     things = np.isin(truth, [key for key, thing in isthing.items() if thing])
     assert same_partition(np.where(things, ids, truth), np.where(things, truth * 256 + blue, truth))
 
@@ -139,12 +166,17 @@ def test_coco_panoptic(shared_data, tmp_path):
     folder = PanopticFolder(tmp_path / "out" / "train")
     index = json.loads((sample / "panoptic_examples.json").read_text())
     for row in index["annotations"]:
-        colors = np.asarray(Image.open(sample / "panoptic_examples" / row["file_name"])).astype(np.int64)
+        colors = np.asarray(Image.open(sample / "panoptic_examples" / row["file_name"])).astype(
+            np.int64
+        )
         truth = colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
         panoptic = folder.panoptic(row["image_id"])
         assert np.array_equal(panoptic.ids, truth)
         assert [segment.as_dict() for segment in panoptic.segments] == sorted(
-            ({key: info[key] for key in ("id", "category_id", "area", "bbox", "iscrowd")} for info in row["segments_info"]),
+            (
+                {key: info[key] for key in ("id", "category_id", "area", "bbox", "iscrowd")}
+                for info in row["segments_info"]
+            ),
             key=lambda info: info["id"],
         )
 
@@ -158,10 +190,14 @@ def test_three_forms_of_labelme_are_one_truth(shared_data, tmp_path):
     for name, (classes, ids) in own.items():
         voc_classes, voc_ids = voc[name]
         differ = classes != voc_classes
-        other += differ.sum()  # the PNGs were drawn by an older Pillow, which fills one outline by another rule
+        other += (
+            differ.sum()
+        )  # the PNGs were drawn by an older Pillow, which fills one outline by another rule
         assert same_partition(ids[~differ], voc_ids[~differ])
         ignored = index_png(root / "data_dataset_voc" / "SegmentationClass" / f"{name}.png") == 255
         coco_classes, coco_ids = coco[f"JPEGImages/{name}"]
-        assert np.array_equal(classes[~ignored], coco_classes[~ignored])  # COCO's form cannot say "ignore"
+        assert np.array_equal(
+            classes[~ignored], coco_classes[~ignored]
+        )  # COCO's form cannot say "ignore"
         assert same_partition(ids[~ignored], coco_ids[~ignored])
     assert other == 1

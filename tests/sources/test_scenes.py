@@ -13,7 +13,11 @@ from maskmill.sources.scenes import Scenes, SceneSet
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return SceneSet(tmp_path_factory.mktemp("drawn"), num_train=2, num_val=1, num_test=1, seed=4).write().parent
+    return (
+        SceneSet(tmp_path_factory.mktemp("drawn"), num_train=2, num_val=1, num_test=1, seed=4)
+        .write()
+        .parent
+    )
 
 
 @pytest.fixture
@@ -34,7 +38,10 @@ def test_the_committed_scenes_are_what_the_defaults_draw(repository):
 
 
 def test_the_committed_scenes_stay_small(repository):
-    assert sum(path.stat().st_size for path in (repository / "samples" / "scenes").rglob("*.png")) < 6e6
+    assert (
+        sum(path.stat().st_size for path in (repository / "samples" / "scenes").rglob("*.png"))
+        < 6e6
+    )
 
 
 def test_a_scene_does_not_depend_on_how_many_are_drawn(drawn):
@@ -63,10 +70,16 @@ def test_reading_gives_back_every_pixel(drawn):
     ]
     for sample in samples:
         panoptic = source.read(sample, Findings())
-        classes, instances = read_labels(sample.labels), read_labels(drawn / "instances" / f"{sample.name}.png")
+        classes, instances = (
+            read_labels(sample.labels),
+            read_labels(drawn / "instances" / f"{sample.name}.png"),
+        )
         assert np.array_equal(np.where(classes == 255, -1, classes), panoptic.category_map())
         things = panoptic.ids[instances > 0]
-        assert len(set(zip(things.tolist(), instances[instances > 0].tolist(), strict=True))) == instances.max()
+        assert (
+            len(set(zip(things.tolist(), instances[instances > 0].tolist(), strict=True)))
+            == instances.max()
+        )
 
 
 def change_labels(root, kind, change):
@@ -84,9 +97,21 @@ def set_all(old, new):
 
 
 BAD_LABELS = [
-    pytest.param("classes", set_all(3, 99), "expected ids of the category table or void ids, but got [99]", id="unknown-class"),
-    pytest.param("instances", set_all(2, 0), "expected a number on every thing and on nothing else, but", id="thing-without-number"),
-    pytest.param("instances", set_all(0, 9), "has instance 9 - mend the instances", id="stuff-with-number"),
+    pytest.param(
+        "classes",
+        set_all(3, 99),
+        "expected ids of the category table or void ids, but got [99]",
+        id="unknown-class",
+    ),
+    pytest.param(
+        "instances",
+        set_all(2, 0),
+        "expected a number on every thing and on nothing else, but",
+        id="thing-without-number",
+    ),
+    pytest.param(
+        "instances", set_all(0, 9), "has instance 9 - mend the instances", id="stuff-with-number"
+    ),
     pytest.param("classes", lambda labels: labels.fill(255), "every pixel is void", id="all-void"),
 ]
 
@@ -113,7 +138,9 @@ def test_an_instance_of_two_classes_is_refused(root):
 def test_instances_of_another_size_are_refused(root):
     Image.new("L", (5, 4)).save(root / "instances" / "train_0000.png")
     source = Scenes(root)
-    with pytest.raises(ValueError, match=r"instances.train_0000.png: expected labels of 96 x 160 pixels"):
+    with pytest.raises(
+        ValueError, match=r"instances.train_0000.png: expected labels of 96 x 160 pixels"
+    ):
         source.read(source.samples(Findings())[0], Findings())
 
 
@@ -126,19 +153,28 @@ def test_a_split_without_scenes_is_refused(root):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder of the data set here, .* check `source.root`"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"nowhere: expected a folder of the data set here, .* check `source.root`",
+    ):
         Scenes(tmp_path / "nowhere").samples(Findings())
 
 
 def test_an_index_that_lacks_parts_is_refused(tmp_path):
     write_json(tmp_path / "scenes.json", {"splits": {}})
-    with pytest.raises(ValueError, match=r"lacks \['categories', 'void'\] - write it with `maskmill draw`"):
+    with pytest.raises(
+        ValueError, match=r"lacks \['categories', 'void'\] - write it with `maskmill draw`"
+    ):
         Scenes(tmp_path).samples(Findings())
 
 
 def test_drawing_over_a_larger_set_leaves_none_of_it(root):
     SceneSet(root, num_train=1, num_val=1, num_test=1, seed=4).write()
-    assert sorted(path.stem for path in (root / "images").iterdir()) == ["test_0000", "train_0000", "val_0000"]
+    assert sorted(path.stem for path in (root / "images").iterdir()) == [
+        "test_0000",
+        "train_0000",
+        "val_0000",
+    ]
 
 
 def test_drawing_does_not_touch_a_folder_of_other_things(tmp_path):

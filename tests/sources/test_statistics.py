@@ -27,7 +27,9 @@ def test_the_sums_of_a_large_white_image_do_not_overflow():
     assert counts["classes"] == {"7": [height * width, 1, 0, 0, 1]}
 
 
-@pytest.mark.parametrize(("area", "sizes"), [(1023, [1, 0, 0]), (1024, [0, 1, 0]), (9215, [0, 1, 0]), (9216, [0, 0, 1])])
+@pytest.mark.parametrize(
+    ("area", "sizes"), [(1023, [1, 0, 0]), (1024, [0, 1, 0]), (9215, [0, 1, 0]), (9216, [0, 0, 1])]
+)
 def test_segments_are_small_medium_and_large_by_cocos_bounds(area, sizes):
     ids = np.zeros((1, 10_000), np.int32)
     ids[0, :area] = 1

@@ -28,7 +28,12 @@ class Cart:
 
 
 def node(**values):
-    own = {"_target_": f"{__name__}.Cart", "name": "c", "wheels": {"_target_": f"{__name__}.Wheel", "radius": 1}, "out": "out/x"}
+    own = {
+        "_target_": f"{__name__}.Cart",
+        "name": "c",
+        "wheels": {"_target_": f"{__name__}.Wheel", "radius": 1},
+        "out": "out/x",
+    }
     return OmegaConf.create({"cart": own | values}).cart
 
 
@@ -46,13 +51,27 @@ def test_runtime_arguments_are_passed_on():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param({"size": [1, "3"]}, r"cart\.size: expected tuple.*\[1, '3'\].*mend", id="a-string-is-no-number"),
-        pytest.param({"size": [1]}, r"cart\.size: expected tuple", id="too-few"),
-        pytest.param({"kind": "cow"}, r"cart\.kind: expected .*'cow'.*'hand' or 'ox'", id="not-among-the-choices"),
         pytest.param(
-            {"wheels": {"_target_": f"{__name__}.Wheel", "radius": "1e-3x"}}, r"cart\.wheels\.radius: expected float", id="nested"
+            {"size": [1, "3"]},
+            r"cart\.size: expected tuple.*\[1, '3'\].*mend",
+            id="a-string-is-no-number",
         ),
-        pytest.param({"colour": "red"}, r"cart\.colour: .*Cart has no argument 'colour', only name, wheels", id="unknown-argument"),
+        pytest.param({"size": [1]}, r"cart\.size: expected tuple", id="too-few"),
+        pytest.param(
+            {"kind": "cow"},
+            r"cart\.kind: expected .*'cow'.*'hand' or 'ox'",
+            id="not-among-the-choices",
+        ),
+        pytest.param(
+            {"wheels": {"_target_": f"{__name__}.Wheel", "radius": "1e-3x"}},
+            r"cart\.wheels\.radius: expected float",
+            id="nested",
+        ),
+        pytest.param(
+            {"colour": "red"},
+            r"cart\.colour: .*Cart has no argument 'colour', only name, wheels",
+            id="unknown-argument",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place_and_what_was_expected(values, message):

@@ -13,7 +13,14 @@ from maskmill.sources.scenes import SceneSet
 
 def run(stage, *overrides, cwd):
     command = [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
 
 
 @pytest.fixture
@@ -26,7 +33,11 @@ def test_check_finds_nothing_in_sound_data_and_writes_what_it_holds(raw, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checked 4 images: 0 errors" in done.stdout
     found = read_json(tmp_path / "out" / "check" / "check.json")
-    assert found["splits"] == {"train": {"num_images": 2}, "val": {"num_images": 1}, "test": {"num_images": 1}}
+    assert found["splits"] == {
+        "train": {"num_images": 2},
+        "val": {"num_images": 1},
+        "test": {"num_images": 1},
+    }
     assert not (tmp_path / "out" / "prepare").exists()
 
 
@@ -55,4 +66,7 @@ def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_p
 def test_preview_of_a_split_that_is_not_there_says_what_to_do(tmp_path):
     done = run("preview", cwd=tmp_path)
     assert done.returncode == 1
-    assert "out/prepare/train: expected a split of a prepared data set, but there is none - run `maskmill prepare` first" in done.stdout
+    assert (
+        "out/prepare/train: expected a split of a prepared data set, but there is none - run `maskmill prepare` first"
+        in done.stdout
+    )

@@ -18,14 +18,24 @@ from strategies import CATEGORIES
 CONF = Path(__file__).parents[2] / "conf"
 SIZE = (64, 96)
 # Losses of the outputs of dense networks; those of queries are tested with their networks.
-LOSSES = sorted(path.stem for path in CONF.glob("loss/*.yaml") if "mask_classification" not in path.read_text())
+LOSSES = sorted(
+    path.stem for path in CONF.glob("loss/*.yaml") if "mask_classification" not in path.read_text()
+)
 PRESETS = sorted(path.stem for path in CONF.glob("augment/*.yaml"))
 WEIGHTS = sorted(path.stem for path in CONF.glob("class_weights/*.yaml"))
 
 
 def composed(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"data.crop_size=[{SIZE[0]},{SIZE[1]}]", "data.num_workers=0", "data.batch_size=2", *overrides])
+        return compose(
+            "config",
+            [
+                f"data.crop_size=[{SIZE[0]},{SIZE[1]}]",
+                "data.num_workers=0",
+                "data.batch_size=2",
+                *overrides,
+            ],
+        )
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +46,13 @@ def prepared(tmp_path_factory):
     write_split(root / "train", labels, images=True)
     statistics = SplitStatistics()
     for panoptic in labels:
-        statistics.add(count_image(torch.zeros(*panoptic.size, 3, dtype=torch.uint8).numpy(), panoptic))
-    content = {"categories": CATEGORIES.as_list(), "statistics": {"train": statistics.summarize(CATEGORIES)}}
+        statistics.add(
+            count_image(torch.zeros(*panoptic.size, 3, dtype=torch.uint8).numpy(), panoptic)
+        )
+    content = {
+        "categories": CATEGORIES.as_list(),
+        "statistics": {"train": statistics.summarize(CATEGORIES)},
+    }
     write_json(root / "dataset.json", content)
     return root
 
@@ -45,7 +60,11 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build(composed("network=panoptic_deeplab", "network.width=16").network, nn.Module, num_classes=CATEGORIES.num_outputs)
+    return build(
+        composed("network=panoptic_deeplab", "network.width=16").network,
+        nn.Module,
+        num_classes=CATEGORIES.num_outputs,
+    )
 
 
 def batch_of(cfg):

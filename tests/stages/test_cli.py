@@ -7,7 +7,13 @@ from maskmill.stages.cli import COMMANDS
 
 
 def run(*arguments, cwd):
-    return subprocess.run([sys.executable, "-m", "maskmill.stages.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "maskmill.stages.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_help_names_every_command(repository):
@@ -22,11 +28,26 @@ def test_an_unknown_command_names_those_there_are(repository):
     assert "'trian' - choose one of compose, check, prepare, shard, preview" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["prepare", "shard", "find_batch_size", "find_lr", "train", "predict", "evaluate", "register", "draw"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "prepare",
+        "shard",
+        "find_batch_size",
+        "find_lr",
+        "train",
+        "predict",
+        "evaluate",
+        "register",
+        "draw",
+    ],
+)
 def test_help_of_a_command_imports_no_torch(command, repository):
     start = f"import sys; sys.argv = ['{command}', '--help']; from maskmill.stages.{command} import main"
     program = f"{start}\ntry: main()\nfinally: print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False
+    )
     assert result.stdout.rstrip().endswith("False"), result.stdout + result.stderr
 
 

@@ -23,7 +23,13 @@ def composed(tmp_path, text):
 
 def test_groups_and_values_become_overrides(tmp_path):
     text = "group: {network: unet}\nset: {optimizer: {lr: 1e-3}, evaluate: {num_examples: null}, a: [1, x y], flag: true}\n"
-    lines = ["network=unet", "optimizer.lr=1e-3", "evaluate.num_examples=null", "a=[1,'x y']", "flag=true"]
+    lines = [
+        "network=unet",
+        "optimizer.lr=1e-3",
+        "evaluate.num_examples=null",
+        "a=[1,'x y']",
+        "flag=true",
+    ]
     assert read_overrides(params(tmp_path, text)) == lines
 
 
@@ -32,7 +38,9 @@ def test_an_empty_file_is_the_default_configuration(tmp_path):
 
 
 def test_new_keys_are_taken_with_a_plus(tmp_path):
-    stages = composed(tmp_path, "set: {+prepare: {classes: {pavement: road, sign: null}}}")  # the form the README shows
+    stages = composed(
+        tmp_path, "set: {+prepare: {classes: {pavement: road, sign: null}}}"
+    )  # the form the README shows
     assert stages["prepare"]["prepare"]["classes"] == {"pavement": "road", "sign": None}
 
 
@@ -64,9 +72,21 @@ def test_no_path_of_this_machine_and_no_address_is_resolved(tmp_path, repository
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("network: unet", r"only `group:` and `set:`.*move values under `set:`", id="value-outside-set"),
-        pytest.param("set: {optimizer: {speed: 3}}", r"params\.yaml.*optimizer\.speed.*mend the line", id="unknown-key"),
-        pytest.param("group: {network: vnet}", r"params\.yaml.*network/vnet.*mend the line", id="unknown-choice"),
+        pytest.param(
+            "network: unet",
+            r"only `group:` and `set:`.*move values under `set:`",
+            id="value-outside-set",
+        ),
+        pytest.param(
+            "set: {optimizer: {speed: 3}}",
+            r"params\.yaml.*optimizer\.speed.*mend the line",
+            id="unknown-key",
+        ),
+        pytest.param(
+            "group: {network: vnet}",
+            r"params\.yaml.*network/vnet.*mend the line",
+            id="unknown-choice",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, message):

@@ -50,7 +50,9 @@ def test_config_fits_constructor(path):
         inspect.signature(get_object(node["_target_"])).bind(**dict.fromkeys(given))
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix()
+)
 def test_config_begins_with_its_reason(path):
     first = [line for line in path.read_text().splitlines() if not line.startswith("# @package")][0]
     assert first.startswith("# ")

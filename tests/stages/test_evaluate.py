@@ -15,14 +15,26 @@ from maskmill.canonical.png import write_rgb
 from maskmill.metrics.analysis import Analysis
 from maskmill.metrics.bootstrap import Resampling
 from maskmill.metrics.evaluation import evaluate_folders
-from maskmill.reporting.evaluation_folder import FILES, SOMETIMES, require_replaceable, write_evaluation
+from maskmill.reporting.evaluation_folder import (
+    FILES,
+    SOMETIMES,
+    require_replaceable,
+    write_evaluation,
+)
 from maskmill.reporting.examples import Gallery
 
 
 def run(*overrides, cwd):
-    command = [sys.executable, "-m", "maskmill.stages.evaluate", *(f"evaluate.{override}" for override in overrides)]
+    command = [
+        sys.executable,
+        "-m",
+        "maskmill.stages.evaluate",
+        *(f"evaluate.{override}" for override in overrides),
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
+    )
 
 
 @pytest.fixture
@@ -43,14 +55,22 @@ def everything(folder):
 @pytest.mark.parametrize("name", ["pred_identity", "pred_shift", "pred_things_only"])
 def test_coco_json_files_score_what_panopticapi_says(shared_data, tmp_path, name):
     golden = shared_data / "golden" / "coco_panoptic_pq"
-    done = run(f"target={golden / 'gt.json'}", f"prediction={golden / name}.json", "out=scores", "workers=1", cwd=tmp_path)
+    done = run(
+        f"target={golden / 'gt.json'}",
+        f"prediction={golden / name}.json",
+        "out=scores",
+        "workers=1",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"PQ \d+\.\d\d %  mIoU \d+\.\d\d % -> scores", done.stdout)
     expected = read_json(golden / "expected.json")[name]
     metrics = read_json(tmp_path / "scores" / "metrics.json")
     for group, suffix in (("All", ""), ("Things", "/thing"), ("Stuff", "/stuff")):
         for short in ("pq", "sq", "rq"):
-            assert metrics[f"{short.upper()}{suffix}"] == pytest.approx(expected[group][short], abs=1e-12)
+            assert metrics[f"{short.upper()}{suffix}"] == pytest.approx(
+                expected[group][short], abs=1e-12
+            )
     assert set(everything(tmp_path / "scores")) == FILES
     assert everything(tmp_path) == ["scores"]
 
@@ -62,10 +82,19 @@ def test_one_two_and_three_processes_write_the_same_bytes_for_a_split_none_divid
     labels = [moved(truth, by=2) for truth in truths]
     write_instances(write_split(tmp_path / "guess", labels), labels)
     for workers in (1, 2, 3):
-        done = run("target=truth", "prediction=guess", "num_resamples=50", f"out=scores{workers}", f"workers={workers}", cwd=tmp_path)
+        done = run(
+            "target=truth",
+            "prediction=guess",
+            "num_resamples=50",
+            f"out=scores{workers}",
+            f"workers={workers}",
+            cwd=tmp_path,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     for name in everything(tmp_path / "scores1"):
-        first, *others = ((tmp_path / f"scores{workers}" / name).read_bytes() for workers in (1, 2, 3))
+        first, *others = (
+            (tmp_path / f"scores{workers}" / name).read_bytes() for workers in (1, 2, 3)
+        )
         assert others == [first, first], name
     assert "metrics.json" in everything(tmp_path / "scores1")
 
@@ -73,39 +102,69 @@ def test_one_two_and_three_processes_write_the_same_bytes_for_a_split_none_divid
 @pytest.mark.slow
 def test_void_left_in_the_union_lowers_what_lies_beside_it(folders):
     for rule in ("false", "true"):
-        done = run("target=truth", "prediction=guess", "num_resamples=0", f"void_in_union={rule}", f"out={rule}_", cwd=folders)
+        done = run(
+            "target=truth",
+            "prediction=guess",
+            "num_resamples=0",
+            f"void_in_union={rule}",
+            f"out={rule}_",
+            cwd=folders,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-    taken_out, left_in = (read_json(folders / f"{rule}_" / "metrics.json") for rule in ("false", "true"))
+    taken_out, left_in = (
+        read_json(folders / f"{rule}_" / "metrics.json") for rule in ("false", "true")
+    )
     assert left_in["SQ/stuff"] < taken_out["SQ/stuff"]  # the unlabelled corner lies on the ground
     assert left_in["mIoU"] == taken_out["mIoU"]
 
 
 def test_two_processes_write_the_same_bytes_as_one(folders):
     for workers in (1, 2):
-        settings = ["target=truth", "prediction=guess", "baseline=before", "tags=tags.csv", f"out=scores{workers}", f"workers={workers}"]
+        settings = [
+            "target=truth",
+            "prediction=guess",
+            "baseline=before",
+            "tags=tags.csv",
+            f"out=scores{workers}",
+            f"workers={workers}",
+        ]
         done = run(*settings, cwd=folders)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 of 3 images have no row and are untagged: 002.png" in done.stdout + done.stderr
     assert set(everything(folders / "scores1")) == FILES | SOMETIMES
     for name in FILES | SOMETIMES:
-        assert (folders / "scores1" / name).read_bytes() == (folders / "scores2" / name).read_bytes(), name
+        assert (folders / "scores1" / name).read_bytes() == (
+            folders / "scores2" / name
+        ).read_bytes(), name
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("target=nowhere", "nowhere: expected a folder with panoptic.json or a COCO panoptic JSON file"),
+        (
+            "target=nowhere",
+            "nowhere: expected a folder with panoptic.json or a COCO panoptic JSON file",
+        ),
         ("prediction=nowhere", "nowhere: expected a folder with panoptic.json"),
-        ("out=keep", "keep: expected a new folder or an earlier evaluation, which is replaced whole, but it holds letter.txt"),
+        (
+            "out=keep",
+            "keep: expected a new folder or an earlier evaluation, which is replaced whole, but it holds letter.txt",
+        ),
         ("out=.", "expected a new folder or an earlier evaluation"),
         ("images=nowhere", "nowhere: expected the folder of the images"),
         ("workers=0", "Expected `evaluate.workers` of 1 or more, but got 0"),
         ("num_resamples=-1", "Expected `evaluate.num_resamples` of 0 or more, but got -1"),
         ("baseline=nowhere", "nowhere: expected a folder with panoptic.json"),
         ("tags=nowhere.csv", "nowhere.csv: expected a CSV file of tags, but there is none"),
-        ("tags=keep/letter.txt", "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, but got 'dear'"),
+        (
+            "tags=keep/letter.txt",
+            "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, but got 'dear'",
+        ),
         ("num_examples=-1", "Expected `evaluate.num_examples` of 0 or more, but got -1"),
-        ("void=maybe", "evaluate.void: expected Literal['auto', 'ignore', 'background'], but got 'maybe'"),
+        (
+            "void=maybe",
+            "evaluate.void: expected Literal['auto', 'ignore', 'background'], but got 'maybe'",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_ends_with_one_message_and_no_files(folders, override, message):
@@ -131,17 +190,32 @@ def test_a_prediction_by_a_model_no_run_made_is_scored_with_a_warning(folders):
 
 def test_an_earlier_evaluation_is_replaced(folders):
     for prediction in ("guess", "truth"):
-        assert run("target=truth", f"prediction={prediction}", "out=scores", "workers=1", cwd=folders).returncode == 0
+        assert (
+            run(
+                "target=truth", f"prediction={prediction}", "out=scores", "workers=1", cwd=folders
+            ).returncode
+            == 0
+        )
     assert read_json(folders / "scores" / "metrics.json")["PQ"] == 1
 
 
 def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
     target = write_split(tmp_path / "truth", [scene(0)], images=True)
     analysis = Analysis(evaluate_folders(target, target), Resampling(5))
-    gallery = Gallery.of(analysis, PanopticFolder(target), target, images=target / "images", num_examples=1, baseline=None)
+    gallery = Gallery.of(
+        analysis,
+        PanopticFolder(target),
+        target,
+        images=target / "images",
+        num_examples=1,
+        baseline=None,
+    )
     out = write_evaluation(tmp_path / "out", gallery)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    write_rgb(target / "images" / "001.png", scene(0, height=9).ids[..., None].repeat(3, 2).astype("uint8"))
+    write_rgb(
+        target / "images" / "001.png",
+        scene(0, height=9).ids[..., None].repeat(3, 2).astype("uint8"),
+    )
     with pytest.raises(ValueError, match=r"001\.png: expected 24 x 32 pixels"):
         write_evaluation(out, gallery)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

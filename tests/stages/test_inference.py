@@ -33,7 +33,9 @@ def models(tmp_path_factory):
         torch.manual_seed(0)
         cfg = composed(f"task={task}", f"network={network}")
         weights = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs).state_dict()
-        config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")}
+        config = {
+            name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")
+        }
         folders[task] = tmp_path_factory.mktemp(task)
         write_model(folders[task], weights, config, CATEGORIES, "digest")
     return folders
@@ -51,31 +53,47 @@ def test_any_size_comes_out_at_its_own_size(models, task, way):
     model = load_model(str(models[task]), device="cpu", inference=settings.inference)
     photos = [photo(97, 131), photo(97, 131), photo(50, 70)]
     predictions = list(model.predictor(photos, batch_size=2))
-    assert [prediction.panoptic.size for prediction in predictions] == [each.shape[:2] for each in photos]
-    assert [prediction.semantic.shape for prediction in predictions] == [each.shape[:2] for each in photos]
+    assert [prediction.panoptic.size for prediction in predictions] == [
+        each.shape[:2] for each in photos
+    ]
+    assert [prediction.semantic.shape for prediction in predictions] == [
+        each.shape[:2] for each in photos
+    ]
     for prediction in predictions:
         assert set(np.unique(prediction.semantic)) <= set(CATEGORIES.ids.tolist())
 
 
 def test_values_of_the_postprocess_can_be_replaced(models):
     photos = [photo(97, 131)]
-    settings = build(composed("+predict.postprocess.top_k=1", "+predict.postprocess.threshold=0.0").predict, Settings)
+    settings = build(
+        composed("+predict.postprocess.top_k=1", "+predict.postprocess.threshold=0.0").predict,
+        Settings,
+    )
     many = load_model(str(models["panoptic"]), device="cpu", postprocess={"threshold": 0.0})
     one = load_model(str(models["panoptic"]), device="cpu", postprocess=settings.postprocess)
     assert many.predictor.postprocess.top_k == 200
     assert one.predictor.postprocess.top_k == 1
-    things = [s for s in next(one.predictor(photos)).panoptic.segments if CATEGORIES[s.category_id].isthing]
+    things = [
+        s
+        for s in next(one.predictor(photos)).panoptic.segments
+        if CATEGORIES[s.category_id].isthing
+    ]
     assert len(things) <= 1
 
 
 def test_a_value_the_postprocess_does_not_have_is_refused(models):
     with pytest.raises(
-        ValueError, match=r"Expected arguments of PanopticGrouping, .*top_k.*, but got \['topk'\] - mend predict.postprocess"
+        ValueError,
+        match=r"Expected arguments of PanopticGrouping, .*top_k.*, but got \['topk'\] - mend predict.postprocess",
     ):
         load_model(str(models["panoptic"]), device="cpu", postprocess={"topk": 1})
 
 
 def test_a_window_that_is_no_pair_of_whole_numbers_is_refused():
     with pytest.raises(ValueError, match=r"predict.inference.window: expected .* mend the value"):
-        build(composed("inference=stitched_windows", "inference.window=[64.5,64]").predict, Settings)
-    assert isinstance(build(composed("inference=stitched_windows").predict, Settings).inference, StitchedWindows)
+        build(
+            composed("inference=stitched_windows", "inference.window=[64.5,64]").predict, Settings
+        )
+    assert isinstance(
+        build(composed("inference=stitched_windows").predict, Settings).inference, StitchedWindows
+    )

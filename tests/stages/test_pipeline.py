@@ -12,7 +12,10 @@ from omegaconf import OmegaConf
 REPOSITORY = Path(__file__).parents[2]
 SRC = REPOSITORY / "src"
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-WITHIN = {"network": "encoder", "loss": "class_weights"}  # groups whose choice stands inside another group's
+WITHIN = {
+    "network": "encoder",
+    "loss": "class_weights",
+}  # groups whose choice stands inside another group's
 
 
 @functools.cache
@@ -42,12 +45,25 @@ def configured(group, key=None):
 def chosen_at_run_time(stage):
     """What a stage constructs without importing it by name: its groups, and what a model file names."""
     if stage in {"predict", "register"}:
-        logged = {"maskmill.serving.pyfunc_model"} if stage == "register" else set()  # by its path: MLflow copies the file
+        logged = (
+            {"maskmill.serving.pyfunc_model"} if stage == "register" else set()
+        )  # by its path: MLflow copies the file
         ways = {*configured("inference")} if stage == "predict" else set()
-        return {*configured("network"), *configured("encoder"), *configured("task", "postprocess"), *ways, *logged}
+        return {
+            *configured("network"),
+            *configured("encoder"),
+            *configured("task", "postprocess"),
+            *ways,
+            *logged,
+        }
     groups = OmegaConf.load(REPOSITORY / "conf" / "config.yaml").stages.get(stage, [])
     within = [WITHIN[group] for group in groups if group in WITHIN]
-    return {module for group in [*groups, *within] if (REPOSITORY / "conf" / group).is_dir() for module in configured(group)}
+    return {
+        module
+        for group in [*groups, *within]
+        if (REPOSITORY / "conf" / group).is_dir()
+        for module in configured(group)
+    }
 
 
 def imported(stage):

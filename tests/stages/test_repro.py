@@ -25,9 +25,15 @@ QUICK = {
 
 
 def run(*command, cwd, check=True):
-    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}
+    }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0 or not check, result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
@@ -47,7 +53,13 @@ def set_params(clone, group=None, **values):
 def clone(tmp_path_factory):
     """A fresh clone of the working tree with a tiny data set, after its first `dvc repro`."""
     clone = tmp_path_factory.mktemp("clone") / "repository"
-    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in tracked.stdout.splitlines():
         if (REPOSITORY / name).is_file() and not name.startswith(("samples/", "tests/")):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +89,9 @@ def test_the_pipeline_ends_with_a_registered_champion(clone):
 
 
 def test_dvc_shows_the_metrics_one_number_each(clone):
-    shown = json.loads(run("dvc", "metrics", "show", "--json", cwd=clone).stdout)[""]["data"]["out/evaluate/metrics.json"]["data"]
+    shown = json.loads(run("dvc", "metrics", "show", "--json", cwd=clone).stdout)[""]["data"][
+        "out/evaluate/metrics.json"
+    ]["data"]
     assert {"PQ", "mIoU", "AP"} <= shown.keys()
     assert all(isinstance(value, int | float) for value in shown.values())
 
@@ -116,7 +130,17 @@ def test_a_training_setting_does_not_rerun_prepare(clone):
 
 
 def test_values_and_choices_can_be_given_on_the_line_of_an_experiment(clone):
-    run("dvc", "exp", "run", "-S", "++set.optimizer.lr=3e-4", "-S", "++group.scheduler=poly", "compose", cwd=clone)
+    run(
+        "dvc",
+        "exp",
+        "run",
+        "-S",
+        "++set.optimizer.lr=3e-4",
+        "-S",
+        "++group.scheduler=poly",
+        "compose",
+        cwd=clone,
+    )
     composed = yaml.safe_load((clone / "out/conf/train.yaml").read_text())
     set_params(clone)
     run("dvc", "repro", "compose", cwd=clone)
@@ -148,7 +172,11 @@ def test_an_edited_source_file_reruns_the_stages_that_import_it_and_no_others(cl
     path.write_text(before + "\n# edited\n")
     status = json.loads(run("dvc", "status", "--json", cwd=clone).stdout)
     path.write_text(before)
-    edited = {stage for stage, changes in status.items() if any(f"src/maskmill/{name.split('/')[0]}" in str(change) for change in changes)}
+    edited = {
+        stage
+        for stage, changes in status.items()
+        if any(f"src/maskmill/{name.split('/')[0]}" in str(change) for change in changes)
+    }
     assert edited == stages
 
 
@@ -166,7 +194,15 @@ print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags"
     run_data = json.loads(run(sys.executable, "-c", program, cwd=clone).stdout.splitlines()[-1])
     digest = json.loads((clone / "out/prepare/dataset.json").read_text())["digest"]
     assert run_data["params"]["trainer.max_epochs"] == "1"
-    assert {"val/PQ", "val/mIoU", "train/loss", "test/PQ", "test/mIoU", "test_low/PQ", "test_high/PQ"} <= set(run_data["metrics"])
+    assert {
+        "val/PQ",
+        "val/mIoU",
+        "train/loss",
+        "test/PQ",
+        "test/mIoU",
+        "test_low/PQ",
+        "test_high/PQ",
+    } <= set(run_data["metrics"])
     assert any(key.startswith("lr-") for key in run_data["metrics"])
     assert run_data["tags"]["data_hash"] == digest
     assert len(run_data["tags"]["git_commit"].removesuffix("+changes")) == 40
@@ -180,7 +216,9 @@ print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags"
     } <= set(run_data["files"])
 
 
-def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trained_on(clone, tmp_path):
+def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trained_on(
+    clone, tmp_path
+):
     program = f"""
 import sys
 sys.path = [path for path in sys.path if "src" not in path.split("/")]  # no editable install: production has none

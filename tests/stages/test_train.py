@@ -50,7 +50,14 @@ def whole(prepared):
 def test_the_same_training_gives_the_same_bytes_whatever_the_number_of_workers(prepared, whole):
     run("train", *QUICK, "out=out/again", "data.root=out/prepare", cwd=prepared)
     assert weights(prepared / "out/again/train") == whole
-    run("train", *QUICK, "out=out/workers", "data.root=out/prepare", "data.num_workers=2", cwd=prepared)
+    run(
+        "train",
+        *QUICK,
+        "out=out/workers",
+        "data.root=out/prepare",
+        "data.num_workers=2",
+        cwd=prepared,
+    )
     assert weights(prepared / "out/workers/train")[0] == whole[0]
 
 
@@ -59,7 +66,9 @@ def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, whole):
     output = run("train", *QUICK, "out=out/hash", "data.root=out/prepare", cwd=prepared)
     assert f"weights {digest}, model" in output
     with sqlite3.connect(prepared / "mlflow.db") as database:
-        tags = database.execute("select value from tags where key = 'maskmill.weights' order by rowid").fetchall()
+        tags = database.execute(
+            "select value from tags where key = 'maskmill.weights' order by rowid"
+        ).fetchall()
     assert (digest,) in tags
 
 
@@ -73,9 +82,18 @@ def test_training_from_shards_gives_the_weights_of_training_from_files(prepared,
 def test_training_from_s3_gives_the_weights_of_training_from_files(prepared, whole):
     with s3_server("data-sets") as bucket:
         run("shard", f"shard.out={bucket}/scenes/v1", cwd=prepared)
-        run("train", *QUICK, "out=out/from_s3", f"data.root={bucket}/scenes/v1", "data.num_workers=2", cwd=prepared)
+        run(
+            "train",
+            *QUICK,
+            "out=out/from_s3",
+            f"data.root={bucket}/scenes/v1",
+            "data.num_workers=2",
+            cwd=prepared,
+        )
         assert weights(prepared / "out/from_s3/train")[0] == whole[0]
-        assert "nothing: expected a prepared data set" in run("train", *QUICK, f"data.root={bucket}/nothing", cwd=prepared, status=1)
+        assert "nothing: expected a prepared data set" in run(
+            "train", *QUICK, f"data.root={bucket}/nothing", cwd=prepared, status=1
+        )
 
 
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whole):
@@ -111,12 +129,17 @@ def test_sigterm_saves_and_leaves_and_the_same_command_goes_on(prepared, whole, 
     (state,) = (prepared / out / "state").iterdir()
     assert (state / "last.ckpt").is_file()
     output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
-    assert f"{state.name} does not go on here, this training starts anew: trainer.max_epochs was 60, is 3" in output
+    assert (
+        f"{state.name} does not go on here, this training starts anew: trainer.max_epochs was 60, is 3"
+        in output
+    )
     assert weights(prepared / out / "train") == whole or trainer == "ddp_cpu"
 
 
 def test_two_processes_train_and_validate_every_image_once(prepared):
-    output = run("train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared)
+    output = run(
+        "train", *QUICK, "out=out/ddp", "data.root=out/prepare", "trainer=ddp_cpu", cwd=prepared
+    )
     assert "MEMBER: 2/2" in output
     assert (prepared / "out/ddp/train/model.safetensors").is_file()
 
@@ -127,12 +150,36 @@ def test_two_nodes_under_torchrun_are_one_training(prepared):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    training = [*QUICK, "out=out/nodes", "data.root=out/prepare", "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1"]
-    environment = {key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}}
+    training = [
+        *QUICK,
+        "out=out/nodes",
+        "data.root=out/prepare",
+        "trainer=ddp_cpu",
+        "trainer.num_nodes=2",
+        "trainer.devices=1",
+    ]
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"MLFLOW_TRACKING_URI", "DVC_ROOT"}
+    }
     nodes = []
     for rank in range(2):
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
-        launcher += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "maskmill.stages.train", *training]
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nnodes=2",
+            f"--node-rank={rank}",
+            "--nproc-per-node=1",
+        ]
+        launcher += [
+            "--master-addr=127.0.0.1",
+            f"--master-port={port}",
+            "-m",
+            "maskmill.stages.train",
+            *training,
+        ]
         nodes.append(
             subprocess.Popen(
                 launcher,
@@ -156,7 +203,10 @@ def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
     run("train", "-m", *QUICK, "trainer.max_epochs=1", "optimizer.lr=1e-3,3e-4", cwd=prepared)
     assert len(set(runs(prepared)) - before) == 2
     assert len(list(prepared.glob("out/sweeps/*/*/train/model.json"))) == 2
-    rates = [json.loads(path.read_text())["config"]["optimizer"]["lr"] for path in prepared.glob("out/sweeps/*/*/train/model.json")]
+    rates = [
+        json.loads(path.read_text())["config"]["optimizer"]["lr"]
+        for path in prepared.glob("out/sweeps/*/*/train/model.json")
+    ]
     assert sorted(rates) == [3e-4, 1e-3]
 
 
@@ -171,12 +221,24 @@ class Crash(Callback):
 """
 
 
-def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_does_only_that_job(prepared, monkeypatch):
+def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_does_only_that_job(
+    prepared, monkeypatch
+):
     (prepared / "crashing.py").write_text(CRASH)
     monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
     (prepared / "crash").touch()
-    line = [*QUICK, "trainer=ddp_cpu", "trainer.max_epochs=1", "out=out/sweep", "data.root=out/prepare"]
-    line += ["+callbacks.crash._target_=crashing.Crash", "hydra.sweep.dir=out/sweep/jobs", "optimizer.lr=4e-3,3e-3,2e-3,1e-3"]
+    line = [
+        *QUICK,
+        "trainer=ddp_cpu",
+        "trainer.max_epochs=1",
+        "out=out/sweep",
+        "data.root=out/prepare",
+    ]
+    line += [
+        "+callbacks.crash._target_=crashing.Crash",
+        "hydra.sweep.dir=out/sweep/jobs",
+        "optimizer.lr=4e-3,3e-3,2e-3,1e-3",
+    ]
     before = set(runs(prepared))
     output = run("train", "-m", *line, cwd=prepared, status=1)
     assert "job 1 (" in output
@@ -200,15 +262,29 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        pytest.param(["data.root=nowhere"], "nowhere: expected a prepared data set", id="missing-folder"),
+        pytest.param(
+            ["data.root=nowhere"], "nowhere: expected a prepared data set", id="missing-folder"
+        ),
         pytest.param(["optimizer.lr=fast"], "optimizer.lr: expected", id="wrong-type"),
-        pytest.param(["data.batch_size=0"], "`batch_size` and `crop_size` of at least 1", id="out-of-range"),
-        pytest.param(["encoder.name=resnet1000"], "Expected the name of a timm model, but got 'resnet1000'", id="unknown-encoder"),
-        pytest.param(["data.crop_size=[64,64]", "augment=none"], "set both alike", id="crop-size-and-augmentation-differ"),
+        pytest.param(
+            ["data.batch_size=0"], "`batch_size` and `crop_size` of at least 1", id="out-of-range"
+        ),
+        pytest.param(
+            ["encoder.name=resnet1000"],
+            "Expected the name of a timm model, but got 'resnet1000'",
+            id="unknown-encoder",
+        ),
+        pytest.param(
+            ["data.crop_size=[64,64]", "augment=none"],
+            "set both alike",
+            id="crop-size-and-augmentation-differ",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_one_message_and_leaves_no_model(prepared, overrides, message):
-    output = run("train", *QUICK, "out=out/bad", "data.root=out/prepare", *overrides, cwd=prepared, status=1)
+    output = run(
+        "train", *QUICK, "out=out/bad", "data.root=out/prepare", *overrides, cwd=prepared, status=1
+    )
     assert message in output
     assert "Traceback" not in output
     assert not (prepared / "out/bad/train").exists()

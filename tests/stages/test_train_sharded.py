@@ -11,7 +11,13 @@ pytestmark = pytest.mark.slow
 
 # bf16 and GPUs are the only parts of conf/trainer/fsdp.yaml that are not run here.
 QUICK = [*commands.QUICK, "trainer.max_epochs=2"]
-SHARDED = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "trainer.deterministic=true"]
+SHARDED = [
+    "trainer=fsdp",
+    "trainer.accelerator=cpu",
+    "trainer.devices=2",
+    "trainer.precision=32-true",
+    "trainer.deterministic=true",
+]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +28,9 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sharded(prepared):
     """The model file of a sharded training nobody disturbed."""
-    output = run("train", *QUICK, *SHARDED, "out=out/sharded", "data.root=out/prepare", cwd=prepared)
+    output = run(
+        "train", *QUICK, *SHARDED, "out=out/sharded", "data.root=out/prepare", cwd=prepared
+    )
     assert "MEMBER: 2/2" in output
     assert "Warning" not in output
     return prepared / "out/sharded/train/model.safetensors"
@@ -41,8 +49,16 @@ def test_the_model_is_whole_and_that_of_unsharded_training(prepared, sharded):
         assert torch.allclose(ours[key].float(), value.float(), rtol=0.01, atol=0.01), key
 
 
-def test_a_sharded_training_that_was_told_to_leave_goes_on_within_the_epoch_and_ends_the_same(prepared, sharded):
-    overrides = [*QUICK, *SHARDED, "out=out/left", "data.root=out/prepare", "callbacks.resume.every_n_steps=1"]
+def test_a_sharded_training_that_was_told_to_leave_goes_on_within_the_epoch_and_ends_the_same(
+    prepared, sharded
+):
+    overrides = [
+        *QUICK,
+        *SHARDED,
+        "out=out/left",
+        "data.root=out/prepare",
+        "callbacks.resume.every_n_steps=1",
+    ]
     process = start("train", *overrides, cwd=prepared)
     assert process.stdout is not None
     for line in process.stdout:
@@ -56,12 +72,24 @@ def test_a_sharded_training_that_was_told_to_leave_goes_on_within_the_epoch_and_
 
 
 def test_averages_of_sharded_weights_are_refused_with_one_message(prepared):
-    output = run("train", *QUICK, *SHARDED, "callbacks=ema", "out=out/ema", "data.root=out/prepare", cwd=prepared, status=1)
+    output = run(
+        "train",
+        *QUICK,
+        *SHARDED,
+        "callbacks=ema",
+        "out=out/ema",
+        "data.root=out/prepare",
+        cwd=prepared,
+        status=1,
+    )
     assert "Expected whole weights to average, but trainer=fsdp shards them" in output
     assert "Traceback" not in output
 
 
 def test_channels_last_trains_sharded_too(prepared):
-    fast = ["+callbacks.channels_last._target_=maskmill.training.speed.ChannelsLast", "trainer.max_epochs=1"]
+    fast = [
+        "+callbacks.channels_last._target_=maskmill.training.speed.ChannelsLast",
+        "trainer.max_epochs=1",
+    ]
     run("train", *QUICK, *SHARDED, *fast, "out=out/fast", "data.root=out/prepare", cwd=prepared)
     assert (prepared / "out/fast/train/model.safetensors").is_file()

@@ -9,7 +9,13 @@ from commands import QUICK, prepare, run, start
 
 pytestmark = pytest.mark.slow
 
-TRAINING = [*QUICK, "trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1", "data.root=out/prepare"]
+TRAINING = [
+    *QUICK,
+    "trainer=ddp_cpu",
+    "trainer.num_nodes=2",
+    "trainer.devices=1",
+    "data.root=out/prepare",
+]
 
 
 def job_of_a_free_port():
@@ -33,7 +39,16 @@ def srun(*overrides, cwd):
         "SLURM_JOB_NODELIST": "localhost,localhost",
     }
     return [
-        start("train", *overrides, cwd=cwd, **job, SLURM_PROCID=str(node), SLURM_NODEID=str(node), SLURM_LOCALID="0") for node in range(2)
+        start(
+            "train",
+            *overrides,
+            cwd=cwd,
+            **job,
+            SLURM_PROCID=str(node),
+            SLURM_NODEID=str(node),
+            SLURM_LOCALID="0",
+        )
+        for node in range(2)
     ]
 
 
@@ -49,16 +64,28 @@ def prepared(tmp_path_factory):
 
 
 def test_two_nodes_under_slurm_are_one_training(prepared):
-    outputs, statuses = ended(srun(*TRAINING, "trainer.max_epochs=2", "out=out/nodes", cwd=prepared))
+    outputs, statuses = ended(
+        srun(*TRAINING, "trainer.max_epochs=2", "out=out/nodes", cwd=prepared)
+    )
     assert statuses == [0, 0], outputs
     assert "MEMBER: 1/2" in outputs[0]
     assert "MEMBER: 2/2" in outputs[1]
     assert "weights" in outputs[0]
     assert "weights" not in outputs[1]  # the second task writes nothing
     assert (prepared / "out/nodes/train/model.safetensors").is_file()
-    run("train", *QUICK, "trainer=ddp_cpu", "trainer.max_epochs=2", "out=out/one", "data.root=out/prepare", cwd=prepared)
+    run(
+        "train",
+        *QUICK,
+        "trainer=ddp_cpu",
+        "trainer.max_epochs=2",
+        "out=out/one",
+        "data.root=out/prepare",
+        cwd=prepared,
+    )
     model = "train/model.safetensors"
-    assert (prepared / "out/nodes" / model).read_bytes() == (prepared / "out/one" / model).read_bytes()
+    assert (prepared / "out/nodes" / model).read_bytes() == (
+        prepared / "out/one" / model
+    ).read_bytes()
 
 
 def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
@@ -75,7 +102,9 @@ def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
     assert "Bypassing SIGTERM" not in "".join(outputs)
     (state,) = (prepared / "out/ended/state").iterdir()
     assert (state / "last.ckpt").is_file()
-    assert not list(prepared.glob("out/**/hpc_ckpt*"))  # Lightning's own, which it would go on from in place of ours
+    assert not list(
+        prepared.glob("out/**/hpc_ckpt*")
+    )  # Lightning's own, which it would go on from in place of ours
     tasks = srun(*line, cwd=prepared)
     for text in tasks[0].stdout:
         if "going on from" in text:

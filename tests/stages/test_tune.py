@@ -28,11 +28,20 @@ def test_a_batch_size_is_found_and_its_override_trains(prepared):
     before = left(prepared)
     output = run("find_batch_size", *QUICK, "tune.batch_size.num_steps=1", cwd=prepared)
     assert left(prepared) == before
-    assert "data.batch_size=8: the largest that was tried and fits; there are 9 training images" in output or "were not faster" in output
+    assert (
+        "data.batch_size=8: the largest that was tried and fits; there are 9 training images"
+        in output
+        or "were not faster" in output
+    )
     table = rows(prepared / "out/tune/batch_size.csv")
     assert [int(row["batch_size"]) for row in table] == [2, 4, 8][: len(table)]
-    assert all(float(row["images_per_second"]) > 0 and int(row["memory_bytes"]) > 10**8 for row in table)
-    assert f"-> {prepared / 'out/tune/batch_size.csv'}" in output or "-> out/tune/batch_size.csv" in output
+    assert all(
+        float(row["images_per_second"]) > 0 and int(row["memory_bytes"]) > 10**8 for row in table
+    )
+    assert (
+        f"-> {prepared / 'out/tune/batch_size.csv'}" in output
+        or "-> out/tune/batch_size.csv" in output
+    )
 
 
 def test_a_learning_rate_is_found_the_same_twice_with_the_schedule_switched_off(prepared):
@@ -42,20 +51,45 @@ def test_a_learning_rate_is_found_the_same_twice_with_the_schedule_switched_off(
     assert left(prepared) == before
     table = rows(prepared / "out/tune/lr.csv")
     assert float(table[0]["lr"]) == pytest.approx(1e-5)
-    assert float(table[1]["lr"]) == pytest.approx(1e-5 * 1e5 ** (1 / 23), rel=1e-5)  # written with six digits
+    assert float(table[1]["lr"]) == pytest.approx(
+        1e-5 * 1e5 ** (1 / 23), rel=1e-5
+    )  # written with six digits
     suggestion = output.split("optimizer.lr=")[1].split(":")[0]
     assert f"optimizer.lr={suggestion}</b>" in (prepared / "out/tune/lr.html").read_text()
-    again = run(*line, "scheduler=cosine", "scheduler.warmup_steps=10", "tune.out=out/tune/again", cwd=prepared)
+    again = run(
+        *line,
+        "scheduler=cosine",
+        "scheduler.warmup_steps=10",
+        "tune.out=out/tune/again",
+        cwd=prepared,
+    )
     assert f"optimizer.lr={suggestion}:" in again
-    assert (prepared / "out/tune/again/lr.csv").read_bytes() == (prepared / "out/tune/lr.csv").read_bytes()
+    assert (prepared / "out/tune/again/lr.csv").read_bytes() == (
+        prepared / "out/tune/lr.csv"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("command", "overrides", "message"),
     [
-        pytest.param("find_lr", ["data.root=nowhere"], "nowhere: expected a prepared data set", id="missing-folder"),
-        pytest.param("find_batch_size", ["data.root=nowhere"], "run `maskmill prepare` first", id="missing-folder-for-batches"),
-        pytest.param("find_batch_size", ["tune.batch_size.smallest=20"], "at least 20 training images, but there are 9", id="few-images"),
+        pytest.param(
+            "find_lr",
+            ["data.root=nowhere"],
+            "nowhere: expected a prepared data set",
+            id="missing-folder",
+        ),
+        pytest.param(
+            "find_batch_size",
+            ["data.root=nowhere"],
+            "run `maskmill prepare` first",
+            id="missing-folder-for-batches",
+        ),
+        pytest.param(
+            "find_batch_size",
+            ["tune.batch_size.smallest=20"],
+            "at least 20 training images, but there are 9",
+            id="few-images",
+        ),
         pytest.param("find_lr", ["trainer=ddp_cpu"], "Expected one device", id="several-processes"),
         pytest.param("find_lr", ["tune.lr.lowest=2"], "mend tune.lr", id="rates-out-of-order"),
     ],

@@ -25,7 +25,11 @@ def scene(seed):
     y, x = np.mgrid[:SIZE, :SIZE]
     for place, category_id in enumerate(rng.permutation([21, 3]).tolist()):
         cy, cx, half = rng.integers(24, 50), rng.integers(9, 23) + 32 * place, rng.integers(5, 9)
-        inside = (y - cy) ** 2 + (x - cx) ** 2 <= half**2 if category_id == 21 else np.maximum(abs(y - cy), abs(x - cx)) <= half
+        inside = (
+            (y - cy) ** 2 + (x - cx) ** 2 <= half**2
+            if category_id == 21
+            else np.maximum(abs(y - cy), abs(x - cx)) <= half
+        )
         ids[inside], category_of[3 + place] = 3 + place, category_id
     panoptic = Panoptic.from_ids(ids, category_of)
     table = np.array([(0, 0, 0), *(PAINT[category_of[number]] for number in range(1, 5))])
@@ -42,7 +46,10 @@ def only_things(panoptic):
 
 def collate(samples):
     images, panoptics, categories = zip(*samples, strict=True)
-    targets = [encode_targets(panoptic, table) for panoptic, table in zip(panoptics, categories, strict=True)]
+    targets = [
+        encode_targets(panoptic, table)
+        for panoptic, table in zip(panoptics, categories, strict=True)
+    ]
     return {
         "image": torch.stack(images),
         "semantic": torch.stack([torch.from_numpy(semantic) for semantic, _ in targets]),
@@ -61,7 +68,9 @@ def loader():
         samples = []
         for seed in range(num):
             image, panoptic = scene(seed)
-            samples.append((image, panoptic if categories == CATEGORIES else only_things(panoptic), categories))
+            samples.append(
+                (image, panoptic if categories == CATEGORIES else only_things(panoptic), categories)
+            )
         return DataLoader(samples, batch_size=batch_size, collate_fn=collate)
 
     return make

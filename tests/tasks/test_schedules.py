@@ -17,17 +17,23 @@ def rates(scheduler_of, num):
 
 def test_cosine_falls_from_all_to_the_final_share():
     # cos(0), cos(pi/4), cos(pi/2), cos(3 pi/4), cos(pi) of 2 * (1 + cos) / 2
-    assert rates(lambda o: cosine(o, total_steps=4), 5) == pytest.approx([2, 1 + 2**-0.5, 1, 1 - 2**-0.5, 0])
+    assert rates(lambda o: cosine(o, total_steps=4), 5) == pytest.approx(
+        [2, 1 + 2**-0.5, 1, 1 - 2**-0.5, 0]
+    )
     assert rates(lambda o: cosine(o, total_steps=4, final=0.5), 5)[-1] == pytest.approx(1)
 
 
 def test_step_falls_at_its_shares():
-    assert rates(lambda o: step(o, total_steps=6, at=[0.5, 5 / 6], factor=0.1), 6) == pytest.approx([2, 2, 2, 0.2, 0.2, 0.02])
+    assert rates(lambda o: step(o, total_steps=6, at=[0.5, 5 / 6], factor=0.1), 6) == pytest.approx(
+        [2, 2, 2, 0.2, 0.2, 0.02]
+    )
 
 
 @pytest.mark.parametrize("schedule", [cosine, step])
 def test_warm_up_rises_linearly_to_the_full_rate(schedule):
-    assert rates(lambda o: schedule(o, total_steps=30, warmup_steps=3), 4) == pytest.approx([0.5, 1, 1.5, 2])
+    assert rates(lambda o: schedule(o, total_steps=30, warmup_steps=3), 4) == pytest.approx(
+        [0.5, 1, 1.5, 2]
+    )
 
 
 @pytest.mark.parametrize(

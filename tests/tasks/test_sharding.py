@@ -42,23 +42,37 @@ def test_no_block_lies_within_another():
 @pytest.fixture
 def alone(tmp_path):
     """This process as the only one of a group."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
     yield init_device_mesh("cpu", (1,))
     dist.destroy_process_group()
 
 
 def test_a_sharded_network_computes_the_same_also_with_channels_innermost(alone):
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)).to(memory_format=torch.channels_last)
-    other, images = copy.deepcopy(network), torch.rand(2, 3, 9, 9).contiguous(memory_format=torch.channels_last)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)).to(
+        memory_format=torch.channels_last
+    )
+    other, images = (
+        copy.deepcopy(network),
+        torch.rand(2, 3, 9, 9).contiguous(memory_format=torch.channels_last),
+    )
     shard(network, alone)
     assert is_sharded(network)
     assert not is_sharded(other)
-    assert [weight.ndim for weight in network.parameters()] == [4, 1, 4, 1]  # which of them decay is told by that
+    assert [weight.ndim for weight in network.parameters()] == [
+        4,
+        1,
+        4,
+        1,
+    ]  # which of them decay is told by that
     network(images).sum().backward()
     other(images).sum().backward()
     for ours, plain in zip(network.parameters(), other.parameters(), strict=True):
-        assert torch.allclose(ours.grad.full_tensor(), plain.grad, rtol=1e-5, atol=1e-5)  # other kernels for another memory format
+        assert torch.allclose(
+            ours.grad.full_tensor(), plain.grad, rtol=1e-5, atol=1e-5
+        )  # other kernels for another memory format
 
 
 def test_weights_without_elements_are_no_obstacle(alone):

@@ -6,8 +6,19 @@ from maskmill.tracking.runs import flatten
 
 
 def test_a_configuration_becomes_dotted_parameters():
-    config = {"optimizer": {"lr": 0.1}, "list": [1, 2], "parts": [{"a": 1}, {"b": None}], "empty": {}}
-    assert flatten(config) == {"optimizer.lr": "0.1", "list": "[1, 2]", "parts.0.a": "1", "parts.1.b": "None", "empty": "{}"}
+    config = {
+        "optimizer": {"lr": 0.1},
+        "list": [1, 2],
+        "parts": [{"a": 1}, {"b": None}],
+        "empty": {},
+    }
+    assert flatten(config) == {
+        "optimizer.lr": "0.1",
+        "list": "[1, 2]",
+        "parts.0.a": "1",
+        "parts.1.b": "None",
+        "empty": "{}",
+    }
 
 
 @pytest.mark.slow
@@ -24,7 +35,9 @@ def test_a_run_goes_on_under_its_id_and_lies_where_a_bare_mlflow_ui_looks(tmp_pa
     tracking = Tracking("trial", "first", system_metrics=False)
     with tracking.run(None, {"seed": "0"}) as run_id:
         described = {"source": "d", "digest": "f" * 64, "problems": [{"name": "x"}], "findings": []}
-        log_inputs({"a": {str(place): place for place in range(120)}}, described)  # more than one request holds
+        log_inputs(
+            {"a": {str(place): place for place in range(120)}}, described
+        )  # more than one request holds
         mlflow.log_metric("loss", 1.0)
     with tracking.run(run_id, {MODEL_TAG: "abc"}) as again:
         mlflow.log_metric("loss", 0.5, step=1)

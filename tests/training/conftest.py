@@ -35,7 +35,9 @@ def make_data(splits):
 
     def make(workers=0):
         augmentation = Augmentation([A.HorizontalFlip(), A.RandomCrop(16, 16)])
-        return SegmentationDataModule(str(splits), augmentation, crop_size=(16, 16), batch_size=2, num_workers=workers, seed=3)
+        return SegmentationDataModule(
+            str(splits), augmentation, crop_size=(16, 16), batch_size=2, num_workers=workers, seed=3
+        )
 
     return make
 
@@ -86,11 +88,20 @@ def make_trainer(tmp_path):
 def train(make_task, make_data):
     """Train into a folder, from its last checkpoint where it has one; the weights at the end and the Trainer."""
 
-    def run(folder, *callbacks, workers=0, every_n_steps=1, network=Tiny, optimizer=None, **settings):
+    def run(
+        folder, *callbacks, workers=0, every_n_steps=1, network=Tiny, optimizer=None, **settings
+    ):
         task, datamodule = make_task(network, optimizer), make_data(workers)
-        best = ModelCheckpoint(folder, filename="best", monitor="val/mIoU", mode="max", enable_version_counter=False)
+        best = ModelCheckpoint(
+            folder, filename="best", monitor="val/mIoU", mode="max", enable_version_counter=False
+        )
         resume = ResumeCheckpoint(folder=folder, every_n_steps=every_n_steps)
-        settings = {"max_epochs": 3, "accelerator": "cpu", "logger": False, "enable_progress_bar": False} | settings
+        settings = {
+            "max_epochs": 3,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_progress_bar": False,
+        } | settings
         trainer = Trainer(
             callbacks=[*callbacks, StepSeed(3), best, resume],
             plugins=WholeFiles(),
@@ -102,7 +113,9 @@ def train(make_task, make_data):
             **settings,
         )
         last = folder / "last.ckpt"
-        trainer.fit(task, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        trainer.fit(
+            task, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True
+        )
         return task.state_dict(), trainer
 
     return run

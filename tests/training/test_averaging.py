@@ -38,10 +38,14 @@ def test_the_moving_average_follows_its_recursion(train, tmp_path):
 def test_before_it_starts_the_weights_of_the_training_are_scored_and_kept(train, tmp_path):
     weights = Weights()
     train(tmp_path, weights, WeightAverage(decay=0.9, start_epoch=5), max_epochs=1)
-    assert torch.equal(torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"][KEY], weights.seen[-1])
+    assert torch.equal(
+        torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"][KEY], weights.seen[-1]
+    )
 
 
-@pytest.mark.parametrize("average", [{"decay": 0.8, "start_epoch": 1}, {"decay": None, "start_epoch": 0}], ids=str)
+@pytest.mark.parametrize(
+    "average", [{"decay": 0.8, "start_epoch": 1}, {"decay": None, "start_epoch": 0}], ids=str
+)
 @pytest.mark.parametrize("place", [(0, 2), (1, 3), (2, 0)], ids=str)
 @pytest.mark.slow
 def test_an_average_survives_a_kill(train, tmp_path, average, place):

@@ -68,7 +68,9 @@ def test_a_batch_that_would_take_too_much_of_the_machine_is_not_even_tried():
         tried.append(size)
         return Measured(size, 1.0, memory.used() + size * 10**9)  # a gigabyte an image
 
-    found = BatchSizeSearch(smallest=1, num_steps=1, memory_share=0.5, patience=None).run(one, memory, num_images=MANY)
+    found = BatchSizeSearch(smallest=1, num_steps=1, memory_share=0.5, patience=None).run(
+        one, memory, num_images=MANY
+    )
     assert "GB allowed (tune.batch_size.memory_share)" in found.ended
     assert max(tried) <= 0.5 * gigabytes + 1
     assert max(tried) >= 0.25 * gigabytes - 2  # sizes double, and the gap is halved twice
@@ -79,22 +81,34 @@ def test_what_the_process_held_before_is_not_taken_for_the_images(monkeypatch):
     monkeypatch.setattr(memory, "used", lambda: 1_500_000_000)
     monkeypatch.setattr(memory, "free", lambda: 2_000_000_000)
     setting = BatchSizeSearch(smallest=2, num_steps=1, memory_share=0.7, patience=None)
-    found = setting.run(lambda size: Measured(size, 1.0, 1_500_000_000 + 5_000_000 * size), memory, num_images=MANY)
-    assert 160 <= found.largest <= 280  # 1.4 GB at 5 MB an image; the forecast adds a tenth of the whole
+    found = setting.run(
+        lambda size: Measured(size, 1.0, 1_500_000_000 + 5_000_000 * size), memory, num_images=MANY
+    )
+    assert (
+        160 <= found.largest <= 280
+    )  # 1.4 GB at 5 MB an image; the forecast adds a tenth of the whole
 
 
-@pytest.mark.parametrize("words", ["MPS backend out of memory (MPS allocated: 9 GB)", "DefaultCPUAllocator: not enough memory"])
+@pytest.mark.parametrize(
+    "words",
+    ["MPS backend out of memory (MPS allocated: 9 GB)", "DefaultCPUAllocator: not enough memory"],
+)
 def test_other_devices_wording_ends_the_search_too(words):
     def one(size):
         if size > 2:
             raise RuntimeError(words)
         return Measured(size, 1.0, 1)
 
-    found = BatchSizeSearch(smallest=2, num_steps=1, memory_share=1.0, patience=None).run(one, Memory(CPU), num_images=9)
+    found = BatchSizeSearch(smallest=2, num_steps=1, memory_share=1.0, patience=None).run(
+        one, Memory(CPU), num_images=9
+    )
     assert found.largest == 2
 
 
-@pytest.mark.parametrize(("fits", "num_images", "message"), [(1, 9, "Expected a batch of 2 to fit"), (9, 1, "at least 2 training images")])
+@pytest.mark.parametrize(
+    ("fits", "num_images", "message"),
+    [(1, 9, "Expected a batch of 2 to fit"), (9, 1, "at least 2 training images")],
+)
 def test_what_leaves_nothing_to_find_says_so(fits, num_images, message):
     with pytest.raises(ValueError, match=message):
         search(fits, float, num_images=num_images)
@@ -105,7 +119,9 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed():
         raise RuntimeError("Expected more than 1 value per channel when training")
 
     with pytest.raises(RuntimeError, match="more than 1 value"):
-        BatchSizeSearch(smallest=2, num_steps=1, memory_share=1.0, patience=None).run(broken, Memory(CPU), num_images=9)
+        BatchSizeSearch(smallest=2, num_steps=1, memory_share=1.0, patience=None).run(
+            broken, Memory(CPU), num_images=9
+        )
 
 
 class Hungry(Tiny):
@@ -117,17 +133,23 @@ class Hungry(Tiny):
         return super().forward(image)
 
 
-def test_real_steps_that_do_not_fit_end_the_search_and_the_weights_are_as_before(make_task, make_data, make_trainer):
+def test_real_steps_that_do_not_fit_end_the_search_and_the_weights_are_as_before(
+    make_task, make_data, make_trainer
+):
     task, memory = make_task(Hungry), Memory(CPU)
     before = {key: value.clone() for key, value in task.state_dict().items()}
 
     def one(size):
         return measure(size, task, make_data(), make_trainer, memory, num_steps=2)
 
-    found = BatchSizeSearch(smallest=1, num_steps=2, memory_share=0.9, patience=None).run(one, memory, num_images=10)
+    found = BatchSizeSearch(smallest=1, num_steps=2, memory_share=0.9, patience=None).run(
+        one, memory, num_images=10
+    )
     assert [one.batch_size for one in found.measured] == [1, 2, 4]
     assert found.ended == "a batch of 5 did not fit into memory"
-    assert all(one.images_per_second > 0 and one.memory > 10**8 for one in found.measured)  # torch alone takes that much
+    assert all(
+        one.images_per_second > 0 and one.memory > 10**8 for one in found.measured
+    )  # torch alone takes that much
     assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
 
 
@@ -146,8 +168,12 @@ def test_files_that_were_read_do_not_count_as_taken_from_a_container(tmp_path, p
     limit, usage = tmp_path / "limit", tmp_path / "usage"
     limit.write_text("12000\n")
     usage.write_text("10600\n")
-    own = "inactive_file 1\nactive_file 1\n" if prefix else ""  # version 1 tells those of the group alone too
-    (tmp_path / "memory.stat").write_text(f"anon 3100\n{own}{prefix}inactive_file 5000\n{prefix}active_file 2500\n")
+    own = (
+        "inactive_file 1\nactive_file 1\n" if prefix else ""
+    )  # version 1 tells those of the group alone too
+    (tmp_path / "memory.stat").write_text(
+        f"anon 3100\n{own}{prefix}inactive_file 5000\n{prefix}active_file 2500\n"
+    )
     assert left_in_group(limit, usage) == 12000 - 10600 + 7500
 
 
@@ -159,8 +185,18 @@ def test_a_container_without_a_limit_leaves_everything(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"smallest": 0}, {"num_steps": 0}, {"memory_share": 0.0}, {"memory_share": 1.5}, {"patience": 0}], ids=str
+    "wrong",
+    [
+        {"smallest": 0},
+        {"num_steps": 0},
+        {"memory_share": 0.0},
+        {"memory_share": 1.5},
+        {"patience": 0},
+    ],
+    ids=str,
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="mend tune.batch_size"):
-        BatchSizeSearch(**{"smallest": 2, "num_steps": 4, "memory_share": 0.7, "patience": 2} | wrong)
+        BatchSizeSearch(
+            **{"smallest": 2, "num_steps": 4, "memory_share": 0.7, "patience": 2} | wrong
+        )

@@ -19,7 +19,10 @@ def best_of(folder):
 PLACES = [(0, 1), (0, 4), (1, 0), (1, 2), (2, 4)]  # five batches an epoch, three epochs
 
 
-@pytest.mark.parametrize("every_n_steps", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "every_n_steps",
+    [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_killed_at_any_batch_it_ends_as_if_it_had_not_been(train, tmp_path, place, every_n_steps):
     seen, again = Samples(), Samples()
@@ -50,7 +53,9 @@ def test_killed_within_validation_it_ends_as_if_it_had_not_been(train, tmp_path,
     "settings",
     [
         pytest.param({"accumulate_grad_batches": 2}, id="accumulation"),
-        pytest.param({"check_val_every_n_epoch": 2, "max_epochs": 4}, id="validation-every-other-epoch"),
+        pytest.param(
+            {"check_val_every_n_epoch": 2, "max_epochs": 4}, id="validation-every-other-epoch"
+        ),
         pytest.param({"val_check_interval": 2}, id="validation-within-epochs"),
         pytest.param({"limit_train_batches": 3}, id="a-part-of-each-epoch"),
         pytest.param({"precision": "bf16-mixed"}, id="bf16"),
@@ -80,7 +85,9 @@ def test_killed_after_the_last_epoch_nothing_is_trained_again(train, tmp_path):
 @pytest.mark.parametrize("place", [(0, 2), (1, 0), (2, 0)], ids=str)
 def test_early_stopping_stops_where_it_would_have(train, tmp_path, place):
     def early():
-        return EarlyStopping("val/mIoU", mode="max", patience=1, min_delta=0.5)  # never better by half: stops after the second epoch
+        return EarlyStopping(
+            "val/mIoU", mode="max", patience=1, min_delta=0.5
+        )  # never better by half: stops after the second epoch
 
     expected, trainer = train(tmp_path / "whole", early(), max_epochs=9)
     assert trainer.global_step == 10
@@ -120,14 +127,21 @@ def test_sigterm_saves_and_leaves(train, tmp_path, validating):
         train(tmp_path / "left", TermAt(1, 2, validating), every_n_steps=None)
     assert signal.getsignal(signal.SIGTERM) == before
     step = torch.load(tmp_path / "left" / "last.ckpt", weights_only=True)["global_step"]
-    assert step == (5 if validating else 8)  # the step under way is finished; a validation is begun again
+    assert step == (
+        5 if validating else 8
+    )  # the step under way is finished; a validation is begun again
     got, _ = train(tmp_path / "left", every_n_steps=None)
     assert same(expected, got)
 
 
 def test_a_checkpoint_by_time(train, tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path, ResumeCheckpoint(folder=tmp_path, every_n_seconds=1e-9), KillAt(0, 3), every_n_steps=None)
+        train(
+            tmp_path,
+            ResumeCheckpoint(folder=tmp_path, every_n_seconds=1e-9),
+            KillAt(0, 3),
+            every_n_steps=None,
+        )
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
@@ -139,7 +153,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert torch.load(path, weights_only=True) == {"step": 1}
 
 
-@pytest.mark.parametrize("values", [{"every_n_steps": 0}, {"every_n_seconds": 0.0}, {"every_n_seconds": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [{"every_n_steps": 0}, {"every_n_seconds": 0.0}, {"every_n_seconds": float("nan")}],
+    ids=str,
+)
 def test_intervals_that_are_not_positive_are_refused(tmp_path, values):
-    with pytest.raises(ValueError, match=r"above 0, or null for none, but got .* - mend callbacks\.resume"):
+    with pytest.raises(
+        ValueError, match=r"above 0, or null for none, but got .* - mend callbacks\.resume"
+    ):
         ResumeCheckpoint(folder=tmp_path, **values)

@@ -50,15 +50,31 @@ MASKS = ["network=mask2former", "task=panoptic_masks", "loss=mask_classification
     ],
 )
 def test_one_two_and_three_processes_find_the_same_numbers(tmp_path, overrides, wider):
-    write_split(tmp_path / "val", [scene(seed, width=32 + wider * seed) for seed in range(5)], images=True)
+    write_split(
+        tmp_path / "val", [scene(seed, width=32 + wider * seed) for seed in range(5)], images=True
+    )
     program = tmp_path / "validate.py"
     program.write_text(PROGRAM)
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     found = []
     for processes in (1, 2, 3):  # of five images
         written = tmp_path / f"{processes}.json"
-        line = [sys.executable, str(program), str(tmp_path), str(processes), str(written), *overrides]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}, timeout=300)
+        line = [
+            sys.executable,
+            str(program),
+            str(tmp_path),
+            str(processes),
+            str(written),
+            *overrides,
+        ]
+        done = subprocess.run(
+            line,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": path},
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert ("MEMBER: 3/3" in done.stderr) == (processes == 3)
         found.append(json.loads(written.read_text()))

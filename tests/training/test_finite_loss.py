@@ -21,7 +21,10 @@ class Broken(Callback):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_names_of_its_images(train, tmp_path):
-    with pytest.raises(ValueError, match=r"finite loss, but it is nan in batch 2 of epoch 2.*\.png.*lower optimizer\.lr"):
+    with pytest.raises(
+        ValueError,
+        match=r"finite loss, but it is nan in batch 2 of epoch 2.*\.png.*lower optimizer\.lr",
+    ):
         train(tmp_path, FiniteLoss(folder=tmp_path), Broken(1, 2))
     saved = json.loads((tmp_path / "bad_batch.json").read_text())
     assert (saved["epoch"], saved["batch"], saved["loss"]) == (1, 2, "nan")
@@ -35,7 +38,9 @@ def test_a_loss_that_is_no_number_stops_with_the_names_of_its_images(train, tmp_
 def test_where_looking_is_rare_no_checkpoint_is_written_behind_a_bad_loss(train, tmp_path):
     class Seldom(FiniteLoss):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self._unseen.append((batch_idx, outputs["loss"], batch["index"]))  # as on a GPU, whose steps must not wait
+            self._unseen.append(
+                (batch_idx, outputs["loss"], batch["index"])
+            )  # as on a GPU, whose steps must not wait
 
     with pytest.raises(ValueError, match="nan in batch 1 of epoch 1"):
         train(tmp_path, Seldom(folder=tmp_path), Broken(0, 1), every_n_steps=3)

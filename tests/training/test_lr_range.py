@@ -21,12 +21,17 @@ def falling_at(center):
 @given(st.floats(-4.5, -2.5))
 def test_the_suggestion_is_where_the_loss_falls_fastest(center):
     suggested = RangeCurve(RATES, falling_at(center)).suggestion()
-    assert abs(np.log10(suggested) - center) < 0.1  # two steps: the window is 3 steps wide, and the result has two digits
+    assert (
+        abs(np.log10(suggested) - center) < 0.1
+    )  # two steps: the window is 3 steps wide, and the result has two digits
 
 
 @given(st.floats(0.1, 100), st.floats(-5, 5))
 def test_the_suggestion_does_not_depend_on_unit_or_zero_of_the_loss(scale, shift):
-    assert RangeCurve(RATES, scale * falling_at(-3) + shift).suggestion() == RangeCurve(RATES, falling_at(-3)).suggestion()
+    assert (
+        RangeCurve(RATES, scale * falling_at(-3) + shift).suggestion()
+        == RangeCurve(RATES, falling_at(-3)).suggestion()
+    )
 
 
 def test_a_step_that_is_no_number_is_left_out():
@@ -45,7 +50,9 @@ def test_losses_that_explode_at_the_end_do_not_hide_the_others():
 
 def test_a_loss_that_begins_far_above_its_lowest_keeps_its_beginning():
     losses = 100 * falling_at(-3) - 95  # from 205 down to 5
-    assert RangeCurve(RATES, losses).smooth[0] == pytest.approx(losses[0], rel=0.01)  # the window takes in a few steps
+    assert RangeCurve(RATES, losses).smooth[0] == pytest.approx(
+        losses[0], rel=0.01
+    )  # the window takes in a few steps
 
 
 def test_a_loss_that_never_falls_has_no_suggestion():
@@ -54,7 +61,10 @@ def test_a_loss_that_never_falls_has_no_suggestion():
 
 
 def test_the_rate_rises_by_the_same_factor_and_keeps_the_layers_shares():
-    groups = [{"params": [torch.zeros(1, requires_grad=True)]}, {"params": [torch.zeros(1, requires_grad=True)], "lr": 0.25}]
+    groups = [
+        {"params": [torch.zeros(1, requires_grad=True)]},
+        {"params": [torch.zeros(1, requires_grad=True)], "lr": 0.25},
+    ]
     optimizer = torch.optim.SGD(groups, lr=0.5)
     schedule = rising(optimizer, total_steps=5, lowest=1e-4, highest=1.0)
     rates = []
@@ -65,9 +75,14 @@ def test_the_rate_rises_by_the_same_factor_and_keeps_the_layers_shares():
     assert rates == [pytest.approx([rate, rate / 2]) for rate in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)]
 
 
-def test_a_real_test_finds_the_same_twice_and_leaves_weights_statistics_and_schedule_as_they_were(make_task, make_data, make_trainer):
+def test_a_real_test_finds_the_same_twice_and_leaves_weights_statistics_and_schedule_as_they_were(
+    make_task, make_data, make_trainer
+):
     task = make_task(Tiny)
-    before, schedule = {key: value.clone() for key, value in task.state_dict().items()}, task.scheduler
+    before, schedule = (
+        {key: value.clone() for key, value in task.state_dict().items()},
+        task.scheduler,
+    )
     setting = RangeTest(lowest=1e-5, highest=10.0, num_steps=40, stop_at=4.0)
     first, second = (setting.run(task, make_data(), make_trainer) for _ in range(2))
     assert np.array_equal(first.losses, second.losses)
@@ -82,7 +97,9 @@ def test_accumulated_batches_are_one_point(make_task, make_data, make_trainer):
     def accumulating(**settings):
         return make_trainer(**settings, accumulate_grad_batches=2)
 
-    curve = RangeTest(lowest=1e-5, highest=1.0, num_steps=20, stop_at=1e9).run(make_task(Tiny), make_data(), accumulating)
+    curve = RangeTest(lowest=1e-5, highest=1.0, num_steps=20, stop_at=1e9).run(
+        make_task(Tiny), make_data(), accumulating
+    )
     assert len(curve.rates) == 20
     assert curve.rates[-1] == pytest.approx(1.0)
 
@@ -106,11 +123,16 @@ def test_the_test_ends_where_the_loss_is_no_number(make_task, make_data, make_tr
 
 def test_a_loss_that_runs_away_at_once_says_what_to_lower(make_task, make_data, make_trainer):
     setting = RangeTest(lowest=10.0, highest=100.0, num_steps=20, stop_at=1e9)
-    with pytest.raises(ValueError, match=r"before the loss runs away, but .* there were only \d - lower tune.lr.lowest"):
+    with pytest.raises(
+        ValueError,
+        match=r"before the loss runs away, but .* there were only \d - lower tune.lr.lowest",
+    ):
         setting.run(make_task(RunsAway), make_data(), make_trainer)
 
 
-@pytest.mark.parametrize("wrong", [{"lowest": 0.0}, {"highest": 1e-7}, {"num_steps": 5}, {"stop_at": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"lowest": 0.0}, {"highest": 1e-7}, {"num_steps": 5}, {"stop_at": 1.0}], ids=str
+)
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="mend tune.lr"):
         RangeTest(**{"lowest": 1e-6, "highest": 1.0, "num_steps": 100, "stop_at": 4.0} | wrong)

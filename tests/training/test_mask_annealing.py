@@ -29,10 +29,19 @@ class Tiny(LightningModule):
 
 def fit(network, folder):
     task = Tiny(network)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(accelerator="cpu", max_steps=8, callbacks=[MaskAnnealing(power=1.0)], default_root_dir=folder, **quiet).fit(
-        task, DataLoader(torch.zeros(4, 1), batch_size=1)
-    )
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    Trainer(
+        accelerator="cpu",
+        max_steps=8,
+        callbacks=[MaskAnnealing(power=1.0)],
+        default_root_dir=folder,
+        **quiet,
+    ).fit(task, DataLoader(torch.zeros(4, 1), batch_size=1))
     return task.seen
 
 

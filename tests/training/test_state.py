@@ -8,7 +8,16 @@ from maskmill.training.state import TrainingState, training_fingerprint
 def test_a_training_is_named_by_configuration_and_data():
     name = training_fingerprint({"seed": 0}, "data")
     assert name == training_fingerprint({"seed": 0}, "data")
-    assert len({name, training_fingerprint({"seed": 1}, "data"), training_fingerprint({"seed": 0}, "other")}) == 3
+    assert (
+        len(
+            {
+                name,
+                training_fingerprint({"seed": 1}, "data"),
+                training_fingerprint({"seed": 0}, "other"),
+            }
+        )
+        == 3
+    )
 
 
 def test_an_edited_source_file_is_another_training(tmp_path, monkeypatch):
@@ -25,10 +34,17 @@ def test_only_one_process_trains_into_a_state(tmp_path):
     imports = "import pathlib, sys; from maskmill.training.state import TrainingState"
     program = f"{imports}\nwith TrainingState(pathlib.Path(sys.argv[1]), 'abc').held(): pass"
     with state.held():
-        other = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+        other = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert other.returncode != 0
         assert "another process is running this very training" in other.stderr
-    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 0
+    )
 
 
 def test_the_state_remembers_run_and_checkpoint_and_is_gone_when_deleted(tmp_path):

@@ -15,7 +15,9 @@ class Tiny(LightningModule):
 
     def __init__(self):
         super().__init__()
-        self.network = nn.ModuleDict({"encoder": TimmEncoder("resnet10t").create(), "head": nn.Conv2d(512, 2, 1)})
+        self.network = nn.ModuleDict(
+            {"encoder": TimmEncoder("resnet10t").create(), "head": nn.Conv2d(512, 2, 1)}
+        )
 
     def training_step(self, batch, batch_idx):
         return self.network["head"](self.network["encoder"](batch)[-1]).square().mean()
@@ -61,7 +63,9 @@ def train(callback, epochs, folder):
         (6, {"head", "layer4", "layer3", "layer2", "layer1", "conv1", "bn1"}),
     ],
 )
-def test_stages_join_from_the_last_to_the_stem_weights_and_statistics_alike(epochs, learned, tmp_path):
+def test_stages_join_from_the_last_to_the_stem_weights_and_statistics_alike(
+    epochs, learned, tmp_path
+):
     assert train(GradualUnfreezing(start_epoch=1, every_n_epochs=1), epochs, tmp_path) == learned
 
 

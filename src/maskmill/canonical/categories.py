@@ -23,7 +23,12 @@ class Category:
 
     def as_dict(self) -> dict[str, Any]:
         """The COCO form."""
-        return {"id": self.id, "name": self.name, "isthing": int(self.isthing), "color": list(self.color)}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "isthing": int(self.isthing),
+            "color": list(self.color),
+        }
 
 
 class Categories:
@@ -41,13 +46,19 @@ class Categories:
         ids = [category.id for category in self]
         names = [category.name for category in self]
         if not 1 <= len(ids) <= MAX_CATEGORIES:
-            raise ValueError(f"Expected 1 to {MAX_CATEGORIES} categories, but got {len(ids)} - merge or drop classes in the source")
+            raise ValueError(
+                f"Expected 1 to {MAX_CATEGORIES} categories, but got {len(ids)} - merge or drop classes in the source"
+            )
         for kind, values in (("id", [str(key) for key in ids]), ("name", names)):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
-                raise ValueError(f"Expected each category {kind} once, but found twice: {', '.join(twice)} - rename or merge them")
+                raise ValueError(
+                    f"Expected each category {kind} once, but found twice: {', '.join(twice)} - rename or merge them"
+                )
         if min(ids) < 0:
-            raise ValueError(f"Expected category ids of 0 and above, but got {min(ids)} - renumber the category table")
+            raise ValueError(
+                f"Expected category ids of 0 and above, but got {min(ids)} - renumber the category table"
+            )
 
     def __iter__(self) -> Iterator[Category]:
         return iter(self._categories)
@@ -113,10 +124,14 @@ class Categories:
         for place, row in enumerate(rows):
             missing = {"id", "name"} - row.keys()
             if missing:
-                raise ValueError(f"Expected `id` and `name` in every category, but row {place} ({row}) lacks {sorted(missing)}")
+                raise ValueError(
+                    f"Expected `id` and `name` in every category, but row {place} ({row}) lacks {sorted(missing)}"
+                )
             red, green, blue = row.get("color") or color_of(place)
             color = (int(red), int(green), int(blue))
-            categories.append(Category(int(row["id"]), str(row["name"]), bool(row.get("isthing", 0)), color))
+            categories.append(
+                Category(int(row["id"]), str(row["name"]), bool(row.get("isthing", 0)), color)
+            )
         return cls(categories)
 
 

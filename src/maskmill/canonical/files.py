@@ -27,12 +27,12 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - any JSON value
+def write_json(path: Path, value: Any) -> Path:
     """Write `value` as indented JSON, whole or not at all; NaN is refused, since JSON has none."""
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(path: Path) -> Any:
     """Read a JSON file; the error of a broken one names the file and the line.
 
     Raises:
@@ -40,11 +40,15 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         ValueError: the file is not JSON.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a JSON file here, but there is none - check the path")
+        raise FileNotFoundError(
+            f"{path}: expected a JSON file here, but there is none - check the path"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected JSON, but found {error} - mend or write the file again") from error
+        raise ValueError(
+            f"{path}: expected JSON, but found {error} - mend or write the file again"
+        ) from error
 
 
 def inside(root: Path, name: str) -> Path:
@@ -55,5 +59,7 @@ def inside(root: Path, name: str) -> Path:
     """
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{root}: file name {name!r} leaves the data folder - use names relative to it, without '..'")
+        raise ValueError(
+            f"{root}: file name {name!r} leaves the data folder - use names relative to it, without '..'"
+        )
     return path

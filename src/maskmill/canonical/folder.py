@@ -54,13 +54,18 @@ class IndexWriter:
     def __init__(self, folder: Path, categories: Categories) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._categories = folder, categories
-        self._rows = {key: tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) for key in ("images", "annotations")}  # noqa: SIM115 - closed in close()
+        self._rows = {
+            key: tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed in close()
+            for key in ("images", "annotations")
+        }
         self.num_images = 0
 
     def add(self, record: ImageRecord, row: dict[str, Any]) -> None:
         """Add an image and its annotation."""
         for key, value in (("images", asdict(record)), ("annotations", row)):
-            self._rows[key].write(f"{',' if self.num_images else ''}\n{json.dumps(value, allow_nan=False)}")
+            self._rows[key].write(
+                f"{',' if self.num_images else ''}\n{json.dumps(value, allow_nan=False)}"
+            )
         self.num_images += 1
 
     def close(self) -> Path:
@@ -77,7 +82,12 @@ class IndexWriter:
         return part.replace(self._folder / "panoptic.json")
 
 
-def write_index(folder: Path, categories: Categories, records: Iterable[ImageRecord], annotations: Iterable[dict[str, Any]]) -> Path:
+def write_index(
+    folder: Path,
+    categories: Categories,
+    records: Iterable[ImageRecord],
+    annotations: Iterable[dict[str, Any]],
+) -> Path:
     """Write `folder`/panoptic.json: written last, it makes the split readable."""
     writer = IndexWriter(folder, categories)
     for record, row in zip(records, annotations, strict=True):
@@ -85,7 +95,9 @@ def write_index(folder: Path, categories: Categories, records: Iterable[ImageRec
     return writer.close()
 
 
-def labelled(ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str) -> Panoptic:
+def labelled(
+    ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str
+) -> Panoptic:
     """The labels that an id map and its rows make together, measured afresh; `where` says in errors whose they are.
 
     Raises:
@@ -103,7 +115,9 @@ def labelled(ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, An
         raise ValueError(f"{where}: {error}") from error
     absent = sorted(infos.keys() - panoptic.category_of.keys())
     if absent:
-        raise ValueError(f"{where}: segments_info names ids {absent[:5]}, but no pixel has them - remove these rows")
+        raise ValueError(
+            f"{where}: segments_info names ids {absent[:5]}, but no pixel has them - remove these rows"
+        )
     return panoptic
 
 
@@ -129,11 +143,15 @@ class PanopticFolder:
         index = read_json(self.json_path)
         missing = {"annotations", "categories"} - set(index)
         if missing:
-            raise ValueError(f"{self.json_path}: expected COCO panoptic JSON, but it lacks {sorted(missing)}")
+            raise ValueError(
+                f"{self.json_path}: expected COCO panoptic JSON, but it lacks {sorted(missing)}"
+            )
         self.categories = Categories.from_list(index["categories"])
         self._annotations = {int(row["image_id"]): row for row in index["annotations"]}
         if len(self._annotations) != len(index["annotations"]):
-            raise ValueError(f"{self.json_path}: expected one annotation per image, but an image_id stands twice - remove one")
+            raise ValueError(
+                f"{self.json_path}: expected one annotation per image, but an image_id stands twice - remove one"
+            )
         self._images = index.get("images")
         self._validate_categories()
 
@@ -148,11 +166,20 @@ class PanopticFolder:
             ValueError: the JSON has no images, as predictions may, or an image without annotation.
         """
         if self._images is None:
-            raise ValueError(f"{self.json_path}: expected `images` with their sizes, but there are none - add them")
-        records = tuple(ImageRecord(int(row["id"]), str(row["file_name"]), int(row["height"]), int(row["width"])) for row in self._images)
+            raise ValueError(
+                f"{self.json_path}: expected `images` with their sizes, but there are none - add them"
+            )
+        records = tuple(
+            ImageRecord(
+                int(row["id"]), str(row["file_name"]), int(row["height"]), int(row["width"])
+            )
+            for row in self._images
+        )
         bare = [record.file_name for record in records if record.id not in self._annotations]
         if bare:
-            raise ValueError(f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have none - label or remove them")
+            raise ValueError(
+                f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have none - label or remove them"
+            )
         return records
 
     def __contains__(self, image_id: int) -> bool:
@@ -166,7 +193,11 @@ class PanopticFolder:
             ValueError: the PNG and segments_info disagree on the ids, or the PNG does not decode.
         """
         path = self.png_path(image_id)
-        return labelled(read_ids(path), self.annotation(image_id)["segments_info"], f"{path} (image {image_id} of {self.json_path})")
+        return labelled(
+            read_ids(path),
+            self.annotation(image_id)["segments_info"],
+            f"{path} (image {image_id} of {self.json_path})",
+        )
 
     def annotation(self, image_id: int) -> dict[str, Any]:
         """One image's row of the JSON."""

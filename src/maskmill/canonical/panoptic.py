@@ -28,8 +28,17 @@ class Segment:
 
     def as_dict(self) -> dict[str, Any]:
         """The COCO form."""
-        row = {"id": self.id, "category_id": self.category_id, "area": self.area, "bbox": list(self.bbox)}
-        return row | {"iscrowd": int(self.iscrowd)} | ({} if self.score is None else {"score": self.score})
+        row = {
+            "id": self.id,
+            "category_id": self.category_id,
+            "area": self.area,
+            "bbox": list(self.bbox),
+        }
+        return (
+            row
+            | {"iscrowd": int(self.iscrowd)}
+            | ({} if self.score is None else {"score": self.score})
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +98,21 @@ class Panoptic:
             ValueError: the map is not two-dimensional, has an id outside 0..2**24 - 1, or one that `category_of` lacks.
         """
         if ids.ndim != 2 or ids.size == 0:
-            raise ValueError(f"Expected an id map of shape (H, W) with pixels, but got shape {ids.shape}")
+            raise ValueError(
+                f"Expected an id map of shape (H, W) with pixels, but got shape {ids.shape}"
+            )
         values, areas, boxes = measure(ids)
         if values[0] < 0 or values[-1] > MAX_ID:
-            raise ValueError(f"Expected segment ids in 0..{MAX_ID}, but got {values[0]}..{values[-1]} - renumber the segments")
-        unknown = [int(value) for value in values if value != VOID_ID and int(value) not in category_of]
+            raise ValueError(
+                f"Expected segment ids in 0..{MAX_ID}, but got {values[0]}..{values[-1]} - renumber the segments"
+            )
+        unknown = [
+            int(value) for value in values if value != VOID_ID and int(value) not in category_of
+        ]
         if unknown:
-            raise ValueError(f"Expected every id of the map among the segments, but {unknown[:5]} are not - give each a category")
+            raise ValueError(
+                f"Expected every id of the map among the segments, but {unknown[:5]} are not - give each a category"
+            )
         segments = tuple(
             Segment(
                 id=int(value),
@@ -111,7 +128,9 @@ class Panoptic:
         return cls(np.ascontiguousarray(ids, dtype=np.int32), segments)
 
 
-def measure(ids: IntMap) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def measure(
+    ids: IntMap,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Area and bounding box of every value in a map.
 
     Args:

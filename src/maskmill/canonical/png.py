@@ -42,7 +42,9 @@ def _file(path: Path) -> npt.NDArray[np.uint8]:
         FileNotFoundError: there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected an image here, but there is none - check the path or run `dvc repro prepare`")
+        raise FileNotFoundError(
+            f"{path}: expected an image here, but there is none - check the path or run `dvc repro prepare`"
+        )
     return np.fromfile(path, dtype=np.uint8)
 
 
@@ -54,7 +56,9 @@ def decode(data: npt.NDArray[np.uint8], flags: int, name: str) -> npt.NDArray[An
     """
     array = cv2.imdecode(data, flags) if data.size else None
     if array is None:
-        raise ValueError(f"{name}: expected an image, but {data.size} bytes do not decode - replace the file")
+        raise ValueError(
+            f"{name}: expected an image, but {data.size} bytes do not decode - replace the file"
+        )
     return array
 
 
@@ -81,7 +85,9 @@ def read_labels(path: Path) -> npt.NDArray[np.int32]:
     """
     array = decode(_file(path), cv2.IMREAD_UNCHANGED, str(path))
     if array.ndim != 2:
-        raise ValueError(f"{path}: expected one channel of labels, but got an array of shape {array.shape} - save it as a gray PNG")
+        raise ValueError(
+            f"{path}: expected one channel of labels, but got an array of shape {array.shape} - save it as a gray PNG"
+        )
     return array.astype(np.int32)
 
 
@@ -130,8 +136,15 @@ def write_labels(path: Path, labels: npt.NDArray[np.integer]) -> Path:
     """
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > np.iinfo(np.uint16).max:
-        raise ValueError(f"{path}: expected labels in 0..65535, but got {low}..{high} - a gray PNG cannot hold them")
-    return write_bytes(path, encode_png(labels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16), LABELS))
+        raise ValueError(
+            f"{path}: expected labels in 0..65535, but got {low}..{high} - a gray PNG cannot hold them"
+        )
+    return write_bytes(
+        path,
+        encode_png(
+            labels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16), LABELS
+        ),
+    )
 
 
 def ids_to_png(ids: npt.NDArray[np.int32]) -> bytes:

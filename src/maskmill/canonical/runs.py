@@ -10,7 +10,9 @@ import numpy.typing as npt
 IntMap = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]
 
-DIRECT_CODES = 2**16  # pairs of values that a table in the cache can count, whether they occur or not
+DIRECT_CODES = (
+    2**16
+)  # pairs of values that a table in the cache can count, whether they occur or not
 # Bits of a slot, and factors that are odd and whose bits spread (Knuth, TAOCP 3, sec. 6.4). The first table stays in the cache and is
 # enough for a hundred values.
 HASHES = ((14, 0x9E3779B97F4A7C15), (16, 0xC2B2AE3D27D4EB4F), (16, 0xD6E8FEB86659FD93))
@@ -47,7 +49,9 @@ def run_starts(*maps: IntMap) -> Ints:
 def starts_of_rows(*tables: IntMap) -> Ints:
     """`run_starts` of pixels that consist of several numbers: contiguous (N, C) integer arrays of one shape, C one or two."""
     size, width = tables[0].shape
-    flags = np.empty(min(BLOCK, -(-size // 8) * 8), bool)  # of a block at a time: it stays in the cache from one pass to the next
+    flags = np.empty(
+        min(BLOCK, -(-size // 8) * 8), bool
+    )  # of a block at a time: it stays in the cache from one pass to the next
     differs = np.empty((len(flags), width), bool)
     starts = []
     for first in range(0, size, BLOCK):
@@ -57,7 +61,9 @@ def starts_of_rows(*tables: IntMap) -> Ints:
         change[0] = first == 0
         begin = max(first, 1)
         for table in tables:
-            differ = np.not_equal(table[begin:last], table[begin - 1 : last - 1], out=differs[: last - begin])
+            differ = np.not_equal(
+                table[begin:last], table[begin - 1 : last - 1], out=differs[: last - begin]
+            )
             change[begin - first : last - first] |= (
                 differ[:, 0] if width == 1 else differ.view(np.uint16)[:, 0] != 0
             )  # two flags are a word
@@ -71,7 +77,9 @@ def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:
     """`flags.nonzero()[0]` of a multiple of eight flags, few of them set: looks at eight at once, then into the words that have one."""
     words = flags.view(np.uint64)
     occupied = (words != 0).nonzero()[0]
-    places: Ints = words.take(occupied).view(np.bool_).nonzero()[0]  # among the flags of the occupied words
+    places: Ints = (
+        words.take(occupied).view(np.bool_).nonzero()[0]
+    )  # among the flags of the occupied words
     skipped = (occupied - np.arange(len(occupied))) * 8
     places += skipped.take(places >> 3)
     return places
@@ -96,24 +104,32 @@ def overlaps(first: IntMap, second: IntMap) -> Overlaps:
         the pairs.
     """
     starts = run_starts(first, second)
-    left, right = (np.ascontiguousarray(array).reshape(-1).take(starts) for array in (first, second))
+    left, right = (
+        np.ascontiguousarray(array).reshape(-1).take(starts) for array in (first, second)
+    )
     return overlaps_of_runs(left, right, run_lengths(starts, first.size))
 
 
 def overlaps_of_runs(left: IntMap, right: IntMap, lengths: Ints) -> Overlaps:
     """`overlaps` of maps given as their runs: the values in `first` and `second` and the length of each, (R,)."""
-    (left_low, left_high), (right_low, right_high) = ((int(values.min()), int(values.max())) for values in (left, right))
+    (left_low, left_high), (right_low, right_high) = (
+        (int(values.min()), int(values.max())) for values in (left, right)
+    )
     num_left, num_right = left_high - left_low + 1, right_high - right_low + 1
     if num_left * num_right > DIRECT_CODES:
         left_values, left_places = _dense(left)
         right_values, right_places = _dense(right)
-        return _count(left_values, right_values, left_places * len(right_values) + right_places, lengths)
+        return _count(
+            left_values, right_values, left_places * len(right_values) + right_places, lengths
+        )
     codes = left.astype(np.int64)
     codes -= left_low
     codes *= num_right
     codes += right.astype(np.int64)
     codes -= right_low
-    counted = _count(np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths)
+    counted = _count(
+        np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths
+    )
     return _without_gaps(counted)
 
 
@@ -133,7 +149,9 @@ def _dense(values: IntMap) -> tuple[Ints, Ints]:
     word: Any = np.uint64 if values.itemsize == 8 else np.uint32
     words = values.astype(word)
     for bits, factor in HASHES:
-        slots = (words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - bits)).astype(np.int64)
+        slots = (
+            words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - bits)
+        ).astype(np.int64)
         table = np.full(2**bits, -1)
         table[slots] = numbers
         occupied = (table >= 0).nonzero()[0]

@@ -37,27 +37,44 @@ class CopyPaste:
             )
         self.p, self.max_things, self.min_visible = p, max_things, min_visible
 
-    def __call__(self, views: Sequence[View], categories: Categories, random: np.random.Generator) -> View:
+    def __call__(
+        self, views: Sequence[View], categories: Categories, random: np.random.Generator
+    ) -> View:
         """A random number of the second view's things on the first view.
 
         Raises:
             ValueError: the data set has no things.
         """
         if not categories.isthing.any():
-            raise ValueError("Expected a data set with things to paste, but it has only stuff - choose augment=mosaic or another")
+            raise ValueError(
+                "Expected a data set with things to paste, but it has only stuff - choose augment=mosaic or another"
+            )
         below, above = views
-        things = [segment for segment in present(above.ids) if segment not in above.crowds and categories[above.category(segment)].isthing]
+        things = [
+            segment
+            for segment in present(above.ids)
+            if segment not in above.crowds and categories[above.category(segment)].isthing
+        ]
         if not things:
             return below
         count = random.integers(1, min(len(things), self.max_things) + 1)
         pasted = np.isin(above.ids, random.choice(things, size=count, replace=False))
         result = collage(views, pasted.astype(np.uint8), categories)
-        return View(result.image, result.ids, result.category_of, result.crowds | self._hidden(below, result, pasted, categories))
+        return View(
+            result.image,
+            result.ids,
+            result.category_of,
+            result.crowds | self._hidden(below, result, pasted, categories),
+        )
 
-    def _hidden(self, below: View, result: View, pasted: npt.NDArray[np.bool_], categories: Categories) -> set[int]:
+    def _hidden(
+        self, below: View, result: View, pasted: npt.NDArray[np.bool_], categories: Categories
+    ) -> set[int]:
         """Ids, in the result, of the things below of which too little is left."""
         hidden = set()
-        for segment in present(np.where(pasted, below.ids, VOID_ID)):  # only where something was pasted on
+        for segment in present(
+            np.where(pasted, below.ids, VOID_ID)
+        ):  # only where something was pasted on
             if not categories[below.category(segment)].isthing:
                 continue
             whole = below.ids == segment

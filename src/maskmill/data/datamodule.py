@@ -57,7 +57,14 @@ class SegmentationDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, root: str, augmentation: Augmentation, *, crop_size: tuple[int, int], batch_size: int, num_workers: int, seed: int
+        self,
+        root: str,
+        augmentation: Augmentation,
+        *,
+        crop_size: tuple[int, int],
+        batch_size: int,
+        num_workers: int,
+        seed: int,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0 or min(crop_size) < 1:
@@ -70,7 +77,9 @@ class SegmentationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented batches of one size; a last, smaller batch is left out, as batch statistics want."""
-        dataset = SegmentationDataset(open_split(self.root, "train"), augmentation=self.augmentation, seed=self.seed)
+        dataset = SegmentationDataset(
+            open_split(self.root, "train"), augmentation=self.augmentation, seed=self.seed
+        )
         sample = dataset[0]["image"].shape[1:]
         if tuple(sample) != self.crop_size:
             raise ValueError(
@@ -79,24 +88,41 @@ class SegmentationDataModule(LightningDataModule):
             )
         rank, world_size = self._place()
         sampler = ShuffledSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
-        return self._loader(ResumableLoader, dataset, sampler, drop_last=len(sampler) >= self.batch_size)
+        return self._loader(
+            ResumableLoader, dataset, sampler, drop_last=len(sampler) >= self.batch_size
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images at their own sizes, with their truth."""
         dataset = SegmentationDataset(open_split(self.root, "val"))
         rank, world_size = self._place()
-        return self._loader(DataLoader, dataset, EvaluationSampler(len(dataset), rank=rank, world_size=world_size), drop_last=False)
+        return self._loader(
+            DataLoader,
+            dataset,
+            EvaluationSampler(len(dataset), rank=rank, world_size=world_size),
+            drop_last=False,
+        )
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
         """Move the tensors; the truth that metrics count stays where it is."""
-        return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()}
+        return {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
 
     def _place(self) -> tuple[int, int]:
         """This process among the others: rank, world size."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(
-        self, kind: type[DataLoader[Batch]], dataset: SegmentationDataset, sampler: Sampler[Draw], *, drop_last: bool
+        self,
+        kind: type[DataLoader[Batch]],
+        dataset: SegmentationDataset,
+        sampler: Sampler[Draw],
+        *,
+        drop_last: bool,
     ) -> DataLoader[Batch]:
         return kind(
             dataset,
@@ -112,4 +138,6 @@ class SegmentationDataModule(LightningDataModule):
 
 
 def _one_thread(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
+    cv2.setNumThreads(
+        0
+    )  # the workers are the parallelism; OpenCV's own threads would fight them for the cores

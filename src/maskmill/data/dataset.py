@@ -29,7 +29,9 @@ class SegmentationDataset(Dataset[Sample]):
         seed: of the augmentation, together with epoch and index.
     """
 
-    def __init__(self, split: Split, *, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, split: Split, *, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
         self.split = split
         self.augmentation = augmentation
         self.seed = seed
@@ -54,29 +56,50 @@ class SegmentationDataset(Dataset[Sample]):
         draw = Draw(draw) if isinstance(draw, int) else draw
         if self.augmentation is None:
             labelled = self.split[draw.sample]
-            view = View(labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name)
+            view = View(
+                labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name
+            )
             truth = {"panoptic": labelled.panoptic(), "valid": draw.valid}
             return _tensors(view, self.split.categories) | truth | {"index": draw.sample}
         seed = (self.seed, draw.epoch, draw.sample)
         mix = self.augmentation.mix
-        view = self._view(draw.sample, seed) if mix is None else mixed(mix, self._view, len(self), seed, self.split.categories)
-        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px) | {"index": draw.sample}
+        view = (
+            self._view(draw.sample, seed)
+            if mix is None
+            else mixed(mix, self._view, len(self), seed, self.split.categories)
+        )
+        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px) | {
+            "index": draw.sample
+        }
 
     def _view(self, sample: int, seed: Seed) -> View:
         """One augmented sample by itself."""
         assert self.augmentation is not None
         labelled = self.split[sample]
-        return View(*self.augmentation(labelled.image, labelled.ids, seed), labelled.category_of, labelled.crowds, labelled.name)
+        return View(
+            *self.augmentation(labelled.image, labelled.ids, seed),
+            labelled.category_of,
+            labelled.crowds,
+            labelled.name,
+        )
 
 
 def _tensors(view: View, categories: Categories, *, min_area_px: int = 0) -> Sample:
     """Image and targets."""
     try:
-        semantic, instance = encode_ids(view.ids, view.category_of, categories, crowds=view.crowds, min_area_px=min_area_px)
+        semantic, instance = encode_ids(
+            view.ids, view.category_of, categories, crowds=view.crowds, min_area_px=min_area_px
+        )
     except ValueError as error:
         raise ValueError(f"{view.name}: {error}") from error
-    planes = np.stack(cv2.split(view.image))  # (3, H, W): OpenCV takes pixels apart faster than a transposed copy does
-    return {"image": torch.from_numpy(planes), "semantic": torch.from_numpy(semantic), "instance": torch.from_numpy(instance)}
+    planes = np.stack(
+        cv2.split(view.image)
+    )  # (3, H, W): OpenCV takes pixels apart faster than a transposed copy does
+    return {
+        "image": torch.from_numpy(planes),
+        "semantic": torch.from_numpy(semantic),
+        "instance": torch.from_numpy(instance),
+    }
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -92,8 +115,15 @@ def collate(samples: list[Sample]) -> Batch:
     sizes = [(int(sample["image"].shape[1]), int(sample["image"].shape[2])) for sample in samples]
     height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
     fills = {"image": 0, "semantic": IGNORE_INDEX, "instance": UNKNOWN}
-    batch: Batch = {key: torch.stack([_pad(sample[key], height, width, fill) for sample in samples]) for key, fill in fills.items()}
-    lists = {key: [sample[key] for sample in samples] for key in ("panoptic", "valid", "index") if key in samples[0]}
+    batch: Batch = {
+        key: torch.stack([_pad(sample[key], height, width, fill) for sample in samples])
+        for key, fill in fills.items()
+    }
+    lists = {
+        key: [sample[key] for sample in samples]
+        for key in ("panoptic", "valid", "index")
+        if key in samples[0]
+    }
     return batch | {"size": sizes} | lists
 
 

@@ -44,7 +44,9 @@ class View:
             ValueError: the labels do not have it.
         """
         if segment not in self.category_of:
-            raise ValueError(f"{self.name}: expected every id of the map among the segments, but {segment} is not - prepare the data again")
+            raise ValueError(
+                f"{self.name}: expected every id of the map among the segments, but {segment} is not - prepare the data again"
+            )
         return self.category_of[segment]
 
 
@@ -55,11 +57,19 @@ class Mix(Protocol):
     p: float
     num_partners: int
 
-    def __call__(self, views: Sequence[View], categories: Categories, random: np.random.Generator) -> View:
+    def __call__(
+        self, views: Sequence[View], categories: Categories, random: np.random.Generator
+    ) -> View:
         """The mixture of the sample's own view, first, and its partners'."""
 
 
-def mixed(mix: Mix, view_of: Callable[[int, Seed], View], num_samples: int, seed: Seed, categories: Categories) -> View:
+def mixed(
+    mix: Mix,
+    view_of: Callable[[int, Seed], View],
+    num_samples: int,
+    seed: Seed,
+    categories: Categories,
+) -> View:
     """The view of a sample, mixed with those of partners drawn from the whole split.
 
     Args:
@@ -77,7 +87,11 @@ def mixed(mix: Mix, view_of: Callable[[int, Seed], View], num_samples: int, seed
     if random.random() >= mix.p:
         return own
     partners = random.integers(num_samples, size=mix.num_partners).tolist()
-    return mix([own, *(view_of(partner, (*seed, place)) for place, partner in enumerate(partners))], categories, random)
+    return mix(
+        [own, *(view_of(partner, (*seed, place)) for place, partner in enumerate(partners))],
+        categories,
+        random,
+    )
 
 
 class Mosaic:
@@ -98,10 +112,14 @@ class Mosaic:
 
     def __init__(self, *, p: float = 0.5, center: tuple[float, float] = (0.3, 0.7)) -> None:
         if not (0 <= p <= 1 and 0 <= center[0] <= center[1] <= 1):
-            raise ValueError(f"Expected `p` in 0..1 and `center` as two rising shares, but got {p} and {tuple(center)} - mend conf/augment")
+            raise ValueError(
+                f"Expected `p` in 0..1 and `center` as two rising shares, but got {p} and {tuple(center)} - mend conf/augment"
+            )
         self.p, self.center = p, center
 
-    def __call__(self, views: Sequence[View], categories: Categories, random: np.random.Generator) -> View:
+    def __call__(
+        self, views: Sequence[View], categories: Categories, random: np.random.Generator
+    ) -> View:
         """The sample's own view at the top left, its partners' in the other quarters."""
         height, width = views[0].ids.shape
         y, x = (round(length * random.uniform(*self.center)) for length in (height, width))
@@ -125,7 +143,9 @@ def collage(views: Sequence[View], owner: npt.NDArray[np.uint8], categories: Cat
         ValueError: the views differ in size, or one has an id without a segment.
     """
     if len(sizes := {view.ids.shape for view in views}) > 1:
-        raise ValueError(f"Expected views of one size to mix, but got {sorted(sizes)} - end the transforms with a crop of data.crop_size")
+        raise ValueError(
+            f"Expected views of one size to mix, but got {sorted(sizes)} - end the transforms with a crop of data.crop_size"
+        )
     image, ids = np.empty_like(views[0].image), np.empty_like(views[0].ids)
     category_of: dict[int, int] = {}
     crowds: set[int] = set()
@@ -135,7 +155,9 @@ def collage(views: Sequence[View], owner: npt.NDArray[np.uint8], categories: Cat
         for segment in present(view.ids):
             category = view.category(segment)
             number = len(category_of) + 1
-            table[segment] = number if categories[category].isthing else stuff.setdefault(category, number)
+            table[segment] = (
+                number if categories[category].isthing else stuff.setdefault(category, number)
+            )
             category_of[table[segment]] = category
             if segment in view.crowds:
                 crowds.add(table[segment])
@@ -146,4 +168,6 @@ def collage(views: Sequence[View], owner: npt.NDArray[np.uint8], categories: Cat
 
 def present(ids: npt.NDArray[np.int32]) -> list[int]:
     """The segment ids of a map (H, W), ascending, without void."""
-    return [value for value in np.unique(ids.reshape(-1)[run_starts(ids)]).tolist() if value != VOID_ID]
+    return [
+        value for value in np.unique(ids.reshape(-1)[run_starts(ids)]).tolist() if value != VOID_ID
+    ]

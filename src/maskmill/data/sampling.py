@@ -26,8 +26,16 @@ class ShuffledSampler(Sampler[Draw]):
 
     def __init__(self, num_samples: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if num_samples < 1:
-            raise ValueError("Expected at least one training image, but got none - check the splits in dataset.json")
-        self.num_samples, self.seed, self.rank, self.world_size, self.epoch = num_samples, seed, rank, world_size, 0
+            raise ValueError(
+                "Expected at least one training image, but got none - check the splits in dataset.json"
+            )
+        self.num_samples, self.seed, self.rank, self.world_size, self.epoch = (
+            num_samples,
+            seed,
+            rank,
+            world_size,
+            0,
+        )
         self._first = 0
 
     def skip(self, num_samples: int) -> None:

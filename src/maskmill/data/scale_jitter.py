@@ -50,7 +50,9 @@ class ScaleJitter(albumentations.DualTransform):
         size: tuple[int, int]
         scale: tuple[float, float]
 
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float] = (0.1, 2.0), p: float = 1.0) -> None:
+    def __init__(
+        self, size: tuple[int, int], scale: tuple[float, float] = (0.1, 2.0), p: float = 1.0
+    ) -> None:
         super().__init__(p=p)
         if min(size) < 1 or not 0 < scale[0] <= scale[1]:
             raise ValueError(
@@ -59,11 +61,17 @@ class ScaleJitter(albumentations.DualTransform):
             )
         self.size, self.scale = tuple(size), tuple(scale)
 
-    def get_params_dependent_on_data(self, params: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    def get_params_dependent_on_data(
+        self, params: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Draw scale and place for an image of `params["shape"]`."""
         source = params["shape"][:2]
-        factor = self.py_random.uniform(*self.scale) * min(self.size[0] / source[0], self.size[1] / source[1])
-        (y0, y1, height, top), (x0, x1, width, left) = (self._along(source[axis], self.size[axis], factor) for axis in (0, 1))
+        factor = self.py_random.uniform(*self.scale) * min(
+            self.size[0] / source[0], self.size[1] / source[1]
+        )
+        (y0, y1, height, top), (x0, x1, width, left) = (
+            self._along(source[axis], self.size[axis], factor) for axis in (0, 1)
+        )
         return {"placement": Placement(y0, y1, x0, x1, (height, width), top, left)}
 
     def _along(self, length: int, wanted: int, factor: float) -> tuple[int, int, int, int]:
@@ -75,20 +83,24 @@ class ScaleJitter(albumentations.DualTransform):
         first = min(int(begin), length - 1)
         return first, max(first + 1, min(length, round(begin + wanted / factor))), wanted, 0
 
-    def apply(self, img: Pixels, placement: Placement, **params: Any) -> Pixels:  # noqa: ANN401 - albumentations' signature
+    def apply(self, img: Pixels, placement: Placement, **params: Any) -> Pixels:
         """The image; smaller it is averaged, larger interpolated."""
         shrinks = placement.size[0] < placement.y1 - placement.y0
         return _placed(img, placement, self.size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
-    def apply_to_mask(self, mask: Pixels, placement: Placement, **params: Any) -> Pixels:  # noqa: ANN401 - albumentations' signature
+    def apply_to_mask(self, mask: Pixels, placement: Placement, **params: Any) -> Pixels:
         """The ids, never averaged; 0 where nothing is."""
         return _placed(mask, placement, self.size, cv2.INTER_NEAREST_EXACT)
 
 
-def _placed(pixels: Pixels, placement: Placement, size: tuple[int, ...], interpolation: int) -> Pixels:
+def _placed(
+    pixels: Pixels, placement: Placement, size: tuple[int, ...], interpolation: int
+) -> Pixels:
     window = np.ascontiguousarray(pixels[placement.y0 : placement.y1, placement.x0 : placement.x1])
     height, width = placement.size
     resized = cv2.resize(window, (width, height), interpolation=interpolation)
     result = np.zeros((*size, *pixels.shape[2:]), pixels.dtype)
-    result[placement.top : placement.top + height, placement.left : placement.left + width] = resized
+    result[placement.top : placement.top + height, placement.left : placement.left + width] = (
+        resized
+    )
     return result

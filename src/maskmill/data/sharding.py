@@ -39,7 +39,9 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
         ValueError: the store holds a data set already.
     """
     if store.has("dataset.json"):
-        raise ValueError(f"{store.where('dataset.json')}: expected an empty place, but a data set is there - choose another, or remove it")
+        raise ValueError(
+            f"{store.where('dataset.json')}: expected an empty place, but a data set is there - choose another, or remove it"
+        )
     description = source / "dataset.json"
     splits = read_json(description)["splits"]
     number = 0
@@ -50,7 +52,10 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
             writer.add(list(members(folder, record, decoded=decoded)))
         number += len(folder.records)
         shards = writer.close()
-        store.write(f"{split}/{INDEX}", json.dumps({"categories": folder.categories.as_list(), "shards": shards}).encode())
+        store.write(
+            f"{split}/{INDEX}",
+            json.dumps({"categories": folder.categories.as_list(), "shards": shards}).encode(),
+        )
     store.write("dataset.json", description.read_bytes())
     return number
 
@@ -86,7 +91,9 @@ class _ShardWriter:
             self._samples, self._size = [], 0
         self._samples.append([self._size + BLOCK, *(len(data) for _, data in sample)])
         for ending, data in sample:
-            member = tarfile.TarInfo(f"{self._number:08}.{ending}")  # without time or owner: the same data make the same bytes
+            member = tarfile.TarInfo(
+                f"{self._number:08}.{ending}"
+            )  # without time or owner: the same data make the same bytes
             member.size = len(data)
             self._tar.addfile(member, io.BytesIO(data))
             self._size += BLOCK + padded(len(data))

@@ -45,8 +45,14 @@ class ShardReader:
         self.categories = Categories.from_list(index["categories"])
         self._files = [f"{split}/{shard['file']}" for shard in index["shards"]]
         self._check_files(index["shards"])
-        rows = [(number, *sample) for number, shard in enumerate(index["shards"]) for sample in shard["samples"]]
-        self._places = np.array(rows, dtype=np.int64).reshape(-1, 5)  # shard, start, bytes of row, image and labels
+        rows = [
+            (number, *sample)
+            for number, shard in enumerate(index["shards"])
+            for sample in shard["samples"]
+        ]
+        self._places = np.array(rows, dtype=np.int64).reshape(
+            -1, 5
+        )  # shard, start, bytes of row, image and labels
 
     def __len__(self) -> int:
         return len(self._places)
@@ -77,8 +83,14 @@ class ShardReader:
         data = self._store.read(self._files[shard], start, size)
         if len(data) != size:
             where = self._store.where(self._files[shard])
-            raise ValueError(f"{where}: expected {size} bytes from {start} on, but got {len(data)} - copy the shards again")
-        return data[:row_size], _part(data, image_start, image_size), _part(data, labels_start, labels_size)
+            raise ValueError(
+                f"{where}: expected {size} bytes from {start} on, but got {len(data)} - copy the shards again"
+            )
+        return (
+            data[:row_size],
+            _part(data, image_start, image_size),
+            _part(data, labels_start, labels_size),
+        )
 
     def _read_index(self) -> dict[str, Any]:
         try:
@@ -89,7 +101,9 @@ class ShardReader:
             ) from error
         missing = {"categories", "shards"} - set(index)
         if missing:
-            raise ValueError(f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - write the shards again")
+            raise ValueError(
+                f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - write the shards again"
+            )
         return dict(index)
 
     def _check_files(self, shards: list[dict[str, Any]]) -> None:
@@ -117,7 +131,11 @@ def _image(data: npt.NDArray[np.uint8], where: str) -> RGB:
 
 
 def _ids(data: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.int32]:
-    return _array(data).astype(np.int32) if data[: len(NUMPY)].tobytes() == NUMPY else decode_ids(data, where)
+    return (
+        _array(data).astype(np.int32)
+        if data[: len(NUMPY)].tobytes() == NUMPY
+        else decode_ids(data, where)
+    )
 
 
 def _array(data: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:

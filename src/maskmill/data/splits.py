@@ -123,9 +123,14 @@ class ShardedSplit:
     def __getitem__(self, place: int) -> LabelledImage:
         row, image, ids = self._shards.read(place)
         name = f"{row['file_name']} of {self._shards.where}"
-        unknown = sorted({int(info["category_id"]) for info in row["segments_info"]} - self.categories.index.keys())
+        unknown = sorted(
+            {int(info["category_id"]) for info in row["segments_info"]}
+            - self.categories.index.keys()
+        )
         if unknown or image.shape[:2] != (row["height"], row["width"]):
-            raise ValueError(f"{name}: its size or its categories {unknown} are not those of the index - write the shards again")
+            raise ValueError(
+                f"{name}: its size or its categories {unknown} are not those of the index - write the shards again"
+            )
         return LabelledImage(name, image, ids, row["segments_info"])
 
 

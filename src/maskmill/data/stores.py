@@ -50,14 +50,20 @@ class LocalStore:
         """A file's bytes, or at most `size` of them from `start`."""
         path = inside(self.root, name)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected a file here, but there is none - check the path or run the stage before")
+            raise FileNotFoundError(
+                f"{path}: expected a file here, but there is none - check the path or run the stage before"
+            )
         with path.open("rb") as file:
             file.seek(start)
             return file.read() if size is None else file.read(size)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files in a folder and their bytes."""
-        return {path.name: path.stat().st_size for path in inside(self.root, folder).iterdir() if path.is_file()}
+        return {
+            path.name: path.stat().st_size
+            for path in inside(self.root, folder).iterdir()
+            if path.is_file()
+        }
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file, whole or not at all."""
@@ -66,7 +72,9 @@ class LocalStore:
     def upload(self, name: str, path: Path) -> None:
         """Take a local file over, whole or not at all."""
         target = inside(self.root, name)
-        part = target.with_name(f".{target.name}.part")  # `path` may lie on another disk, whose files cannot be renamed to this one
+        part = target.with_name(
+            f".{target.name}.part"
+        )  # `path` may lie on another disk, whose files cannot be renamed to this one
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as source, part.open("wb") as copy:
             while block := source.read(1 << 20):
@@ -96,7 +104,9 @@ class S3Store:
         try:
             import boto3  # noqa: F401 - only to say so early
         except ModuleNotFoundError as error:
-            raise ValueError(f"Expected the package boto3 for {url}, but it is missing - pip install 'maskmill[s3]'") from error
+            raise ValueError(
+                f"Expected the package boto3 for {url}, but it is missing - pip install 'maskmill[s3]'"
+            ) from error
         self._connection: tuple[int, Any] = (0, None)
 
     def has(self, name: str) -> bool:
@@ -120,10 +130,16 @@ class S3Store:
 
     def _get(self, key: str, part: dict[str, str], *, tries: int) -> bytes:
         """Get an object, again where the answer breaks off: boto3 itself only tries requests again, not what follows them."""
-        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        from botocore.exceptions import (
+            IncompleteReadError,
+            ReadTimeoutError,
+            ResponseStreamingError,
+        )
 
         try:
-            return bytes(self._client().get_object(Bucket=self.bucket, Key=key, **part)["Body"].read())
+            return bytes(
+                self._client().get_object(Bucket=self.bucket, Key=key, **part)["Body"].read()
+            )
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
             if tries == 1:
                 raise
@@ -133,8 +149,16 @@ class S3Store:
         """The objects in a folder and their bytes."""
         prefix = f"{self._prefix}{folder}/"
         with self._explained(folder):
-            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return {row["Key"].removeprefix(prefix): row["Size"] for page in pages for row in page.get("Contents", [])}
+            pages = (
+                self._client()
+                .get_paginator("list_objects_v2")
+                .paginate(Bucket=self.bucket, Prefix=prefix)
+            )
+            return {
+                row["Key"].removeprefix(prefix): row["Size"]
+                for page in pages
+                for row in page.get("Contents", [])
+            }
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small object; S3 shows objects only when they are whole."""
@@ -150,9 +174,11 @@ class S3Store:
         """The full name, for messages."""
         return f"{S3}{self.bucket}/{self._prefix}{name}"
 
-    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+    def _client(self) -> Any:
         process, client = self._connection
-        if process != os.getpid():  # loader processes are forks, and must not share their parent's sockets
+        if (
+            process != os.getpid()
+        ):  # loader processes are forks, and must not share their parent's sockets
             import boto3
 
             client = boto3.session.Session().client("s3")
@@ -160,7 +186,9 @@ class S3Store:
         return client
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_connection": (0, None)}  # spawned loader processes get a copy by pickle
+        return self.__dict__ | {
+            "_connection": (0, None)
+        }  # spawned loader processes get a copy by pickle
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -174,15 +202,19 @@ class S3Store:
             answer = error.response["Error"]
             said = f"S3 answers {answer.get('Code')} ({answer.get('Message')})"
             if answer.get("Code") in ABSENT:
-                raise FileNotFoundError(f"{self.where(name)}: expected it here, but {said} - check bucket and prefix") from error
-            raise OSError(f"{self.where(name)}: expected access, but {said} - check AWS_ACCESS_KEY_ID and the rights it has") from error
+                raise FileNotFoundError(
+                    f"{self.where(name)}: expected it here, but {said} - check bucket and prefix"
+                ) from error
+            raise OSError(
+                f"{self.where(name)}: expected access, but {said} - check AWS_ACCESS_KEY_ID and the rights it has"
+            ) from error
         except (BotoCoreError, S3UploadFailedError) as error:
             raise OSError(
                 f"{self.where(name)}: expected an answer, but {error} - check AWS_ENDPOINT_URL, region and credentials"
             ) from error
 
 
-def load_json(store: Store, name: str) -> Any:  # noqa: ANN401 - any JSON value
+def load_json(store: Store, name: str) -> Any:
     """The content of a JSON file.
 
     Raises:
@@ -192,7 +224,9 @@ def load_json(store: Store, name: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(store.read(name))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{store.where(name)}: expected JSON, but found {error} - write the file again") from error
+        raise ValueError(
+            f"{store.where(name)}: expected JSON, but found {error} - write the file again"
+        ) from error
 
 
 def open_store(root: str | Path) -> LocalStore | S3Store:
@@ -204,5 +238,7 @@ def open_store(root: str | Path) -> LocalStore | S3Store:
     if str(root).startswith(S3):
         return S3Store(str(root))
     if "://" in str(root):
-        raise ValueError(f"Expected a folder or s3://BUCKET/PREFIX, but got {str(root)!r} - mend data.root")
+        raise ValueError(
+            f"Expected a folder or s3://BUCKET/PREFIX, but got {str(root)!r} - mend data.root"
+        )
     return LocalStore(Path(root))

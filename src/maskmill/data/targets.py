@@ -18,7 +18,13 @@ Targets = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
 
 def encode_targets(panoptic: Panoptic, categories: Categories, *, min_area_px: int = 0) -> Targets:
     """Training targets of one image's labels, see `encode_ids`."""
-    return encode_ids(panoptic.ids, panoptic.category_of, categories, crowds=panoptic.crowds, min_area_px=min_area_px)
+    return encode_ids(
+        panoptic.ids,
+        panoptic.category_of,
+        categories,
+        crowds=panoptic.crowds,
+        min_area_px=min_area_px,
+    )
 
 
 def encode_ids(
@@ -52,16 +58,24 @@ def encode_ids(
     semantic, instance = np.empty(len(values), np.uint8), np.empty(len(values), np.int32)
     num_things = 0
     for place, value in enumerate(values.tolist()):
-        semantic[place], kind = _void(categories) if value == VOID_ID else _target(value, category_of, categories, value in crowds)
+        semantic[place], kind = (
+            _void(categories)
+            if value == VOID_ID
+            else _target(value, category_of, categories, value in crowds)
+        )
         if kind == THING and areas[place] < min_area_px:
             kind = UNKNOWN
         elif kind == THING:
             kind = num_things = num_things + 1
         instance[place] = kind
-    return tuple(np.repeat(table[inverse], lengths).reshape(ids.shape) for table in (semantic, instance))  # type: ignore[return-value]
+    return tuple(
+        np.repeat(table[inverse], lengths).reshape(ids.shape) for table in (semantic, instance)
+    )  # type: ignore[return-value]
 
 
-def _distinct(values: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+def _distinct(
+    values: npt.NDArray[np.int32],
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
     """The distinct values, ascending, and the place of each value among them: `np.unique`, without sorting where the values are small."""
     if values.max() > np.iinfo(np.uint16).max or values.min() < 0:
         return np.unique(values, return_inverse=True)
@@ -75,10 +89,14 @@ def _void(categories: Categories) -> tuple[int, int]:
     return (IGNORE_INDEX, UNKNOWN) if background is None else (background, NO_THING)
 
 
-def _target(value: int, category_of: Mapping[int, int], categories: Categories, iscrowd: bool) -> tuple[int, int]:
+def _target(
+    value: int, category_of: Mapping[int, int], categories: Categories, iscrowd: bool
+) -> tuple[int, int]:
     """Class and kind of one segment: `UNKNOWN`, `NO_THING` or `THING`."""
     if value not in category_of:
-        raise ValueError(f"Expected every id of the map among the segments, but {value} is not - run `dvc repro prepare` again")
+        raise ValueError(
+            f"Expected every id of the map among the segments, but {value} is not - run `dvc repro prepare` again"
+        )
     category = categories[category_of[value]]
     if iscrowd and category.isthing:
         return IGNORE_INDEX, UNKNOWN

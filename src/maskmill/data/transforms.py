@@ -32,16 +32,29 @@ class Augmentation:
         mix: Mix | None = None,
     ) -> None:
         if min_area_px < 0:
-            raise ValueError(f"Expected argument `min_area_px` of 0 and above, but got {min_area_px}")
-        if not all(isinstance(transform, albumentations.BasicTransform | albumentations.BaseCompose) for transform in transforms):
-            raise ValueError(f"Expected argument `transforms` to hold albumentations transforms, but got {list(transforms)}")
-        interpolating = [type(transform).__name__ for transform in transforms if _interpolates_masks(transform)]
+            raise ValueError(
+                f"Expected argument `min_area_px` of 0 and above, but got {min_area_px}"
+            )
+        if not all(
+            isinstance(transform, albumentations.BasicTransform | albumentations.BaseCompose)
+            for transform in transforms
+        ):
+            raise ValueError(
+                f"Expected argument `transforms` to hold albumentations transforms, but got {list(transforms)}"
+            )
+        interpolating = [
+            type(transform).__name__ for transform in transforms if _interpolates_masks(transform)
+        ]
         if interpolating:
-            raise ValueError(f"Expected transforms that keep segment ids, but {interpolating} average masks - set mask_interpolation: 0")
+            raise ValueError(
+                f"Expected transforms that keep segment ids, but {interpolating} average masks - set mask_interpolation: 0"
+            )
         self.min_area_px, self.mix = min_area_px, mix
         self._compose = albumentations.Compose(list(transforms))
 
-    def __call__(self, image: RGB, ids: npt.NDArray[np.int32], seed: Sequence[int]) -> tuple[RGB, npt.NDArray[np.int32]]:
+    def __call__(
+        self, image: RGB, ids: npt.NDArray[np.int32], seed: Sequence[int]
+    ) -> tuple[RGB, npt.NDArray[np.int32]]:
         """Augment one sample.
 
         Args:
@@ -54,9 +67,15 @@ class Augmentation:
         """
         self._compose.set_random_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
         moved = self._compose(image=image, mask=ids)
-        return np.ascontiguousarray(moved["image"]), np.ascontiguousarray(moved["mask"], dtype=np.int32)
+        return np.ascontiguousarray(moved["image"]), np.ascontiguousarray(
+            moved["mask"], dtype=np.int32
+        )
 
 
-def _interpolates_masks(transform: albumentations.BasicTransform | albumentations.BaseCompose) -> bool:
+def _interpolates_masks(
+    transform: albumentations.BasicTransform | albumentations.BaseCompose,
+) -> bool:
     inner = getattr(transform, "transforms", ())
-    return getattr(transform, "mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST or any(map(_interpolates_masks, inner))
+    return getattr(transform, "mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST or any(
+        map(_interpolates_masks, inner)
+    )

@@ -21,7 +21,9 @@ class WithAuxiliary(nn.Module):
     def __init__(self, loss: nn.Module, *, weight: float = 0.4) -> None:
         super().__init__()
         if not weight >= 0:  # NaN is refused too
-            raise ValueError(f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss")
+            raise ValueError(
+                f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss"
+            )
         self.loss, self.weight = loss, weight
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:

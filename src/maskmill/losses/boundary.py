@@ -29,7 +29,9 @@ class Boundary(nn.Module):
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
         if not weight >= 0:  # NaN is refused too
-            raise ValueError(f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss")
+            raise ValueError(
+                f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss"
+            )
         self.weight = weight
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
@@ -37,12 +39,19 @@ class Boundary(nn.Module):
         probs = outputs["semantic"].float().softmax(dim=1)
         targets = batch["semantic"].cpu().numpy()
         found = [signed_distances(target, probs.shape[1]) for target in targets]
-        distance = torch.from_numpy(np.stack([each for each, _ in found])).to(probs.device)  # (B, K, H, W), 0 where nothing counts
-        counted = sum(num_classes * int((target != IGNORE_INDEX).sum()) for target, (_, num_classes) in zip(targets, found, strict=True))
+        distance = torch.from_numpy(np.stack([each for each, _ in found])).to(
+            probs.device
+        )  # (B, K, H, W), 0 where nothing counts
+        counted = sum(
+            num_classes * int((target != IGNORE_INDEX).sum())
+            for target, (_, num_classes) in zip(targets, found, strict=True)
+        )
         return {"boundary": self.weight * (probs * distance).sum() / max(counted, 1)}
 
 
-def signed_distances(target: npt.NDArray[np.uint8], num_classes: int) -> tuple[npt.NDArray[np.float32], int]:
+def signed_distances(
+    target: npt.NDArray[np.uint8], num_classes: int
+) -> tuple[npt.NDArray[np.float32], int]:
     """Distance of each pixel to the outline of each class, counted as the authors' code does.
 
     Args:
@@ -67,4 +76,7 @@ def signed_distances(target: npt.NDArray[np.uint8], num_classes: int) -> tuple[n
 
 def _distance_to(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Exact Euclidean distance of every pixel to the nearest one of the mask, which is not empty."""
-    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+    return np.asarray(
+        cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+        np.float32,
+    )

@@ -77,7 +77,9 @@ def _statistics(dataset: Path) -> tuple[dict[str, Any], Categories]:
     try:
         return content["statistics"]["train"], Categories.from_list(content["categories"])
     except KeyError as error:
-        raise ValueError(f"{path}: expected statistics of the training split, but {error} is missing - prepare the data again") from error
+        raise ValueError(
+            f"{path}: expected statistics of the training split, but {error} is missing - prepare the data again"
+        ) from error
 
 
 def _scaled(weights: list[float | None]) -> list[float]:

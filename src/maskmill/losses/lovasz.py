@@ -25,7 +25,9 @@ class Lovasz(nn.Module):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         if not weight >= 0:  # NaN is refused too
-            raise ValueError(f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss")
+            raise ValueError(
+                f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss"
+            )
         self.weight = weight
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
@@ -33,8 +35,12 @@ class Lovasz(nn.Module):
         labelled = batch["semantic"] != IGNORE_INDEX
         probs = outputs["semantic"].float().softmax(dim=1).movedim(1, -1)[labelled]  # (P, K)
         target = batch["semantic"][labelled]  # (P,)
-        losses = [_class_loss(probs[:, index], target == index) for index in target.unique().tolist()]
-        return {"lovasz": self.weight * (torch.stack(losses).mean() if losses else probs.sum())}  # the sum of nothing is 0
+        losses = [
+            _class_loss(probs[:, index], target == index) for index in target.unique().tolist()
+        ]
+        return {
+            "lovasz": self.weight * (torch.stack(losses).mean() if losses else probs.sum())
+        }  # the sum of nothing is 0
 
 
 def _class_loss(probs: Tensor, is_class: Tensor) -> Tensor:

@@ -8,11 +8,18 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-IMPOSSIBLE = 1e6  # a cost for what is not finite: the assignment refuses NaN, and the loss will show it
+IMPOSSIBLE = (
+    1e6  # a cost for what is not finite: the assignment refuses NaN, and the loss will show it
+)
 
 
 def match(
-    class_logits: Tensor, mask_logits: Tensor, inside: Tensor, counted: Tensor, classes: Tensor, weights: Mapping[str, float]
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor,
+    counted: Tensor,
+    classes: Tensor,
+    weights: Mapping[str, float],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs of least cost in each image; costs are computed for the whole batch on its device and assigned on the CPU.
 
@@ -28,9 +35,14 @@ def match(
         image, query and segment of each pair: three (M,) on the device. Where an image has more segments than queries, some have none.
     """
     cost = matching_cost(class_logits, mask_logits, inside, counted, classes, weights)
-    numbers = torch.nan_to_num(cost, nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=-IMPOSSIBLE).cpu().numpy()  # the one wait for the device
+    numbers = (
+        torch.nan_to_num(cost, nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=-IMPOSSIBLE).cpu().numpy()
+    )  # the one wait for the device
     num_segments = (classes >= 0).sum(dim=1).tolist()
-    pairs = [linear_sum_assignment(image[:, :num]) for image, num in zip(numbers, num_segments, strict=True)]
+    pairs = [
+        linear_sum_assignment(image[:, :num])
+        for image, num in zip(numbers, num_segments, strict=True)
+    ]
     image = np.repeat(np.arange(len(pairs)), [len(query) for query, _ in pairs])
     query, segment = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
     made = torch.from_numpy(np.stack([image, query, segment]).astype(np.int64)).to(cost.device)
@@ -38,7 +50,12 @@ def match(
 
 
 def matching_cost(
-    class_logits: Tensor, mask_logits: Tensor, inside: Tensor, counted: Tensor, classes: Tensor, weights: Mapping[str, float]
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor,
+    counted: Tensor,
+    classes: Tensor,
+    weights: Mapping[str, float],
 ) -> Tensor:
     """Minus the probability of the class, plus cross-entropy and Dice of the masks at the points that count: (B, Q, N)."""
     counted = counted.float()[:, None]  # (B, 1, P)
@@ -47,10 +64,14 @@ def matching_cost(
         F.softplus(-mask_logits) * counted,
         F.softplus(mask_logits) * counted,
     )  # what each point costs as inside, as outside: (B, Q, P)
-    mask = (off.sum(dim=2, keepdim=True) + torch.einsum("bqp,bnp->bqn", on - off, inside)) / num  # (B, Q, N)
+    mask = (
+        off.sum(dim=2, keepdim=True) + torch.einsum("bqp,bnp->bqn", on - off, inside)
+    ) / num  # (B, Q, N)
     probs = mask_logits.sigmoid() * counted
     both = torch.einsum("bqp,bnp->bqn", probs, inside)
     dice = 1 - (2 * both + 1) / (probs.sum(dim=2)[:, :, None] + inside.sum(dim=2)[:, None] + 1)
     queries = class_logits.shape[1]
-    likely = class_logits.softmax(dim=2).gather(2, classes.clamp(min=0)[:, None].expand(-1, queries, -1))  # (B, Q, N)
+    likely = class_logits.softmax(dim=2).gather(
+        2, classes.clamp(min=0)[:, None].expand(-1, queries, -1)
+    )  # (B, Q, N)
     return weights["mask"] * mask + weights["dice"] * dice - weights["class"] * likely

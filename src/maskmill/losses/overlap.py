@@ -31,23 +31,40 @@ class Tversky(nn.Module):
     name = "tversky"
     class_weights: Tensor | None
 
-    def __init__(self, weight: float = 1.0, *, alpha: float = 0.3, beta: float = 0.7, class_weights: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        weight: float = 1.0,
+        *,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        class_weights: list[float] | None = None,
+    ) -> None:
         super().__init__()
         if not (weight >= 0 and alpha >= 0 and beta >= 0):  # NaN is refused too
-            raise ValueError(f"Expected `weight`, `alpha` and `beta` of at least 0, but got {weight}, {alpha} and {beta} - mend conf/loss")
+            raise ValueError(
+                f"Expected `weight`, `alpha` and `beta` of at least 0, but got {weight}, {alpha} and {beta} - mend conf/loss"
+            )
         self.weight, self.alpha, self.beta = weight, alpha, beta
-        self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)  # configuration, not state
+        self.register_buffer(
+            "class_weights", weights_tensor(class_weights), persistent=False
+        )  # configuration, not state
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
         """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no pixel is labelled."""
         target = batch["semantic"].long()
         labelled = (target != IGNORE_INDEX).unsqueeze(1)  # (B, 1, H, W)
-        probs = (outputs["semantic"].float().softmax(dim=1) * labelled).transpose(0, 1).flatten(1)  # (K, B H W)
+        probs = (
+            (outputs["semantic"].float().softmax(dim=1) * labelled).transpose(0, 1).flatten(1)
+        )  # (K, B H W)
         check_weights(self.class_weights, len(probs))
-        one_hot = torch.zeros_like(probs).scatter_(0, (target.unsqueeze(1) * labelled).view(1, -1), 1.0) * labelled.view(1, -1)
+        one_hot = torch.zeros_like(probs).scatter_(
+            0, (target.unsqueeze(1) * labelled).view(1, -1), 1.0
+        ) * labelled.view(1, -1)
         size, hit = one_hot.sum(dim=1), (probs * one_hot).sum(dim=1)  # (K,)
         cost = self.alpha * (probs.sum(dim=1) - hit) + self.beta * (size - hit)
-        share = (size > 0).float() if self.class_weights is None else (size > 0) * self.class_weights  # an absent class has no say
+        share = (
+            (size > 0).float() if self.class_weights is None else (size > 0) * self.class_weights
+        )  # an absent class has no say
         loss = 1 - hit / (hit + cost).clamp(min=1e-6)
         return {self.name: self.weight * (loss * share).sum() / share.sum().clamp(min=1e-6)}
 

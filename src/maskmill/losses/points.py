@@ -4,12 +4,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-OVERSAMPLE, IMPORTANT = 3, 0.75  # looked at per point taken, and the share taken where the mask is least certain (sec. 3.1)
+OVERSAMPLE, IMPORTANT = (
+    3,
+    0.75,
+)  # looked at per point taken, and the share taken where the mask is least certain (sec. 3.1)
 
 
 def logits_at(logits: Tensor, points: Tensor) -> Tensor:
     """Maps (M, C, h, w) between their pixels, bilinearly, at points (M, P, 2): (M, C, P)."""
-    return F.grid_sample(logits, (2 * points - 1)[:, :, None], mode="bilinear", align_corners=False)[..., 0]
+    return F.grid_sample(
+        logits, (2 * points - 1)[:, :, None], mode="bilinear", align_corners=False
+    )[..., 0]
 
 
 def labels_at(maps: Tensor, image: Tensor, points: Tensor) -> Tensor:
@@ -21,7 +26,13 @@ def labels_at(maps: Tensor, image: Tensor, points: Tensor) -> Tensor:
 
 
 def uncertain_points(
-    logits: Tensor, maps: Tensor, image: Tensor, *, num: int, void: int, generator: torch.Generator | None = None
+    logits: Tensor,
+    maps: Tensor,
+    image: Tensor,
+    *,
+    num: int,
+    void: int,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Points of each mask, most of them where it is least certain, the rest anywhere; none by choice where nothing is labelled.
 

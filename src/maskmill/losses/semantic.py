@@ -30,7 +30,12 @@ class CrossEntropy(nn.Module):
     class_weights: Tensor | None
 
     def __init__(
-        self, weight: float = 1.0, *, label_smoothing: float = 0.0, hardest: float = 1.0, class_weights: list[float] | None = None
+        self,
+        weight: float = 1.0,
+        *,
+        label_smoothing: float = 0.0,
+        hardest: float = 1.0,
+        class_weights: list[float] | None = None,
     ) -> None:
         super().__init__()
         if not (weight >= 0 and 0 <= label_smoothing < 1 and 0 < hardest <= 1):
@@ -39,19 +44,30 @@ class CrossEntropy(nn.Module):
                 f"but got {weight}, {label_smoothing} and {hardest} - mend conf/loss"
             )
         self.weight, self.label_smoothing, self.hardest = weight, label_smoothing, hardest
-        self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)  # configuration, not state
+        self.register_buffer(
+            "class_weights", weights_tensor(class_weights), persistent=False
+        )  # configuration, not state
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
         """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no pixel is labelled."""
         logits, target = outputs["semantic"].float(), batch["semantic"].long()
         check_weights(self.class_weights, logits.shape[1])
         loss = F.cross_entropy(
-            logits, target, self.class_weights, ignore_index=IGNORE_INDEX, reduction="none", label_smoothing=self.label_smoothing
+            logits,
+            target,
+            self.class_weights,
+            ignore_index=IGNORE_INDEX,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
         )  # (B, H, W), 0 where ignored
         if self.hardest < 1:
             counted = max(1, round(self.hardest * int((target != IGNORE_INDEX).sum())))
             return {"cross_entropy": self.weight * loss.flatten().topk(counted).values.mean()}
-        return {"cross_entropy": self.weight * loss.sum() / pixel_weights(self.class_weights, target).sum().clamp(min=1e-6)}
+        return {
+            "cross_entropy": self.weight
+            * loss.sum()
+            / pixel_weights(self.class_weights, target).sum().clamp(min=1e-6)
+        }
 
 
 class Focal(nn.Module):
@@ -71,10 +87,14 @@ class Focal(nn.Module):
 
     class_weights: Tensor | None
 
-    def __init__(self, weight: float = 1.0, *, gamma: float = 2.0, class_weights: list[float] | None = None) -> None:
+    def __init__(
+        self, weight: float = 1.0, *, gamma: float = 2.0, class_weights: list[float] | None = None
+    ) -> None:
         super().__init__()
         if not (weight >= 0 and gamma >= 0):
-            raise ValueError(f"Expected `weight` and `gamma` of at least 0, but got {weight} and {gamma} - mend conf/loss")
+            raise ValueError(
+                f"Expected `weight` and `gamma` of at least 0, but got {weight} and {gamma} - mend conf/loss"
+            )
         self.weight, self.gamma = weight, gamma
         self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)
 
@@ -82,10 +102,18 @@ class Focal(nn.Module):
         """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no pixel is labelled."""
         logits, target = outputs["semantic"].float(), batch["semantic"].long()
         check_weights(self.class_weights, logits.shape[1])
-        loss = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")  # (B, H, W), 0 where ignored
-        missed = (-torch.expm1(-loss)).clamp(min=FLOOR)  # 1 - p; the slope of x ** gamma is infinite at 0 for gamma below 1
+        loss = F.cross_entropy(
+            logits, target, ignore_index=IGNORE_INDEX, reduction="none"
+        )  # (B, H, W), 0 where ignored
+        missed = (-torch.expm1(-loss)).clamp(
+            min=FLOOR
+        )  # 1 - p; the slope of x ** gamma is infinite at 0 for gamma below 1
         weights = pixel_weights(self.class_weights, target)
-        return {"focal": self.weight * (weights * missed**self.gamma * loss).sum() / weights.sum().clamp(min=1e-6)}
+        return {
+            "focal": self.weight
+            * (weights * missed**self.gamma * loss).sum()
+            / weights.sum().clamp(min=1e-6)
+        }
 
 
 class Sum(nn.Module):
@@ -110,7 +138,9 @@ class Sum(nn.Module):
         for loss in self.losses:
             more: Terms = loss(outputs, batch)
             if twice := terms.keys() & more.keys():  # one would silently replace the other
-                raise ValueError(f"Expected losses with terms of different names, but got {sorted(twice)} twice - merge them in conf/loss")
+                raise ValueError(
+                    f"Expected losses with terms of different names, but got {sorted(twice)} twice - merge them in conf/loss"
+                )
             terms |= more
         return terms
 
@@ -124,7 +154,9 @@ def weights_tensor(class_weights: list[float] | None) -> Tensor | None:
     if class_weights is None:
         return None
     if not all(factor >= 0 for factor in class_weights):  # NaN is refused too
-        raise ValueError(f"Expected `class_weights` of at least 0, but got {class_weights} - mend conf/loss")
+        raise ValueError(
+            f"Expected `class_weights` of at least 0, but got {class_weights} - mend conf/loss"
+        )
     return torch.tensor(class_weights, dtype=torch.float32)
 
 
@@ -135,10 +167,14 @@ def check_weights(class_weights: Tensor | None, num_classes: int) -> None:
         ValueError: they differ.
     """
     if class_weights is not None and len(class_weights) != num_classes:
-        raise ValueError(f"Expected one weight for each of {num_classes} classes, but got {len(class_weights)} - mend loss.class_weights")
+        raise ValueError(
+            f"Expected one weight for each of {num_classes} classes, but got {len(class_weights)} - mend loss.class_weights"
+        )
 
 
 def pixel_weights(class_weights: Tensor | None, target: Tensor) -> Tensor:
     """The weight of each pixel's class (B, H, W) float32, 0 where ignored."""
     labelled = target != IGNORE_INDEX
-    return labelled.float() if class_weights is None else class_weights[target * labelled] * labelled
+    return (
+        labelled.float() if class_weights is None else class_weights[target * labelled] * labelled
+    )

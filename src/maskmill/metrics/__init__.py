@@ -11,8 +11,13 @@ __all__ = ["BoundaryIoU", "CalibrationError", "ConfusionMatrix", "MaskAP", "Pano
 NEEDS_SCORES = {"CalibrationError", "MaskAP"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     """The metric classes, imported when asked for: they need torchmetrics (8 s), and scoring files needs only numpy."""
     if name in __all__:
-        return getattr(import_module(f"maskmill.metrics.{'score_modules' if name in NEEDS_SCORES else 'modules'}"), name)
+        return getattr(
+            import_module(
+                f"maskmill.metrics.{'score_modules' if name in NEEDS_SCORES else 'modules'}"
+            ),
+            name,
+        )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from maskmill.metrics.bootstrap import Array, Interval, Resampling, Score, interval
 from maskmill.metrics.comparison import Difference, differences, of_scores
 from maskmill.metrics.evaluation import Evaluation
-from maskmill.metrics.evaluation_sums import calibration_error, num_objects, reliability_by_image, score_of, sums_by_size, sums_of
+from maskmill.metrics.evaluation_sums import (
+    calibration_error,
+    num_objects,
+    reliability_by_image,
+    score_of,
+    sums_by_size,
+    sums_of,
+)
 from maskmill.metrics.slices import Slicing, by_brightness, by_crowding, mean_luma
 from maskmill.metrics.sums import ImageSums
 
@@ -61,10 +68,18 @@ class Analysis:
     @cached_property
     def reliability(self) -> Array | None:
         """What each image adds to the reliability of scores, (N, 3, B); None where segments have none."""
-        return reliability_by_image(self.evaluation) if self.evaluation.calibration.number.any() else None
+        return (
+            reliability_by_image(self.evaluation)
+            if self.evaluation.calibration.number.any()
+            else None
+        )
 
     def _calibration(self, weights: Array) -> dict[str, Array]:
-        return {} if self.reliability is None else {"ECE": calibration_error(self.reliability, weights)}
+        return (
+            {}
+            if self.reliability is None
+            else {"ECE": calibration_error(self.reliability, weights)}
+        )
 
     @cached_property
     def drawn(self) -> dict[str, Array]:
@@ -91,7 +106,11 @@ class Analysis:
     def class_bounds(self, metric: str) -> list[Interval | None]:
         """The 95 % interval of "PQ", "IoU" or "AP" of each class."""
         values = self.drawn.get(f"{metric}/class")
-        return [None] * len(self.sums.categories) if values is None else [interval(column) for column in values.T]
+        return (
+            [None] * len(self.sums.categories)
+            if values is None
+            else [interval(column) for column in values.T]
+        )
 
     @cached_property
     def slices(self) -> list[Slice]:
@@ -99,26 +118,40 @@ class Analysis:
         sizes = sums_by_size(self.evaluation, self.sums) if self.sums.isthing.any() else {}
         return [
             *(self._size(name, sums) for name, sums in sizes.items()),
-            *(self._part(slicing.name, name, places) for slicing in self.slicings for name, places in slicing.places().items()),
+            *(
+                self._part(slicing.name, name, places)
+                for slicing in self.slicings
+                for name, places in slicing.places().items()
+            ),
         ]
 
     def _size(self, name: str, sums: ImageSums) -> Slice:
         true = sums.table[..., 1] + sums.table[..., 3]  # tp + fn
         things = {"PQ/thing": "PQ", "SQ/thing": "SQ", "RQ/thing": "RQ"}
-        scores = {short: value for metric, short in things.items() if (value := _whole(sums)[metric]) is not None}
+        scores = {
+            short: value
+            for metric, short in things.items()
+            if (value := _whole(sums)[metric]) is not None
+        }
         ap = self.evaluation.ap.numbers.get(f"AP/{name}", np.nan)
         if not np.isnan(ap):
             scores["AP"] = ap
         drawn = self.resampling.draw(sums.score, len(sums.images))
         bounds = _bounds({short: drawn[metric] for metric, short in things.items() if drawn})
-        return Slice("object size", name, int((true.sum(axis=1) > 0).sum()), int(true.sum()), scores, bounds)
+        return Slice(
+            "object size", name, int((true.sum(axis=1) > 0).sum()), int(true.sum()), scores, bounds
+        )
 
     def _part(self, slicing: str, name: str, places: npt.NDArray[np.int64]) -> Slice:
         part = self.sums.chosen(places)
         weights = np.zeros((1, len(self.sums.images)))
         weights[0, places] = 1
         values = self._uncalibrated(weights)
-        scores = {metric: float(values[metric][0]) for metric in SLICE_METRICS if metric in values and not np.isnan(values[metric][0])}
+        scores = {
+            metric: float(values[metric][0])
+            for metric in SLICE_METRICS
+            if metric in values and not np.isnan(values[metric][0])
+        }
         drawn = self.resampling.draw(part.score, len(places))
         bounds = _bounds({metric: drawn[metric] for metric in SLICE_METRICS if metric in drawn})
         return Slice(slicing, name, len(places), int(part.table[..., [1, 3]].sum()), scores, bounds)
@@ -129,10 +162,14 @@ class Analysis:
         if self.baseline is None:
             return []
         both = self, Analysis(self.baseline, self.resampling)
-        rows = of_scores([one.whole for one in both], [one.drawn for one in both], self.sums.categories)
+        rows = of_scores(
+            [one.whole for one in both], [one.drawn for one in both], self.sums.categories
+        )
         alone = [one.sums.by_image()[self.image_metric].tolist() for one in both]
         values = [[None if np.isnan(value) else value for value in column] for column in alone]
-        return rows + differences("image", self.sums.images, self.image_metric, (values[0], values[1]), None)
+        return rows + differences(
+            "image", self.sums.images, self.image_metric, (values[0], values[1]), None
+        )
 
     @property
     def image_metric(self) -> str:
@@ -162,7 +199,9 @@ def analyse(
     Raises:
         ValueError: an image does not decode.
     """
-    brightness = by_brightness(mean_luma(images, [image.record for image in evaluation.images], workers=workers))
+    brightness = by_brightness(
+        mean_luma(images, [image.record for image in evaluation.images], workers=workers)
+    )
     slicings = [by_crowding(num_objects(evaluation))] if evaluation.categories.isthing.any() else []
     slicings += [brightness] if brightness is not None else []
     return Analysis(evaluation, resampling, [*slicings, *tags], baseline)
@@ -170,7 +209,11 @@ def analyse(
 
 def _whole(sums: ImageSums) -> dict[str, float | None]:
     scores = sums.score(np.ones((1, len(sums.images))))
-    return {name: None if np.isnan(values[0]) else float(values[0]) for name, values in scores.items() if values.ndim == 1}
+    return {
+        name: None if np.isnan(values[0]) else float(values[0])
+        for name, values in scores.items()
+        if values.ndim == 1
+    }
 
 
 def _bounds(drawn: dict[str, Array]) -> dict[str, Interval]:

@@ -46,9 +46,13 @@ class ApSums:
         sizes: also those of small, medium and large objects, and recall; it takes four times as long.
     """
 
-    def __init__(self, images: Sequence[MaskMatches], category_ids: Sequence[int], *, sizes: bool) -> None:
+    def __init__(
+        self, images: Sequence[MaskMatches], category_ids: Sequence[int], *, sizes: bool
+    ) -> None:
         self._ranges = list(AREA_RANGES) if sizes else [""]
-        self._classes = [_class_sums(one, len(self._ranges)) for one in matches_by_class(images, category_ids)]
+        self._classes = [
+            _class_sums(one, len(self._ranges)) for one in matches_by_class(images, category_ids)
+        ]
 
     def score(self, weights: Array) -> dict[str, Array]:
         """The numbers by COCO's names, as far as they are asked for, and "AP/class".
@@ -60,33 +64,64 @@ class ApSums:
             metric -> (R,) fractions, NaN where nothing is to be found; "AP/class" (R, K).
         """
         shape = (len(weights), len(self._ranges), len(THRESHOLDS), len(self._classes))
-        ap, recall, few = np.full(shape, np.nan), np.full(shape, np.nan), np.full((shape[0], 2, *shape[2:]), np.nan)
+        ap, recall, few = (
+            np.full(shape, np.nan),
+            np.full(shape, np.nan),
+            np.full((shape[0], 2, *shape[2:]), np.nan),
+        )
         for place, one in enumerate(self._classes):
             found = weights @ one.found.T  # (R, A)
             some = found[:, :, None] > 0
             for sums, out in ((one.right_of, recall), (one.right_of_few, few)):
-                right = (weights @ sums.reshape(-1, sums.shape[2]).T).reshape(len(weights), *sums.shape[:2])
+                right = (weights @ sums.reshape(-1, sums.shape[2]).T).reshape(
+                    len(weights), *sums.shape[:2]
+                )
                 below = found if sums is one.right_of else found[:, :1].repeat(2, axis=1)
-                out[..., place] = np.divide(right, below[:, :, None], out=np.full(right.shape, np.nan), where=below[:, :, None] > 0)
-            ap[..., place] = np.where(some, _ap(one, weights.astype(np.int32), found.astype(np.int64)), np.nan)
+                out[..., place] = np.divide(
+                    right,
+                    below[:, :, None],
+                    out=np.full(right.shape, np.nan),
+                    where=below[:, :, None] > 0,
+                )
+            ap[..., place] = np.where(
+                some, _ap(one, weights.astype(np.int32), found.astype(np.int64)), np.nan
+            )
         return self._named(ap, recall, few)
 
     def _named(self, ap: Array, recall: Array, few: Array) -> dict[str, Array]:
-        scores = {"AP": _mean(ap[:, 0]), **{f"AP{name}": _mean(ap[:, 0, row : row + 1]) for name, row in LEVELS.items()}}
+        scores = {
+            "AP": _mean(ap[:, 0]),
+            **{f"AP{name}": _mean(ap[:, 0, row : row + 1]) for name, row in LEVELS.items()},
+        }
         scores["AP/class"] = ap[:, 0].mean(axis=1)
         if len(self._ranges) > 1:
             for place, name in enumerate(self._ranges[1:], start=1):
                 scores |= {f"AP/{name}": _mean(ap[:, place]), f"AR/{name}": _mean(recall[:, place])}
-            scores |= {f"AR{limit}": _mean(values) for limit, values in zip(LIMITS, (few[:, 0], few[:, 1], recall[:, 0]), strict=True)}
+            scores |= {
+                f"AR{limit}": _mean(values)
+                for limit, values in zip(LIMITS, (few[:, 0], few[:, 1], recall[:, 0]), strict=True)
+            }
         return scores
 
 
 def _class_sums(one: ClassMatches, num_ranges: int) -> ClassSums:
     outcome, num_images = one.outcome[:num_ranges], one.counted.shape[1]
     right = [[np.flatnonzero(row == RIGHT) for row in of_range] for of_range in outcome]
-    counted = [[None if (row != UNCOUNTED).all() else row != UNCOUNTED for row in of_range] for of_range in outcome]
-    right_of = [[np.bincount(one.image[rows], minlength=num_images) for rows in of_range] for of_range in right]
-    few = [[np.bincount(one.image[rows[one.rank[rows] < limit]], minlength=num_images) for rows in right[0]] for limit in LIMITS[:2]]
+    counted = [
+        [None if (row != UNCOUNTED).all() else row != UNCOUNTED for row in of_range]
+        for of_range in outcome
+    ]
+    right_of = [
+        [np.bincount(one.image[rows], minlength=num_images) for rows in of_range]
+        for of_range in right
+    ]
+    few = [
+        [
+            np.bincount(one.image[rows[one.rank[rows] < limit]], minlength=num_images)
+            for rows in right[0]
+        ]
+        for limit in LIMITS[:2]
+    ]
     floats = (np.array(values, np.float64) for values in (one.counted[:num_ranges], right_of, few))
     return ClassSums(one.image, right, counted, *floats)
 
@@ -103,7 +138,11 @@ def _ap(one: ClassSums, weights: Counts, found: Ints) -> Array:
             needed = needed_right(np.maximum(found[rows, area], 1))  # (r, 101)
             for level, right in enumerate(thresholds):
                 counted = one.counted[area][level]
-                seen = all_seen if counted is None else np.cumsum(times * counted, axis=1, dtype=np.int32)
+                seen = (
+                    all_seen
+                    if counted is None
+                    else np.cumsum(times * counted, axis=1, dtype=np.int32)
+                )
                 ap[rows, area, level] = _mean_precision(times[:, right], seen[:, right], needed)
     return ap
 
@@ -124,8 +163,12 @@ def _mean_precision(times: Counts, seen: Counts, needed: Ints) -> Array:
     best = np.zeros((len(times), times.shape[1] + 1))  # the last: a recall that is not reached
     best[:, :-1] = right / (seen + np.spacing(1))
     best = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
-    lift = np.arange(len(times))[:, None] * (int(max(right[:, -1].max(), needed.max())) + 1)  # one search over all rows
-    at = np.searchsorted((right + lift).reshape(-1), (needed + lift).reshape(-1)).reshape(needed.shape)
+    lift = np.arange(len(times))[:, None] * (
+        int(max(right[:, -1].max(), needed.max())) + 1
+    )  # one search over all rows
+    at = np.searchsorted((right + lift).reshape(-1), (needed + lift).reshape(-1)).reshape(
+        needed.shape
+    )
     at -= times.shape[1] * np.arange(len(times))[:, None]
     means: Array = np.take_along_axis(best, at, axis=1).mean(axis=1)
     return means
@@ -135,4 +178,6 @@ def _mean(values: Array) -> Array:
     """The mean over thresholds and categories (R, T, K) that have something to be found, (R,)."""
     occurs = ~np.isnan(values)
     number = occurs.sum(axis=(1, 2))
-    return np.where(number > 0, np.where(occurs, values, 0).sum(axis=(1, 2)) / np.maximum(number, 1), np.nan)
+    return np.where(
+        number > 0, np.where(occurs, values, 0).sum(axis=(1, 2)) / np.maximum(number, 1), np.nan
+    )

@@ -6,13 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.mask_matching import AREA_RANGES, MAX_DETECTIONS, RIGHT, THRESHOLDS, WRONG, MaskMatches
+from maskmill.metrics.mask_matching import (
+    AREA_RANGES,
+    MAX_DETECTIONS,
+    RIGHT,
+    THRESHOLDS,
+    WRONG,
+    MaskMatches,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-LIMITS = (1, 10, MAX_DETECTIONS)  # predictions of an image and category that AR1, AR10 and AR100 look at
+LIMITS = (
+    1,
+    10,
+    MAX_DETECTIONS,
+)  # predictions of an image and category that AR1, AR10 and AR100 look at
 
 
 @dataclass(frozen=True)
@@ -65,24 +76,47 @@ def precision_recall(images: Sequence[MaskMatches], category_ids: Sequence[int])
             recall[area, :, place] = _last(right) / found
             if area == 0:
                 score[:, :, place] = np.append(one.score, 0.0)[at]
-                few[:, :, place] = [(one.outcome[0][:, one.rank < limit] == RIGHT).sum(axis=1) / found for limit in LIMITS[:2]]
+                few[:, :, place] = [
+                    (one.outcome[0][:, one.rank < limit] == RIGHT).sum(axis=1) / found
+                    for limit in LIMITS[:2]
+                ]
     return PrecisionRecall(np.array(category_ids, np.int64), precision, score, recall, few)
 
 
-def matches_by_class(images: Sequence[MaskMatches], category_ids: Sequence[int]) -> Iterator[ClassMatches]:
+def matches_by_class(
+    images: Sequence[MaskMatches], category_ids: Sequence[int]
+) -> Iterator[ClassMatches]:
     """The matches of all images, category by category."""
-    keys = np.concatenate([image.category_id for image in images]) if images else np.zeros(0, np.int64)
+    keys = (
+        np.concatenate([image.category_id for image in images]) if images else np.zeros(0, np.int64)
+    )
     owners = np.repeat(np.arange(len(images)), [len(image.score) for image in images])
-    score, rank = (np.concatenate([getattr(image, name) for image in images] or [np.zeros(0)]) for name in ("score", "rank"))
+    score, rank = (
+        np.concatenate([getattr(image, name) for image in images] or [np.zeros(0)])
+        for name in ("score", "rank")
+    )
     shape = (len(AREA_RANGES), len(THRESHOLDS), 0)
-    outcome = np.concatenate([image.outcome for image in images] or [np.zeros(shape, np.uint8)], axis=2)
-    true_keys = np.concatenate([image.true_category_id for image in images] or [np.zeros(0, np.int64)])
-    true_owners = np.repeat(np.arange(len(images)), [len(image.true_category_id) for image in images])
-    counted = np.concatenate([image.counted for image in images] or [np.zeros(shape[::2], bool)], axis=1)
+    outcome = np.concatenate(
+        [image.outcome for image in images] or [np.zeros(shape, np.uint8)], axis=2
+    )
+    true_keys = np.concatenate(
+        [image.true_category_id for image in images] or [np.zeros(0, np.int64)]
+    )
+    true_owners = np.repeat(
+        np.arange(len(images)), [len(image.true_category_id) for image in images]
+    )
+    counted = np.concatenate(
+        [image.counted for image in images] or [np.zeros(shape[::2], bool)], axis=1
+    )
     falling = np.argsort(-score, kind="stable")
     for key in category_ids:
         mine, truths = falling[keys[falling] == key], np.flatnonzero(true_keys == key)
-        found = np.stack([np.bincount(true_owners[truths], row[truths], minlength=len(images)) for row in counted]).astype(np.int64)
+        found = np.stack(
+            [
+                np.bincount(true_owners[truths], row[truths], minlength=len(images))
+                for row in counted
+            ]
+        ).astype(np.int64)
         yield ClassMatches(score[mine], rank[mine], outcome[:, :, mine], owners[mine], found)
 
 
@@ -109,7 +143,9 @@ def _points(right: Ints, wrong: Ints, found: Ints) -> tuple[Ints, Floats]:
     # One search over all lines: each is lifted above its predecessor.
     lift = np.arange(len(lines))[:, None] * (int(found.max(initial=0)) + 2)
     at = (
-        np.searchsorted((lines + lift).reshape(-1), (needed + lift).reshape(-1)).reshape(needed.shape)
+        np.searchsorted((lines + lift).reshape(-1), (needed + lift).reshape(-1)).reshape(
+            needed.shape
+        )
         - length * np.arange(len(lines))[:, None]
     )
     padded = np.concatenate([best, np.zeros((len(lines), 1))], axis=1)

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Score = Callable[[Array], Mapping[str, Array]]  # weights (R, N) of images -> metric -> (R,) or (R, K)
+Score = Callable[
+    [Array], Mapping[str, Array]
+]  # weights (R, N) of images -> metric -> (R,) or (R, K)
 Interval = tuple[float, float]
 
 TAILS = (2.5, 97.5)  # percent: 95 % lie between
@@ -31,8 +33,12 @@ class Resampling:
         generator = np.random.default_rng(self.seed)
         share = np.full(num_images, 1 / num_images)
         size = max(1, BLOCK // num_images)
-        for start in range(0, self.num_resamples, size):  # the generator's stream does not depend on the blocks
-            yield generator.multinomial(num_images, share, size=min(size, self.num_resamples - start)).astype(np.float64)
+        for start in range(
+            0, self.num_resamples, size
+        ):  # the generator's stream does not depend on the blocks
+            yield generator.multinomial(
+                num_images, share, size=min(size, self.num_resamples - start)
+            ).astype(np.float64)
 
     def draw(self, score: Score, num_images: int) -> dict[str, Array]:
         """The score of each resample (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 6).
@@ -45,7 +51,10 @@ class Resampling:
             metric -> (R, ...), NaN where a resample has nothing of what the metric counts.
         """
         blocks = [score(weights) for weights in self.weights(num_images)]
-        return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else {})}
+        return {
+            name: np.concatenate([block[name] for block in blocks])
+            for name in (blocks[0] if blocks else {})
+        }
 
 
 def intervals(values: Array) -> Array:

@@ -18,11 +18,18 @@ def on_boundary(classes: ClassMap, distance: int) -> npt.NDArray[np.bool_]:
     """
     square = np.ones((2 * distance + 1,) * 2, np.uint8)
     boundary: npt.NDArray[np.bool_] = cv2.erode(classes, square) != cv2.dilate(classes, square)
-    boundary[:distance], boundary[-distance:], boundary[:, :distance], boundary[:, -distance:] = True, True, True, True
+    boundary[:distance], boundary[-distance:], boundary[:, :distance], boundary[:, -distance:] = (
+        True,
+        True,
+        True,
+        True,
+    )
     return boundary
 
 
-def boundary_areas(pred: ClassMap, target: ClassMap, num_classes: int, *, background: bool) -> npt.NDArray[np.int64]:
+def boundary_areas(
+    pred: ClassMap, target: ClassMap, num_classes: int, *, background: bool
+) -> npt.NDArray[np.int64]:
     """Boundary pixels that prediction and target have in common, and those of either, per class.
 
     Args:
@@ -36,6 +43,9 @@ def boundary_areas(pred: ClassMap, target: ClassMap, num_classes: int, *, backgr
     """
     distance = boundary_distance(*target.shape)
     counted = np.True_ if background else target != num_classes
-    true, guess = (np.where(on_boundary(classes, distance) & counted, classes, np.uint8(num_classes)) for classes in (target, pred))
+    true, guess = (
+        np.where(on_boundary(classes, distance) & counted, classes, np.uint8(num_classes))
+        for classes in (target, pred)
+    )
     right, union = class_areas(index_confusion(guess, true, num_classes), background=True)
     return np.stack([right, union], axis=1)

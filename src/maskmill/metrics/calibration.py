@@ -43,7 +43,9 @@ class Reliability:
         return np.where(self.number > 0, sums / np.maximum(self.number, 1), np.nan)
 
 
-def reliability(score: Floats, right: npt.NDArray[np.bool_], *, num_bins: int = NUM_BINS) -> Reliability:
+def reliability(
+    score: Floats, right: npt.NDArray[np.bool_], *, num_bins: int = NUM_BINS
+) -> Reliability:
     """Sort scores into bins (0, 1/B], (1/B, 2/B], ...; 0 belongs to the first.
 
     Args:
@@ -56,9 +58,14 @@ def reliability(score: Floats, right: npt.NDArray[np.bool_], *, num_bins: int = 
     """
     outside = score[~((score >= 0) & (score <= 1))]
     if outside.size:
-        raise ValueError(f"Expected scores in 0..1, but got {outside[:3].tolist()} - give probabilities, not logits")
+        raise ValueError(
+            f"Expected scores in 0..1, but got {outside[:3].tolist()} - give probabilities, not logits"
+        )
     place = np.clip(np.ceil(score * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    columns = (np.bincount(place, weights, minlength=num_bins).astype(np.float64) for weights in (None, score, right))
+    columns = (
+        np.bincount(place, weights, minlength=num_bins).astype(np.float64)
+        for weights in (None, score, right)
+    )
     return Reliability(*columns)
 
 

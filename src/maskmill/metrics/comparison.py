@@ -56,7 +56,9 @@ class Difference:
         return _direction(self.metric) * (int(self.bounds[0] > 0) - int(self.bounds[1] < 0))
 
 
-def compare(candidate: ImageSums, baseline: ImageSums, *, metric: str, margin: float, resampling: Resampling) -> Comparison:
+def compare(
+    candidate: ImageSums, baseline: ImageSums, *, metric: str, margin: float, resampling: Resampling
+) -> Comparison:
     """Compare two models by resampling the images they were both scored on (paired bootstrap, Efron and Tibshirani 1993, ch. 16).
 
     Args:
@@ -73,12 +75,16 @@ def compare(candidate: ImageSums, baseline: ImageSums, *, metric: str, margin: f
         ValueError: the images differ, or the metric is another.
     """
     if metric not in METRICS:
-        raise ValueError(f"Expected argument `metric` to be one of {', '.join(METRICS)}, but got {metric!r}")
+        raise ValueError(
+            f"Expected argument `metric` to be one of {', '.join(METRICS)}, but got {metric!r}"
+        )
     pair = aligned(candidate, baseline)
     everything = np.ones((1, len(pair[0].images)))
     whole = [float(np.nan_to_num(sums.score(everything)[metric][0])) for sums in pair]
     # A resample without any class of the kind scores 0 for both.
-    ours, theirs = (np.nan_to_num(resampling.draw(sums.score, len(sums.images))[metric]) for sums in pair)
+    ours, theirs = (
+        np.nan_to_num(resampling.draw(sums.score, len(sums.images))[metric]) for sums in pair
+    )
     return Comparison(whole[0], whole[1], float(np.mean(ours - theirs > margin)))
 
 
@@ -90,8 +96,13 @@ def aligned(candidate: ImageSums, baseline: ImageSums) -> tuple[ImageSums, Image
     """
     apart = sorted(set(candidate.images) ^ set(baseline.images))[:3]
     if apart:
-        raise ValueError(f"Expected counts of the same images, but {apart} are in one only - evaluate both models on one split")
-    images, categories = sorted(candidate.images), sorted({*candidate.categories, *baseline.categories})
+        raise ValueError(
+            f"Expected counts of the same images, but {apart} are in one only - evaluate both models on one split"
+        )
+    images, categories = (
+        sorted(candidate.images),
+        sorted({*candidate.categories, *baseline.categories}),
+    )
     return candidate.of(images, categories), baseline.of(images, categories)
 
 
@@ -118,8 +129,13 @@ def differences(
             continue
         if drawn is not None:
             gap = drawn[0][:, place] - drawn[1][:, place]
-            gap = gap[~np.isnan(gap)]  # a resample in which one has nothing that the metric counts tells nothing
-            bounds, leads = interval(gap), float(np.mean(_direction(metric) * gap > 0)) if len(gap) else None
+            gap = gap[
+                ~np.isnan(gap)
+            ]  # a resample in which one has nothing that the metric counts tells nothing
+            bounds, leads = (
+                interval(gap),
+                float(np.mean(_direction(metric) * gap > 0)) if len(gap) else None,
+            )
         listed.append(Difference(kind, name, metric, value, baseline, bounds, leads))
     return listed
 
@@ -146,7 +162,11 @@ def of_sums(candidate: ImageSums, baseline: ImageSums, resampling: Resampling) -
     return of_scores(whole, drawn, pair[0].categories)
 
 
-def of_scores(whole: Sequence[Mapping[str, Array]], drawn: Sequence[Mapping[str, Array]], categories: Sequence[str]) -> list[Difference]:
+def of_scores(
+    whole: Sequence[Mapping[str, Array]],
+    drawn: Sequence[Mapping[str, Array]],
+    categories: Sequence[str],
+) -> list[Difference]:
     """The differences of all metrics that both have.
 
     Args:
@@ -158,9 +178,20 @@ def of_scores(whole: Sequence[Mapping[str, Array]], drawn: Sequence[Mapping[str,
     for metric in (name for name in whole[0] if name in whole[1]):
         name, _, group = metric.rpartition("/")
         by_class = group == "class"
-        values = [[None if np.isnan(value) else float(value) for value in np.atleast_1d(one[metric][0])] for one in whole]
-        ours, theirs = (one[metric].reshape(len(one[metric]), -1) if one else np.zeros((0, 0)) for one in drawn)
+        values = [
+            [None if np.isnan(value) else float(value) for value in np.atleast_1d(one[metric][0])]
+            for one in whole
+        ]
+        ours, theirs = (
+            one[metric].reshape(len(one[metric]), -1) if one else np.zeros((0, 0)) for one in drawn
+        )
         pair = (ours, theirs) if len(ours) else None
         names = categories if by_class else [""]
-        rows += differences("class" if by_class else "all", names, name if by_class else metric, (values[0], values[1]), pair)
+        rows += differences(
+            "class" if by_class else "all",
+            names,
+            name if by_class else metric,
+            (values[0], values[1]),
+            pair,
+        )
     return rows

@@ -26,7 +26,10 @@ def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Ma
     Raises:
         ValueError: the two differ in size, or hold a category that is not in the table.
     """
-    (true_map, true_place), (pred_map, pred_place) = _coded(target, categories), _coded(pred, categories)
+    (true_map, true_place), (pred_map, pred_place) = (
+        _coded(target, categories),
+        _coded(pred, categories),
+    )
     if pred_map.shape != true_map.shape:
         raise ValueError(
             f"Expected a prediction of the target's size {true_map.shape}, but got {pred_map.shape} - predict at the original size"
@@ -49,11 +52,18 @@ def index_confusion(pred: IntMap, target: IntMap, num_classes: int) -> Matrix:
         ValueError: the two differ in shape, or hold another value.
     """
     if pred.shape != target.shape:
-        raise ValueError(f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - predict at the target's size")
+        raise ValueError(
+            f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - predict at the target's size"
+        )
     starts = run_starts(target, pred)
-    rows, columns = (_rows(np.ascontiguousarray(side).reshape(-1).take(starts), num_classes) for side in (target, pred))
+    rows, columns = (
+        _rows(np.ascontiguousarray(side).reshape(-1).take(starts), num_classes)
+        for side in (target, pred)
+    )
     size = num_classes + 1
-    pixels = np.bincount(rows * size + columns, run_lengths(starts, target.size), minlength=size**2)  # float64: exact below 2**53
+    pixels = np.bincount(
+        rows * size + columns, run_lengths(starts, target.size), minlength=size**2
+    )  # float64: exact below 2**53
     return pixels.reshape(size, size).astype(np.int64)
 
 
@@ -66,15 +76,26 @@ def _rows(values: IntMap, num_classes: int) -> Matrix:
     fitting = places.min() >= 0 and places.max() < len(table)
     rows: Matrix = table.take(places, mode="raise" if fitting else "clip")
     if not fitting or rows.min() == UNKNOWN:
-        wrong = sorted(set(values.tolist()) - {VOID_CATEGORY, IGNORE_INDEX, *range(num_classes + 1)})
-        raise ValueError(f"Expected class indices 0..{num_classes - 1}, or -1, {num_classes} or 255 for void, but got {wrong[:5]}")
+        wrong = sorted(
+            set(values.tolist()) - {VOID_CATEGORY, IGNORE_INDEX, *range(num_classes + 1)}
+        )
+        raise ValueError(
+            f"Expected class indices 0..{num_classes - 1}, or -1, {num_classes} or 255 for void, but got {wrong[:5]}"
+        )
     return rows
 
 
-def _matrix(shared: Overlaps, true_place: dict[int, int], pred_place: dict[int, int], num_classes: int) -> Matrix:
+def _matrix(
+    shared: Overlaps, true_place: dict[int, int], pred_place: dict[int, int], num_classes: int
+) -> Matrix:
     size = num_classes + 1
-    rows, columns = _indices(shared.first, true_place)[shared.rows], _indices(shared.second, pred_place)[shared.columns]
-    pixels = np.bincount(rows * size + columns, shared.pixels, minlength=size**2)  # float64: exact below 2**53
+    rows, columns = (
+        _indices(shared.first, true_place)[shared.rows],
+        _indices(shared.second, pred_place)[shared.columns],
+    )
+    pixels = np.bincount(
+        rows * size + columns, shared.pixels, minlength=size**2
+    )  # float64: exact below 2**53
     return pixels.reshape(size, size).astype(np.int64)
 
 
@@ -88,21 +109,27 @@ def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
     indices = relabel(values, place, default=IGNORE_INDEX).astype(np.uint8)  # K is below it
     if not isinstance(labels, Panoptic) and (unknown := indices == IGNORE_INDEX).any():
         found = np.unique(labels[unknown])[:5].tolist()
-        raise ValueError(f"Expected category ids of the table, but got {found} - mend the class map")
+        raise ValueError(
+            f"Expected category ids of the table, but got {found} - mend the class map"
+        )
     return indices
 
 
 def _coded(labels: Labels, categories: Categories) -> tuple[IntMap, dict[int, int]]:
     """A map, and which row of the matrix each of its values counts in."""
     if isinstance(labels, Panoptic):
-        return labels.ids, {VOID_ID: categories.num_classes} | {key: categories.index[value] for key, value in labels.category_of.items()}
+        return labels.ids, {VOID_ID: categories.num_classes} | {
+            key: categories.index[value] for key, value in labels.category_of.items()
+        }
     return labels, {VOID_CATEGORY: categories.num_classes} | categories.index
 
 
 def _indices(values: Matrix, place: dict[int, int]) -> Matrix:
     unknown = [value for value in values.tolist() if value not in place]
     if unknown:  # only a class map can hold such values: segments name theirs
-        raise ValueError(f"Expected category ids of the table, but got {unknown[:5]} - mend the class map")
+        raise ValueError(
+            f"Expected category ids of the table, but got {unknown[:5]} - mend the class map"
+        )
     return np.array([place[value] for value in values.tolist()], np.int64)
 
 
@@ -130,7 +157,10 @@ def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
     right, union = class_areas(matrix, background=background)
     target, present = matrix.sum(axis=1), union > 0
     all_right = int(right.sum() + (matrix[-1, -1] if background else 0))
-    labelled, of_classes = int(target.sum() if background else target[:-1].sum()), int(target[:-1].sum())
+    labelled, of_classes = (
+        int(target.sum() if background else target[:-1].sum()),
+        int(target[:-1].sum()),
+    )
     weighted = (intersection_over_union(right, union)[present] * target[:-1][present]).sum()
     nan = float("nan")
     return {

@@ -20,7 +20,14 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.metrics.boundary_iou import boundary_areas
 from maskmill.metrics.calibration import Reliability, reliability, scored_segments
-from maskmill.metrics.confusion import Labels, class_areas, class_map, confusion_matrix, mean_iou, semantic_scores
+from maskmill.metrics.confusion import (
+    Labels,
+    class_areas,
+    class_map,
+    confusion_matrix,
+    mean_iou,
+    semantic_scores,
+)
 from maskmill.metrics.mask_ap import MaskScores, Row, results_by_image, score_matches
 from maskmill.metrics.mask_matching import MaskMatches, match_masks
 from maskmill.metrics.masks import Masks
@@ -77,7 +84,9 @@ class Evaluation:
     def counts(self) -> Counts:
         """Panoptic counts of each category, (K, 8): see `count_matches`."""
         total = np.zeros((self.categories.num_classes, len(COUNTS)))
-        for image in self.images:  # in order, so that the sum has the same bits for any number of workers
+        for (
+            image
+        ) in self.images:  # in order, so that the sum has the same bits for any number of workers
             total += image.counts
         return total
 
@@ -120,27 +129,42 @@ class Evaluation:
         score, right = scored_segments(image.matches for image in self.images)
         outside = score[(score < 0) | (score > 1)]
         if outside.size:  # AP asks for their order only: anyone's predictions may have logits
-            log.warning("no calibration error: expected scores in 0..1, but got %s - give probabilities", outside[:3].tolist())
+            log.warning(
+                "no calibration error: expected scores in 0..1, but got %s - give probabilities",
+                outside[:3].tolist(),
+            )
             score, right = score[:0], right[:0]
         return reliability(score, right)
 
     @property
     def absent(self) -> list[str]:
         """Names of the categories neither in the truth nor predicted where it counts: they are left out of every average."""
-        occurs = self.counts[:, 1:4].any(axis=1) | (class_areas(self.confusion, background=self.background)[1] > 0)
-        return [category.name for category, present in zip(self.categories, occurs, strict=True) if not present]
+        occurs = self.counts[:, 1:4].any(axis=1) | (
+            class_areas(self.confusion, background=self.background)[1] > 0
+        )
+        return [
+            category.name
+            for category, present in zip(self.categories, occurs, strict=True)
+            if not present
+        ]
 
     def scores(self) -> dict[str, float | None]:
         """All headline numbers, fractions; None for what the truth has nothing of; ECE where segments have scores."""
         values = self.of(self.counts, self.confusion) | self.ap.numbers
         values["boundary_mIoU"] = mean_iou(*self.boundary.T)
-        values |= {f"boundary_{name}": value for name, value in self.boundary_ap.numbers.items() if name in {"AP", "AP50", "AP75"}}
+        values |= {
+            f"boundary_{name}": value
+            for name, value in self.boundary_ap.numbers.items()
+            if name in {"AP", "AP50", "AP75"}
+        }
         values |= {"ECE": self.calibration.ece} if self.calibration.number.any() else {}
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
     def of(self, counts: Counts, confusion: Ints) -> dict[str, float]:
         """The numbers of some images' sums, without AP and boundaries."""
-        return panoptic_scores(counts, self.categories) | semantic_scores(confusion, background=self.background)
+        return panoptic_scores(counts, self.categories) | semantic_scores(
+            confusion, background=self.background
+        )
 
     def areas(self, image: ImageScores) -> Ints:
         """Pixels right and in the union, per category of one image: (K, 2)."""
@@ -148,7 +172,13 @@ class Evaluation:
 
 
 def evaluate_folders(
-    target: Path, prediction: Path, *, background: bool | None = None, void_in_union: bool = False, workers: int = 1, chunk: int = MIN_CHUNK
+    target: Path,
+    prediction: Path,
+    *,
+    background: bool | None = None,
+    void_in_union: bool = False,
+    workers: int = 1,
+    chunk: int = MIN_CHUNK,
 ) -> Evaluation:
     """Score a prediction against the truth at the original resolution.
 
@@ -173,12 +203,25 @@ def evaluate_folders(
     if background is None:
         background = truth.categories.background_index is not None
     results = _results(prediction, truth)
-    score = delayed(partial(_score_images, target, prediction, background=background, void_in_union=void_in_union))
+    score = delayed(
+        partial(
+            _score_images, target, prediction, background=background, void_in_union=void_in_union
+        )
+    )
     size = max(chunk, -(-len(truth.records) // (TASKS_PER_WORKER * effective_n_jobs(workers))))
     chunks = [truth.records[start : start + size] for start in range(0, len(truth.records), size)]
-    jobs = (score(chunk, None if results is None else {record.id: results[record.id] for record in chunk}) for chunk in chunks)
+    jobs = (
+        score(
+            chunk, None if results is None else {record.id: results[record.id] for record in chunk}
+        )
+        for chunk in chunks
+    )
     done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    images = [image for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False) for image in part]
+    images = [
+        image
+        for part in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False)
+        for image in part
+    ]
     return Evaluation(truth.categories, background, void_in_union, images)
 
 
@@ -194,7 +237,11 @@ def _results(prediction: Path, truth: PanopticFolder) -> dict[int, list[Row]] | 
     if not (prediction.is_dir() and instances.is_file() and things):
         return None
     try:
-        return results_by_image(read_json(instances), {record.id: (record.height, record.width) for record in truth.records}, things)
+        return results_by_image(
+            read_json(instances),
+            {record.id: (record.height, record.width) for record in truth.records},
+            things,
+        )
     except ValueError as error:
         raise ValueError(f"{instances}: {error}") from error
 
@@ -208,7 +255,9 @@ def _score_images(
     background: bool,
     void_in_union: bool,
 ) -> list[ImageScores]:
-    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
+    cv2.setNumThreads(
+        0
+    )  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
     truth, guess = PanopticFolder(target), PanopticFolder(prediction)
     scores = []
     for record in records:
@@ -259,14 +308,21 @@ def score_image(
         ValueError: the maps differ in size, or an id is in no table.
     """
     num_classes = categories.num_classes
-    matches = find_matches(pred, target, categories, background=background, void_in_union=void_in_union)
+    matches = find_matches(
+        pred, target, categories, background=background, void_in_union=void_in_union
+    )
     confusion = confusion_matrix(classes, target, categories)
     maps = class_map(classes, categories), class_map(target, categories)
     masks = mask_boundaries = None
     if results is not None:
         guesses, truths = Masks.of_rows(results), Masks.of_things(target, categories)
-        masks, mask_boundaries = (match_masks(guesses, truths, boundary=boundary) for boundary in (False, True))
-    pairs, boundary = _sparse(confusion[..., None]), _sparse(boundary_areas(*maps, num_classes, background=background))
+        masks, mask_boundaries = (
+            match_masks(guesses, truths, boundary=boundary) for boundary in (False, True)
+        )
+    pairs, boundary = (
+        _sparse(confusion[..., None]),
+        _sparse(boundary_areas(*maps, num_classes, background=background)),
+    )
     return ImageScores(record, num_classes, matches, pairs, boundary, masks, mask_boundaries)
 
 
@@ -283,17 +339,23 @@ def _classes(prediction: Path, record: ImageRecord, pred: Panoptic) -> Labels:
 
 def _require_same(truth: PanopticFolder, guess: PanopticFolder) -> None:
     if not truth.records:
-        raise ValueError(f"{truth.json_path}: expected at least one image, but there is none - check the split")
+        raise ValueError(
+            f"{truth.json_path}: expected at least one image, but there is none - check the split"
+        )
     image_id, times = Counter(record.id for record in truth.records).most_common(1)[0]
     if times > 1:
-        raise ValueError(f"{truth.json_path}: expected each image once, but image id {image_id} stands {times} times - remove the others")
+        raise ValueError(
+            f"{truth.json_path}: expected each image once, but image id {image_id} stands {times} times - remove the others"
+        )
     missing = [record.file_name for record in truth.records if record.id not in guess]
     if missing:
         raise ValueError(
             f"{guess.json_path}: expected a prediction for each of {len(truth)} images, but {len(missing)} have none, first {missing[0]} - "
             "predict the whole split"
         )
-    unknown = [category.name for category in guess.categories if category.id not in truth.categories]
+    unknown = [
+        category.name for category in guess.categories if category.id not in truth.categories
+    ]
     if unknown:
         raise ValueError(
             f"{guess.json_path}: expected the categories of {truth.json_path}, but {unknown[:5]} are not among them - use its ids"

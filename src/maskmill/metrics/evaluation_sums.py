@@ -11,7 +11,16 @@ from maskmill.metrics.bootstrap import Array, Score
 from maskmill.metrics.calibration import Reliability, reliability, scored_segments
 from maskmill.metrics.evaluation import Evaluation, thing_ids
 from maskmill.metrics.matching import Fate, Segments
-from maskmill.metrics.sums import BOUNDARY, INTERSECTION, LOST, NUM_FIELDS, PANOPTIC, TARGET, UNION, ImageSums
+from maskmill.metrics.sums import (
+    BOUNDARY,
+    INTERSECTION,
+    LOST,
+    NUM_FIELDS,
+    PANOPTIC,
+    TARGET,
+    UNION,
+    ImageSums,
+)
 
 SIZES = {
     "small": (0, 32**2),
@@ -38,7 +47,12 @@ def sums_of(evaluation: Evaluation) -> ImageSums:
     image, (index, both, either) = _listed([one.boundary for one in evaluation.images])
     table[image, index, BOUNDARY] = np.stack([both, either], axis=1)
     names = tuple(category.name for category in evaluation.categories)
-    return ImageSums(tuple(one.record.file_name for one in evaluation.images), names, evaluation.categories.isthing, table)
+    return ImageSums(
+        tuple(one.record.file_name for one in evaluation.images),
+        names,
+        evaluation.categories.isthing,
+        table,
+    )
 
 
 def sums_by_size(evaluation: Evaluation, whole: ImageSums) -> dict[str, ImageSums]:
@@ -50,8 +64,21 @@ def sums_by_size(evaluation: Evaluation, whole: ImageSums) -> dict[str, ImageSum
         table = np.full(whole.table.shape, np.nan)  # pixels have no size
         table[..., [*range(4), *range(LOST.start, LOST.stop)]] = 0
         for image, side, columns in (
-            (image_of_true, true, {Fate.MATCHED: (1,), Fate.MISSED: (3,), Fate.WRONGLY_CLASSED: (3, 11), Fate.BADLY_OUTLINED: (3, 12)}),
-            (image_of_pred, pred, {Fate.SPURIOUS: (2,), Fate.WRONGLY_CLASSED: (2, 9), Fate.BADLY_OUTLINED: (2, 10)}),
+            (
+                image_of_true,
+                true,
+                {
+                    Fate.MATCHED: (1,),
+                    Fate.MISSED: (3,),
+                    Fate.WRONGLY_CLASSED: (3, 11),
+                    Fate.BADLY_OUTLINED: (3, 12),
+                },
+            ),
+            (
+                image_of_pred,
+                pred,
+                {Fate.SPURIOUS: (2,), Fate.WRONGLY_CLASSED: (2, 9), Fate.BADLY_OUTLINED: (2, 10)},
+            ),
         ):
             of_size = (side.area >= lowest) & (side.area < below) & whole.isthing[side.index]
             for fate, fields in columns.items():
@@ -68,7 +95,9 @@ def num_objects(evaluation: Evaluation) -> npt.NDArray[np.int64]:
     """True things of each image, crowds left out, (N,)."""
     isthing = evaluation.categories.isthing
     sides = [image.matches.target for image in evaluation.images]
-    return np.array([np.count_nonzero(isthing[side.index] & (side.fate != Fate.CROWD)) for side in sides])
+    return np.array(
+        [np.count_nonzero(isthing[side.index] & (side.fate != Fate.CROWD)) for side in sides]
+    )
 
 
 def reliability_by_image(evaluation: Evaluation) -> Array:
@@ -89,13 +118,22 @@ def calibration_error(table: Array, weights: Array) -> Array:
 
 def score_of(evaluation: Evaluation, sums: ImageSums) -> Score:
     """All headline numbers that images can be weighted in, and "PQ/class", "IoU/class", "AP/class"."""
-    order = sorted(range(len(evaluation.images)), key=lambda number: evaluation.images[number].record.id)  # as evaluation.ap
+    order = sorted(
+        range(len(evaluation.images)), key=lambda number: evaluation.images[number].record.id
+    )  # as evaluation.ap
     things = thing_ids(evaluation.categories)
     places = [evaluation.categories.index[key] for key in things]
     sides = [
         (prefix, ApSums(matches, things, sizes=not prefix))
         for prefix, name in (("", "masks"), ("boundary_", "mask_boundaries"))
-        if things and (matches := [found for number in order if (found := getattr(evaluation.images[number], name)) is not None])
+        if things
+        and (
+            matches := [
+                found
+                for number in order
+                if (found := getattr(evaluation.images[number], name)) is not None
+            ]
+        )
     ]
 
     def score(weights: Array) -> dict[str, Array]:
@@ -104,13 +142,17 @@ def score_of(evaluation: Evaluation, sums: ImageSums) -> Score:
             of_side = side.score(weights[:, order])
             of_class = np.full((len(weights), evaluation.categories.num_classes), np.nan)
             of_class[:, places] = of_side.pop("AP/class")
-            scores |= {f"{prefix}{name}": values for name, values in of_side.items()} | ({} if prefix else {"AP/class": of_class})
+            scores |= {f"{prefix}{name}": values for name, values in of_side.items()} | (
+                {} if prefix else {"AP/class": of_class}
+            )
         return scores
 
     return score
 
 
-def _listed(rows: Sequence[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _listed(
+    rows: Sequence[npt.NDArray[np.int64]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Which image each row of the images' tables is of, and their columns."""
     return np.repeat(np.arange(len(rows)), [len(some) for some in rows]), np.concatenate(rows).T
 
@@ -119,4 +161,6 @@ def _columns(sides: Sequence[Segments]) -> tuple[npt.NDArray[np.int64], Segments
     """The segments of all images, and which image each is in."""
     names = ("id", "index", "area", "score", "iou", "partner", "fate")
     owner = np.repeat(np.arange(len(sides)), [len(side.id) for side in sides])
-    return owner, Segments(*(np.concatenate([getattr(side, name) for side in sides]) for name in names))
+    return owner, Segments(
+        *(np.concatenate([getattr(side, name) for side in sides]) for name in names)
+    )

@@ -18,7 +18,20 @@ from maskmill.metrics.masks import Masks
 
 log = logging.getLogger(__name__)
 
-NAMES = ("AP", "AP50", "AP75", "AP/small", "AP/medium", "AP/large", "AR1", "AR10", "AR100", "AR/small", "AR/medium", "AR/large")
+NAMES = (
+    "AP",
+    "AP50",
+    "AP75",
+    "AP/small",
+    "AP/medium",
+    "AP/large",
+    "AR1",
+    "AR10",
+    "AR100",
+    "AR/small",
+    "AR/medium",
+    "AR/large",
+)
 RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
 Row = Mapping[str, Any]
 
@@ -46,7 +59,9 @@ def score_matches(images: Sequence[MaskMatches], category_ids: Iterable[int]) ->
     # Contiguous parts in the evaluator's order of axes: the same values added in the same order give the same bits.
     parts = [precision[0], precision[0, :1], precision[0, 5:6], *precision[1:], *few, *recall]
     numbers = {name: _mean(part) for name, part in zip(NAMES, parts, strict=True)}
-    per_class = {int(key): _mean(precision[0, :, :, place]) for place, key in enumerate(curves.category_ids)}
+    per_class = {
+        int(key): _mean(precision[0, :, :, place]) for place, key in enumerate(curves.category_ids)
+    }
     return MaskScores(numbers, per_class, curves)
 
 
@@ -55,7 +70,9 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(np.mean(present)) if present.size else float("nan")
 
 
-def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]], *, boundary: bool = False) -> MaskScores:
+def mask_ap(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], *, boundary: bool = False
+) -> MaskScores:
     """The twelve numbers of COCO's detection challenge for masks, and AP per category.
 
     Args:
@@ -75,14 +92,19 @@ def mask_ap(ground_truth: dict[str, Any], results: list[dict[str, Any]], *, boun
     guesses = results_by_image(results, sizes, category_ids)
     truths: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for row in ground_truth["annotations"]:
-        truths[row["image_id"]].append(row | {"segmentation": _as_rle(row["segmentation"], sizes[row["image_id"]])})
+        truths[row["image_id"]].append(
+            row | {"segmentation": _as_rle(row["segmentation"], sizes[row["image_id"]])}
+        )
     images = [
-        match_masks(Masks.of_rows(guesses[image_id]), Masks.of_rows(truths[image_id]), boundary=boundary) for image_id in sorted(sizes)
+        match_masks(
+            Masks.of_rows(guesses[image_id]), Masks.of_rows(truths[image_id]), boundary=boundary
+        )
+        for image_id in sorted(sizes)
     ]
     return score_matches(images, category_ids)
 
 
-def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:  # noqa: ANN401 - polygons or either run-length code
+def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
     if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
         return segmentation
     rles = coco_mask.frPyObjects(segmentation, *size)
@@ -90,7 +112,9 @@ def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:  # noqa
     return merged
 
 
-def results_by_image(results: Any, sizes: Mapping[int, tuple[int, int]], category_ids: Iterable[int]) -> dict[int, list[Row]]:  # noqa: ANN401 - any JSON value
+def results_by_image(
+    results: Any, sizes: Mapping[int, tuple[int, int]], category_ids: Iterable[int]
+) -> dict[int, list[Row]]:
     """The results of each image of the truth, reduced to what is scored.
 
     Args:
@@ -105,36 +129,56 @@ def results_by_image(results: Any, sizes: Mapping[int, tuple[int, int]], categor
         ValueError: a result is not of the form that `mask_ap` asks for.
     """
     if not isinstance(results, list):
-        raise ValueError(f"Expected a list of COCO results, but got a {type(results).__name__} - write one row per object")
+        raise ValueError(
+            f"Expected a list of COCO results, but got a {type(results).__name__} - write one row per object"
+        )
     things, strangers = set(category_ids), 0
     of_image: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for place, row in enumerate(results):
         problem = _problem(row, sizes, things)
         if problem:
-            raise ValueError(f"Expected COCO results with masks, but in row {place} {problem} - predict again or mend the file")
+            raise ValueError(
+                f"Expected COCO results with masks, but in row {place} {problem} - predict again or mend the file"
+            )
         if row["image_id"] in of_image:
             of_image[row["image_id"]].append({key: row[key] for key in RESULT_KEYS})
         else:
             strangers += 1
     if strangers:
-        log.warning("%d of %d results are of images that the truth does not have: they do not count", strangers, len(results))
+        log.warning(
+            "%d of %d results are of images that the truth does not have: they do not count",
+            strangers,
+            len(results),
+        )
     return of_image
 
 
-def _problem(row: Any, sizes: Mapping[int, tuple[int, int]], category_ids: set[int]) -> str | None:  # noqa: ANN401 - any JSON value
+def _problem(row: Any, sizes: Mapping[int, tuple[int, int]], category_ids: set[int]) -> str | None:
     """What is wrong with a result, where the evaluator would stop without a reason or, worse, count something else."""
-    missing = [key for key in RESULT_KEYS if key not in row] if isinstance(row, dict) else list(RESULT_KEYS)
+    missing = (
+        [key for key in RESULT_KEYS if key not in row]
+        if isinstance(row, dict)
+        else list(RESULT_KEYS)
+    )
     if missing:
         return f"{', '.join(missing)} is missing"
     mask, score = row["segmentation"], row["score"]
-    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes) or "size" not in mask:
+    if (
+        not isinstance(mask, dict)
+        or not isinstance(mask.get("counts"), str | bytes)
+        or "size" not in mask
+    ):
         return "`segmentation` is no compressed run-length code with `size` and `counts`"
     if not isinstance(score, int | float) or not math.isfinite(score):
         return f"`score` is {score!r}"
     if row["category_id"] not in category_ids:
         return f"`category_id` is {row['category_id']!r}, which is no thing of the truth"
     size = list(sizes.get(row["image_id"], mask["size"]))
-    return None if list(mask["size"]) == size else f"the mask is {mask['size']} and image {row['image_id']} {size} pixels high and wide"
+    return (
+        None
+        if list(mask["size"]) == size
+        else f"the mask is {mask['size']} and image {row['image_id']} {size} pixels high and wide"
+    )
 
 
 def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
@@ -150,5 +194,11 @@ def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[st
         category_id, segmentation (RLE, ascii), score.
     """
     masks = Masks.of_things(panoptic, categories)
-    for category_id, rle, score in zip(masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True):
-        yield {"category_id": category_id, "segmentation": rle | {"counts": rle["counts"].decode("ascii")}, "score": score}
+    for category_id, rle, score in zip(
+        masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True
+    ):
+        yield {
+            "category_id": category_id,
+            "segmentation": rle | {"counts": rle["counts"].decode("ascii")},
+            "score": score,
+        }

@@ -12,7 +12,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 THRESHOLDS = np.linspace(MATCHABLE_IOU, 0.95, 10)  # not arange: the last bits differ
-AREA_RANGES = {"": (0, 1e5**2), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e5**2)}  # pixels, both ends inclusive
+AREA_RANGES = {
+    "": (0, 1e5**2),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e5**2),
+}  # pixels, both ends inclusive
 MAX_DETECTIONS = 100  # an image and category
 WRONG, RIGHT, UNCOUNTED = 0, 1, 2
 HEAD = 24  # bytes in front of a packed image
@@ -85,16 +90,22 @@ def _match(iou: Floats, ignored: Bools, iscrowd: Bools) -> tuple[Bools, Bools]:
     on_ignored = np.zeros_like(matched)
     enough = iou >= np.minimum(THRESHOLDS, 1 - 1e-10)[:, None, None]  # (T, D, G)
     near = enough[0]
-    alone = (near.sum(axis=1) == 1) & near[:, near.sum(axis=0) == 1].any(axis=1)  # nobody else wants its only object
+    alone = (near.sum(axis=1) == 1) & near[:, near.sum(axis=0) == 1].any(
+        axis=1
+    )  # nobody else wants its only object
     rows, columns = np.nonzero(near & alone[:, None])
     matched[:, :, rows] = enough[:, rows, columns]
     on_ignored[:, :, rows] = matched[:, :, rows] & ignored[:, None, columns]
     free = np.ones((num_ranges, num_thresholds, len(iscrowd)), bool)
     for row in np.flatnonzero(near.any(axis=1) & ~alone).tolist():
         columns = np.flatnonzero(near[row])
-        columns = columns[np.argsort(iou[row, columns], kind="stable")]  # by rising IoU; of equal ones the later wins
+        columns = columns[
+            np.argsort(iou[row, columns], kind="stable")
+        ]  # by rising IoU; of equal ones the later wins
         wanted = free[..., columns] & enough[:, row, columns]  # (A, T, C)
-        preference = np.where(ignored[:, columns], 0, len(columns)) + np.arange(1, len(columns) + 1)  # (A, C)
+        preference = np.where(ignored[:, columns], 0, len(columns)) + np.arange(
+            1, len(columns) + 1
+        )  # (A, C)
         best = (wanted * preference[:, None]).argmax(axis=2)  # (A, T)
         found = wanted.any(axis=2)
         matched[:, :, row] = found
@@ -107,9 +118,18 @@ def _match(iou: Floats, ignored: Bools, iscrowd: Bools) -> tuple[Bools, Bools]:
 
 def pack(matches: MaskMatches) -> npt.NDArray[np.uint8]:
     """One image's matches as bytes, their number in front: what processes can send each other."""
-    columns = (matches.score, matches.category_id, matches.rank, matches.true_category_id, matches.outcome, matches.counted)
+    columns = (
+        matches.score,
+        matches.category_id,
+        matches.rank,
+        matches.true_category_id,
+        matches.outcome,
+        matches.counted,
+    )
     body = b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
-    head = np.array([len(body), len(matches.score), len(matches.true_category_id)], np.int64).tobytes()
+    head = np.array(
+        [len(body), len(matches.score), len(matches.true_category_id)], np.int64
+    ).tobytes()
     return np.frombuffer(head + body, np.uint8).copy()
 
 
@@ -127,9 +147,18 @@ def unpack(data: bytes) -> MaskMatches:
     """The matches of one image that `pack` packed."""
     _, preds, truths = np.frombuffer(data, np.int64, 3).tolist()
     ranges, thresholds = len(AREA_RANGES), len(THRESHOLDS)
-    forms = [(np.float64, (preds,)), (np.int64, (preds,)), (np.int64, (preds,)), (np.int64, (truths,))]
+    forms = [
+        (np.float64, (preds,)),
+        (np.int64, (preds,)),
+        (np.int64, (preds,)),
+        (np.int64, (truths,)),
+    ]
     columns, place = [], HEAD
-    for kind, shape in [*forms, (np.uint8, (ranges, thresholds, preds)), (np.bool_, (ranges, truths))]:
+    for kind, shape in [
+        *forms,
+        (np.uint8, (ranges, thresholds, preds)),
+        (np.bool_, (ranges, truths)),
+    ]:
         column = np.frombuffer(data, kind, int(np.prod(shape)), place).reshape(shape)
         columns.append(column)
         place += column.nbytes

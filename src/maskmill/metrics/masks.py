@@ -31,7 +31,12 @@ class Masks:
 
     def take(self, places: npt.NDArray[np.int64]) -> "Masks":
         """Some of them, in another order perhaps."""
-        columns = self.category_id[places], self.area[places], self.iscrowd[places], self.score[places]
+        columns = (
+            self.category_id[places],
+            self.area[places],
+            self.iscrowd[places],
+            self.score[places],
+        )
         return Masks([self.rles[place] for place in places.tolist()], *columns)
 
     @classmethod
@@ -51,13 +56,17 @@ class Masks:
     @classmethod
     def of_things(cls, panoptic: Panoptic, categories: Categories) -> "Masks":
         """The things of an id map."""
-        things = [segment for segment in panoptic.segments if categories[segment.category_id].isthing]
+        things = [
+            segment for segment in panoptic.segments if categories[segment.category_id].isthing
+        ]
         return cls(
             segment_rles(panoptic.ids, [segment.id for segment in things]),
             np.array([segment.category_id for segment in things], np.int64),
             np.array([segment.area for segment in things], np.float64),
             np.array([segment.iscrowd for segment in things], bool),
-            np.array([1.0 if segment.score is None else segment.score for segment in things], np.float64),
+            np.array(
+                [1.0 if segment.score is None else segment.score for segment in things], np.float64
+            ),
         )
 
 
@@ -72,7 +81,9 @@ def segment_rles(ids: npt.NDArray[np.integer[Any]], wanted: Sequence[int]) -> li
     order = np.argsort(values, kind="stable")
     bounds = np.searchsorted(values[order], np.array([wanted, np.add(wanted, 1)]))
     ends = np.stack([starts, starts + lengths], axis=1)[order]
-    return _compressed([ends[first:last].reshape(-1) for first, last in bounds.T.tolist()], height, width)
+    return _compressed(
+        [ends[first:last].reshape(-1) for first, last in bounds.T.tolist()], height, width
+    )
 
 
 def _compressed(edges: Iterable[npt.NDArray[np.int64]], height: int, width: int) -> list[RLE]:
@@ -80,7 +91,9 @@ def _compressed(edges: Iterable[npt.NDArray[np.int64]], height: int, width: int)
     uncompressed = []
     for places in edges:
         counts = np.diff(places, prepend=0, append=height * width).tolist()
-        uncompressed.append({"size": [height, width], "counts": counts if counts[-1] else counts[:-1]})
+        uncompressed.append(
+            {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]}
+        )
     rles: list[RLE] = coco_mask.frPyObjects(uncompressed, height, width)
     return rles
 
@@ -116,7 +129,9 @@ def _with_boundaries(iou: Floats, pred: Masks, target: Masks) -> Floats:
     guesses, truths = pred.take(rows), target.take(columns)
     edges = replace(truths, rles=[boundary_rle(rle) for rle in truths.rles])
     smaller = iou.copy()
-    smaller[np.ix_(rows, columns)] = _iou([boundary_rle(rle) for rle in guesses.rles], edges) if len(rows) else 0.0
+    smaller[np.ix_(rows, columns)] = (
+        _iou([boundary_rle(rle) for rle in guesses.rles], edges) if len(rows) else 0.0
+    )
     return np.where(near, np.minimum(iou, smaller), iou)
 
 
@@ -143,10 +158,14 @@ def boundary_rle(rle: RLE) -> RLE:
     window = change[:-1].cumsum(dtype=np.int8).view(np.uint8).reshape(w, h)
     square = np.ones((2 * boundary_distance(height, width) + 1,) * 2, np.uint8)
     inside = np.zeros((w, h + 1), bool)  # a run ends with its column
-    inside[:, :-1] = window != cv2.erode(window, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inside[:, :-1] = window != cv2.erode(
+        window, square, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
     column, row = np.divmod(np.flatnonzero(np.diff(inside.reshape(-1), prepend=False)), h + 1)
     edges = (x + column) * height + y + row
-    meets = np.append(edges[1:] == edges[:-1], False)  # a run from the lowest row goes on in the top one
+    meets = np.append(
+        edges[1:] == edges[:-1], False
+    )  # a run from the lowest row goes on in the top one
     meets[1:] |= meets[:-1]
     return _compressed([edges[~meets]], height, width)[0]
 
@@ -158,7 +177,10 @@ def _edges(rle: RLE) -> npt.NDArray[np.int64]:
     holds differences to the last but one (rleToString in COCO's maskApi.c).
     """
     text = rle["counts"]
-    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    codes = (
+        np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64)
+        - 48
+    )
     last = np.flatnonzero(codes & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     digit = np.arange(len(codes)) - np.repeat(first, last - first + 1)
@@ -166,4 +188,6 @@ def _edges(rle: RLE) -> npt.NDArray[np.int64]:
     counts -= ((codes[last] & 16) > 0).astype(np.int64) << (5 * (digit[last] + 1))
     counts[1::2], counts[2::2] = counts[1::2].cumsum(), counts[2::2].cumsum()
     edges = counts.cumsum()
-    return edges if len(edges) % 2 == 0 else edges[:-1]  # a code that ends outside ends with the image
+    return (
+        edges if len(edges) % 2 == 0 else edges[:-1]
+    )  # a code that ends outside ends with the image

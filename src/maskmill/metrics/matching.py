@@ -57,7 +57,14 @@ class Matches:
     target: Segments
 
 
-def find_matches(pred: Panoptic, target: Panoptic, categories: Categories, *, background: bool, void_in_union: bool = False) -> Matches:
+def find_matches(
+    pred: Panoptic,
+    target: Panoptic,
+    categories: Categories,
+    *,
+    background: bool,
+    void_in_union: bool = False,
+) -> Matches:
     """Match the segments of one image and say what became of each.
 
     A pair matches when both have the class and IoU > 0.5; such a match is unique. An unmatched prediction lying mostly on target void or on
@@ -78,14 +85,18 @@ def find_matches(pred: Panoptic, target: Panoptic, categories: Categories, *, ba
         ValueError: the maps differ in size.
     """
     if pred.size != target.size:
-        raise ValueError(f"Expected a prediction of the target's size {target.size}, but got {pred.size} - predict at the original size")
+        raise ValueError(
+            f"Expected a prediction of the target's size {target.size}, but got {pred.size} - predict at the original size"
+        )
     place = categories.index
     return match_overlaps(
         overlaps(target.ids, pred.ids),
         {key: place[category_id] for key, category_id in pred.category_of.items()},
         {key: place[category_id] for key, category_id in target.category_of.items()},
         crowds=target.crowds,
-        scores={segment.id: segment.score for segment in pred.segments if segment.score is not None},
+        scores={
+            segment.id: segment.score for segment in pred.segments if segment.score is not None
+        },
         background=background,
         void_in_union=void_in_union,
     )
@@ -112,15 +123,29 @@ def match_overlaps(
         background: as in `find_matches`.
         void_in_union: likewise.
     """
-    rows, columns, pixels = shared.rows, shared.columns, shared.pixels.astype(np.float64)  # whole numbers: every sum is exact
+    rows, columns, pixels = (
+        shared.rows,
+        shared.columns,
+        shared.pixels.astype(np.float64),
+    )  # whole numbers: every sum is exact
     true_ids, pred_ids = shared.first.tolist(), shared.second.tolist()
-    true_class, pred_class = (_column(ids, index, -1) for ids, index in ((true_ids, target_index), (pred_ids, pred_index)))
-    iscrowd = np.array([key in crowds for key in true_ids], bool) if crowds else np.zeros(len(true_ids), bool)
+    true_class, pred_class = (
+        _column(ids, index, -1) for ids, index in ((true_ids, target_index), (pred_ids, pred_index))
+    )
+    iscrowd = (
+        np.array([key in crowds for key in true_ids], bool)
+        if crowds
+        else np.zeros(len(true_ids), bool)
+    )
     true_area, pred_area = np.bincount(rows, pixels), np.bincount(columns, pixels)
     classes, pred_classes, on_crowd = true_class[rows], pred_class[columns], iscrowd[rows]
     same = (classes == pred_classes) & (classes >= 0)
-    excused = np.zeros(len(pred_area)) if background else np.bincount(columns, pixels * (classes < 0))  # on void
-    union = true_area[rows] + (pred_area if void_in_union else pred_area - excused)[columns] - pixels
+    excused = (
+        np.zeros(len(pred_area)) if background else np.bincount(columns, pixels * (classes < 0))
+    )  # on void
+    union = (
+        true_area[rows] + (pred_area if void_in_union else pred_area - excused)[columns] - pixels
+    )
     excused += np.bincount(columns, pixels * (same & on_crowd))
     comparable = (classes >= 0) & (pred_classes >= 0) & ~on_crowd
     iou = np.zeros(len(rows) + 1)  # the last is that of no pair
@@ -130,12 +155,25 @@ def match_overlaps(
     true_fate, pred_fate = best.fates(true_pair, Fate.MISSED), best.fates(pred_pair, Fate.SPURIOUS)
     true_fate[iscrowd] = Fate.CROWD
     pred_fate[(excused > FORGIVEN_SHARE * pred_area) & (pred_fate != Fate.MATCHED)] = Fate.FORGIVEN
-    score, no_score = _column(pred_ids, scores, np.nan) if scores else np.full(len(pred_ids), np.nan), np.full(len(true_ids), np.nan)
+    score, no_score = (
+        _column(pred_ids, scores, np.nan) if scores else np.full(len(pred_ids), np.nan),
+        np.full(len(true_ids), np.nan),
+    )
     partner = np.where(pred_pair < 0, VOID_ID, shared.first[rows[pred_pair]])
     true_partner = np.where(true_pair < 0, VOID_ID, shared.second[columns[true_pair]])
     return Matches(
-        _without_void(shared.second, pred_class, pred_area, score, best.iou[pred_pair], partner, pred_fate),
-        _without_void(shared.first, true_class, true_area, no_score, best.iou[true_pair], true_partner, true_fate),
+        _without_void(
+            shared.second, pred_class, pred_area, score, best.iou[pred_pair], partner, pred_fate
+        ),
+        _without_void(
+            shared.first,
+            true_class,
+            true_area,
+            no_score,
+            best.iou[true_pair],
+            true_partner,
+            true_fate,
+        ),
     )
 
 
@@ -158,12 +196,16 @@ class _BestPairs:
     def of(self, places: Ints, number: int) -> Ints:
         """The pair of each of `number` segments, given each pair's segment; -1 for none."""
         best = np.full(number, -1)
-        best[places[self._ascending]] = self._ascending  # of several values for a place the last stays
+        best[places[self._ascending]] = (
+            self._ascending
+        )  # of several values for a place the last stays
         return best
 
     def fates(self, pair: Ints, otherwise: Fate) -> Ints:
         """What becomes of the segments whose pairs these are."""
-        return np.array([otherwise, Fate.BADLY_OUTLINED, Fate.WRONGLY_CLASSED, Fate.MATCHED])[self._degree[pair]]
+        return np.array([otherwise, Fate.BADLY_OUTLINED, Fate.WRONGLY_CLASSED, Fate.MATCHED])[
+            self._degree[pair]
+        ]
 
 
 def _without_void(ids: Ints, index: Ints, *columns: npt.NDArray[Any]) -> Segments:

@@ -9,11 +9,27 @@ from maskmill.metrics.matching import Fate, Matches, Segments, find_matches
 
 # (K, 8): sum of IoU over matches, tp, fp, fn; of the fp those wrongly classed and those badly outlined, and of the fn likewise
 Counts = npt.NDArray[np.float64]
-COUNTS = ("iou_sum", "tp", "fp", "fn", "fp_wrongly_classed", "fp_badly_outlined", "fn_wrongly_classed", "fn_badly_outlined")
+COUNTS = (
+    "iou_sum",
+    "tp",
+    "fp",
+    "fn",
+    "fp_wrongly_classed",
+    "fp_badly_outlined",
+    "fn_wrongly_classed",
+    "fn_badly_outlined",
+)
 LOSSES = ("missed", "spurious", "wrongly_classed", "badly_outlined")
 
 
-def match_segments(pred: Panoptic, target: Panoptic, categories: Categories, *, background: bool, void_in_union: bool = False) -> Counts:
+def match_segments(
+    pred: Panoptic,
+    target: Panoptic,
+    categories: Categories,
+    *,
+    background: bool,
+    void_in_union: bool = False,
+) -> Counts:
     """Count matched and unmatched segments of one image, per category: `count_matches` of `find_matches`, whose arguments these are.
 
     Returns:
@@ -22,7 +38,10 @@ def match_segments(pred: Panoptic, target: Panoptic, categories: Categories, *, 
     Raises:
         ValueError: the maps differ in size.
     """
-    return count_matches(find_matches(pred, target, categories, background=background, void_in_union=void_in_union), categories.num_classes)
+    return count_matches(
+        find_matches(pred, target, categories, background=background, void_in_union=void_in_union),
+        categories.num_classes,
+    )
 
 
 def count_matches(matches: Matches, num_classes: int) -> Counts:
@@ -32,7 +51,9 @@ def count_matches(matches: Matches, num_classes: int) -> Counts:
     counts = np.empty((num_classes, len(COUNTS)))
     counts[:, 0] = np.bincount(matches.target.index, matched, minlength=num_classes)
     counts[:, 1] = truth[:, Fate.MATCHED]
-    counts[:, 4:6], counts[:, 6:8] = (side[:, [Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]] for side in (guess, truth))
+    counts[:, 4:6], counts[:, 6:8] = (
+        side[:, [Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]] for side in (guess, truth)
+    )
     counts[:, 2] = guess[:, Fate.SPURIOUS] + counts[:, 4] + counts[:, 5]
     counts[:, 3] = truth[:, Fate.MISSED] + counts[:, 6] + counts[:, 7]
     return counts
@@ -56,7 +77,9 @@ def panoptic_scores(counts: Counts, categories: Categories) -> dict[str, float]:
         "PQ/lost/badly_outlined", which with "PQ" add up to 1: fractions; NaN where no category of the kind occurs.
     """
     occurs = counts[:, 1:4].any(axis=1)
-    table = np.concatenate([panoptic_per_class(counts), panoptic_losses(counts)], axis=1)[occurs]  # (K', 7)
+    table = np.concatenate([panoptic_per_class(counts), panoptic_losses(counts)], axis=1)[
+        occurs
+    ]  # (K', 7)
     isthing = categories.isthing[occurs]
     groups = np.stack([np.ones(len(table), bool), isthing, ~isthing])
     with np.errstate(invalid="ignore"):
@@ -66,7 +89,9 @@ def panoptic_scores(counts: Counts, categories: Categories) -> dict[str, float]:
         for suffix, row in zip(("", "/thing", "/stuff"), means, strict=True)
         for name, mean in zip(("PQ", "SQ", "RQ"), row[:3], strict=True)
     }
-    return scores | {f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, means[0][3:], strict=True)}
+    return scores | {
+        f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, means[0][3:], strict=True)
+    }
 
 
 def panoptic_per_class(counts: Counts) -> npt.NDArray[np.float64]:
@@ -88,7 +113,10 @@ def panoptic_losses(counts: Counts) -> npt.NDArray[np.float64]:
     """
     iou_sum, tp, fp, fn, fp_class, fp_outline, fn_class, fn_outline = counts.T
     missed, spurious = (fn - fn_class - fn_outline) / 2, (fp - fp_class - fp_outline) / 2
-    lost = np.stack([missed, spurious, (fp_class + fn_class) / 2, tp - iou_sum + (fp_outline + fn_outline) / 2], axis=1)
+    lost = np.stack(
+        [missed, spurious, (fp_class + fn_class) / 2, tp - iou_sum + (fp_outline + fn_outline) / 2],
+        axis=1,
+    )
     with np.errstate(invalid="ignore"):
         shares: npt.NDArray[np.float64] = lost / (tp + fp / 2 + fn / 2)[:, None]
     return shares

@@ -34,7 +34,7 @@ class MaskAP(Metric):
     full_state_update = False
     packed: list[Tensor]
 
-    def __init__(self, categories: Categories, *, boundary: bool = False, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, categories: Categories, *, boundary: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.categories = categories
         self.boundary = boundary
@@ -53,24 +53,38 @@ class MaskAP(Metric):
             matches = match_masks(self._masks(pred), self._masks(truth), boundary=self.boundary)
             self.packed.append(torch.from_numpy(pack(matches)).to(self.device))
 
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - torchmetrics' signature
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         """Gather. Where a process has no image torchmetrics would send numbers in place of bytes, and the others would wait or stop."""
         self.packed = self.packed or [torch.zeros(0, dtype=torch.uint8, device=self.device)]
         super()._sync_dist(*args, **kwargs)
 
     def _masks(self, objects: Objects) -> Masks:
-        return Masks.of_things(objects, self.categories) if isinstance(objects, Panoptic) else masks_of_tensors(objects, self.categories)
+        return (
+            Masks.of_things(objects, self.categories)
+            if isinstance(objects, Panoptic)
+            else masks_of_tensors(objects, self.categories)
+        )
 
     def compute(self) -> dict[str, Tensor]:
         """The twelve numbers, and "AP/<category>" of each thing; float64 fractions, NaN for what the truth has nothing of."""
-        data = dim_zero_cat(self.packed).cpu().numpy().tobytes() if len(self.packed) else b""  # one tensor after gathering
+        data = (
+            dim_zero_cat(self.packed).cpu().numpy().tobytes() if len(self.packed) else b""
+        )  # one tensor after gathering
         # Among equal scores the evaluator takes the earlier image first: sorted, so that batches and processes change nothing.
         images = [unpack(image) for image in sorted(split(data))]
-        done = score_matches(images, [category.id for category in self.categories if category.isthing])
-        scores = {f"AP/{self.categories[category_id].name}": value for category_id, value in done.per_class.items()}
+        done = score_matches(
+            images, [category.id for category in self.categories if category.isthing]
+        )
+        scores = {
+            f"AP/{self.categories[category_id].name}": value
+            for category_id, value in done.per_class.items()
+        }
         scores |= done.numbers  # last: a category may be called "small"
         prefix = "boundary_" if self.boundary else ""
-        return {f"{prefix}{name}": torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+        return {
+            f"{prefix}{name}": torch.tensor(value, dtype=torch.float64)
+            for name, value in scores.items()
+        }
 
 
 def masks_of_tensors(objects: Mapping[str, Tensor], categories: Categories) -> Masks:
@@ -79,18 +93,34 @@ def masks_of_tensors(objects: Mapping[str, Tensor], categories: Categories) -> M
     Raises:
         ValueError: a label is no thing of the table, or the numbers of masks and labels differ.
     """
-    masks, labels = objects["masks"].cpu().numpy().astype(np.uint8), objects["labels"].cpu().numpy().astype(np.int64)
+    masks, labels = (
+        objects["masks"].cpu().numpy().astype(np.uint8),
+        objects["labels"].cpu().numpy().astype(np.int64),
+    )
     things = {category.id for category in categories if category.isthing}
     unknown = sorted(set(labels.tolist()) - things)
     if unknown:
-        raise ValueError(f"Expected labels to be category ids of things, {sorted(things)}, but got {unknown[:5]} - translate class indices")
+        raise ValueError(
+            f"Expected labels to be category ids of things, {sorted(things)}, but got {unknown[:5]} - translate class indices"
+        )
     if masks.shape[0] != len(labels):
-        raise ValueError(f"Expected as many masks as labels, but got {masks.shape[0]} and {len(labels)} - filter both alike")
+        raise ValueError(
+            f"Expected as many masks as labels, but got {masks.shape[0]} and {len(labels)} - filter both alike"
+        )
     rles = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
-    count, given = len(rles), {key: value.cpu().numpy() for key, value in objects.items() if key in {"area", "scores", "iscrowd"}}
+    count, given = (
+        len(rles),
+        {
+            key: value.cpu().numpy()
+            for key, value in objects.items()
+            if key in {"area", "scores", "iscrowd"}
+        },
+    )
     area = given.get("area", masks.reshape(count, -1).sum(axis=1) if count else np.zeros(0))
     score, iscrowd = given.get("scores", np.ones(count)), given.get("iscrowd", np.zeros(count))
-    return Masks(rles, labels, area.astype(np.float64), iscrowd.astype(bool), score.astype(np.float64))
+    return Masks(
+        rles, labels, area.astype(np.float64), iscrowd.astype(bool), score.astype(np.float64)
+    )
 
 
 class CalibrationError(Metric):
@@ -106,10 +136,19 @@ class CalibrationError(Metric):
     full_state_update = False
     bins: Tensor
 
-    def __init__(self, categories: Categories, background: bool | None = None, *, num_bins: int = NUM_BINS, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        categories: Categories,
+        background: bool | None = None,
+        *,
+        num_bins: int = NUM_BINS,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.categories = categories
-        self.background = categories.background_index is not None if background is None else background
+        self.background = (
+            categories.background_index is not None if background is None else background
+        )
         self.num_bins = num_bins
         self.add_state("bins", torch.zeros(3, num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -125,9 +164,14 @@ class CalibrationError(Metric):
             target: of the same images.
         """
         pairs = zip(preds, target, strict=True)
-        matches = [find_matches(pred, truth, self.categories, background=self.background) for pred, truth in pairs]
+        matches = [
+            find_matches(pred, truth, self.categories, background=self.background)
+            for pred, truth in pairs
+        ]
         bins = reliability(*scored_segments(matches), num_bins=self.num_bins)
-        self.bins += torch.from_numpy(np.stack([bins.number, bins.score_sum, bins.right])).to(self.bins.device)
+        self.bins += torch.from_numpy(np.stack([bins.number, bins.score_sum, bins.right])).to(
+            self.bins.device
+        )
 
     def compute(self) -> dict[str, Tensor]:
         """The error as "ECE"; float64 fraction, NaN without a score."""

@@ -61,12 +61,21 @@ def by_brightness(luma: npt.NDArray[np.float64]) -> Slicing | None:
     if not seen.any():
         return None
     low, high = np.quantile(luma[seen], [1 / 3, 2 / 3])
-    names = (f"dark, luma below {low:.0f}", f"medium, luma {low:.0f}-{high:.0f}", f"bright, luma above {high:.0f}")
-    part = [names[int(value >= low) + int(value > high)] if known else "no image" for value, known in zip(luma, seen, strict=True)]
+    names = (
+        f"dark, luma below {low:.0f}",
+        f"medium, luma {low:.0f}-{high:.0f}",
+        f"bright, luma above {high:.0f}",
+    )
+    part = [
+        names[int(value >= low) + int(value > high)] if known else "no image"
+        for value, known in zip(luma, seen, strict=True)
+    ]
     return Slicing("brightness", tuple(part), (*names, "no image"))
 
 
-def mean_luma(folder: Path, records: Sequence[ImageRecord], *, workers: int = 1) -> npt.NDArray[np.float64]:
+def mean_luma(
+    folder: Path, records: Sequence[ImageRecord], *, workers: int = 1
+) -> npt.NDArray[np.float64]:
     """Mean luma of each image (ITU-R BT.601), (N,) 0..255; NaN where the folder does not have it.
 
     Raises:
@@ -97,15 +106,23 @@ def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
         ValueError: the header is another, a row names an unknown image or one a second time, or a column has too many values.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a CSV file of tags, but there is none - check `evaluate.tags`")
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+        raise FileNotFoundError(
+            f"{path}: expected a CSV file of tags, but there is none - check `evaluate.tags`"
+        )
+    with path.open(
+        newline="", encoding="utf-8-sig"
+    ) as file:  # spreadsheets write a byte order mark
         header, *lines = list(csv.reader(file)) or [[]]
     lines = [line for line in lines if line]
     if len(header) < 2 or header[0] != "image" or len(set(header)) < len(header) or not all(header):
-        raise ValueError(f"{path}: expected the header image,<tag>[,<tag>...] with different names, but got {','.join(header)!r} - mend it")
+        raise ValueError(
+            f"{path}: expected the header image,<tag>[,<tag>...] with different names, but got {','.join(header)!r} - mend it"
+        )
     uneven = [number for number, line in enumerate(lines, start=2) if len(line) != len(header)]
     if uneven:
-        raise ValueError(f"{path}: expected {len(header)} cells in each row, but row {uneven[0]} has another number - mend the row")
+        raise ValueError(
+            f"{path}: expected {len(header)} cells in each row, but row {uneven[0]} has another number - mend the row"
+        )
     rows = {line[0]: line[1:] for line in lines}
     unknown = sorted(rows.keys() - set(images))
     if unknown:
@@ -113,14 +130,24 @@ def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
             f"{path}: expected names of evaluated images, as {images[0]!r}, but {unknown[:5]} are not among them - mend or drop the rows"
         )
     if len(rows) < len(lines):
-        raise ValueError(f"{path}: expected each image once, but some stand twice - keep one row of each")
+        raise ValueError(
+            f"{path}: expected each image once, but some stand twice - keep one row of each"
+        )
     without = [name for name in images if name not in rows]
     if without:
-        log.warning("%s: %d of %d images have no row and are untagged: %s", path, len(without), len(images), _listed(without))
+        log.warning(
+            "%s: %d of %d images have no row and are untagged: %s",
+            path,
+            len(without),
+            len(images),
+            _listed(without),
+        )
     return [_tagged(path, tag, place, rows, images) for place, tag in enumerate(header[1:])]
 
 
-def _tagged(path: Path, tag: str, place: int, rows: Mapping[str, Sequence[str]], images: Sequence[str]) -> Slicing:
+def _tagged(
+    path: Path, tag: str, place: int, rows: Mapping[str, Sequence[str]], images: Sequence[str]
+) -> Slicing:
     part = tuple(rows[name][place] or "untagged" if name in rows else "untagged" for name in images)
     values = sorted(set(part) - {"untagged"})
     if len(values) > MAX_VALUES:

@@ -12,9 +12,21 @@ from maskmill.metrics.bootstrap import Array
 
 FIELDS = ("iou_sum", "tp", "fp", "fn", "intersection", "union")
 LOSSES = ("fp_wrongly_classed", "fp_badly_outlined", "fn_wrongly_classed", "fn_badly_outlined")
-LATER_FIELDS = ("target", "boundary_intersection", "boundary_union", *LOSSES)  # absent from files of earlier versions
+LATER_FIELDS = (
+    "target",
+    "boundary_intersection",
+    "boundary_union",
+    *LOSSES,
+)  # absent from files of earlier versions
 NUM_FIELDS = len(FIELDS) + len(LATER_FIELDS)
-PANOPTIC, INTERSECTION, UNION, TARGET, BOUNDARY, LOST = slice(0, 4), 4, 5, 6, slice(7, 9), slice(9, 13)
+PANOPTIC, INTERSECTION, UNION, TARGET, BOUNDARY, LOST = (
+    slice(0, 4),
+    4,
+    5,
+    6,
+    slice(7, 9),
+    slice(9, 13),
+)
 
 
 @dataclass(frozen=True)
@@ -43,18 +55,26 @@ class ImageSums:
             metric -> (R,) fractions, NaN where nothing occurs that it counts; and "PQ/class", "IoU/class" (R, K).
         """
         num_images, rows, fields = self.table.shape
-        return self._scores((weights @ self.table.reshape(num_images, rows * fields)).reshape(-1, rows, fields))
+        return self._scores(
+            (weights @ self.table.reshape(num_images, rows * fields)).reshape(-1, rows, fields)
+        )
 
     def by_image(self) -> dict[str, Array]:
         """The headline numbers of each image alone, as `score`: (N,) or (N, K)."""
         return self._scores(self.table)
 
     def _scores(self, totals: Array) -> dict[str, Array]:
-        return panoptic(totals[:, :-1, PANOPTIC], self.isthing) | losses(totals[:, :-1]) | semantic(totals)
+        return (
+            panoptic(totals[:, :-1, PANOPTIC], self.isthing)
+            | losses(totals[:, :-1])
+            | semantic(totals)
+        )
 
     def chosen(self, places: npt.NDArray[np.integer]) -> "ImageSums":
         """Only some images, by their places."""
-        return replace(self, images=tuple(self.images[place] for place in places), table=self.table[places])
+        return replace(
+            self, images=tuple(self.images[place] for place in places), table=self.table[places]
+        )
 
     def of(self, images: Sequence[str], categories: Sequence[str]) -> "ImageSums":
         """The same counts with images and categories in another order; categories that are new have none."""
@@ -64,7 +84,9 @@ class ImageSums:
         known = [index for index, name in enumerate(categories) if name in column]
         source = self.table[[place[name] for name in images]]
         table[:, [*known, -1]] = source[:, [*(column[categories[index]] for index in known), -1]]
-        isthing = np.array([name in column and bool(self.isthing[column[name]]) for name in categories], bool)
+        isthing = np.array(
+            [name in column and bool(self.isthing[column[name]]) for name in categories], bool
+        )
         return ImageSums(tuple(images), tuple(categories), isthing, table)
 
 
@@ -77,7 +99,11 @@ def panoptic(totals: Array, isthing: npt.NDArray[np.bool_]) -> dict[str, Array]:
     sq = np.where(occurs, np.nan_to_num(_ratio(iou_sum, tp)), np.nan)
     groups = {"": np.ones(len(isthing), bool), "/thing": isthing, "/stuff": ~isthing}
     parts = {"PQ": pq, "SQ": sq, "RQ": rq}
-    means = {f"{name}{suffix}": _mean(part[:, group]) for suffix, group in groups.items() for name, part in parts.items()}
+    means = {
+        f"{name}{suffix}": _mean(part[:, group])
+        for suffix, group in groups.items()
+        for name, part in parts.items()
+    }
     return means | {"PQ/class": pq}
 
 
@@ -91,7 +117,9 @@ def losses(totals: Array) -> dict[str, Array]:
         "wrongly_classed": (fp_class + fn_class) / 2,
         "badly_outlined": tp - iou_sum + (fp_outline + fn_outline) / 2,
     }
-    return {f"PQ/lost/{name}": _mean(_ratio(part, tp + fp / 2 + fn / 2)) for name, part in lost.items()}
+    return {
+        f"PQ/lost/{name}": _mean(_ratio(part, tp + fp / 2 + fn / 2)) for name, part in lost.items()
+    }
 
 
 def semantic(totals: Array) -> dict[str, Array]:
@@ -111,7 +139,9 @@ def semantic(totals: Array) -> dict[str, Array]:
 
 
 def _ratio(above: Array, below: Array) -> Array:
-    ratio: Array = np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+    ratio: Array = np.divide(
+        above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0
+    )
     return ratio
 
 
@@ -129,7 +159,9 @@ def read_sums(path: Path) -> ImageSums:
         ValueError: a column is missing.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected the counts of an evaluation, but there are none - run `maskmill evaluate` first")
+        raise FileNotFoundError(
+            f"{path}: expected the counts of an evaluation, but there are none - run `maskmill evaluate` first"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = {"image", "category", "isthing", *FIELDS} - set(reader.fieldnames or ())
@@ -138,12 +170,21 @@ def read_sums(path: Path) -> ImageSums:
                 f"{path}: expected counts with the columns {sorted(missing)}, but they are missing - run `maskmill evaluate` again"
             )
         rows = list(reader)
-    images, categories = tuple(dict.fromkeys(row["image"] for row in rows)), tuple(sorted({row["category"] for row in rows}))
+    images, categories = (
+        tuple(dict.fromkeys(row["image"] for row in rows)),
+        tuple(sorted({row["category"] for row in rows})),
+    )
     things = {row["category"] for row in rows if row["isthing"] == "1"}
-    row_of, column_of = ({name: place for place, name in enumerate(names)} for names in (images, categories))
+    row_of, column_of = (
+        {name: place for place, name in enumerate(names)} for names in (images, categories)
+    )
     table = np.zeros((len(images), len(categories) + 1, NUM_FIELDS))
     places = [row_of[row["image"]] for row in rows], [column_of[row["category"]] for row in rows]
     for number, field in enumerate((*FIELDS, *LATER_FIELDS)):
         table[(*places, number)] = [float(row.get(field) or "nan") for row in rows]
-    table[:, -1, TARGET] = np.nan  # pixels of no class: not in the file, so that there is no accuracy
-    return ImageSums(images, categories, np.array([name in things for name in categories], bool), table)
+    table[:, -1, TARGET] = (
+        np.nan
+    )  # pixels of no class: not in the file, so that there is no accuracy
+    return ImageSums(
+        images, categories, np.array([name in things for name in categories], bool), table
+    )

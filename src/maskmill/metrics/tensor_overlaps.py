@@ -9,13 +9,21 @@ from torch import Tensor
 
 from maskmill.canonical.categories import IGNORE_INDEX, Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID
-from maskmill.canonical.runs import Overlaps, overlaps, overlaps_of_runs, run_lengths, starts_of_rows
+from maskmill.canonical.runs import (
+    Overlaps,
+    overlaps,
+    overlaps_of_runs,
+    run_lengths,
+    starts_of_rows,
+)
 
 Ints = npt.NDArray[np.int64]
 INSTANCES = 2**32  # instance numbers lie below
 
 
-def segment_overlaps(pred: Tensor, target: Tensor, categories: Categories) -> Iterator[tuple[Overlaps, dict[int, int], dict[int, int]]]:
+def segment_overlaps(
+    pred: Tensor, target: Tensor, categories: Categories
+) -> Iterator[tuple[Overlaps, dict[int, int], dict[int, int]]]:
     """What pairs of segments share, image by image, as `match_overlaps` takes it.
 
     A pixel is a category id and an instance number. Things are told apart by the number, of stuff it means nothing; -1, and 255 where no
@@ -39,9 +47,13 @@ def segment_overlaps(pred: Tensor, target: Tensor, categories: Categories) -> It
         )
     for guess, true in zip(pred, target, strict=True):
         if pred.is_cpu:
-            keys = _numpy_overlaps(*(side.reshape(-1, 2).contiguous().numpy() for side in (true, guess)))
+            keys = _numpy_overlaps(
+                *(side.reshape(-1, 2).contiguous().numpy() for side in (true, guess))
+            )
         else:
-            keys = device_overlaps(*(side[..., 0].to(torch.int64) * INSTANCES + side[..., 1] for side in (true, guess)))
+            keys = device_overlaps(
+                *(side[..., 0].to(torch.int64) * INSTANCES + side[..., 1] for side in (true, guess))
+            )
         yield _segments(keys, categories)
 
 
@@ -63,13 +75,19 @@ def device_overlaps(first: Tensor, second: Tensor) -> Overlaps:
     second_values, columns = second[starts].unique(return_inverse=True)
     codes, places = (rows * len(second_values) + columns).unique(return_inverse=True)
     pixels = torch.zeros_like(codes).index_add_(0, places, lengths)
-    values, others, pairs, counts = (tensor.cpu().numpy() for tensor in (first_values, second_values, codes, pixels))
+    values, others, pairs, counts = (
+        tensor.cpu().numpy() for tensor in (first_values, second_values, codes, pixels)
+    )
     return Overlaps(values, others, *np.divmod(pairs, len(others)), counts)
 
 
-def _segments(keys: Overlaps, categories: Categories) -> tuple[Overlaps, dict[int, int], dict[int, int]]:
+def _segments(
+    keys: Overlaps, categories: Categories
+) -> tuple[Overlaps, dict[int, int], dict[int, int]]:
     """From keys to segments 1..N: the instances of a stuff class are one, and what is void is segment 0."""
-    (true_ids, true_index), (pred_ids, pred_index) = (_numbered(values, categories) for values in (keys.first, keys.second))
+    (true_ids, true_index), (pred_ids, pred_index) = (
+        _numbered(values, categories) for values in (keys.first, keys.second)
+    )
     true, rows = np.unique(true_ids[keys.rows], return_inverse=True)
     pred, columns = np.unique(pred_ids[keys.columns], return_inverse=True)
     pairs, places = np.unique(rows * len(pred) + columns, return_inverse=True)
@@ -89,11 +107,15 @@ def _numbered(keys: Ints, categories: Categories) -> tuple[Ints, dict[int, int]]
         )
     numbers: dict[tuple[int, int], int] = {}
     ids = np.full(len(keys), VOID_ID, np.int64)
-    for place, (category_id, instance) in enumerate(zip(category_ids.tolist(), instances.tolist(), strict=True)):
+    for place, (category_id, instance) in enumerate(
+        zip(category_ids.tolist(), instances.tolist(), strict=True)
+    ):
         if category_id not in void:
             segment = (category_id, instance if categories[category_id].isthing else 0)
             ids[place] = numbers.setdefault(segment, len(numbers) + 1)
-    return ids, {number: categories.index[category_id] for (category_id, _), number in numbers.items()}
+    return ids, {
+        number: categories.index[category_id] for (category_id, _), number in numbers.items()
+    }
 
 
 def tensor_confusion(pred: Tensor, target: Tensor, categories: Categories) -> Tensor:
@@ -111,19 +133,28 @@ def tensor_confusion(pred: Tensor, target: Tensor, categories: Categories) -> Te
         ValueError: the shapes differ, or hold an id that is not in the table.
     """
     if pred.shape != target.shape:
-        raise ValueError(f"Expected predictions of the target's shape {tuple(target.shape)}, but got {tuple(pred.shape)}")
+        raise ValueError(
+            f"Expected predictions of the target's shape {tuple(target.shape)}, but got {tuple(pred.shape)}"
+        )
     size = categories.num_classes + 1
     place = dict.fromkeys((VOID_CATEGORY, IGNORE_INDEX), size - 1) | categories.index
     if pred.is_cpu:
         shared = overlaps(target.numpy(), pred.numpy())
         values = (shared.first, shared.second)
         pairs, pixels = np.stack([shared.rows, shared.columns]), shared.pixels
-        rows, columns = (_placed(torch.from_numpy(side), place)[torch.from_numpy(at)] for side, at in zip(values, pairs, strict=True))
+        rows, columns = (
+            _placed(torch.from_numpy(side), place)[torch.from_numpy(at)]
+            for side, at in zip(values, pairs, strict=True)
+        )
         weights = torch.from_numpy(pixels)
     else:
         rows, columns = (_placed(side.reshape(-1), place) for side in (target, pred))
         weights = torch.ones_like(rows)
-    return torch.zeros(size**2, dtype=torch.int64, device=rows.device).index_add_(0, rows * size + columns, weights).reshape(size, size)
+    return (
+        torch.zeros(size**2, dtype=torch.int64, device=rows.device)
+        .index_add_(0, rows * size + columns, weights)
+        .reshape(size, size)
+    )
 
 
 def _placed(ids: Tensor, place: dict[int, int]) -> Tensor:
@@ -133,5 +164,7 @@ def _placed(ids: Tensor, place: dict[int, int]) -> Tensor:
     found = torch.searchsorted(values, ids.to(torch.int64).contiguous()).clamp(max=len(known) - 1)
     if bool((values[found] != ids).any()):
         unknown = ids[values[found] != ids].unique()[:5].tolist()
-        raise ValueError(f"Expected category ids of the table, but got {unknown} - mend the class map, or mark void with -1")
+        raise ValueError(
+            f"Expected category ids of the table, but got {unknown} - mend the class map, or mark void with -1"
+        )
     return torch.tensor([place[key] for key in known], device=ids.device)[found]

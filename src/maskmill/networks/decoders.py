@@ -26,26 +26,46 @@ class EncoderDecoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: TimmEncoder, decoder: Callable[..., nn.Module], *, stride: int = 32, auxiliary: bool = False, num_classes: int
+        self,
+        encoder: TimmEncoder,
+        decoder: Callable[..., nn.Module],
+        *,
+        stride: int = 32,
+        auxiliary: bool = False,
+        num_classes: int,
     ) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
+            raise ValueError(
+                f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
+            )
         if stride < 1:
-            raise ValueError(f"Expected `stride` of at least 1 px, but got {stride} - mend network.stride")
+            raise ValueError(
+                f"Expected `stride` of at least 1 px, but got {stride} - mend network.stride"
+            )
         self.normalise, self.stride = encoder.normalisation(), stride
         settings, weights = encoder.settings(), True if encoder.loads else None
-        with encoder.explained(f"the decoder {getattr(getattr(decoder, 'func', decoder), '__name__', decoder)}"):
+        with encoder.explained(
+            f"the decoder {getattr(getattr(decoder, 'func', decoder), '__name__', decoder)}"
+        ):
             self.model: Any = decoder(
-                encoder_name=encoder.smp_name, encoder_weights=weights, in_channels=encoder.in_channels, classes=num_classes, **settings
+                encoder_name=encoder.smp_name,
+                encoder_weights=weights,
+                in_channels=encoder.in_channels,
+                classes=num_classes,
+                **settings,
             )
         backbone = getattr(self.model, "encoder", None)
         if not isinstance(backbone, nn.Module):
             raise ValueError(
                 f"Expected `decoder` to be of segmentation_models_pytorch, but got a {type(self.model).__name__} - mend conf/network"
             )
-        if auxiliary and hasattr(backbone, "output_strides"):  # smp's encoder of plain transformers, whose features are all of one stride
-            raise ValueError("Expected `auxiliary` of a network with a feature pyramid, but DPT has none - mend network.auxiliary")
+        if auxiliary and hasattr(
+            backbone, "output_strides"
+        ):  # smp's encoder of plain transformers, whose features are all of one stride
+            raise ValueError(
+                "Expected `auxiliary` of a network with a feature pyramid, but DPT has none - mend network.auxiliary"
+            )
         encoder.prepare(backbone, stride=stride)
         channels: Sequence[int] = backbone.out_channels  # type: ignore[assignment] # of every encoder of smp
         self.auxiliary_head = _auxiliary_head(channels[-2], num_classes) if auxiliary else None
@@ -61,12 +81,20 @@ class EncoderDecoder(nn.Module):
             return {"semantic": self.model(images)}
         features = self.model.encoder(images)
         semantic = self.model.segmentation_head(self.model.decoder(features))
-        auxiliary = F.interpolate(self.auxiliary_head(features[-2]), size=images.shape[-2:], mode="bilinear", align_corners=False)
+        auxiliary = F.interpolate(
+            self.auxiliary_head(features[-2]),
+            size=images.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
+        )
         return {"semantic": semantic, "auxiliary": auxiliary}
 
 
 def _auxiliary_head(in_channels: int, num_classes: int) -> nn.Sequential:
     width = max(16, in_channels // 4)
     return nn.Sequential(
-        nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, num_classes, 1)
+        nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, num_classes, 1),
     )

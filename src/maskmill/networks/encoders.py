@@ -20,8 +20,18 @@ from maskmill.networks.layers import Learning, set_learning
 from maskmill.networks.weights import check_place, read_weights
 
 SMP_PREFIX = "tu-"  # how segmentation_models_pytorch names a timm backbone
-ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # how timm's plain and its windowed transformers are told to take any size
-UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, IndexError, NotImplementedError)  # what timm and smp raise, each its own
+ANY_SIZE = {
+    "dynamic_img_size": True,
+    "strict_img_size": False,
+}  # how timm's plain and its windowed transformers are told to take any size
+UNFIT = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AssertionError,
+    IndexError,
+    NotImplementedError,
+)  # what timm and smp raise, each its own
 
 # It warns of the classifier's head, which a feature extractor leaves out; weights.py has held names and shapes against the model.
 logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
@@ -59,9 +69,13 @@ class TimmEncoder:
     ) -> None:
         if not timm.is_model(name):
             close = difflib.get_close_matches(name, timm.list_models(), n=5)
-            raise ValueError(f"Expected the name of a timm model, but got {name!r} - did you mean one of {close}?")
+            raise ValueError(
+                f"Expected the name of a timm model, but got {name!r} - did you mean one of {close}?"
+            )
         if pretrained and weights is not None:
-            raise ValueError(f"Expected either `pretrained` or `weights`, but got both (weights {weights}) - set one of them")
+            raise ValueError(
+                f"Expected either `pretrained` or `weights`, but got both (weights {weights}) - set one of them"
+            )
         if weights is not None:
             check_place(name, weights)
         if in_channels < 1 or frozen_stages < 0 or not 0 < layer_decay <= 1:
@@ -69,7 +83,12 @@ class TimmEncoder:
                 f"Expected `in_channels` of at least 1, `frozen_stages` of at least 0 and `layer_decay` in (0, 1], "
                 f"but got {in_channels}, {frozen_stages} and {layer_decay} - mend conf/encoder"
             )
-        self.name, self.pretrained, self.weights, self.in_channels = name, pretrained, weights, in_channels
+        self.name, self.pretrained, self.weights, self.in_channels = (
+            name,
+            pretrained,
+            weights,
+            in_channels,
+        )
         self.learning = Learning(frozen_stages, frozen_batch_norm, layer_decay)
 
     @property
@@ -87,7 +106,9 @@ class TimmEncoder:
         accepted = inspect.signature(type(self._reference).__init__).parameters
         told: dict[str, Any] = {key: value for key, value in ANY_SIZE.items() if key in accepted}
         if self.weights is not None:
-            told["pretrained_cfg_overlay"] = {"state_dict": read_weights(self.name, self.weights, self._reference)}
+            told["pretrained_cfg_overlay"] = {
+                "state_dict": read_weights(self.name, self.weights, self._reference)
+            }
         return told
 
     def create(self, *, output_stride: int = 32, depth: int = 5) -> nn.Module:
@@ -103,7 +124,12 @@ class TimmEncoder:
         settings, weights = self.settings(), True if self.loads else None
         with self.explained(f"output stride {output_stride}"):
             encoder: nn.Module = get_encoder(
-                self.smp_name, in_channels=self.in_channels, depth=depth, weights=weights, output_stride=output_stride, **settings
+                self.smp_name,
+                in_channels=self.in_channels,
+                depth=depth,
+                weights=weights,
+                output_stride=output_stride,
+                **settings,
             )
         self.prepare(encoder)
         return encoder
@@ -118,9 +144,19 @@ class TimmEncoder:
         Raises:
             ValueError: it is no plain ViT.
         """
-        settings = self.settings() | {"patch_size": patch_size} | ({} if image_size is None else {"img_size": image_size})
+        settings = (
+            self.settings()
+            | {"patch_size": patch_size}
+            | ({} if image_size is None else {"img_size": image_size})
+        )
         with self.explained("a network of plain ViTs (eomt)"):
-            vit = timm.create_model(self.name, pretrained=self.loads, in_chans=self.in_channels, num_classes=0, **settings)
+            vit = timm.create_model(
+                self.name,
+                pretrained=self.loads,
+                in_chans=self.in_channels,
+                num_classes=0,
+                **settings,
+            )
             if not isinstance(vit, VisionTransformer):
                 raise TypeError(f"it is a {type(vit).__name__}, no VisionTransformer")
         return vit
@@ -136,7 +172,9 @@ class TimmEncoder:
             ValueError: it does not take images of any size, or has fewer stages than are to be frozen.
         """
         backbone: nn.Module = encoder.model  # type: ignore[assignment] # smp keeps the timm model under this name
-        if indices := getattr(encoder, "_output_indices", None):  # a whole classifier: what lies above the last feature would never learn
+        if indices := getattr(
+            encoder, "_output_indices", None
+        ):  # a whole classifier: what lies above the last feature would never learn
             backbone.prune_intermediate_layers(list(indices), prune_norm=True, prune_head=True)  # type: ignore[operator] # of timm models
         with self.explained(f"images of {2 * stride} x {3 * stride} px"), torch.no_grad():
             encoder.eval()(torch.zeros(1, self.in_channels, 2 * stride, 3 * stride))
@@ -158,11 +196,19 @@ class TimmEncoder:
     def normalisation(self) -> "Normalisation":
         """The mean and standard deviation the backbone was trained with, ImageNet's where timm names none."""
         cfg = timm.get_pretrained_cfg(self.name)
-        mean, std = (cfg.mean, cfg.std) if cfg is not None else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        mean, std = (
+            (cfg.mean, cfg.std)
+            if cfg is not None
+            else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        )
         if self.in_channels == 1:
             mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-        places = [channel % len(mean) for channel in range(self.in_channels)]  # as timm repeats the stem's weights
-        return Normalisation(tuple(mean[place] for place in places), tuple(std[place] for place in places))
+        places = [
+            channel % len(mean) for channel in range(self.in_channels)
+        ]  # as timm repeats the stem's weights
+        return Normalisation(
+            tuple(mean[place] for place in places), tuple(std[place] for place in places)
+        )
 
     @cached_property
     def _reference(self) -> nn.Module:
@@ -198,5 +244,7 @@ class Normalisation(nn.Module):
             ValueError: the images have another number of channels.
         """
         if images.shape[1] != self.mean.shape[1]:
-            raise ValueError(f"Expected images of {self.mean.shape[1]} channels, but got {images.shape[1]} - mend encoder.in_channels")
+            raise ValueError(
+                f"Expected images of {self.mean.shape[1]} channels, but got {images.shape[1]} - mend encoder.in_channels"
+            )
         return (images.float() - self.mean) / self.std

@@ -48,7 +48,9 @@ class EoMT(nn.Module):
 
     def train(self, mode: bool = True) -> "EoMT":
         """As every module; evaluation leaves out the masks that training has annealed away."""
-        self._is_masked = [True] * len(self._is_masked) if mode else (self.mask_probability > 0).tolist()
+        self._is_masked = (
+            [True] * len(self._is_masked) if mode else (self.mask_probability > 0).tolist()
+        )
         return super().train(mode)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -69,10 +71,14 @@ class EoMT(nn.Module):
         for place, layer in enumerate(self.model.layers):
             mask = None
             if place == first:
-                x = torch.cat([self.model.query.weight.expand(x.shape[0], -1, -1), x], dim=1)  # (B, Q + T, D)
+                x = torch.cat(
+                    [self.model.query.weight.expand(x.shape[0], -1, -1), x], dim=1
+                )  # (B, Q + T, D)
             if place >= first and self._is_masked[place - first]:
                 between.append(self._predict(x, grid))
-                mask = self._attention_mask(between[-1][1].detach(), grid, x.shape[1], self.mask_probability[place - first])
+                mask = self._attention_mask(
+                    between[-1][1].detach(), grid, x.shape[1], self.mask_probability[place - first]
+                )
             x = layer(x, mask)
         class_logits, mask_logits = self._predict(x, grid)
         outputs = {"class_logits": class_logits, "mask_logits": mask_logits}
@@ -88,29 +94,55 @@ class EoMT(nn.Module):
         positions = parts.position_embeddings.weight.T.reshape(1, -1, side, side)  # (1, D, S, S)
         positions = F.interpolate(positions, size=grid, mode="bicubic", align_corners=False)
         patches = parts.patch_embeddings.projection(images) + positions  # (B, D, H/16, W/16)
-        prefix = torch.cat([parts.cls_token, parts.register_tokens], dim=1).expand(images.shape[0], -1, -1)
+        prefix = torch.cat([parts.cls_token, parts.register_tokens], dim=1).expand(
+            images.shape[0], -1, -1
+        )
         return torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
 
     def _predict(self, x: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Tokens (B, Q + T, D) to class logits (B, Q, K + 1) and mask logits (B, Q, H/4, W/4)."""
         x = self.model.layernorm(x)
         num_queries = self.model.config.num_queries
-        queries, patches = x[:, :num_queries], x[:, num_queries + self.model.embeddings.num_prefix_tokens :]
-        pixels = self.model.upscale_block(patches.transpose(1, 2).unflatten(2, grid))  # (B, D, H/4, W/4)
-        return self.model.class_predictor(queries), torch.einsum("bqd,bdhw->bqhw", self.model.mask_head(queries), pixels)
+        queries, patches = (
+            x[:, :num_queries],
+            x[:, num_queries + self.model.embeddings.num_prefix_tokens :],
+        )
+        pixels = self.model.upscale_block(
+            patches.transpose(1, 2).unflatten(2, grid)
+        )  # (B, D, H/4, W/4)
+        return self.model.class_predictor(queries), torch.einsum(
+            "bqd,bdhw->bqhw", self.model.mask_head(queries), pixels
+        )
 
-    def _attention_mask(self, mask_logits: Tensor, grid: tuple[int, int], num_tokens: int, probability: Tensor) -> Tensor:
+    def _attention_mask(
+        self, mask_logits: Tensor, grid: tuple[int, int], num_tokens: int, probability: Tensor
+    ) -> Tensor:
         """What is added to the attention (B, 1, Q + T, Q + T): queries see the patches of their masks only, in a share of all cases."""
         batch, num_queries = mask_logits.shape[:2]
-        seen = F.interpolate(mask_logits, size=grid, mode="bilinear", align_corners=False).flatten(2) > 0  # (B, Q, P)
+        seen = (
+            F.interpolate(mask_logits, size=grid, mode="bilinear", align_corners=False).flatten(2)
+            > 0
+        )  # (B, Q, P)
         if self.training:
             seen = seen | (torch.rand(batch, num_queries, 1, device=seen.device) > probability)
-        seen = F.pad(seen, (num_tokens - seen.shape[2], 0, 0, num_tokens - num_queries), value=True)  # all see queries, prefix and the rest
-        return torch.zeros(seen.shape, dtype=mask_logits.dtype, device=seen.device).masked_fill(~seen, FAR).unsqueeze(1)
+        seen = F.pad(
+            seen, (num_tokens - seen.shape[2], 0, 0, num_tokens - num_queries), value=True
+        )  # all see queries, prefix and the rest
+        return (
+            torch.zeros(seen.shape, dtype=mask_logits.dtype, device=seen.device)
+            .masked_fill(~seen, FAR)
+            .unsqueeze(1)
+        )
 
 
 def from_encoder(
-    encoder: TimmEncoder, *, num_queries: int, num_blocks: int = 4, patch_size: int = 16, image_size: int | None = None, num_classes: int
+    encoder: TimmEncoder,
+    *,
+    num_queries: int,
+    num_blocks: int = 4,
+    patch_size: int = 16,
+    image_size: int | None = None,
+    num_classes: int,
 ) -> EoMT:
     """EoMT over a plain ViT of timm, which brings its weights; queries and heads begin at random.
 
@@ -126,11 +158,17 @@ def from_encoder(
         ValueError: the backbone is no plain ViT, or a number is out of range.
     """
     if num_classes < 1:
-        raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
+        raise ValueError(
+            f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
+        )
     if patch_size not in {8, 16, 32}:  # doublings end at a quarter of the image
-        raise ValueError(f"Expected `patch_size` of 8, 16 or 32 px, but got {patch_size} - mend network.patch_size")
+        raise ValueError(
+            f"Expected `patch_size` of 8, 16 or 32 px, but got {patch_size} - mend network.patch_size"
+        )
     vit = encoder.create_plain(patch_size=patch_size, image_size=image_size)
-    config = eomt_config(vit, encoder.name, num_queries=num_queries, num_blocks=num_blocks, num_classes=num_classes)
+    config = eomt_config(
+        vit, encoder.name, num_queries=num_queries, num_blocks=num_blocks, num_classes=num_classes
+    )
     model = EomtForUniversalSegmentation(config)
     load_vit(model, vit, encoder)
     return EoMT(model, encoder.normalisation())
@@ -143,5 +181,7 @@ def from_checkpoint(checkpoint: str, *, num_classes: int) -> EoMT:
         checkpoint: a folder that transformers saved, or a name on its hub, as tue-mps/coco_panoptic_eomt_large_640.
         num_classes: K.
     """
-    model = EomtForUniversalSegmentation.from_pretrained(checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True)
+    model = EomtForUniversalSegmentation.from_pretrained(
+        checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
+    )
     return EoMT(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))

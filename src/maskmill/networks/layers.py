@@ -48,7 +48,13 @@ def set_learning(backbone: nn.Module, reference: nn.Module, learning: Learning) 
     keep_learning(backbone, _places(backbone, reference, coarse=True), learning, layers=layers)
 
 
-def keep_learning(backbone: nn.Module, stages: dict[str, int], learning: Learning, *, layers: dict[str, int] | None = None) -> None:
+def keep_learning(
+    backbone: nn.Module,
+    stages: dict[str, int],
+    learning: Learning,
+    *,
+    layers: dict[str, int] | None = None,
+) -> None:
     """The same with known places.
 
     Args:
@@ -66,7 +72,9 @@ def keep_learning(backbone: nn.Module, stages: dict[str, int], learning: Learnin
             f"Expected `frozen_stages` up to the {last + 1} stages of this backbone, but got {learning.frozen_stages} - freeze fewer"
         )
     layers = stages if layers is None else layers
-    depth = max(layers.values(), default=0) + 1  # the last layer is one step from the decoder, as in BEiT (arXiv:2106.08254), app. H
+    depth = (
+        max(layers.values(), default=0) + 1
+    )  # the last layer is one step from the decoder, as in BEiT (arXiv:2106.08254), app. H
     scale = {name: learning.layer_decay ** (depth - place) for name, place in layers.items()}
     setattr(backbone, ATTRIBUTE, Places(stages, scale))
     for name, parameter in backbone.named_parameters():
@@ -83,7 +91,11 @@ def learned_parameters(network: nn.Module) -> Iterator[tuple[nn.Parameter, int |
     for module in network.modules():
         if isinstance(places := getattr(module, ATTRIBUTE, None), Places):
             named = dict(module.named_parameters())
-            known |= {id(named[key]): (stage, places.lr_scale.get(key, 1.0)) for key, stage in places.stage.items() if key in named}
+            known |= {
+                id(named[key]): (stage, places.lr_scale.get(key, 1.0))
+                for key, stage in places.stage.items()
+                if key in named
+            }
     for parameter in network.parameters():
         if parameter.requires_grad:
             yield parameter, *known.get(id(parameter), (None, 1.0))

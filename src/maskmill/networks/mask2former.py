@@ -26,7 +26,9 @@ class Mask2Former(nn.Module):
         normalise: for its backbone.
     """
 
-    def __init__(self, model: Mask2FormerForUniversalSegmentation, normalise: Normalisation) -> None:
+    def __init__(
+        self, model: Mask2FormerForUniversalSegmentation, normalise: Normalisation
+    ) -> None:
         super().__init__()
         model.criterion = None  # the loss is maskmill.losses.mask_classification, which knows void
         self.model, self.normalise, self.stride = model, normalise, 32
@@ -42,10 +44,18 @@ class Mask2Former(nn.Module):
     def body(self, images: Tensor) -> Outputs:
         """The same for H and W that are multiples of `stride`; this is what gets exported."""
         with SizesAsTensors() if torch.compiler.is_exporting() else nullcontext():
-            found = self.model(pixel_values=self.normalise(images), output_auxiliary_logits=self.training)
-        outputs = {"class_logits": found.class_queries_logits, "mask_logits": found.masks_queries_logits}
+            found = self.model(
+                pixel_values=self.normalise(images), output_auxiliary_logits=self.training
+            )
+        outputs = {
+            "class_logits": found.class_queries_logits,
+            "mask_logits": found.masks_queries_logits,
+        }
         if self.training:
-            for ours, theirs in (("aux_class_logits", "class_queries_logits"), ("aux_mask_logits", "masks_queries_logits")):
+            for ours, theirs in (
+                ("aux_class_logits", "class_queries_logits"),
+                ("aux_mask_logits", "masks_queries_logits"),
+            ):
                 outputs[ours] = torch.stack([layer[theirs] for layer in found.auxiliary_logits])
         return outputs
 
@@ -54,8 +64,12 @@ class SizesAsTensors(TorchFunctionMode):
     """Lets an exporter follow the sizes of maps where the library makes tensors of them: torch takes their values for constants."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Collection[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - whatever torch's function gives
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         """As without, but for tensors of pairs of sizes, and for the middles of pixels, which the library makes by `linspace`."""
         kwargs = kwargs or {}
         if func is torch.linspace:
@@ -80,7 +94,14 @@ class Pyramid(nn.Module):
 
 
 def from_encoder(
-    encoder: TimmEncoder, *, width: int, num_queries: int, pixel_layers: int, decoder_layers: int, num_heads: int = 8, num_classes: int
+    encoder: TimmEncoder,
+    *,
+    width: int,
+    num_queries: int,
+    pixel_layers: int,
+    decoder_layers: int,
+    num_heads: int = 8,
+    num_classes: int,
 ) -> Mask2Former:
     """Mask2Former over any backbone of ours; all but the backbone begins with random weights.
 
@@ -96,17 +117,29 @@ def from_encoder(
     Raises:
         ValueError: a number is out of range.
     """
-    if width < 32 or width % 32 or width % num_heads or min(num_queries, pixel_layers, decoder_layers) < 1:
+    if (
+        width < 32
+        or width % 32
+        or width % num_heads
+        or min(num_queries, pixel_layers, decoder_layers) < 1
+    ):
         raise ValueError(
             f"Expected `width` to be a multiple of 32 and of `num_heads`, and at least one query and layer of each kind, "
             f"but got {width}, {num_heads}, {num_queries}, {pixel_layers} and {decoder_layers} - mend conf/network"
         )
     if num_classes < 1:
-        raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
+        raise ValueError(
+            f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
+        )
     backbone = encoder.create()
     channels: list[int] = list(backbone.out_channels)[-NUM_FEATURES:]  # type: ignore[arg-type] # strides 4, 8, 16, 32
     # transformers builds a backbone of its own before we give it ours: a small one whose maps have our channels
-    stand_in = ResNetConfig(hidden_sizes=channels, depths=[1] * 4, layer_type="basic", out_features=[f"stage{n}" for n in range(1, 5)])
+    stand_in = ResNetConfig(
+        hidden_sizes=channels,
+        depths=[1] * 4,
+        layer_type="basic",
+        out_features=[f"stage{n}" for n in range(1, 5)],
+    )
     with _without_notice():
         config = Mask2FormerConfig(
             backbone_config=stand_in,
@@ -116,7 +149,8 @@ def from_encoder(
             encoder_feedforward_dim=4 * width,
             dim_feedforward=8 * width,
             encoder_layers=pixel_layers,
-            decoder_layers=decoder_layers + 1,  # the library counts the prediction before the first layer too
+            decoder_layers=decoder_layers
+            + 1,  # the library counts the prediction before the first layer too
             num_attention_heads=num_heads,
             num_queries=num_queries,
             num_labels=num_classes,
@@ -133,7 +167,9 @@ def from_checkpoint(checkpoint: str, *, num_classes: int) -> Mask2Former:
         checkpoint: a folder that transformers saved, or a name on its hub, as facebook/mask2former-swin-small-coco-panoptic.
         num_classes: K.
     """
-    model = Mask2FormerForUniversalSegmentation.from_pretrained(checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True)
+    model = Mask2FormerForUniversalSegmentation.from_pretrained(
+        checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
+    )
     return Mask2Former(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
 
 

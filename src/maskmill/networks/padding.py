@@ -28,7 +28,8 @@ def at_any_size(body: Body, images: Tensor, stride: int) -> Outputs:
     right = max(-width % stride, 2 * stride - width)
     outputs = body(F.pad(images, (0, right, 0, below)))
     return {
-        name: output if name.endswith(PER_QUERY) else _crop(output, (height, width), height + below) for name, output in outputs.items()
+        name: output if name.endswith(PER_QUERY) else _crop(output, (height, width), height + below)
+        for name, output in outputs.items()
     }
 
 

@@ -40,13 +40,21 @@ class PanopticDeepLab(nn.Module):
     ) -> None:
         super().__init__()
         rates = list(atrous_rates)
-        if width < 8 or width % 2 or len(rates) != 3 or min(rates) < 1 or output_stride not in {16, 32}:
+        if (
+            width < 8
+            or width % 2
+            or len(rates) != 3
+            or min(rates) < 1
+            or output_stride not in {16, 32}
+        ):
             raise ValueError(
                 f"Expected an even `width` from 8, three `atrous_rates` of at least 1 and an `output_stride` of 16 or 32, "
                 f"but got {width}, {rates} and {output_stride} - mend conf/network"
             )
         if num_classes < 1:
-            raise ValueError(f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs")
+            raise ValueError(
+                f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
+            )
         self.normalise = encoder.normalisation()
         self.encoder = encoder.create(output_stride=output_stride)
         self.stride = 32
@@ -54,7 +62,9 @@ class PanopticDeepLab(nn.Module):
         skips = [channels[stride.bit_length() - 1] for stride in SKIP_STRIDES]
         instance_width = width // 2 if dual_decoder else width
         self.semantic_decoder = Decoder(channels[-1], skips, width, rates)
-        self.instance_decoder = Decoder(channels[-1], skips, instance_width, rates) if dual_decoder else None
+        self.instance_decoder = (
+            Decoder(channels[-1], skips, instance_width, rates) if dual_decoder else None
+        )
         self.semantic_head = head(width, num_classes)
         self.center_head = head(instance_width, 1)
         self.offset_head = head(instance_width, 2)
@@ -66,7 +76,9 @@ class PanopticDeepLab(nn.Module):
             ValueError: a single image in training: the ASPP normalises over the batch what it pools from each image.
         """
         if self.training and len(images) < 2:
-            raise ValueError("Expected at least two images a batch in training, but got one - raise data.batch_size")
+            raise ValueError(
+                "Expected at least two images a batch in training, but got one - raise data.batch_size"
+            )
         return at_any_size(self.body, images, self.stride)
 
     def body(self, images: Tensor) -> Outputs:
@@ -74,20 +86,42 @@ class PanopticDeepLab(nn.Module):
         features = self.encoder(self.normalise(images))
         skips = [features[stride.bit_length() - 1] for stride in SKIP_STRIDES]
         semantic = self.semantic_decoder(features[-1], skips)  # (B, D, H/4, W/4)
-        instance = semantic if self.instance_decoder is None else self.instance_decoder(features[-1], skips)  # (B, D/2, H/4, W/4)
-        outputs = {"semantic": self.semantic_head(semantic), "center": self.center_head(instance), "offset": self.offset_head(instance)}
-        outputs["offset"] = outputs["offset"] * SKIP_STRIDES[-1]  # predicted in pixels of the map it is predicted on
+        instance = (
+            semantic
+            if self.instance_decoder is None
+            else self.instance_decoder(features[-1], skips)
+        )  # (B, D/2, H/4, W/4)
+        outputs = {
+            "semantic": self.semantic_head(semantic),
+            "center": self.center_head(instance),
+            "offset": self.offset_head(instance),
+        }
+        outputs["offset"] = (
+            outputs["offset"] * SKIP_STRIDES[-1]
+        )  # predicted in pixels of the map it is predicted on
         size = images.shape[-2:]
-        return {name: F.interpolate(output, size=size, mode="bilinear", align_corners=False) for name, output in outputs.items()}
+        return {
+            name: F.interpolate(output, size=size, mode="bilinear", align_corners=False)
+            for name, output in outputs.items()
+        }
 
 
 class Decoder(nn.Module):
     """ASPP, then twice: upsample, join a low-level feature, one depthwise separable 5x5 convolution (sec. 3.1)."""
 
-    def __init__(self, in_channels: int, skip_channels: Sequence[int], width: int, atrous_rates: Sequence[int]) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        skip_channels: Sequence[int],
+        width: int,
+        atrous_rates: Sequence[int],
+    ) -> None:
         super().__init__()
         self.aspp = ASPP(in_channels, width, list(atrous_rates), separable=True, dropout=0.1)
-        projected = [max(8, width // 4), max(8, width // 8)]  # 64 and 32 at the paper's width of 256
+        projected = [
+            max(8, width // 4),
+            max(8, width // 8),
+        ]  # 64 and 32 at the paper's width of 256
         self.project = nn.ModuleList(
             nn.Sequential(nn.Conv2d(skip, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU())
             for skip, narrow in zip(skip_channels, projected, strict=True)

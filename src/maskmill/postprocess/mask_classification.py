@@ -39,15 +39,23 @@ class SemanticMasks:
         self.table = self.segments.table
 
     @torch.inference_mode()
-    def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
+    def __call__(
+        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Prediction]:
         """`class_logits` (B, Q, K + 1), `mask_logits` (B, Q, H/4, W/4) and the sizes within the batch to predictions."""
-        parts = zip(outputs["class_logits"].float(), outputs["mask_logits"].float(), sizes, strict=True)
+        parts = zip(
+            outputs["class_logits"].float(), outputs["mask_logits"].float(), sizes, strict=True
+        )
         return [self._predict(classes, masks, size) for classes, masks, size in parts]
 
-    def _predict(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Prediction:
+    def _predict(
+        self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]
+    ) -> Prediction:
         everywhere = torch.arange(size[0] * size[1], device=mask_logits.device)
         classes, confidence = likeliest_at(class_logits, mask_logits, everywhere, size[1])
-        return self.segments({"classes": classes.view(1, *size), "confidence": confidence.view(1, *size)}, [size])[0]
+        return self.segments(
+            {"classes": classes.view(1, *size), "confidence": confidence.view(1, *size)}, [size]
+        )[0]
 
 
 class PanopticMasks:
@@ -85,24 +93,41 @@ class PanopticMasks:
         self.threshold, self.overlap, self.keep_stuff = threshold, overlap, keep_stuff
         self.min_area_px, self.stuff_area_px = max(min_area_px, 1), max(stuff_area_px, 1)
         self.table = ClassTable(categories)
-        self._is_thing = torch.tensor([*categories.isthing.tolist(), *([False] if categories.background_index is not None else [])])
+        self._is_thing = torch.tensor(
+            [
+                *categories.isthing.tolist(),
+                *([False] if categories.background_index is not None else []),
+            ]
+        )
 
     @torch.inference_mode()
-    def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
+    def __call__(
+        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Prediction]:
         """`class_logits` (B, Q, K + 1), `mask_logits` (B, Q, H/4, W/4) and the sizes within the batch to predictions."""
-        parts = zip(outputs["class_logits"].float(), outputs["mask_logits"].float(), sizes, strict=True)
+        parts = zip(
+            outputs["class_logits"].float(), outputs["mask_logits"].float(), sizes, strict=True
+        )
         return [self._predict(classes, masks, size) for classes, masks, size in parts]
 
-    def _predict(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Prediction:
+    def _predict(
+        self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]
+    ) -> Prediction:
         found = self.find(class_logits, mask_logits, size)
         ids = found.numbers.cpu().numpy().astype(np.int32)
-        category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(found.classes.tolist(), start=1)}
+        category_of = {
+            n: int(self.table.category_ids[index])
+            for n, index in enumerate(found.classes.tolist(), start=1)
+        }
         scores = dict(enumerate(found.scores.tolist(), start=1))
         numbers = found.numbers.flatten()
         semantic = F.pad(found.classes, (1, 0)).index_select(0, numbers)  # (H W,)
         empty = (numbers == 0).nonzero().squeeze(1)
         semantic[empty] = likeliest_at(class_logits, mask_logits, empty, size[1])[0]
-        return Prediction(self.table.category_map(semantic.view(size)), Panoptic.from_ids(ids, category_of, scores=scores))
+        return Prediction(
+            self.table.category_map(semantic.view(size)),
+            Panoptic.from_ids(ids, category_of, scores=scores),
+        )
 
     def find(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Found:
         """Segments of one image from class logits (Q, K + 1) and mask logits (Q, H/4, W/4), without a loop over queries."""
@@ -113,14 +138,23 @@ class PanopticMasks:
         if not len(chosen):
             return Found(torch.zeros(size, dtype=torch.long, device=classes.device), classes, sure)
         owner, prob, area = surest(mask_logits[chosen], sure, size)
-        owner = torch.where(prob >= 0.5, owner, len(chosen)).flatten()  # a last query has what is inside of none
+        owner = torch.where(
+            prob >= 0.5, owner, len(chosen)
+        ).flatten()  # a last query has what is inside of none
         pixels = torch.bincount(owner, minlength=len(chosen) + 1)[:-1]
         kept = (pixels >= self.overlap * area) & (area > 0)
         mass = torch.bincount(owner, prob.flatten().double(), minlength=len(chosen) + 1)[:-1] * sure
         # Segments: a thing is its query, stuff its class; classes come after all queries.
-        segment = torch.where(is_thing[classes], torch.arange(len(chosen), device=classes.device), len(chosen) + classes)
+        segment = torch.where(
+            is_thing[classes],
+            torch.arange(len(chosen), device=classes.device),
+            len(chosen) + classes,
+        )
         total = len(chosen) + len(is_thing)
-        pixels, mass = (torch.zeros(total, dtype=v.dtype, device=v.device).index_add(0, segment, v * kept) for v in (pixels, mass))
+        pixels, mass = (
+            torch.zeros(total, dtype=v.dtype, device=v.device).index_add(0, segment, v * kept)
+            for v in (pixels, mass)
+        )
         least = torch.full((total,), self.stuff_area_px, device=pixels.device)
         least[: len(chosen)] = self.min_area_px
         large = pixels >= least
@@ -132,7 +166,9 @@ class PanopticMasks:
         return Found(numbers, class_of[large], mass[large] / pixels[large])
 
 
-def surest(mask_logits: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def surest(
+    mask_logits: Tensor, sure: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """The query with the largest product of mask and class probability in each pixel.
 
     Masks are interpolated only in blocks where they could win: where a mask is nowhere above half of the least class probability over
@@ -150,24 +186,43 @@ def surest(mask_logits: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Te
     least = torch.logit(0.5 * sure.min() / sure.max())
     height, width = mask_logits.shape[1:]
     padding = (1, 1 + -width % BLOCK, 1, 1 + -height % BLOCK)
-    padded = F.pad(mask_logits[None], padding, mode="replicate")[0]  # interpolation at the edge repeats it
-    query, row, column = (F.max_pool2d(padded, BLOCK + 2, stride=BLOCK) >= least).nonzero(as_tuple=True)  # (P,) each, of blocks
+    padded = F.pad(mask_logits[None], padding, mode="replicate")[
+        0
+    ]  # interpolation at the edge repeats it
+    query, row, column = (F.max_pool2d(padded, BLOCK + 2, stride=BLOCK) >= least).nonzero(
+        as_tuple=True
+    )  # (P,) each, of blocks
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     step = torch.arange(BLOCK + 2, device=padded.device)
-    patches = padded[query[:, None, None], (BLOCK * row[:, None] + step)[:, :, None], (BLOCK * column[:, None] + step)[:, None]]
+    patches = padded[
+        query[:, None, None],
+        (BLOCK * row[:, None] + step)[:, :, None],
+        (BLOCK * column[:, None] + step)[:, None],
+    ]
     weights = _interpolation(padded)  # (T, BLOCK + 2)
     side = len(weights)
     probs = (weights @ patches @ weights.T).sigmoid_()  # (P, T, T)
-    probs *= (side * row[:, None] + torch.arange(side, device=row.device) < size[0])[:, :, None]  # what lies beyond the image is no pixel
+    probs *= (side * row[:, None] + torch.arange(side, device=row.device) < size[0])[
+        :, :, None
+    ]  # what lies beyond the image is no pixel
     probs *= (side * column[:, None] + torch.arange(side, device=row.device) < size[1])[:, None]
     probs = probs.flatten(1)  # (P, T T)
     area = torch.zeros_like(sure, dtype=torch.long).index_add(0, query, (probs >= 0.5).sum(dim=1))
     place = (row * columns + column)[:, None].expand_as(probs)
     weighted = probs * sure[query][:, None]
-    best = torch.zeros(rows * columns, side**2, device=sure.device).scatter_reduce_(0, place, weighted, reduce="amax")
-    first = torch.where(weighted == best.gather(0, place), query[:, None], len(sure))  # of equals the first
-    owner = torch.full_like(best, len(sure), dtype=torch.long).scatter_reduce_(0, place, first, reduce="amin")
-    maps = ((values.view(rows, columns, side, side).transpose(1, 2).flatten(2).flatten(0, 1)) for values in (owner, best))
+    best = torch.zeros(rows * columns, side**2, device=sure.device).scatter_reduce_(
+        0, place, weighted, reduce="amax"
+    )
+    first = torch.where(
+        weighted == best.gather(0, place), query[:, None], len(sure)
+    )  # of equals the first
+    owner = torch.full_like(best, len(sure), dtype=torch.long).scatter_reduce_(
+        0, place, first, reduce="amin"
+    )
+    maps = (
+        (values.view(rows, columns, side, side).transpose(1, 2).flatten(2).flatten(0, 1))
+        for values in (owner, best)
+    )
     owner, best = (values[: size[0], : size[1]] for values in maps)
     owner = owner.clamp(max=len(sure) - 1)
     return owner, best / sure[owner], area
@@ -175,11 +230,17 @@ def surest(mask_logits: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Te
 
 def _interpolation(like: Tensor) -> Tensor:
     """Bilinear weights of a block with a border of one, for its pixels: (4 BLOCK, BLOCK + 2)."""
-    basis = torch.eye(BLOCK + 2, dtype=like.dtype, device=like.device)[None]  # (1, BLOCK + 2, BLOCK + 2), a map a row
-    return F.interpolate(basis, scale_factor=MASK_STRIDE, mode="linear", align_corners=False)[0, :, MASK_STRIDE:-MASK_STRIDE].T
+    basis = torch.eye(BLOCK + 2, dtype=like.dtype, device=like.device)[
+        None
+    ]  # (1, BLOCK + 2, BLOCK + 2), a map a row
+    return F.interpolate(basis, scale_factor=MASK_STRIDE, mode="linear", align_corners=False)[
+        0, :, MASK_STRIDE:-MASK_STRIDE
+    ].T
 
 
-def likeliest_at(class_logits: Tensor, mask_logits: Tensor, pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def likeliest_at(
+    class_logits: Tensor, mask_logits: Tensor, pixels: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
     """The class with the most votes in some pixels: each query gives its classes' probabilities times that of its mask.
 
     Logits are interpolated, as in the loss, and not probabilities or votes: these are 0 or 1 in most mask pixels and know no edge between.
@@ -194,14 +255,20 @@ def likeliest_at(class_logits: Tensor, mask_logits: Tensor, pixels: Tensor, widt
         class indices (P,) and their shares of the votes (P,) float32.
     """
     probs = class_logits.softmax(dim=1)[:, :-1].T  # (K, Q)
-    size = MASK_STRIDE * torch.tensor([mask_logits.shape[2], mask_logits.shape[1]], device=pixels.device)
+    size = MASK_STRIDE * torch.tensor(
+        [mask_logits.shape[2], mask_logits.shape[1]], device=pixels.device
+    )
     classes, shares = torch.empty_like(pixels), torch.empty(len(pixels), device=pixels.device)
     most = max(1, MAX_PROBS // len(mask_logits))
     for begin in range(0, len(pixels), most):
         part = slice(begin, begin + most)
-        middles = 2 * torch.stack([pixels[part] % width, pixels[part] // width], dim=1) + 1  # (P, 2), x y
+        middles = (
+            2 * torch.stack([pixels[part] % width, pixels[part] // width], dim=1) + 1
+        )  # (P, 2), x y
         places = (middles / size - 1)[None, :, None]  # in -1..1
-        inside = F.grid_sample(mask_logits[None], places, padding_mode="border", align_corners=False)[0, :, :, 0].sigmoid_()  # (Q, P)
+        inside = F.grid_sample(
+            mask_logits[None], places, padding_mode="border", align_corners=False
+        )[0, :, :, 0].sigmoid_()  # (Q, P)
         votes = probs @ inside  # (K, P)
         highest, classes[part] = votes.max(dim=0)
         shares[part] = highest / votes.sum(dim=0).clamp(min=torch.finfo(votes.dtype).tiny)

@@ -12,8 +12,12 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
 from maskmill.postprocess.semantic import ClassTable, class_sums, likeliest
 
-MAX_PIXELS = 2**21  # looked at together, as 1024 x 2048 px: some 100 bytes each, so larger images are taken in bands of rows
-MAX_DISTANCES = 2**20  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
+MAX_PIXELS = (
+    2**21
+)  # looked at together, as 1024 x 2048 px: some 100 bytes each, so larger images are taken in bands of rows
+MAX_DISTANCES = (
+    2**20
+)  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
 
 
 @dataclass(frozen=True)
@@ -52,31 +56,62 @@ class PanopticGrouping:
         keep_stuff: bool = True,
         categories: Categories,
     ) -> None:
-        if not (0 <= threshold <= 1 and nms_kernel > 0 and nms_kernel % 2 and top_k > 0 and min(min_area_px, stuff_area_px) >= 0):
+        if not (
+            0 <= threshold <= 1
+            and nms_kernel > 0
+            and nms_kernel % 2
+            and top_k > 0
+            and min(min_area_px, stuff_area_px) >= 0
+        ):
             raise ValueError(
                 f"Expected `threshold` in 0..1, an odd `nms_kernel`, `top_k` above 0 and areas of at least 0, but got "
                 f"{threshold}, {nms_kernel}, {top_k}, {min_area_px} and {stuff_area_px} - mend task.postprocess"
             )
         self.threshold, self.nms_kernel, self.top_k = threshold, nms_kernel, top_k
-        self.min_area_px, self.stuff_area_px, self.keep_stuff = min_area_px, stuff_area_px, keep_stuff
+        self.min_area_px, self.stuff_area_px, self.keep_stuff = (
+            min_area_px,
+            stuff_area_px,
+            keep_stuff,
+        )
         self.table = ClassTable(categories)
-        things = [*categories.isthing.tolist(), *([False] if categories.background_index is not None else [])]
+        things = [
+            *categories.isthing.tolist(),
+            *([False] if categories.background_index is not None else []),
+        ]
         self._is_thing = torch.tensor(things)
 
     @torch.inference_mode()
-    def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
+    def __call__(
+        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Prediction]:
         """`semantic` (B, K, H, W), `center` (B, 1, H, W), `offset` (B, 2, H, W) and the sizes within the batch to predictions."""
-        parts = zip(*likeliest(outputs), outputs["center"].float(), outputs["offset"].float(), sizes, strict=True)
+        parts = zip(
+            *likeliest(outputs),
+            outputs["center"].float(),
+            outputs["offset"].float(),
+            sizes,
+            strict=True,
+        )
         return [
-            self._predict(classes[:height, :width], confidence[:height, :width], center[0, :height, :width], offset[:, :height, :width])
+            self._predict(
+                classes[:height, :width],
+                confidence[:height, :width],
+                center[0, :height, :width],
+                offset[:, :height, :width],
+            )
             for classes, confidence, center, offset, (height, width) in parts
         ]
 
-    def _predict(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Prediction:
+    def _predict(
+        self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor
+    ) -> Prediction:
         groups = self.group(classes, confidence, center, offset)
         if self.keep_stuff:
             groups = self._with_stuff(groups, classes, confidence)
-        category_of = {n: int(self.table.category_ids[index]) for n, index in enumerate(groups.classes.tolist(), start=1)}
+        category_of = {
+            n: int(self.table.category_ids[index])
+            for n, index in enumerate(groups.classes.tolist(), start=1)
+        }
         scores = dict(enumerate(groups.scores.tolist(), start=1))
         panoptic = Panoptic.from_ids(groups.numbers.cpu().numpy(), category_of, scores=scores)
         return Prediction(self.table.category_map(classes), panoptic)
@@ -86,44 +121,69 @@ class PanopticGrouping:
         peaks, heights = self._peaks(center)  # (N, 2), (N,)
         numbers = torch.zeros(classes.shape, dtype=torch.int32, device=classes.device)
         if not len(peaks):
-            return Groups(numbers, numbers.new_zeros(0, dtype=torch.int64), confidence.new_zeros(0, dtype=torch.float64))
-        votes = torch.zeros(len(peaks), len(self._is_thing), dtype=torch.int64, device=classes.device)  # (N, K)
+            return Groups(
+                numbers,
+                numbers.new_zeros(0, dtype=torch.int64),
+                confidence.new_zeros(0, dtype=torch.float64),
+            )
+        votes = torch.zeros(
+            len(peaks), len(self._is_thing), dtype=torch.int64, device=classes.device
+        )  # (N, K)
         sure = torch.zeros(len(peaks), dtype=torch.float64, device=classes.device)
         for top, bottom in _bands(classes):
-            pixels = self._is_thing.to(classes.device)[classes[top:bottom].long()].nonzero()  # (P, 2)
+            pixels = self._is_thing.to(classes.device)[
+                classes[top:bottom].long()
+            ].nonzero()  # (P, 2)
             y, x = pixels.T + pixels.new_tensor([[top], [0]])
             nearest = _nearest(torch.stack([y, x], dim=1) + offset[:, y, x].T, peaks)  # (P,)
-            votes += torch.bincount(nearest * votes.shape[1] + classes[y, x], minlength=votes.numel()).view_as(votes)
+            votes += torch.bincount(
+                nearest * votes.shape[1] + classes[y, x], minlength=votes.numel()
+            ).view_as(votes)
             sure += torch.bincount(nearest, confidence[y, x].double(), minlength=len(peaks))
             numbers[y, x] = (nearest + 1).int()
         area = votes.sum(dim=1)
         kept = (area >= max(self.min_area_px, 1)).nonzero().squeeze(1)  # (M,)
         number_of = torch.zeros(len(peaks) + 1, dtype=torch.int32, device=classes.device)
-        number_of[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=classes.device)
+        number_of[kept + 1] = torch.arange(
+            1, len(kept) + 1, dtype=torch.int32, device=classes.device
+        )
         for top, bottom in _bands(numbers):
             numbers[top:bottom] = number_of[numbers[top:bottom].long()]
-        return Groups(numbers, votes.argmax(dim=1)[kept], (sure / area.clamp(min=1) * heights)[kept])
+        return Groups(
+            numbers, votes.argmax(dim=1)[kept], (sure / area.clamp(min=1) * heights)[kept]
+        )
 
     def _peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
         """The highest places of the heatmap (H, W): positions (N, 2) in px, and heights (N,), highest first."""
-        at = torch.cat([self._peaks_of_rows(center, top, bottom) for top, bottom in _bands(center)])  # (N, 2)
+        at = torch.cat(
+            [self._peaks_of_rows(center, top, bottom) for top, bottom in _bands(center)]
+        )  # (N, 2)
         heights = center[at[:, 0], at[:, 1]]
         order = heights.sort(descending=True, stable=True).indices[: self.top_k]
         return at[order], heights[order].clamp(max=1).double()
 
     def _peaks_of_rows(self, center: Tensor, top: int, bottom: int) -> Tensor:
         """Positions (N, 2) of the peaks in some rows, from the rows and as many around them as decide."""
-        above = max(0, top - self.nms_kernel + 1)  # half a window to tell a peak, half a window to tell the first of equals
+        above = max(
+            0, top - self.nms_kernel + 1
+        )  # half a window to tell a peak, half a window to tell the first of equals
         center = center[above : bottom + self.nms_kernel - 1]
         is_peak = (center == self._highest(center)) & (center > self.threshold)
         # Rounding, to bfloat16 above all, makes neighbours equally high; two centres would split the instance, so the first one stands.
-        order = torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(center) * is_peak
+        order = (
+            torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(
+                center
+            )
+            * is_peak
+        )
         at = (is_peak & (order == self._highest(order)))[top - above : bottom - above].nonzero()
         return at + at.new_tensor([top, 0])
 
     def _highest(self, values: Tensor) -> Tensor:
         """The maximum of the window around each place of a map (H, W)."""
-        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[0]
+        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[
+            0
+        ]
 
     def _with_stuff(self, groups: Groups, classes: Tensor, confidence: Tensor) -> Groups:
         """The same with a segment for every large enough stuff class, numbered after the things."""
@@ -131,13 +191,19 @@ class PanopticGrouping:
         area, sure = class_sums(classes, confidence, len(is_thing))  # (K,)
         large = (area >= max(self.stuff_area_px, 1)) & ~is_thing
         large[len(self.table.categories) :] = False  # background is no segment
-        number_of = ((large.cumsum(dim=0) + len(groups.classes)) * large).int()  # (K,), 0 where there is none
+        number_of = (
+            (large.cumsum(dim=0) + len(groups.classes)) * large
+        ).int()  # (K,), 0 where there is none
         numbers = groups.numbers.clone()
         for top, bottom in _bands(classes):
             rows = classes[top:bottom].long()
             numbers[top:bottom] = torch.where(is_thing[rows], numbers[top:bottom], number_of[rows])
         chosen = large.nonzero().squeeze(1)
-        return Groups(numbers, torch.cat([groups.classes, chosen]), torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]))
+        return Groups(
+            numbers,
+            torch.cat([groups.classes, chosen]),
+            torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]),
+        )
 
 
 def _nearest(points: Tensor, peaks: Tensor) -> Tensor:

@@ -43,5 +43,7 @@ class Postprocess(Protocol):
 class Inference(Protocol):
     """How images go through the network: whole, in windows, in several views."""
 
-    def __call__(self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int) -> Iterator[Prediction]:
+    def __call__(
+        self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
+    ) -> Iterator[Prediction]:
         """The prediction of each image at its own size, in order."""

@@ -41,15 +41,25 @@ class SemanticSegments:
         self.table = ClassTable(categories)
 
     @torch.inference_mode()
-    def __call__(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
+    def __call__(
+        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Prediction]:
         """`semantic` (B, K, H, W), or what `likeliest` makes of it, and the images' sizes within the batch to predictions."""
         parts = zip(*likeliest(outputs), sizes, strict=True)
-        return [self._predict(classes[:height, :width], confidence[:height, :width]) for classes, confidence, (height, width) in parts]
+        return [
+            self._predict(classes[:height, :width], confidence[:height, :width])
+            for classes, confidence, (height, width) in parts
+        ]
 
     def _predict(self, classes: Tensor, confidence: Tensor) -> Prediction:
         semantic = self.table.category_map(classes)
-        ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)  # segment ids from 1: 0 is void
-        category_of = {place + 1: int(category_id) for place, category_id in enumerate(self.table.categories.ids)}
+        ids = np.where(
+            semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1
+        )  # segment ids from 1: 0 is void
+        category_of = {
+            place + 1: int(category_id)
+            for place, category_id in enumerate(self.table.categories.ids)
+        }
         area, sure = class_sums(classes, confidence, len(self.table.category_ids))
         scores = dict(enumerate((sure / area.clamp(min=1)).tolist(), start=1))
         return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
@@ -69,7 +79,9 @@ def likeliest(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         return outputs["classes"], outputs["confidence"]
     logits = outputs["semantic"].float()
     highest, classes = logits.max(dim=1)
-    return classes, (highest - logits.logsumexp(dim=1)).exp()  # the softmax of the likeliest class alone
+    return classes, (
+        highest - logits.logsumexp(dim=1)
+    ).exp()  # the softmax of the likeliest class alone
 
 
 def class_sums(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

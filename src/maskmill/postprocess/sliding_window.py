@@ -32,13 +32,24 @@ class SlidingWindow:
         ValueError: a number is out of range.
     """
 
-    def __init__(self, window: tuple[int, int], *, overlap: float = 0.5, margin: int = 0, views: Views | None = None) -> None:
+    def __init__(
+        self,
+        window: tuple[int, int],
+        *,
+        overlap: float = 0.5,
+        margin: int = 0,
+        views: Views | None = None,
+    ) -> None:
         self.tiling, self.views = Tiling(window, overlap, margin), views
 
-    def __call__(self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int) -> Iterator[Prediction]:
+    def __call__(
+        self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
+    ) -> Iterator[Prediction]:
         """Predict image by image, `batch_size` windows at once."""
         for image in images:
-            yield from postprocess(self.maps(network, image, batch_size), [(image.shape[0], image.shape[1])])
+            yield from postprocess(
+                self.maps(network, image, batch_size), [(image.shape[0], image.shape[1])]
+            )
 
     @torch.inference_mode()
     def maps(self, network: Network, image: Image, batch_size: int) -> Maps:
@@ -65,14 +76,26 @@ class SlidingWindow:
             end = height if row.last else rows[place + 1].begin
             for begin in range(row.begin, end, ROWS):
                 finished = slice(begin, min(begin + ROWS, end))
-                for name, value in reduced(band.means(finished.start - row.begin, finished.stop - row.begin)).items():
+                for name, value in reduced(
+                    band.means(finished.start - row.begin, finished.stop - row.begin)
+                ).items():
                     if name not in whole:
-                        whole[name] = torch.empty(*value.shape[:-2], height, width, dtype=value.dtype)
+                        whole[name] = torch.empty(
+                            *value.shape[:-2], height, width, dtype=value.dtype
+                        )
                     whole[name][..., finished, :] = value
             band.drop(end - row.begin)
         return whole
 
-    def _fill(self, band: "Band", network: Network, image: Image, row: Span, columns: list[Span], batch_size: int) -> None:
+    def _fill(
+        self,
+        band: "Band",
+        network: Network,
+        image: Image,
+        row: Span,
+        columns: list[Span],
+        batch_size: int,
+    ) -> None:
         """Add one row of windows to the band that begins with it."""
         down = self.tiling.importance(0, row)
         for spans in _alike(columns, batch_size):
@@ -100,13 +123,19 @@ class Band:
     def means(self, begin: int, end: int) -> Maps:
         """The mean over the windows in some rows, (1, ?, rows, W) each."""
         weight = self.sums["weight"][:, begin:end]
-        return {name: (total[:, begin:end] / weight.to(total.device))[None] for name, total in self.sums.items() if name != "weight"}
+        return {
+            name: (total[:, begin:end] / weight.to(total.device))[None]
+            for name, total in self.sums.items()
+            if name != "weight"
+        }
 
     def drop(self, num_rows: int) -> None:
         """Forget the first rows; the band begins after them from now on."""
         for total in self.sums.values():
             left = total.shape[1] - num_rows
-            for begin in range(0, left, num_rows):  # piece by piece, so that none is copied onto itself
+            for begin in range(
+                0, left, num_rows
+            ):  # piece by piece, so that none is copied onto itself
                 piece = total[:, begin + num_rows : begin + 2 * num_rows]
                 total[:, begin : begin + piece.shape[1]] = piece
             total[:, left:] = 0
@@ -116,7 +145,9 @@ class Band:
         missing = value.shape[1] - (self.sums[name].shape[1] if name in self.sums else 0)
         if missing > 0:
             empty = value.new_zeros((len(value), missing, self.width), dtype=torch.float32)
-            self.sums[name] = torch.cat([self.sums[name], empty], dim=1) if name in self.sums else empty
+            self.sums[name] = (
+                torch.cat([self.sums[name], empty], dim=1) if name in self.sums else empty
+            )
         return self.sums[name]
 
 
@@ -133,7 +164,9 @@ def _alike(spans: list[Span], batch_size: int) -> Iterator[list[Span]]:
     """Neighbours of one length in lists of at most `batch_size`."""
     batch: list[Span] = []
     for span in spans:
-        if batch and (len(batch) == batch_size or span.end - span.begin != batch[0].end - batch[0].begin):
+        if batch and (
+            len(batch) == batch_size or span.end - span.begin != batch[0].end - batch[0].begin
+        ):
             yield batch
             batch = []
         batch.append(span)

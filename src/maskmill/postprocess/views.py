@@ -25,10 +25,19 @@ class Views:
         ValueError: there is no scale, or one is not positive.
     """
 
-    def __init__(self, *, scales: Sequence[float] = (1.0,), horizontal: bool = True, vertical: bool = False) -> None:
+    def __init__(
+        self, *, scales: Sequence[float] = (1.0,), horizontal: bool = True, vertical: bool = False
+    ) -> None:
         if not scales or not all(scale > 0 for scale in scales):
-            raise ValueError(f"Expected argument `scales` to hold at least one factor above 0, but got {scales} - mend conf/inference")
-        flips = [(), *([(X,)] if horizontal else []), *([(Y,)] if vertical else []), *([(Y, X)] if horizontal and vertical else [])]
+            raise ValueError(
+                f"Expected argument `scales` to hold at least one factor above 0, but got {scales} - mend conf/inference"
+            )
+        flips = [
+            (),
+            *([(X,)] if horizontal else []),
+            *([(Y,)] if vertical else []),
+            *([(Y, X)] if horizontal and vertical else []),
+        ]
         self.views = list(product(scales, flips))
 
     def __call__(self, network: Network) -> Network:
@@ -44,7 +53,9 @@ class Views:
         return averaged
 
 
-def seen(network: Network, images: Tensor, scale: float, axes: tuple[int, ...]) -> dict[str, Tensor]:
+def seen(
+    network: Network, images: Tensor, scale: float, axes: tuple[int, ...]
+) -> dict[str, Tensor]:
     """The outputs for one view, brought back to the image.
 
     Args:
@@ -62,7 +73,10 @@ def seen(network: Network, images: Tensor, scale: float, axes: tuple[int, ...]) 
     size = (images.shape[Y], images.shape[X])
     view_size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     outputs = network(_resized(images, view_size).flip(axes))
-    return {name: _back(name, check_map(name, value, view_size), size, axes) for name, value in outputs.items()}
+    return {
+        name: _back(name, check_map(name, value, view_size), size, axes)
+        for name, value in outputs.items()
+    }
 
 
 def check_map(name: str, value: Tensor, size: tuple[int, int]) -> Tensor:
@@ -83,7 +97,12 @@ def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (B, 3, H, W) uint8 at another size, uint8 again, since an exported program takes nothing else."""
     if images.shape[-2:] == size:
         return images
-    return F.interpolate(images.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).to(images.dtype)
+    return (
+        F.interpolate(images.float(), size, mode="bilinear", antialias=True)
+        .round()
+        .clamp(0, 255)
+        .to(images.dtype)
+    )
 
 
 def _back(name: str, value: Tensor, size: tuple[int, int], axes: tuple[int, ...]) -> Tensor:
@@ -94,5 +113,8 @@ def _back(name: str, value: Tensor, size: tuple[int, int], axes: tuple[int, ...]
         value = F.interpolate(value, size, mode="bilinear", align_corners=False)
     if name != OFFSET:
         return value
-    signs = [size[0] / view_size[0] * (-1 if Y in axes else 1), size[1] / view_size[1] * (-1 if X in axes else 1)]
+    signs = [
+        size[0] / view_size[0] * (-1 if Y in axes else 1),
+        size[1] / view_size[1] * (-1 if X in axes else 1),
+    ]
     return value * torch.tensor(signs, device=value.device).view(1, 2, 1, 1)

@@ -20,11 +20,15 @@ class WholeImage:
     def __init__(self, views: Views | None = None) -> None:
         self.views = views
 
-    def __call__(self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int) -> Iterator[Prediction]:
+    def __call__(
+        self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
+    ) -> Iterator[Prediction]:
         """Predict; neighbours of one size share a batch, and none is padded for another's sake, so no prediction depends on others."""
         network = network if self.views is None else self.views(network)
         for batch in _in_batches(images, batch_size):
-            yield from postprocess(network(stack(batch)), [(image.shape[0], image.shape[1]) for image in batch])
+            yield from postprocess(
+                network(stack(batch)), [(image.shape[0], image.shape[1]) for image in batch]
+            )
 
 
 def stack(images: list[Image]) -> Tensor:

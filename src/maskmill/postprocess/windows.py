@@ -60,8 +60,13 @@ class Tiling:
         """The windows along an axis (0 is y) of an image of this length in px; the last one ends with the image and may be shorter."""
         window, step = self.window[axis], self._step(self.window[axis])
         begins = range(0, max(length - window, 0) + step, step) if length > window else [0]
-        begins = [begin for begin in begins if begin == 0 or begin - step + window < length]  # not where the one before saw the end
-        return [Span(begin, min(begin + window, length), begin == 0, begin + window >= length) for begin in begins]
+        begins = [
+            begin for begin in begins if begin == 0 or begin - step + window < length
+        ]  # not where the one before saw the end
+        return [
+            Span(begin, min(begin + window, length), begin == 0, begin + window >= length)
+            for begin in begins
+        ]
 
     def importance(self, axis: int, span: Span) -> Tensor:
         """How much a window says at each pixel along an axis, (L,) float32: a Gaussian of at most 1; 0 in the margin of inner edges."""

@@ -24,7 +24,11 @@ def class_table(analysis: Analysis) -> str:
         else:
             absent.append(escape(category.name))
     head = ("class", *(name.replace("_", " ") for name in columns), "right", "spurious", "missed")
-    note = folded(f"{len(absent)} classes neither in the truth nor predicted", ", ".join(absent)) if absent else ""
+    note = (
+        folded(f"{len(absent)} classes neither in the truth nor predicted", ", ".join(absent))
+        if absent
+        else ""
+    )
     return f"{table(head, shown)}<p>Right, spurious, missed: segments. Lines in the bars: 95 %.</p>{note}"
 
 
@@ -34,10 +38,17 @@ def loss_bars(analysis: Analysis) -> str:
     scores = analysis.scores
     if scores["PQ"] is None:
         return ""
-    bars = [("<b>all classes</b>", [float(scores[part] or 0) for part in ("PQ", *(f"PQ/lost/{loss}" for loss in LOSSES))])]
+    bars = [
+        (
+            "<b>all classes</b>",
+            [float(scores[part] or 0) for part in ("PQ", *(f"PQ/lost/{loss}" for loss in LOSSES))],
+        )
+    ]
     for category, row in zip(evaluation.categories, per_class_rows(analysis), strict=True):
         if row["PQ"] != "":
-            shares = [float(str(row[part])) for part in ("PQ", *(f"lost_{loss}" for loss in LOSSES))]
+            shares = [
+                float(str(row[part])) for part in ("PQ", *(f"lost_{loss}" for loss in LOSSES))
+            ]
             bars.append((key(category, evaluation.categories), shares))
     return losses(bars)
 

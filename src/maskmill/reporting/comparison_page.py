@@ -15,7 +15,13 @@ NOTE = (
 )
 
 
-def write_comparison(path: Path, version: Mapping[str, object], differences: Sequence[Difference], *, num_resamples: int) -> Path:
+def write_comparison(
+    path: Path,
+    version: Mapping[str, object],
+    differences: Sequence[Difference],
+    *,
+    num_resamples: int,
+) -> Path:
     """Write the page.
 
     Args:
@@ -28,8 +34,13 @@ def write_comparison(path: Path, version: Mapping[str, object], differences: Seq
         `path`.
     """
     title = f"{version['name']} version {version['version']}"
-    facts = "".join(f"<dt>{name}</dt><dd>{escape(str(version[key]))}</dd>" for name, key in (("alias", "alias"), ("why", "reason")))
+    facts = "".join(
+        f"<dt>{name}</dt><dd>{escape(str(version[key]))}</dd>"
+        for name, key in (("alias", "alias"), ("why", "reason"))
+    )
     tables = (
-        f"<h2>Against the champion</h2>{difference_tables(differences, num_resamples=num_resamples)}<p>{NOTE}</p>" if differences else ""
+        f"<h2>Against the champion</h2>{difference_tables(differences, num_resamples=num_resamples)}<p>{NOTE}</p>"
+        if differences
+        else ""
     )
     return write_text(path, page(title, [f"<h1>{escape(title)}</h1><dl>{facts}</dl>", tables]))

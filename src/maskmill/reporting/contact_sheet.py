@@ -21,7 +21,9 @@ SIDE = 320  # px of a view's longer side: a page of a hundred stays below 20 MB
 View = tuple[str, RGB, Panoptic]
 
 
-def write_contact_sheet(path: Path, dataset: Mapping[str, Any], views: Iterable[View], *, split: str, settings: str) -> Path:
+def write_contact_sheet(
+    path: Path, dataset: Mapping[str, Any], views: Iterable[View], *, split: str, settings: str
+) -> Path:
     """Write the page.
 
     Args:
@@ -36,11 +38,16 @@ def write_contact_sheet(path: Path, dataset: Mapping[str, Any], views: Iterable[
     """
     categories = Categories.from_list(dataset["categories"])
     cells = "".join(_cell(view, categories) for view in views)
-    legend = "".join(f"<span>{_swatch(category.color)}{escape(category.name)}</span>" for category in categories)
+    legend = "".join(
+        f"<span>{_swatch(category.color)}{escape(category.name)}</span>" for category in categories
+    )
     sections = [
         f"<h1>Data as the network sees it</h1><p>{escape(split)}, {escape(settings)}. Void is the bare image, borders are white.</p>",
         f'<p class="legend">{legend}</p><div class="sheet">{cells}</div>',
-        *(_statistics(name, dataset["splits"][name], row) for name, row in dataset["statistics"].items()),
+        *(
+            _statistics(name, dataset["splits"][name], row)
+            for name, row in dataset["statistics"].items()
+        ),
         *faults(dataset),
     ]
     return write_text(path, page("Data preview", sections))
@@ -51,7 +58,9 @@ def _cell(view: View, categories: Categories) -> str:
     drawn = overlay(image, panoptic, categories)
     factor = SIDE / max(drawn.shape[:2])
     size = (max(1, round(drawn.shape[1] * factor)), max(1, round(drawn.shape[0] * factor)))
-    shown = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    shown = cv2.resize(
+        drawn, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    ).astype(np.uint8, copy=False)
     return f'<figure><img alt="{escape(caption)}" src="{data_uri(encode_png(shown))}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
@@ -61,13 +70,20 @@ def _swatch(color: tuple[int, int, int]) -> str:
 
 def _statistics(split: str, counts: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """Sizes, colours and classes of a split."""
-    reach = " x ".join("-".join(str(value) for value in sorted(set(row[key]))) for key in ("height", "width"))
+    reach = " x ".join(
+        "-".join(str(value) for value in sorted(set(row[key]))) for key in ("height", "width")
+    )
     mean, std = (", ".join(f"{value:.1f}" for value in row[key]) for key in ("rgb_mean", "rgb_std"))
-    head = "".join(f"<th>{name}</th>" for name in ("class", "pixels", "images", "segments", "small", "medium", "large", "weight"))
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in ("class", "pixels", "images", "segments", "small", "medium", "large", "weight")
+    )
     lines = []
     for one in row["classes"]:
         share = one["pixels"] / row["pixels"]
-        numbers = "".join(f"<td>{one[key]}</td>" for key in ("images", "segments", "small", "medium", "large"))
+        numbers = "".join(
+            f"<td>{one[key]}</td>" for key in ("images", "segments", "small", "medium", "large")
+        )
         weight = "-" if one["weight"] is None else f"{one['weight']:.2f}"
         bar = f'<td class="bar" style="--share: {100 * share:.1f}%">{share:.1%}</td>'
         lines.append(f"<tr><td>{escape(one['name'])}</td>{bar}{numbers}<td>{weight}</td></tr>")

@@ -35,9 +35,15 @@ def precision_charts(precision: Floats, names: Sequence[str]) -> str:
         f'<span><svg class="key" viewBox="0 0 30 8"><path class="{kind}" d="M0 4H30"/></svg>IoU {name}</span>'
         for name, (_, kind) in LEVELS.items()
     )
-    charts = "".join(precision_chart(precision[:, :, place], names[place]) for place in seen[:MAX_CLASSES])
+    charts = "".join(
+        precision_chart(precision[:, :, place], names[place]) for place in seen[:MAX_CLASSES]
+    )
     more = f"<p>and {len(seen) - MAX_CLASSES} more classes</p>" if len(seen) > MAX_CLASSES else ""
-    classes = folded(f"each class ({len(seen)})", f'<div class="charts">{charts}</div>{more}') if len(seen) > 1 else ""
+    classes = (
+        folded(f"each class ({len(seen)})", f'<div class="charts">{charts}</div>{more}')
+        if len(seen) > 1
+        else ""
+    )
     return f'<p class="legend">{keys}</p><div class="charts">{whole}</div>{classes}'
 
 
@@ -49,7 +55,10 @@ def precision_chart(precision: Floats, title: str) -> str:
         lines.append(line(list(zip(RECALLS.tolist(), values.tolist(), strict=True)), kind=kind))
     area = percent(float(precision.mean()))
     return _figure(
-        square_chart(lines, label=f"precision over recall, {title}", across="recall, %", up="precision, %"), f"{title}, AP {area}"
+        square_chart(
+            lines, label=f"precision over recall, {title}", across="recall, %", up="precision, %"
+        ),
+        f"{title}, AP {area}",
     )
 
 
@@ -68,9 +77,12 @@ def reliability_chart(bins: Reliability) -> str:
         line(points, kind="first"),
         dots(points, titles, kind="dot"),
     ]
-    chart = square_chart(lines, label="share right over confidence", across="confidence, %", up="right, %")
+    chart = square_chart(
+        lines, label="share right over confidence", across="confidence, %", up="right, %"
+    )
     return _figure(
-        chart, f"Calibration error {percent(bins.ece)}. Below the dashed line: surer than right. Columns: share of the predictions."
+        chart,
+        f"Calibration error {percent(bins.ece)}. Below the dashed line: surer than right. Columns: share of the predictions.",
     )
 
 

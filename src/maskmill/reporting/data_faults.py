@@ -23,7 +23,10 @@ def faults(dataset: Mapping[str, Any]) -> Iterator[str]:
     if not problems and not findings:
         return
     yield f"<h2>Data</h2><p>{len(problems)} images left out, {len(findings)} findings on the others.</p>"
-    rows = [f"<tr><td>left out of {escape(row['split'])}</td><td>{escape(row['message'])}</td></tr>" for row in problems]
+    rows = [
+        f"<tr><td>left out of {escape(row['split'])}</td><td>{escape(row['message'])}</td></tr>"
+        for row in problems
+    ]
     for row in findings:
         what = escape(f"{row['file']}: {row['what']} - {row['mend']}")
         rows.append(f"<tr><td>{escape(row['severity'])}</td><td>{what}</td></tr>")

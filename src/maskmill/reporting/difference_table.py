@@ -6,7 +6,20 @@ from html import escape
 from maskmill.metrics.comparison import Difference
 from maskmill.reporting.markup import folded, percent, points, table
 
-FIRST = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "boundary_mIoU", "Dice", "pixel_accuracy", "AP", "AP50", "AP75")
+FIRST = (
+    "PQ",
+    "SQ",
+    "RQ",
+    "PQ/thing",
+    "PQ/stuff",
+    "mIoU",
+    "boundary_mIoU",
+    "Dice",
+    "pixel_accuracy",
+    "AP",
+    "AP50",
+    "AP75",
+)
 HEAD = ("", "new", "baseline", "difference", "95 %", "leads")
 
 
@@ -18,7 +31,9 @@ def difference_tables(rows: Sequence[Difference], *, num_resamples: int) -> str:
         num_resamples: behind the intervals.
     """
     everything = [row for row in rows if row.kind == "all"]
-    first = sorted((row for row in everything if row.metric in FIRST), key=lambda row: FIRST.index(row.metric))
+    first = sorted(
+        (row for row in everything if row.metric in FIRST), key=lambda row: FIRST.index(row.metric)
+    )
     rest = [row for row in everything if row.metric not in FIRST]
     parts = [table(HEAD, [_cells(row, row.metric.replace("_", " ")) for row in first], kind="pair")]
     if num_resamples:
@@ -27,11 +42,25 @@ def difference_tables(rows: Sequence[Difference], *, num_resamples: int) -> str:
             f"which the new one is ahead. {_mark(1)} better, {_mark(-1)} worse: 0 is outside the 95 %.</p>"
         )
     if rest:
-        parts.append(folded("other numbers", table(HEAD, [_cells(row, row.metric.replace("_", " ")) for row in rest], kind="pair")))
+        parts.append(
+            folded(
+                "other numbers",
+                table(
+                    HEAD, [_cells(row, row.metric.replace("_", " ")) for row in rest], kind="pair"
+                ),
+            )
+        )
     of_classes = [row for row in rows if row.kind == "class"]
     for metric in dict.fromkeys(row.metric for row in of_classes):
-        chosen = sorted((row for row in of_classes if row.metric == metric), key=lambda row: row.difference or 0)
-        parts.append(folded(f"{metric} of each class ({len(chosen)})", table(HEAD, [_cells(row, row.name) for row in chosen], kind="pair")))
+        chosen = sorted(
+            (row for row in of_classes if row.metric == metric), key=lambda row: row.difference or 0
+        )
+        parts.append(
+            folded(
+                f"{metric} of each class ({len(chosen)})",
+                table(HEAD, [_cells(row, row.name) for row in chosen], kind="pair"),
+            )
+        )
     return "".join(parts)
 
 
@@ -39,10 +68,20 @@ def _cells(row: Difference, name: str) -> str:
     low, high = (None, None) if row.bounds is None else row.bounds
     interval = "" if low is None else f"{points(low)} to {points(high)}"
     leads = "" if row.leads is None else f"{100 * row.leads:.0f} %"
-    cells = (percent(row.value), percent(row.baseline), f"{_mark(row.sure)} {points(row.difference)}", interval, leads)
+    cells = (
+        percent(row.value),
+        percent(row.baseline),
+        f"{_mark(row.sure)} {points(row.difference)}",
+        interval,
+        leads,
+    )
     return f"<td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}"
 
 
 def _mark(sure: int) -> str:
     """A sign beside the colour, for who does not see it."""
-    return "" if sure == 0 else f'<b class="{"better" if sure > 0 else "worse"}">{"▲" if sure > 0 else "▼"}</b>'
+    return (
+        ""
+        if sure == 0
+        else f'<b class="{"better" if sure > 0 else "worse"}">{"▲" if sure > 0 else "▼"}</b>'
+    )

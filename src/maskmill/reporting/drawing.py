@@ -9,7 +9,9 @@ from maskmill.canonical.png import RGB
 from maskmill.canonical.runs import relabel
 
 
-def overlay(image: RGB, panoptic: Panoptic, categories: Categories, *, opacity: float = 0.55) -> RGB:
+def overlay(
+    image: RGB, panoptic: Panoptic, categories: Categories, *, opacity: float = 0.55
+) -> RGB:
     """Lay the category colours over an image; segment borders are white, void stays the bare image.
 
     Args:
@@ -22,7 +24,11 @@ def overlay(image: RGB, panoptic: Panoptic, categories: Categories, *, opacity: 
         (H, W, 3) uint8 RGB.
     """
     table = np.array([(0, 0, 0), *(category.color for category in categories)], dtype=np.float32)
-    places = relabel(panoptic.ids, {key: categories.index[value] + 1 for key, value in panoptic.category_of.items()}, default=0)
+    places = relabel(
+        panoptic.ids,
+        {key: categories.index[value] + 1 for key, value in panoptic.category_of.items()},
+        default=0,
+    )
     alpha = np.where(places[..., None] > 0, np.float32(opacity), np.float32(0))
     mixed = (1 - alpha) * image + alpha * table[places]
     mixed[_borders(panoptic)] = 255

@@ -7,7 +7,17 @@ from maskmill.reporting.examples import Gallery
 from maskmill.reporting.report import write_report
 from maskmill.reporting.tables import write_tables
 
-FILES = frozenset({"metrics.json", "per_class.csv", "per_image.csv", "counts.csv", "confusion.csv", "slices.csv", "report.html"})
+FILES = frozenset(
+    {
+        "metrics.json",
+        "per_class.csv",
+        "per_image.csv",
+        "counts.csv",
+        "confusion.csv",
+        "slices.csv",
+        "report.html",
+    }
+)
 SOMETIMES = frozenset({"differences.csv"})  # where there is a baseline
 
 
@@ -18,8 +28,14 @@ def require_replaceable(out: Path) -> None:
         ValueError: `out` is a file, or a folder with other files than an evaluation's.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: expected a folder to write to, but this is a file - name another in `evaluate.out`")
-    strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES | SOMETIMES) if out.is_dir() else []
+        raise ValueError(
+            f"{out}: expected a folder to write to, but this is a file - name another in `evaluate.out`"
+        )
+    strangers = (
+        sorted(path.name for path in out.iterdir() if path.name not in FILES | SOMETIMES)
+        if out.is_dir()
+        else []
+    )
     if strangers:
         raise ValueError(
             f"{out}: expected a new folder or an earlier evaluation, which is replaced whole, but it holds {', '.join(strangers[:3])} - "

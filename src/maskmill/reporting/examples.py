@@ -25,7 +25,14 @@ class Gallery:
 
     @classmethod
     def of(
-        cls, analysis: Analysis, truth: PanopticFolder, prediction: Path, *, images: Path, num_examples: int, baseline: Path | None
+        cls,
+        analysis: Analysis,
+        truth: PanopticFolder,
+        prediction: Path,
+        *,
+        images: Path,
+        num_examples: int,
+        baseline: Path | None,
     ) -> "Gallery":
         """The gallery of a prediction and, where there is one, of the baseline it was compared with."""
         other = None if baseline is None else PanopticFolder(baseline)
@@ -38,15 +45,33 @@ class Gallery:
         labels, pred = self.truth.panoptic(record.id), self.guess.panoptic(record.id)
         other = self.baseline.panoptic(record.id) if changed and self.baseline is not None else None
         image = find_image(self.images, record)
-        shown = views(image, labels, pred, evaluation.categories, background=evaluation.background, other=other)
-        cells = "".join(f'<div><img alt="{name}" src="{uri}"><small>{name}</small></div>' for name, uri in shown.items())
+        shown = views(
+            image,
+            labels,
+            pred,
+            evaluation.categories,
+            background=evaluation.background,
+            other=other,
+        )
+        cells = "".join(
+            f'<div><img alt="{name}" src="{uri}"><small>{name}</small></div>'
+            for name, uri in shown.items()
+        )
         return f'<figure><figcaption><b>{escape(record.file_name)}</b> {score}</figcaption><div class="views">{cells}</div></figure>'
 
     def legend(self, places: Iterable[int]) -> str:
         """The classes of some images."""
         evaluation = self.analysis.evaluation
-        seen = {int(index) for place in places for index in evaluation.images[place].pairs[:, :2].reshape(-1)}
-        keys = (key(category, evaluation.categories) for number, category in enumerate(evaluation.categories) if number in seen)
+        seen = {
+            int(index)
+            for place in places
+            for index in evaluation.images[place].pairs[:, :2].reshape(-1)
+        }
+        keys = (
+            key(category, evaluation.categories)
+            for number, category in enumerate(evaluation.categories)
+            if number in seen
+        )
         return f'<p class="legend">{"".join(f"<span>{one}</span>" for one in keys)}</p>'
 
 
@@ -54,12 +79,16 @@ def worst_and_best(gallery: Gallery) -> Iterator[str]:
     """The images with the lowest and the highest score."""
     metric = gallery.analysis.image_metric
     values = gallery.analysis.sums.by_image()[metric].tolist()
-    scored = sorted((value, place) for place, value in enumerate(values) if value == value)  # not NaN
+    scored = sorted(
+        (value, place) for place, value in enumerate(values) if value == value
+    )  # not NaN
     worst = scored[: min(gallery.num_examples, (len(scored) + 1) // 2)]
     best = scored[: len(worst) - 1 : -1][: gallery.num_examples]
     if not worst:
         return
-    uncounted = "" if gallery.analysis.evaluation.background else ", gray: unlabelled, does not count"
+    uncounted = (
+        "" if gallery.analysis.evaluation.background else ", gray: unlabelled, does not count"
+    )
     yield (
         f"{gallery.legend(place for _, place in worst + best)}<p>Numbers stand for classes, borders are white. "
         f"Wrong class: bright{uncounted}.</p>"
@@ -75,14 +104,19 @@ def _figures(gallery: Gallery, metric: str, scored: Sequence[tuple[float, int]])
 
 def most_changed(gallery: Gallery) -> Iterator[str]:
     """The images that changed most since the baseline, both ways."""
-    place_of = {image.record.file_name: place for place, image in enumerate(gallery.analysis.evaluation.images)}
+    place_of = {
+        image.record.file_name: place
+        for place, image in enumerate(gallery.analysis.evaluation.images)
+    }
     rows = {place_of[one.name]: one for one in gallery.analysis.differences if one.kind == "image"}
     changed = sorted((one.difference, place) for place, one in rows.items() if one.difference)
     worse = [place for gap, place in changed[: gallery.num_examples] if gap < 0]
     better = [place for gap, place in changed[::-1][: gallery.num_examples] if gap > 0]
     for title, places in (("Got worse", worse), ("Got better", better)):
         if places:
-            figures = "".join(gallery.figure(place, _change(rows[place]), changed=True) for place in places)
+            figures = "".join(
+                gallery.figure(place, _change(rows[place]), changed=True) for place in places
+            )
             yield f"<h3>{title} most</h3>{folded(f'{len(places)} images', gallery.legend(places) + figures)}"
 
 

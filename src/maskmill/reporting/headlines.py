@@ -13,7 +13,13 @@ GROUPS = {  # what comes first is what people quote; the rest is folded away
 }
 
 
-def headlines(scores: Mapping[str, float | None], bounds: Mapping[str, Interval], *, num_images: int, num_resamples: int) -> str:
+def headlines(
+    scores: Mapping[str, float | None],
+    bounds: Mapping[str, Interval],
+    *,
+    num_images: int,
+    num_resamples: int,
+) -> str:
     """The section.
 
     Args:
@@ -24,7 +30,11 @@ def headlines(scores: Mapping[str, float | None], bounds: Mapping[str, Interval]
     """
     parts = []
     for title, names in GROUPS.items():
-        cards = [_card(name, scores[name], bounds.get(name)) for name in names if scores.get(name) is not None]
+        cards = [
+            _card(name, scores[name], bounds.get(name))
+            for name in names
+            if scores.get(name) is not None
+        ]
         if cards:
             parts.append(f'<h3>{title}</h3><div class="cards">{"".join(cards)}</div>')
     sure = (
@@ -33,10 +43,18 @@ def headlines(scores: Mapping[str, float | None], bounds: Mapping[str, Interval]
         if num_resamples
         else ""
     )
-    error = " ECE: expected calibration error, the gap between scores and the share that is right." if scores.get("ECE") is not None else ""
+    error = (
+        " ECE: expected calibration error, the gap between scores and the share that is right."
+        if scores.get("ECE") is not None
+        else ""
+    )
     note = f"<p>Percent. PQ = SQ x RQ within a class; averages are over the classes that occur.{error}{sure}</p>"
-    rows = [_row(name, value, bounds.get(name)) for name, value in scores.items() if value is not None]
-    return f"{''.join(parts)}{note}{folded('all numbers', table(('metric', 'percent', '95 %'), rows))}"
+    rows = [
+        _row(name, value, bounds.get(name)) for name, value in scores.items() if value is not None
+    ]
+    return (
+        f"{''.join(parts)}{note}{folded('all numbers', table(('metric', 'percent', '95 %'), rows))}"
+    )
 
 
 def _card(name: str, value: float | None, bounds: Interval | None) -> str:
@@ -44,4 +62,6 @@ def _card(name: str, value: float | None, bounds: Interval | None) -> str:
 
 
 def _row(name: str, value: float | None, bounds: Interval | None) -> str:
-    return f"<td>{escape(name.replace('_', ' '))}</td><td>{percent(value)}</td><td>{span(bounds)}</td>"
+    return (
+        f"<td>{escape(name.replace('_', ' '))}</td><td>{percent(value)}</td><td>{span(bounds)}</td>"
+    )

@@ -20,9 +20,16 @@ def losses(rows: Iterable[tuple[str, Sequence[float]]]) -> str:
     Args:
         rows: name, markup, and the five shares in the order of `PARTS`, which add up to 1.
     """
-    legend = "".join(f'<span title="{meaning}"><i class="swatch part {name}"></i>{_words(name)}</span>' for name, meaning in PARTS.items())
-    bars = "".join(f"<div>{name}</div>{stack(dict(zip(PARTS, shares, strict=True)))}" for name, shares in rows)
-    meanings = "; ".join(f"<b>{_words(name)}</b>: {meaning}" for name, meaning in list(PARTS.items())[1:])
+    legend = "".join(
+        f'<span title="{meaning}"><i class="swatch part {name}"></i>{_words(name)}</span>'
+        for name, meaning in PARTS.items()
+    )
+    bars = "".join(
+        f"<div>{name}</div>{stack(dict(zip(PARTS, shares, strict=True)))}" for name, shares in rows
+    )
+    meanings = "; ".join(
+        f"<b>{_words(name)}</b>: {meaning}" for name, meaning in list(PARTS.items())[1:]
+    )
     return f'<p class="legend">{legend}</p><div class="stacks">{bars}</div><p>{meanings}.</p>'
 
 

@@ -34,7 +34,9 @@ def bar(value: object, bounds: tuple[float, float] | None = None) -> str:
     if bounds is not None:
         whisker = f'<i style="--low:{percent(bounds[0])}%;--high:{percent(bounds[1])}%"></i>'
         title = f' title="95 %: {span(bounds)}"'
-    return f'<td class="bar" style="--share:{percent(value)}%"{title}>{whisker}{percent(value)}</td>'
+    return (
+        f'<td class="bar" style="--share:{percent(value)}%"{title}>{whisker}{percent(value)}</td>'
+    )
 
 
 def swatch(category: Category) -> str:

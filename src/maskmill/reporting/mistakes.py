@@ -40,8 +40,16 @@ def confident(gallery: Gallery) -> list[Mistake]:
     found = []
     for place, image in enumerate(gallery.analysis.evaluation.images):
         side = image.matches.pred
-        for row in np.flatnonzero(np.isin(side.fate, (Fate.SPURIOUS, Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED))).tolist():
-            found.append(Mistake(place, row, (float(np.nan_to_num(side.score[row], nan=-1.0)), float(side.area[row]))))
+        for row in np.flatnonzero(
+            np.isin(side.fate, (Fate.SPURIOUS, Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED))
+        ).tolist():
+            found.append(
+                Mistake(
+                    place,
+                    row,
+                    (float(np.nan_to_num(side.score[row], nan=-1.0)), float(side.area[row])),
+                )
+            )
     return _first_of_images(found, gallery.num_examples)
 
 
@@ -52,7 +60,10 @@ def missed(gallery: Gallery) -> list[Mistake]:
     for place, image in enumerate(gallery.analysis.evaluation.images):
         side = image.matches.target
         wanted = (side.fate == Fate.MISSED) & (isthing[side.index] | ~isthing.any())
-        found += [Mistake(place, row, (float(side.area[row]), 0.0)) for row in np.flatnonzero(wanted).tolist()]
+        found += [
+            Mistake(place, row, (float(side.area[row]), 0.0))
+            for row in np.flatnonzero(wanted).tolist()
+        ]
     return _first_of_images(found, gallery.num_examples)
 
 
@@ -61,13 +72,20 @@ def _first_of_images(found: list[Mistake], num_examples: int) -> list[Mistake]:
     for mistake in found:
         if mistake.image not in best or mistake.rank > best[mistake.image].rank:
             best[mistake.image] = mistake
-    return sorted(best.values(), key=lambda mistake: (-mistake.rank[0], -mistake.rank[1], mistake.image))[: 2 * num_examples]
+    return sorted(
+        best.values(), key=lambda mistake: (-mistake.rank[0], -mistake.rank[1], mistake.image)
+    )[: 2 * num_examples]
 
 
 def mistakes(gallery: Gallery) -> Iterator[str]:
     """The sections."""
     for title, words, chosen, of_truth in (
-        ("Most confident mistakes", "Predicted, but not so in the truth: look whether the label is right.", confident(gallery), False),
+        (
+            "Most confident mistakes",
+            "Predicted, but not so in the truth: look whether the label is right.",
+            confident(gallery),
+            False,
+        ),
         ("Largest misses", "In the truth, but not predicted: likewise.", missed(gallery), True),
     ):
         if chosen:
@@ -84,9 +102,14 @@ def _figure(gallery: Gallery, mistake: Mistake, *, of_truth: bool) -> str:
     pixels = find_image(gallery.images, image.record)
     categories = gallery.analysis.evaluation.categories
     marked = truth if of_truth else guess
-    views = {"image": pixels, "truth": overlay(pixels, truth, categories), "prediction": overlay(pixels, guess, categories)}
+    views = {
+        "image": pixels,
+        "truth": overlay(pixels, truth, categories),
+        "prediction": overlay(pixels, guess, categories),
+    }
     cells = [
-        f'<div><img alt="{name}" src="{picture(_crop(view, marked, segment))}"><small>{name}</small></div>' for name, view in views.items()
+        f'<div><img alt="{name}" src="{picture(_crop(view, marked, segment))}"><small>{name}</small></div>'
+        for name, view in views.items()
     ]
     caption = f"<b>{escape(categories[segment.category_id].name)}</b> {_facts(gallery, mistake, side)}<br>{escape(image.record.file_name)}"
     return f'<figure><div class="views three">{"".join(cells)}</div><figcaption>{caption}</figcaption></figure>'
@@ -99,7 +122,9 @@ def _facts(gallery: Gallery, mistake: Mistake, side: Segments) -> str:
     index = others.index[others.id == side.partner[row]]
     categories = list(gallery.analysis.evaluation.categories)
     partner = escape(categories[int(index[0])].name) if len(index) else "something else"
-    words = WORDS[Fate(int(side.fate[row]))].format(partner=partner, iou=percent(float(side.iou[row])))
+    words = WORDS[Fate(int(side.fate[row]))].format(
+        partner=partner, iou=percent(float(side.iou[row]))
+    )
     score = "" if np.isnan(side.score[row]) else f"score {percent(float(side.score[row]))}, "
     return f"{score}{int(side.area[row])} px: {words}"
 
@@ -108,11 +133,16 @@ def _crop(view: RGB, panoptic: Panoptic, segment: Segment) -> RGB:
     """The segment with what lies around it, its outline yellow on black."""
     x, y, width, height = segment.bbox
     around = max(MIN_CONTEXT, round(CONTEXT * max(width, height)))
-    rows, columns = slice(max(0, y - around), y + height + around), slice(max(0, x - around), x + width + around)
+    rows, columns = (
+        slice(max(0, y - around), y + height + around),
+        slice(max(0, x - around), x + width + around),
+    )
     part, mask = view[rows, columns], (panoptic.ids[rows, columns] == segment.id).astype(np.uint8)
     factor = SIDE / max(mask.shape)
     size = (max(1, round(mask.shape[1] * factor)), max(1, round(mask.shape[0] * factor)))
-    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    part = cv2.resize(
+        part, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    ).astype(np.uint8, copy=False)
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     canvas = np.ascontiguousarray(part)

@@ -27,7 +27,12 @@ def data_uri(png: bytes) -> str:
 
 def picture(rgb: RGB) -> str:
     """An image (H, W, 3) uint8 as an address, a JPEG: a sixth of a PNG's size, colours at full resolution so that borders stay sharp."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    quality = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        85,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), quality)
     assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
@@ -52,7 +57,13 @@ def find_image(folder: Path, record: ImageRecord) -> RGB:
 
 
 def views(
-    image: RGB, truth: Panoptic, pred: Panoptic, categories: Categories, *, background: bool, other: Panoptic | None = None
+    image: RGB,
+    truth: Panoptic,
+    pred: Panoptic,
+    categories: Categories,
+    *,
+    background: bool,
+    other: Panoptic | None = None,
 ) -> dict[str, str]:
     """What one example shows, by name: the image, truth and prediction laid over it, and the pixels of a wrong class, as data URIs.
 
@@ -68,7 +79,9 @@ def views(
     # Labels are scaled before they are drawn, so that borders and numbers stay sharp; small images grow by whole factors.
     factor = SIDE / max(height, width) if max(height, width) > SIDE else SIDE // max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    image = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    ).astype(np.uint8, copy=False)
     truth, pred = _resized(truth, size), _resized(pred, size)
     shown = {
         "image": image,
@@ -76,14 +89,18 @@ def views(
         "prediction": _numbered(overlay(image, pred, categories), pred, categories),
     }
     if other is None:
-        shown["wrong class"] = wrong_pixels(image, truth.category_map(), pred.category_map(), background=background)
+        shown["wrong class"] = wrong_pixels(
+            image, truth.category_map(), pred.category_map(), background=background
+        )
     else:
         other = _resized(other, size)
         shown["baseline"] = _numbered(overlay(image, other, categories), other, categories)
     return {name: picture(view) for name, view in shown.items()}
 
 
-def wrong_pixels(image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool) -> RGB:
+def wrong_pixels(
+    image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool
+) -> RGB:
     """The image darkened, its pixels of a wrong class bright, and those that do not count gray.
 
     Args:
@@ -105,7 +122,9 @@ def wrong_pixels(image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.
 
 def _resized(panoptic: Panoptic, size: tuple[int, int]) -> Panoptic:
     # float32 holds segment ids exactly, and OpenCV resizes it: 2**24
-    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(
+        np.int32
+    )
     return Panoptic.from_ids(ids, panoptic.category_of)
 
 
@@ -123,5 +142,14 @@ def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
         (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.75, 2)
         corner = (x + int(column) - text_width // 2, y + int(row) + text_height // 2)
         for color, thickness in ((0, 5), (255, 2)):  # white in a black outline reads on any colour
-            cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.75, (color,) * 3, thickness, cv2.LINE_AA)
+            cv2.putText(
+                canvas,
+                text,
+                corner,
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.75,
+                (color,) * 3,
+                thickness,
+                cv2.LINE_AA,
+            )
     return canvas

@@ -12,7 +12,9 @@ Floats = npt.NDArray[np.float64]
 ROOM = 0.05  # above and below the curve, of the chart's height
 
 
-def rate_page(rates: Floats, losses: Floats, smooth: Floats, *, suggested: float, settings: str) -> str:
+def rate_page(
+    rates: Floats, losses: Floats, smooth: Floats, *, suggested: float, settings: str
+) -> str:
     """A page with the chart and how to read it.
 
     Args:
@@ -22,7 +24,9 @@ def rate_page(rates: Floats, losses: Floats, smooth: Floats, *, suggested: float
         suggested: a rate among them.
         settings: what was trained, plain text.
     """
-    figure = f'<figure class="chart">{rate_chart(rates, losses, smooth, suggested=suggested)}</figure>'
+    figure = (
+        f'<figure class="chart">{rate_chart(rates, losses, smooth, suggested=suggested)}</figure>'
+    )
     legend = (
         '<p class="legend"><span><svg class="key" viewBox="0 0 30 8"><path class="first" d="M0 4H30"/></svg>smooth</span>'
         '<span><svg class="key" viewBox="0 0 30 8"><path class="ideal" d="M0 4H30"/></svg>optimizer.lr</span>dots: single steps</p>'
@@ -31,7 +35,10 @@ def rate_page(rates: Floats, losses: Floats, smooth: Floats, *, suggested: float
         f"<p>The loss falls fastest per decade at <b>optimizer.lr={suggested:g}</b>. Up to there more is faster; where it turns up, the "
         "training would run away. The rate rises from step to step: the curve shows what a rate does, not where a training ends.</p>"
     )
-    return page("Learning-rate range test", [f"<h1>Learning-rate range test</h1><p>{escape(settings)}</p>", legend, figure, text])
+    return page(
+        "Learning-rate range test",
+        [f"<h1>Learning-rate range test</h1><p>{escape(settings)}</p>", legend, figure, text],
+    )
 
 
 def rate_chart(rates: Floats, losses: Floats, smooth: Floats, *, suggested: float) -> str:
@@ -43,13 +50,31 @@ def rate_chart(rates: Floats, losses: Floats, smooth: Floats, *, suggested: floa
     lowest, height = low - room, high - low + 2 * room
     curve = list(zip(across.tolist(), ((smooth - lowest) / height).tolist(), strict=True))
     shown = np.isfinite(losses) & (losses >= lowest) & (losses <= lowest + height)
-    points = list(zip(across[shown].tolist(), ((losses[shown] - lowest) / height).tolist(), strict=True))
-    titles = [f"learning rate {rate:.2g}: loss {loss:.4g}" for rate, loss in zip(rates[shown], losses[shown], strict=True)]
+    points = list(
+        zip(across[shown].tolist(), ((losses[shown] - lowest) / height).tolist(), strict=True)
+    )
+    titles = [
+        f"learning rate {rate:.2g}: loss {loss:.4g}"
+        for rate, loss in zip(rates[shown], losses[shown], strict=True)
+    ]
     at = float((np.log10(suggested) - first) / (last - first))
-    lines = [dots(points, titles, kind="step"), line([(at, 0), (at, 1)], kind="ideal"), line(curve, kind="first")]
+    lines = [
+        dots(points, titles, kind="step"),
+        line([(at, 0), (at, 1)], kind="ideal"),
+        line(curve, kind="first"),
+    ]
     decades = range(int(np.ceil(first - 1e-9)), int(np.floor(last + 1e-9)) + 1)
-    ticks_across: list[Tick] = [(float((decade - first) / (last - first)), f"1e{decade}") for decade in decades]
-    ticks_up: list[Tick] = [(float((value - lowest) / height), f"{value:.3g}") for value in np.linspace(low, high, 5)]
+    ticks_across: list[Tick] = [
+        (float((decade - first) / (last - first)), f"1e{decade}") for decade in decades
+    ]
+    ticks_up: list[Tick] = [
+        (float((value - lowest) / height), f"{value:.3g}") for value in np.linspace(low, high, 5)
+    ]
     return chart(
-        lines, label="loss over learning rate", across="learning rate", up="training loss", ticks_across=ticks_across, ticks_up=ticks_up
+        lines,
+        label="loss over learning rate",
+        across="learning rate",
+        up="training loss",
+        ticks_across=ticks_across,
+        ticks_up=ticks_up,
     )

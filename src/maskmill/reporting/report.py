@@ -49,11 +49,15 @@ class Section(NamedTuple):
 def _sections(gallery: Gallery) -> Iterator[Section]:
     analysis, evaluation = gallery.analysis, gallery.analysis.evaluation
     sure = analysis.resampling.num_resamples
-    scores = headlines(analysis.scores, analysis.bounds, num_images=len(evaluation.images), num_resamples=sure)
+    scores = headlines(
+        analysis.scores, analysis.bounds, num_images=len(evaluation.images), num_resamples=sure
+    )
     yield Section("scores", "Scores", scores)
     if analysis.baseline is not None:
         tables = difference_tables(analysis.differences, num_resamples=sure)
-        yield Section("differences", "Against the baseline", "".join([tables, *most_changed(gallery)]))
+        yield Section(
+            "differences", "Against the baseline", "".join([tables, *most_changed(gallery)])
+        )
     yield Section("losses", "Where PQ is lost", loss_bars(analysis))
     yield Section("classes", "Classes", class_table(analysis))
     yield Section("confusion", "What is taken for what", _confusion(evaluation))
@@ -64,7 +68,9 @@ def _sections(gallery: Gallery) -> Iterator[Section]:
 
 
 def _confusion(evaluation: Evaluation) -> str:
-    names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
+    names = [category.name for category in evaluation.categories] + [
+        "background" if evaluation.background else "void"
+    ]
     return f"<p>Each row: percent of the pixels of a true class by predicted class.</p>{confusion_chart(evaluation.confusion, names)}"
 
 
@@ -72,10 +78,16 @@ def _curves(evaluation: Evaluation) -> str:
     parts = []
     if evaluation.ap.numbers:
         curves = evaluation.ap.curves
-        names = [evaluation.categories[int(category_id)].name for category_id in curves.category_ids]
-        parts.append(f"<h3>Precision over recall of scored objects</h3>{precision_charts(curves.precision[0], names)}")
+        names = [
+            evaluation.categories[int(category_id)].name for category_id in curves.category_ids
+        ]
+        parts.append(
+            f"<h3>Precision over recall of scored objects</h3>{precision_charts(curves.precision[0], names)}"
+        )
     if evaluation.calibration.number.any():
-        parts.append(f"<h3>Reliability of the scores</h3>{reliability_chart(evaluation.calibration)}")
+        parts.append(
+            f"<h3>Reliability of the scores</h3>{reliability_chart(evaluation.calibration)}"
+        )
     return "".join(parts)
 
 
@@ -84,7 +96,11 @@ def _facts(gallery: Gallery) -> str:
     evaluation = gallery.analysis.evaluation
     rule = WRONG if evaluation.background else IN_UNION if evaluation.void_in_union else EXCUSED
     rows = [("images", str(len(evaluation.images))), ("unlabelled", rule)]
-    for name, folder in (("truth", gallery.truth), ("prediction", gallery.guess), ("baseline", gallery.baseline)):
+    for name, folder in (
+        ("truth", gallery.truth),
+        ("prediction", gallery.guess),
+        ("baseline", gallery.baseline),
+    ):
         if folder is not None:
             digest = hashlib.sha256(folder.json_path.read_bytes()).hexdigest()[:12]
             rows.append((name, f"{escape(_shown(folder.json_path))} <code>sha256 {digest}</code>"))
@@ -93,4 +109,8 @@ def _facts(gallery: Gallery) -> str:
 
 def _shown(path: Path) -> str:
     here, path = Path.cwd(), path.absolute()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else f".../{path.parent.name}/{path.name}"
+    return (
+        path.relative_to(here).as_posix()
+        if path.is_relative_to(here)
+        else f".../{path.parent.name}/{path.name}"
+    )

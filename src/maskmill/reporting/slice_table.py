@@ -22,6 +22,10 @@ def slice_table(slices: Sequence[Slice]) -> str:
     for slicing in dict.fromkeys(part.slicing for part in slices):
         rows.append(f'<th colspan="{3 + len(metrics)}">{escape(slicing)}</th>')
         for part in (part for part in slices if part.slicing == slicing):
-            cells = "".join(bar(part.scores.get(metric), part.bounds.get(metric)) for metric in metrics)
-            rows.append(f"<td>{escape(part.name)}</td><td>{part.num_images}</td><td>{part.num_segments}</td>{cells}")
+            cells = "".join(
+                bar(part.scores.get(metric), part.bounds.get(metric)) for metric in metrics
+            )
+            rows.append(
+                f"<td>{escape(part.name)}</td><td>{part.num_images}</td><td>{part.num_segments}</td>{cells}"
+            )
     return f"{table(('slice', 'images', 'segments', *metrics), rows)}<p>{DEFINITION}</p>"

@@ -35,15 +35,29 @@ def square_chart(lines: Iterable[str], *, label: str, across: str, up: str) -> s
     return chart(lines, label=label, across=across, up=up, ticks_across=ticks, ticks_up=ticks)
 
 
-def chart(lines: Iterable[str], *, label: str, across: str, up: str, ticks_across: Iterable[Tick], ticks_up: Iterable[Tick]) -> str:
+def chart(
+    lines: Iterable[str],
+    *,
+    label: str,
+    across: str,
+    up: str,
+    ticks_across: Iterable[Tick],
+    ticks_up: Iterable[Tick],
+) -> str:
     """A square chart with axes of any kind; ticks are places on an axis, as fractions, and their words."""
     grid = []
     for at, text in ticks_across:
         x, _ = _place((at, 0))
-        grid += [f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + SIDE}"/>', words(x, TOP + SIDE + 14, text, anchor="middle")]
+        grid += [
+            f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + SIDE}"/>',
+            words(x, TOP + SIDE + 14, text, anchor="middle"),
+        ]
     for at, text in ticks_up:
         _, y = _place((0, at))
-        grid += [f'<path class="grid" d="M{LEFT} {y:.1f}H{LEFT + SIDE}"/>', words(LEFT - 5, y + 4, text, anchor="end")]
+        grid += [
+            f'<path class="grid" d="M{LEFT} {y:.1f}H{LEFT + SIDE}"/>',
+            words(LEFT - 5, y + 4, text, anchor="end"),
+        ]
     middle = TOP + SIDE / 2
     names = [
         words(LEFT + SIDE / 2, HEIGHT - 6, across, anchor="middle"),
@@ -62,7 +76,8 @@ def dots(points: Iterable[Point], titles: Iterable[str], *, kind: str) -> str:
     """Dots in a square chart, each with a title that a pointer shows."""
     placed = zip(map(_place, points), titles, strict=True)
     return "".join(
-        f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(title)}</title></circle>' for (x, y), title in placed
+        f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(title)}</title></circle>'
+        for (x, y), title in placed
     )
 
 

@@ -26,8 +26,12 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     """
     evaluation = analysis.evaluation
     metrics: dict[str, object] = {"num_images": len(evaluation.images), **analysis.scores}
-    if analysis.resampling.num_resamples:  # lists, which `dvc metrics` leaves out: its table stays one number per metric
-        metrics["interval"] = {name: list(analysis.bounds[name]) for name in analysis.scores if name in analysis.bounds}
+    if (
+        analysis.resampling.num_resamples
+    ):  # lists, which `dvc metrics` leaves out: its table stays one number per metric
+        metrics["interval"] = {
+            name: list(analysis.bounds[name]) for name in analysis.scores if name in analysis.bounds
+        }
     write_json(out / "metrics.json", metrics)
     _write_csv(out / "per_class.csv", per_class_rows(analysis))
     _write_csv(out / "per_image.csv", per_image_rows(evaluation))
@@ -35,7 +39,9 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     _write_csv(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
         _write_csv(out / "differences.csv", difference_rows(analysis.differences))
-    names = [category.name for category in evaluation.categories] + ["background" if evaluation.background else "void"]
+    names = [category.name for category in evaluation.categories] + [
+        "background" if evaluation.background else "void"
+    ]
     # Lines, not mappings: a category may itself be called "target", "void" or "background".
     lines = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
     _write_lines(out / "confusion.csv", [["target", *names], *lines])
@@ -45,7 +51,9 @@ def per_class_rows(analysis: Analysis) -> list[Row]:
     """One row per category: PQ, SQ, RQ, IoU, boundary IoU, AP, intervals, what PQ lacks by reason, counted segments and pixels."""
     evaluation = analysis.evaluation
     panoptic, lost = panoptic_per_class(evaluation.counts), panoptic_losses(evaluation.counts)
-    iou = intersection_over_union(*class_areas(evaluation.confusion, background=evaluation.background))
+    iou = intersection_over_union(
+        *class_areas(evaluation.confusion, background=evaluation.background)
+    )
     boundary = intersection_over_union(*evaluation.boundary.T)
     pixels = evaluation.confusion.sum(axis=1)
     bounds = {metric: analysis.class_bounds(metric) for metric in ("PQ", "IoU", "AP")}
@@ -55,9 +63,18 @@ def per_class_rows(analysis: Analysis) -> list[Row]:
         tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:4])
         ap = _cell(evaluation.ap.per_class.get(category.id, float("nan")))
         row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
-        row |= {"PQ": pq, "SQ": sq, "RQ": rq, "IoU": _cell(iou[place]), "boundary_IoU": _cell(boundary[place]), "AP": ap}
+        row |= {
+            "PQ": pq,
+            "SQ": sq,
+            "RQ": rq,
+            "IoU": _cell(iou[place]),
+            "boundary_IoU": _cell(boundary[place]),
+            "AP": ap,
+        }
         row |= {"tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])}
-        row |= {f"lost_{name}": _cell(value) for name, value in zip(LOSSES, lost[place], strict=True)}
+        row |= {
+            f"lost_{name}": _cell(value) for name, value in zip(LOSSES, lost[place], strict=True)
+        }
         for metric, of_class in bounds.items():
             row |= _bound_cells(metric, of_class[place])
         rows.append(row)
@@ -73,7 +90,11 @@ def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     counts = image.counts
     scores = evaluation.of(counts, image.confusion)
     tp, fp, fn = (int(value) for value in counts[:, 1:4].sum(axis=0))
-    row: Row = {"image": image.record.file_name, "PQ": _cell(scores["PQ"]), "mIoU": _cell(scores["mIoU"])}
+    row: Row = {
+        "image": image.record.file_name,
+        "PQ": _cell(scores["PQ"]),
+        "mIoU": _cell(scores["mIoU"]),
+    }
     return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
 
 
@@ -87,7 +108,11 @@ def _count_rows(sums: ImageSums) -> Iterable[Row]:
     adds = np.any(classes, axis=2, keepdims=True)[..., 0]
     adds[:, 0] |= ~np.any(adds, axis=1, keepdims=True)[:, 0]
     for image, place in np.argwhere(adds).tolist():
-        row: Row = {"image": sums.images[image], "category": sums.categories[place], "isthing": int(sums.isthing[place])}
+        row: Row = {
+            "image": sums.images[image],
+            "category": sums.categories[place],
+            "isthing": int(sums.isthing[place]),
+        }
         values = zip(fields, classes[image, place].tolist(), strict=True)
         yield row | {name: value if name == "iou_sum" else int(value) for name, value in values}
 
@@ -95,9 +120,16 @@ def _count_rows(sums: ImageSums) -> Iterable[Row]:
 def _slice_rows(analysis: Analysis) -> list[Row]:
     rows: list[Row] = []
     for part in analysis.slices:
-        row: Row = {"slicing": part.slicing, "slice": part.name, "images": part.num_images, "segments": part.num_segments}
+        row: Row = {
+            "slicing": part.slicing,
+            "slice": part.name,
+            "images": part.num_images,
+            "segments": part.num_segments,
+        }
         for metric in SLICE_METRICS:
-            row |= {metric: part.scores.get(metric, "")} | _bound_cells(metric, part.bounds.get(metric))
+            row |= {metric: part.scores.get(metric, "")} | _bound_cells(
+                metric, part.bounds.get(metric)
+            )
         rows.append(row)
     return rows or [dict.fromkeys(("slicing", "slice", "images", "segments"), "")]
 
@@ -105,7 +137,13 @@ def _slice_rows(analysis: Analysis) -> list[Row]:
 def difference_rows(differences: Iterable[Difference]) -> list[Row]:
     """One row per number: of all images, of each class, of each image."""
     return [
-        {"kind": one.kind, "name": one.name, "metric": one.metric, "value": _some(one.value), "baseline": _some(one.baseline)}
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "metric": one.metric,
+            "value": _some(one.value),
+            "baseline": _some(one.baseline),
+        }
         | {"difference": _some(one.difference)}
         | _bound_cells("difference", one.bounds)
         | {"leads": _some(one.leads)}

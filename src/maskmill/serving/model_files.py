@@ -51,7 +51,11 @@ class ModelFiles:
 
 
 def write_model(
-    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], categories: Categories, data_digest: str
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    categories: Categories,
+    data_digest: str,
 ) -> ModelFiles:
     """Write a model's two files; the description, written last, makes it whole.
 
@@ -65,8 +69,16 @@ def write_model(
     Returns:
         the model as `read_model` gives it.
     """
-    write_bytes(folder / WEIGHTS, safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in weights.items()}))
-    write_json(folder / DESCRIPTION, {"config": config, "categories": categories.as_list(), "data_digest": data_digest})
+    write_bytes(
+        folder / WEIGHTS,
+        safetensors.torch.save(
+            {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        ),
+    )
+    write_json(
+        folder / DESCRIPTION,
+        {"config": config, "categories": categories.as_list(), "data_digest": data_digest},
+    )
     return read_model(folder)
 
 
@@ -85,14 +97,22 @@ def read_model(folder: Path) -> ModelFiles:
     """
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: expected a model ({DESCRIPTION} and {WEIGHTS}), but there is none - run `maskmill train` first")
+        raise FileNotFoundError(
+            f"{folder}: expected a model ({DESCRIPTION} and {WEIGHTS}), but there is none - run `maskmill train` first"
+        )
     description = read_json(path)
     try:
         categories = Categories.from_list(description["categories"])
-        fingerprint = description.get("fingerprint") or _fingerprint(folder)  # a registered copy has a program in place of the weights
-        return ModelFiles(folder, description["config"], categories, description["data_digest"], fingerprint)
+        fingerprint = description.get("fingerprint") or _fingerprint(
+            folder
+        )  # a registered copy has a program in place of the weights
+        return ModelFiles(
+            folder, description["config"], categories, description["data_digest"], fingerprint
+        )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected the description of a model, but {error!r} is missing - train it again") from error
+        raise ValueError(
+            f"{path}: expected the description of a model, but {error!r} is missing - train it again"
+        ) from error
 
 
 def _fingerprint(folder: Path) -> str:
@@ -116,7 +136,9 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
     """
     module, _, name = str(node["_target_"]).rpartition(".")
     if not module.startswith("maskmill.postprocess."):
-        raise ValueError(f"Expected a class of maskmill.postprocess, but got {node['_target_']!r} - train the model again")
+        raise ValueError(
+            f"Expected a class of maskmill.postprocess, but got {node['_target_']!r} - train the model again"
+        )
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     target = getattr(importlib.import_module(module), name)
     if unknown := arguments.keys() - inspect.signature(target).parameters.keys():

@@ -35,7 +35,9 @@ EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner o
 
 SIGNATURE = ModelSignature(
     inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-    outputs=Schema([TensorSpec(np.dtype(np.int32), (-1, -1, -1), name) for name in ("category", "instance")]),
+    outputs=Schema(
+        [TensorSpec(np.dtype(np.int32), (-1, -1, -1), name) for name in ("category", "instance")]
+    ),
 )
 
 

@@ -18,7 +18,9 @@ from maskmill.serving.model_files import ModelFiles
 log = logging.getLogger(__name__)
 
 
-def write_predictions(out: Path, model: ModelFiles, records: Sequence[ImageRecord], predictions: Iterable[Prediction]) -> Path:
+def write_predictions(
+    out: Path, model: ModelFiles, records: Sequence[ImageRecord], predictions: Iterable[Prediction]
+) -> Path:
     """Write one prediction per record; the folder is replaced whole, once all are there.
 
     Args:
@@ -34,14 +36,26 @@ def write_predictions(out: Path, model: ModelFiles, records: Sequence[ImageRecor
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     annotations, instances = [], []
-    bar = tqdm(zip(records, predictions, strict=True), total=len(records), unit="image", disable=not sys.stderr.isatty())
+    bar = tqdm(
+        zip(records, predictions, strict=True),
+        total=len(records),
+        unit="image",
+        disable=not sys.stderr.isatty(),
+    )
     for record, prediction in bar:
         annotations.append(write_panoptic(part, record, prediction.panoptic))
-        instances += [{"image_id": record.id, **result} for result in coco_results(prediction.panoptic, categories)]
-        if categories.background_index is None:  # on a background not every pixel has a class, so there is no such map
+        instances += [
+            {"image_id": record.id, **result}
+            for result in coco_results(prediction.panoptic, categories)
+        ]
+        if (
+            categories.background_index is None
+        ):  # on a background not every pixel has a class, so there is no such map
             write_labels(part / "semantic" / png_name(record), prediction.semantic)
     write_json(part / "instances.json", instances)
-    write_json(part / "prediction.json", {"model": model.fingerprint, "data_digest": model.data_digest})
+    write_json(
+        part / "prediction.json", {"model": model.fingerprint, "data_digest": model.data_digest}
+    )
     write_index(part, categories, records, annotations)
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)

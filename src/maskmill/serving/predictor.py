@@ -20,7 +20,14 @@ class Predictor:
         device: where the network is.
     """
 
-    def __init__(self, network: Network, postprocess: Postprocess, *, inference: Inference | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        network: Network,
+        postprocess: Postprocess,
+        *,
+        inference: Inference | None = None,
+        device: str = "cpu",
+    ) -> None:
         self.network, self.postprocess, self.device = network, postprocess, torch.device(device)
         self.inference = inference or WholeImage()
 

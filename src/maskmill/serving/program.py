@@ -84,7 +84,9 @@ def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], Out
     """
     path = folder / PROGRAM
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected an exported program, but there is none - register the model again")
+        raise FileNotFoundError(
+            f"{path}: expected an exported program, but there is none - register the model again"
+        )
     extra = {STRIDE_ENTRY: ""}
     module = torch.export.load(path, extra_files=extra).module().to(device)
     return lambda images: at_any_size(module, images, int(extra[STRIDE_ENTRY]))

@@ -23,14 +23,14 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
     predictor: Predictor
     files: ModelFiles
 
-    def load_context(self, context: Any) -> None:  # noqa: ANN401 - MLflow's signature
+    def load_context(self, context: Any) -> None:
         """Load program and categories."""
         folder = Path(context.artifacts["model"])
         self.files = read_model(folder)
         self.predictor = Predictor(load_program(folder), self.files.postprocess())
 
     # Without a hint on `model_input`: MLflow would take it for the signature, which is logged with the model.
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Maps:  # type: ignore[no-untyped-def] # noqa: ANN001, ANN401
+    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Maps:  # type: ignore[no-untyped-def] # noqa: ANN001
         """Label images.
 
         Args:
@@ -47,10 +47,21 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
 
     def _maps(self, prediction: Prediction) -> Maps:
         panoptic = prediction.panoptic
-        things = [segment.id for segment in panoptic.segments if self.files.categories[segment.category_id].isthing]
+        things = [
+            segment.id
+            for segment in panoptic.segments
+            if self.files.categories[segment.category_id].isthing
+        ]
         category = panoptic.category_map()
-        category = np.where(category == VOID_CATEGORY, prediction.semantic, category).astype(np.int32)
-        return {"category": category, "instance": relabel(panoptic.ids, {key: n for n, key in enumerate(things, start=1)}, default=0)}
+        category = np.where(category == VOID_CATEGORY, prediction.semantic, category).astype(
+            np.int32
+        )
+        return {
+            "category": category,
+            "instance": relabel(
+                panoptic.ids, {key: n for n, key in enumerate(things, start=1)}, default=0
+            ),
+        }
 
 
 mlflow.models.set_model(SegmentationModel())

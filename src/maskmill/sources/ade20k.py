@@ -50,7 +50,9 @@ class Ade20k(Source):
         seed: int = 0,
     ) -> None:
         if not 1 <= max_classes <= MAX_CATEGORIES:
-            raise ValueError(f"Expected `max_classes` in 1..{MAX_CATEGORIES}, but got {max_classes} - mend conf/source")
+            raise ValueError(
+                f"Expected `max_classes` in 1..{MAX_CATEGORIES}, but got {max_classes} - mend conf/source"
+            )
         self.root, self.stuff, self.max_classes = root, frozenset(stuff), max_classes
         self.parts = {folder: split_of(shares, seed=seed) for folder, shares in parts.items()}
 
@@ -60,7 +62,11 @@ class Ade20k(Source):
         images: Counter[int] = Counter()
         names: dict[int, str] = {}
         for sample in self.samples(Findings()):
-            found = {int(row["name_ndx"]): str(row["name"]) for row in _objects(sample) if row["parts"]["part_level"] == 0}
+            found = {
+                int(row["name_ndx"]): str(row["name"])
+                for row in _objects(sample)
+                if row["parts"]["part_level"] == 0
+            }
             images.update(found.keys())
             names |= found
         chosen = sorted(sorted(images, key=lambda key: (-images[key], key))[: self.max_classes])
@@ -68,7 +74,13 @@ class Ade20k(Source):
         rows = []
         for key in chosen:
             first = names[key].split(",")[0]
-            rows.append({"id": key, "name": first if short[first] == 1 else names[key], "isthing": int(first not in self.stuff)})
+            rows.append(
+                {
+                    "id": key,
+                    "name": first if short[first] == 1 else names[key],
+                    "isthing": int(first not in self.stuff),
+                }
+            )
         return Categories.from_list(rows)
 
     def samples(self, findings: Findings) -> list[Sample]:
@@ -83,7 +95,11 @@ class Ade20k(Source):
             for path in sorted(place.rglob("*_seg.png")):
                 image = path.with_name(f"{path.stem.removesuffix('_seg')}.jpg")
                 if not image.is_file():
-                    findings.error(path, f"expected the image {image.name} beside these labels, but there is none", "add it or remove them")
+                    findings.error(
+                        path,
+                        f"expected the image {image.name} beside these labels, but there is none",
+                        "add it or remove them",
+                    )
             samples += require_each(split.shares, split.deal(found, self.classes_of), place)
         return samples
 
@@ -114,7 +130,9 @@ class Ade20k(Source):
             if value not in self.categories:
                 continue
             category = self.categories[value]
-            segment = value * 256 + (number if category.isthing else 0)  # below 2**24: there are fewer than 4,000 classes
+            segment = value * 256 + (
+                number if category.isthing else 0
+            )  # below 2**24: there are fewer than 4,000 classes
             category_of[segment] = value
             ids[(classes == value) & (instances == number)] = segment
         return Panoptic.from_ids(ids, category_of)
@@ -124,9 +142,13 @@ def _objects(sample: Sample) -> list[dict[str, Any]]:
     """The objects of an image, whole ones and parts."""
     path = sample.image.with_suffix(".json")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected the objects of {sample.image.name}, but there is no such file - add it")
+        raise FileNotFoundError(
+            f"{path}: expected the objects of {sample.image.name}, but there is no such file - add it"
+        )
     try:
         rows = json.loads(path.read_text(encoding=ENCODING))["annotation"]["object"]
         return [dict(row) for row in rows]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected ADE20K's objects as JSON, but {error} - replace the file") from error
+        raise ValueError(
+            f"{path}: expected ADE20K's objects as JSON, but {error} - replace the file"
+        ) from error

@@ -35,7 +35,9 @@ def unpacked(root: Path) -> Iterator[Path]:
                 _require_plain(root, members)
                 tape.extractall(folder, members)  # its own `filter` is younger than Python 3.11.0
         else:
-            raise ValueError(f"{root}: expected a folder, or a zip or tar file of one, but it is neither - check data.dvc or `source.root`")
+            raise ValueError(
+                f"{root}: expected a folder, or a zip or tar file of one, but it is neither - check data.dvc or `source.root`"
+            )
         yield folder
 
 

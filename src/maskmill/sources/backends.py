@@ -22,9 +22,15 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
         ValueError: there is no such backend, or its package is not installed.
     """
     if backend not in OWN and backend not in FOREIGN:
-        raise ValueError(f"Expected prepare.backend to be one of {', '.join((*OWN, *FOREIGN))}, but got {backend!r} - mend conf/prepare")
+        raise ValueError(
+            f"Expected prepare.backend to be one of {', '.join((*OWN, *FOREIGN))}, but got {backend!r} - mend conf/prepare"
+        )
     if backend == "dask":
-        with _import(backend).Client(), joblib.parallel_config(backend), joblib.Parallel(n_jobs=workers) as pool:
+        with (
+            _import(backend).Client(),
+            joblib.parallel_config(backend),
+            joblib.Parallel(n_jobs=workers) as pool,
+        ):
             yield pool
         return
     if backend == "ray":
@@ -33,7 +39,7 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
         yield pool
 
 
-def _import(backend: str) -> Any:  # noqa: ANN401 - a module of an optional package
+def _import(backend: str) -> Any:
     package = FOREIGN[backend].split(".")[0]
     try:
         return importlib.import_module(FOREIGN[backend])

@@ -30,7 +30,9 @@ class ConversionCache:
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(folder / "index.db")
-        self._database.execute("CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, row TEXT, fresh INTEGER)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, row TEXT, fresh INTEGER)"
+        )
         self._database.execute("UPDATE entry SET fresh = 0")
         self._source = source
         self._settings = joblib.hash((_code(), max_pixels, type(source).__name__, source))
@@ -51,7 +53,9 @@ class ConversionCache:
         if key is None or found is None:
             return None
         row, findings = json.loads(found[0])
-        outcome = Outcome(sample.split, sample.name, str(sample.image), row, [Finding(**one) for one in findings])
+        outcome = Outcome(
+            sample.split, sample.name, str(sample.image), row, [Finding(**one) for one in findings]
+        )
         paths = self._paths(key, outcome)
         if [_hash(kept) for kept, _ in paths] != row["sha256"]:
             return None  # somebody wrote into the output, and so through a hard link, or tidied up
@@ -69,7 +73,10 @@ class ConversionCache:
             kept.unlink(missing_ok=True)
             _link(path, kept)
         findings = [one.as_dict() for one in outcome.findings]
-        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, 1)", (key, json.dumps([outcome.row, findings])))
+        self._database.execute(
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, 1)",
+            (key, json.dumps([outcome.row, findings])),
+        )
 
     def close(self) -> None:
         """Forget what was not used."""
@@ -85,7 +92,10 @@ class ConversionCache:
         assert outcome.row is not None
         folder = self._target / outcome.split
         return [
-            (self._files / f"{key}.image", folder / "images" / f"{outcome.name}{outcome.row['ending']}"),
+            (
+                self._files / f"{key}.image",
+                folder / "images" / f"{outcome.name}{outcome.row['ending']}",
+            ),
             (self._files / f"{key}.labels", folder / "panoptic" / f"{outcome.name}.png"),
         ]
 
@@ -117,6 +127,8 @@ def _code() -> str:
     """A hash of the code that reads and writes."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for path in sorted([*(package / "sources").glob("*.py"), *(package / "canonical").glob("*.py")]):
+    for path in sorted(
+        [*(package / "sources").glob("*.py"), *(package / "canonical").glob("*.py")]
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -39,12 +39,20 @@ class ClassMasks(Source):
         self.root, self.pairs, self.labels = root, tuple(pairs), labels or IndexImage()
         self.void_ids = self.labels.void_ids.union(void_ids)
         self._categories = Categories.from_list(categories)
-        things = [category.name for category in self._categories if category.isthing and not self.has_instances]
+        things = [
+            category.name
+            for category in self._categories
+            if category.isthing and not self.has_instances
+        ]
         if things:
-            raise ValueError(f"Expected stuff only, since a class map cannot tell objects apart, but got things {things} - set isthing: 0")
+            raise ValueError(
+                f"Expected stuff only, since a class map cannot tell objects apart, but got things {things} - set isthing: 0"
+            )
         both = [key for key in sorted(self.void_ids) if key in self._categories]
         if both:
-            raise ValueError(f"Expected void ids outside the category table, but got {both} in both - take them off one")
+            raise ValueError(
+                f"Expected void ids outside the category table, but got {both} in both - take them off one"
+            )
 
     has_instances = False
 
@@ -55,7 +63,11 @@ class ClassMasks(Source):
 
     def samples(self, findings: Findings) -> list[Sample]:
         """What the pairs find, one after the other; see `Source.samples`."""
-        return [sample for pairs in self.pairs for sample in pairs.samples(self.root, findings, self.classes_of)]
+        return [
+            sample
+            for pairs in self.pairs
+            for sample in pairs.samples(self.root, findings, self.classes_of)
+        ]
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """One segment per class; see `Source.read`."""

@@ -20,7 +20,9 @@ from maskmill.sources.polygons import Mask, Rasterizer, polygon_mask, sound_poly
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_each
 
-EDGE_PX = 2.0  # how far a bbox may lie beside its mask: bboxes come from polygons, masks from pixels
+EDGE_PX = (
+    2.0  # how far a bbox may lie beside its mask: bboxes come from polygons, masks from pixels
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class CocoInstances(Source):
         self.overlap: Overlap = overlap
         self.rasterizer: Rasterizer = rasterizer
         if not self.parts:
-            raise ValueError("Expected at least one part, but got none - name its files in conf/source")
+            raise ValueError(
+                "Expected at least one part, but got none - name its files in conf/source"
+            )
 
     @cached_property
     def categories(self) -> Categories:
@@ -78,12 +82,16 @@ class CocoInstances(Source):
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; annotations of no image are findings; see `Source.samples`."""
         samples = [sample for part in self.parts for sample in self._samples_of(part, findings)]
-        return require_each({split for part in self.parts for split in part.split.shares}, samples, self.root)
+        return require_each(
+            {split for part in self.parts for split in part.split.shares}, samples, self.root
+        )
 
     def classes_of(self, sample: Sample) -> set[int]:
         """From the annotations alone."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
-        return {int(row["category_id"]) for row in sample.segments_info} & set(self.categories.index)
+        return {int(row["category_id"]) for row in sample.segments_info} & set(
+            self.categories.index
+        )
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
         """The image alone: the sample holds its annotations."""
@@ -105,17 +113,29 @@ class CocoInstances(Source):
                 layers.append(Layer(mask, int(row["category_id"]), name, bool(row.get("iscrowd"))))
         return stack(layers, sample.size, self.categories, self.overlap, sample.labels, findings)
 
-    def _mask(self, row: dict[str, Any], sample: InstanceSample, name: str, findings: Findings) -> Mask | None:
+    def _mask(
+        self, row: dict[str, Any], sample: InstanceSample, name: str, findings: Findings
+    ) -> Mask | None:
         """The pixels of an annotation, or None where it has none."""
         shape = row.get("segmentation")
         if isinstance(shape, dict):
             return _decode(shape, sample, name)
         if not isinstance(shape, list) or not shape:
-            findings.warn(sample.labels, f"expected {name} with a segmentation, but it has none", "label it or remove it; it is left out")
+            findings.warn(
+                sample.labels,
+                f"expected {name} with a segmentation, but it has none",
+                "label it or remove it; it is left out",
+            )
             return None
-        polygons = [np.array(flat, np.float64)[: len(flat) // 2 * 2].reshape(-1, 2) for flat in shape]
+        polygons = [
+            np.array(flat, np.float64)[: len(flat) // 2 * 2].reshape(-1, 2) for flat in shape
+        ]
         if any(len(flat) % 2 for flat in shape):
-            findings.warn(sample.labels, f"expected x and y of every point of {name}, but one lacks its y", "export it again")
+            findings.warn(
+                sample.labels,
+                f"expected x and y of every point of {name}, but one lacks its y",
+                "export it again",
+            )
         polygons = sound_polygons(polygons, sample.size, sample.labels, name, findings)
         return polygon_mask(polygons, sample.size, self.rasterizer) if polygons else None
 
@@ -146,12 +166,16 @@ class CocoInstances(Source):
         index = read_json(path)
         missing = {"images", "annotations", "categories"} - set(index)
         if missing:
-            raise ValueError(f"{path}: expected COCO instances JSON, but it lacks {sorted(missing)} - check conf/source")
+            raise ValueError(
+                f"{path}: expected COCO instances JSON, but it lacks {sorted(missing)} - check conf/source"
+            )
         return dict(index)
 
 
 def _table(rows: Sequence[dict[str, Any]], background: frozenset[str]) -> Categories:
-    return Categories.from_list([row | {"isthing": 1} for row in rows if row["name"] not in background])
+    return Categories.from_list(
+        [row | {"isthing": 1} for row in rows if row["name"] not in background]
+    )
 
 
 def _decode(runs: dict[str, Any], sample: InstanceSample, name: str) -> Mask:
@@ -162,16 +186,24 @@ def _decode(runs: dict[str, Any], sample: InstanceSample, name: str) -> Mask:
             f"{runs.get('size')} - export it again"
         )
     counts = runs.get("counts")
-    if isinstance(counts, list) and (sum(counts) != sample.size[0] * sample.size[1] or min(counts) < 0):
-        raise ValueError(f"{sample.labels}: expected the runs of {name} to fill its image, but they sum to {sum(counts)} - export it again")
+    if isinstance(counts, list) and (
+        sum(counts) != sample.size[0] * sample.size[1] or min(counts) < 0
+    ):
+        raise ValueError(
+            f"{sample.labels}: expected the runs of {name} to fill its image, but they sum to {sum(counts)} - export it again"
+        )
     try:
         packed = coco_mask.frPyObjects(runs, *sample.size) if isinstance(counts, list) else runs
         return np.asarray(coco_mask.decode(packed), dtype=bool)
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{sample.labels}: expected an RLE mask for {name}, but it does not decode ({error}) - export it again") from error
+        raise ValueError(
+            f"{sample.labels}: expected an RLE mask for {name}, but it does not decode ({error}) - export it again"
+        ) from error
 
 
-def _compare(row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str, findings: Findings) -> None:
+def _compare(
+    row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str, findings: Findings
+) -> None:
     """Hold `area` and `bbox` against the mask; tolerances are those of filling polygons by other rules."""
     if not mask.any():
         return  # reported when the layers are stacked
@@ -180,7 +212,9 @@ def _compare(row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str,
     area, outline = int(np.count_nonzero(mask)), 2 * (box[2] - box[0] + box[3] - box[1])
     if "area" in row and abs(row["area"] - area) > 0.1 * area + outline:
         findings.warn(
-            sample.labels, f"expected the area of {name} as its mask has it, {area} px, but got {row['area']}", "export it again; not used"
+            sample.labels,
+            f"expected the area of {name} as its mask has it, {area} px, but got {row['area']}",
+            "export it again; not used",
         )
     if "bbox" in row:
         x, y, width, height = row["bbox"]
@@ -188,5 +222,7 @@ def _compare(row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str,
         if beside > EDGE_PX + 0.02 * max(box[2] - box[0], box[3] - box[1]):
             found = [int(box[0]), int(box[1]), int(box[2] - box[0]), int(box[3] - box[1])]
             findings.warn(
-                sample.labels, f"expected the bbox of {name} around its mask, {found}, but got {row['bbox']}", "export it again; not used"
+                sample.labels,
+                f"expected the bbox of {name} around its mask, {found}, but got {row['bbox']}",
+                "export it again; not used",
             )

@@ -62,7 +62,9 @@ class CocoPanoptic(Source):
     def __init__(self, root: Path, parts: Sequence[CocoPart]) -> None:
         self.root, self.parts = root, tuple(parts)
         if not self.parts:
-            raise ValueError("Expected at least one part, but got none - name its files in conf/source")
+            raise ValueError(
+                "Expected at least one part, but got none - name its files in conf/source"
+            )
         self._splits = {split for part in self.parts for split in part.split.shares}
 
     @cached_property
@@ -103,7 +105,9 @@ class CocoPanoptic(Source):
                 f"{sample.labels}: expected categories of the table, but segments_info has {unknown[:5]} - add them to the table"
             )
         if len(infos) != len(sample.segments_info):
-            raise ValueError(f"{sample.labels}: expected each id once in segments_info, but one stands twice - renumber the segments")
+            raise ValueError(
+                f"{sample.labels}: expected each id once in segments_info, but one stands twice - renumber the segments"
+            )
         crowds = {key for key, info in infos.items() if info.get("iscrowd")}
         ids = rgb_to_ids(read_label_colors(sample.labels))
         try:
@@ -123,15 +127,25 @@ class CocoPanoptic(Source):
         index = self._index(part)
         path = inside(self.root, part.annotations)
         images = require_folder(inside(self.root, part.images))
-        labels = require_folder(path.with_suffix("") if part.labels is None else inside(self.root, part.labels))
+        labels = require_folder(
+            path.with_suffix("") if part.labels is None else inside(self.root, part.labels)
+        )
         rows = {int(row["image_id"]): row for row in index["annotations"]}
         samples: list[Sample] = []
         image_ids = {int(image["id"]) for image in index["images"]}
         for image_id in sorted(rows.keys() - image_ids):
-            findings.error(path, f"expected an image for every annotation, but there is no image {image_id}", "add it or remove the row")
+            findings.error(
+                path,
+                f"expected an image for every annotation, but there is no image {image_id}",
+                "add it or remove the row",
+            )
         for image in index["images"]:
             if int(image["id"]) not in rows:
-                findings.error(path, f"expected an annotation for every image, but {image['file_name']} has none", "label or remove it")
+                findings.error(
+                    path,
+                    f"expected an annotation for every image, but {image['file_name']} has none",
+                    "label or remove it",
+                )
                 continue
             row = rows[int(image["id"])]
             name = Path(image["file_name"]).with_suffix("").as_posix()
@@ -146,7 +160,9 @@ class CocoPanoptic(Source):
                 )
             )
         if len(rows) != len(index["annotations"]):
-            raise ValueError(f"{path}: expected one annotation per image, but an image_id stands twice - remove the repeated row")
+            raise ValueError(
+                f"{path}: expected one annotation per image, but an image_id stands twice - remove the repeated row"
+            )
         return part.split.deal(samples, self.classes_of)
 
     def _index(self, part: CocoPart) -> dict[str, Any]:
@@ -154,7 +170,9 @@ class CocoPanoptic(Source):
         index = read_json(path)
         missing = {"images", "annotations", "categories"} - set(index)
         if missing:
-            raise ValueError(f"{path}: expected COCO panoptic JSON, but it lacks {sorted(missing)} - check conf/source")
+            raise ValueError(
+                f"{path}: expected COCO panoptic JSON, but it lacks {sorted(missing)} - check conf/source"
+            )
         return dict(index)
 
 

@@ -46,10 +46,14 @@ class Collection:
         self.num_images += 1
         if outcome.row is None:
             error = next(one for one in outcome.findings if one.severity == "error")
-            self.excluded.append({"split": outcome.split, "name": outcome.name, "message": str(error)})
+            self.excluded.append(
+                {"split": outcome.split, "name": outcome.name, "message": str(error)}
+            )
             return
         self.statistics[outcome.split].add(outcome.row["counts"])
-        self._prints[outcome.split].append(Print(int(outcome.row["print"][0], 16), bytes.fromhex(outcome.row["print"][1])))
+        self._prints[outcome.split].append(
+            Print(int(outcome.row["print"][0], 16), bytes.fromhex(outcome.row["print"][1]))
+        )
         self._files[outcome.split].append(outcome.file)
         if outcome.row["isgray"]:
             self._grays.append(outcome.file)
@@ -78,11 +82,19 @@ class Collection:
         if 2 * len(self._grays) >= kept:
             return  # a gray data set
         for file in self._grays:
-            self.findings.note(file, "expected colours as in most images, but it is gray", "nothing, if that is meant: it becomes RGB")
+            self.findings.note(
+                file,
+                "expected colours as in most images, but it is gray",
+                "nothing, if that is meant: it becomes RGB",
+            )
 
     def _find_void(self, categories: Categories) -> None:
         for split, one in self.statistics.items():
-            if categories.background_index is None and one.num_images and one.void_pixels > MAX_VOID * one.num_pixels:
+            if (
+                categories.background_index is None
+                and one.num_images
+                and one.void_pixels > MAX_VOID * one.num_pixels
+            ):
                 self.findings.warn(
                     split,
                     f"expected most pixels labelled, but {one.void_pixels / one.num_pixels:.0%} of the split are void",
@@ -99,7 +111,9 @@ class Collection:
                     continue
                 chance = (1 - one.num_images / total) ** images
                 if split == "train" or chance < CHANCE:
-                    what = "cannot be learned" if split == "train" else "does not count in its numbers"
+                    what = (
+                        "cannot be learned" if split == "train" else "does not count in its numbers"
+                    )
                     self.findings.warn(
                         split,
                         f"expected every class in every split, but {category.name} (id {category.id}) is in {images} images of others "
@@ -111,10 +125,14 @@ class Collection:
         splits = list(self._prints)
         for place, split in enumerate(splits):
             for other in splits[place + 1 :]:
-                for number, (first, second) in enumerate(similar(self._prints[split], self._prints[other])):
+                for number, (first, second) in enumerate(
+                    similar(self._prints[split], self._prints[other])
+                ):
                     if number == MAX_PAIRS:
                         self.findings.warn(
-                            split, f"expected other images than in {other}, but more than {number} look the same", "see above"
+                            split,
+                            f"expected other images than in {other}, but more than {number} look the same",
+                            "see above",
                         )
                         break
                     self.findings.warn(

@@ -34,8 +34,12 @@ from maskmill.sources.statistics import count_image
 
 log = logging.getLogger(__name__)
 
-BATCH_PER_WORKER = 64  # images handed out at once: bounds what is in flight, and paces the log lines
-Shown = tuple[str, str]  # a folder, and how findings shall call it: an archive's unpacked folder is gone when they are read
+BATCH_PER_WORKER = (
+    64  # images handed out at once: bounds what is in flight, and paces the log lines
+)
+Shown = tuple[
+    str, str
+]  # a folder, and how findings shall call it: an archive's unpacked folder is gone when they are read
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,13 @@ class Converter:
 
     def __post_init__(self) -> None:
         if self.workers < 1 and self.workers != -1:
-            raise ValueError(f"Expected `workers` of at least 1, or -1 for all cores, but got {self.workers} - mend conf/prepare")
+            raise ValueError(
+                f"Expected `workers` of at least 1, or -1 for all cores, but got {self.workers} - mend conf/prepare"
+            )
         if not 1 <= self.max_pixels <= MAX_PIXELS:
-            raise ValueError(f"Expected `max_pixels` in 1..{MAX_PIXELS}, but got {self.max_pixels} - cut larger images up")
+            raise ValueError(
+                f"Expected `max_pixels` in 1..{MAX_PIXELS}, but got {self.max_pixels} - cut larger images up"
+            )
 
     def check(self, source: Source, *, shown: Shown = ("", "")) -> dict[str, Any]:
         """Look at all images of a source and write nothing.
@@ -85,7 +93,9 @@ class Converter:
         """
         name, source = type(source).__name__, self._seen(source)
         samples, collection = self._listed(source, shown)
-        for outcome in _progress(self._outcomes(source, samples, None, shown), len(samples), "check"):
+        for outcome in _progress(
+            self._outcomes(source, samples, None, shown), len(samples), "check"
+        ):
             collection.add(outcome)
         collection.compare(source.categories)
         return collection.content(name, source.categories)
@@ -130,14 +140,27 @@ class Converter:
         """Stop at an error if told so, and say the rest."""
         for finding in findings:
             if finding.severity == "error" and self.on_problem == "stop":
-                raise ValueError(f"{finding} (`maskmill check` lists all faults; or go on without such images: prepare.on_problem=exclude)")
+                raise ValueError(
+                    f"{finding} (`maskmill check` lists all faults; or go on without such images: prepare.on_problem=exclude)"
+                )
             log.log(logging.INFO if finding.severity == "note" else logging.WARNING, "%s", finding)
 
-    def _write(self, source: Source, samples: list[Sample], folder: Path, collection: Collection, shown: Shown) -> str:
-        writers = {split: IndexWriter(folder / split, source.categories) for split in collection.statistics}
+    def _write(
+        self,
+        source: Source,
+        samples: list[Sample],
+        folder: Path,
+        collection: Collection,
+        shown: Shown,
+    ) -> str:
+        writers = {
+            split: IndexWriter(folder / split, source.categories) for split in collection.statistics
+        }
         lines = []
         places: Counter[str] = Counter()
-        outcomes = _progress(self._outcomes(source, samples, folder, shown), len(samples), "prepare")
+        outcomes = _progress(
+            self._outcomes(source, samples, folder, shown), len(samples), "prepare"
+        )
         for sample, outcome in zip(samples, outcomes, strict=True):
             places[sample.split] += 1
             self._judge(outcome.findings)
@@ -145,36 +168,69 @@ class Converter:
             if outcome.row is None:
                 log.warning("left out %s of %s", sample.name, sample.split)
                 continue
-            record = _record(outcome, places[sample.split] if sample.image_id is None else sample.image_id)
+            record = _record(
+                outcome, places[sample.split] if sample.image_id is None else sample.image_id
+            )
             writers[sample.split].add(record, _annotation(record, outcome.row))
-            paths = f"{outcome.split}/images/{record.file_name}", f"{outcome.split}/panoptic/{png_name(record)}"
-            lines += [(path, digest) for path, digest in zip(paths, outcome.row["sha256"], strict=True)]
+            paths = (
+                f"{outcome.split}/images/{record.file_name}",
+                f"{outcome.split}/panoptic/{png_name(record)}",
+            )
+            lines += [
+                (path, digest) for path, digest in zip(paths, outcome.row["sha256"], strict=True)
+            ]
         empty = [split for split, writer in writers.items() if not writer.num_images]
         if empty:
-            message = next(row["message"] for row in collection.excluded if row["split"] == empty[0])
-            raise ValueError(f"Expected images in every split, but every one of {', '.join(empty)} has a problem, as: {message}")
+            message = next(
+                row["message"] for row in collection.excluded if row["split"] == empty[0]
+            )
+            raise ValueError(
+                f"Expected images in every split, but every one of {', '.join(empty)} has a problem, as: {message}"
+            )
         for split, writer in writers.items():
-            lines.append((f"{split}/panoptic.json", hashlib.sha256(writer.close().read_bytes()).hexdigest()))
+            lines.append(
+                (f"{split}/panoptic.json", hashlib.sha256(writer.close().read_bytes()).hexdigest())
+            )
         before = len(collection.findings)
         collection.compare(source.categories)
         self._judge(collection.findings[before:])
         return digest_of(dict(lines))
 
-    def _outcomes(self, source: Source, samples: list[Sample], folder: Path | None, shown: Shown) -> Iterator[Outcome]:
+    def _outcomes(
+        self, source: Source, samples: list[Sample], folder: Path | None, shown: Shown
+    ) -> Iterator[Outcome]:
         """What becomes of all samples, in their order; to a `folder` they are written, from the cache if it has them."""
-        len(source.categories)  # worked out here, where some formats read many files for it, and not again in every worker
+        len(
+            source.categories
+        )  # worked out here, where some formats read many files for it, and not again in every worker
         remaining = iter(samples)
         workers = joblib.effective_n_jobs(self.workers)
-        with parallel(self.backend, self.workers) as pool, self._open_cache(source, folder) as cache:
+        with (
+            parallel(self.backend, self.workers) as pool,
+            self._open_cache(source, folder) as cache,
+        ):
             while batch := list(islice(remaining, BATCH_PER_WORKER * workers)):
-                known = {place: cache.find(sample) for place, sample in enumerate(batch)} if cache else {}
+                known = (
+                    {place: cache.find(sample) for place, sample in enumerate(batch)}
+                    if cache
+                    else {}
+                )
                 new = [sample for place, sample in enumerate(batch) if known.get(place) is None]
-                made = iter(pool(joblib.delayed(convert_sample)(source, sample, folder, self.max_pixels) for sample in new))
+                made = iter(
+                    pool(
+                        joblib.delayed(convert_sample)(source, sample, folder, self.max_pixels)
+                        for sample in new
+                    )
+                )
                 for place, sample in enumerate(batch):
                     outcome = known.get(place) or next(made)
                     if cache and known.get(place) is None:
                         cache.keep(sample, outcome)
-                    yield replace(outcome, findings=[_renamed(one, shown) for one in outcome.findings], file=outcome.file.replace(*shown))
+                    yield replace(
+                        outcome,
+                        findings=[_renamed(one, shown) for one in outcome.findings],
+                        file=outcome.file.replace(*shown),
+                    )
 
     @contextmanager
     def _open_cache(self, source: Source, folder: Path | None) -> Iterator[ConversionCache | None]:
@@ -221,7 +277,9 @@ def digest_of(hashes: dict[str, str]) -> str:
 def _record(outcome: Outcome, image_id: int) -> ImageRecord:
     assert outcome.row is not None
     counts = outcome.row["counts"]
-    return ImageRecord(image_id, f"{outcome.name}{outcome.row['ending']}", counts["height"], counts["width"])
+    return ImageRecord(
+        image_id, f"{outcome.name}{outcome.row['ending']}", counts["height"], counts["width"]
+    )
 
 
 def _annotation(record: ImageRecord, row: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,10 @@ class Cwfid(Source):
         colors = {"soil": (0, 0, 0), "crop": (0, 255, 0), "weed": (255, 0, 0)}
         ids = {"soil": SOIL} | IDS
         self._categories = Categories.from_list(
-            [{"id": ids[name], "name": name, "isthing": int(name != "soil"), "color": color} for name, color in colors.items()]
+            [
+                {"id": ids[name], "name": name, "isthing": int(name != "soil"), "color": color}
+                for name, color in colors.items()
+            ]
         )
 
     @property
@@ -54,12 +57,22 @@ class Cwfid(Source):
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of their numbers; see `Source.samples`."""
-        folder, labels = require_folder(self.root / "images"), require_folder(self.root / "annotations")
+        folder, labels = (
+            require_folder(self.root / "images"),
+            require_folder(self.root / "annotations"),
+        )
         numbers = sorted(path.name.removesuffix(IMAGE) for path in folder.glob(f"*{IMAGE}"))
         for path in sorted(labels.glob("*.png")):
             if path.name.removesuffix(LABELS) not in numbers:
-                findings.error(path, f"expected an image for these labels in {folder}, but there is none", "add it or remove the labels")
-        samples = [Sample("", number, folder / f"{number}{IMAGE}", labels / f"{number}{LABELS}") for number in numbers]
+                findings.error(
+                    path,
+                    f"expected an image for these labels in {folder}, but there is none",
+                    "add it or remove the labels",
+                )
+        samples = [
+            Sample("", number, folder / f"{number}{IMAGE}", labels / f"{number}{LABELS}")
+            for number in numbers
+        ]
         return require_each(self.split.shares, self.split.deal(samples, self.classes_of), folder)
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
@@ -73,26 +86,46 @@ class Cwfid(Source):
         polygons: dict[int, tuple[int, Points]] = {}
         for number, row in enumerate(_yaml(path).get("annotation", []), start=1):
             category_id, points = _plant(row, path, number)
-            sound = sound_polygons([points], (classes.shape[0], classes.shape[1]), path, f"plant {number} ({row['type']})", findings)
+            sound = sound_polygons(
+                [points],
+                (classes.shape[0], classes.shape[1]),
+                path,
+                f"plant {number} ({row['type']})",
+                findings,
+            )
             if sound:
                 polygons[number] = (category_id, sound[0])
         numbers = np.zeros(classes.shape, np.int32)
         for number, (category_id, points) in polygons.items():
-            numbers[polygon_mask([points], (classes.shape[0], classes.shape[1]), "pillow") & (classes == category_id)] = number
+            numbers[
+                polygon_mask([points], (classes.shape[0], classes.shape[1]), "pillow")
+                & (classes == category_id)
+            ] = number
         for category_id in IDS.values():
-            own = {number: points for number, (kind, points) in polygons.items() if kind == category_id}
+            own = {
+                number: points for number, (kind, points) in polygons.items() if kind == category_id
+            }
             _to_nearest(numbers, (classes == category_id) & (numbers == 0), own, path)
         return panoptic_of_instances(classes, numbers, self.categories, void_ids=())
 
 
-def _to_nearest(numbers: npt.NDArray[np.int32], mask: npt.NDArray[np.bool_], polygons: dict[int, Points], path: Path) -> None:
+def _to_nearest(
+    numbers: npt.NDArray[np.int32],
+    mask: npt.NDArray[np.bool_],
+    polygons: dict[int, Points],
+    path: Path,
+) -> None:
     """Give the pixels of `mask` the number of the nearest polygon."""
     ys, xs = np.nonzero(mask)
     if ys.size and not polygons:
-        raise ValueError(f"{path}: expected a polygon for every class of the class image, but one has none - add it")
+        raise ValueError(
+            f"{path}: expected a polygon for every class of the class image, but one has none - add it"
+        )
     shapes = [np.ascontiguousarray(points, np.float32) for points in polygons.values()]
     for y, x in zip(ys.tolist(), xs.tolist(), strict=True):
-        distances = [cv2.pointPolygonTest(shape, (x, y), measureDist=True) for shape in shapes]  # positive inside
+        distances = [
+            cv2.pointPolygonTest(shape, (x, y), measureDist=True) for shape in shapes
+        ]  # positive inside
         numbers[y, x] = list(polygons)[int(np.argmax(distances))]
 
 
@@ -110,11 +143,19 @@ def _plant(row: dict[str, Any], path: Path, number: int) -> tuple[int, Points]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a YAML file of the data set here, but there is none - check `source.root`")
+        raise FileNotFoundError(
+            f"{path}: expected a YAML file of the data set here, but there is none - check `source.root`"
+        )
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML, but {' '.join(str(error).split())} - replace the file") from error
+        raise ValueError(
+            f"{path}: expected YAML, but {' '.join(str(error).split())} - replace the file"
+        ) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a YAML mapping, but got {type(content).__name__} - replace the file")
+        raise ValueError(
+            f"{path}: expected a YAML mapping, but got {type(content).__name__} - replace the file"
+        )
     return content

@@ -32,8 +32,14 @@ def examine(source: Source, sample: Sample, *, max_pixels: int) -> Examined:
     try:
         panoptic = source.read(sample, findings)
     except (ValueError, OSError) as error:
-        again = Finding.of(error, sample.labels)  # labels that are read by help of the image repeat its fault
-        findings += [again] if all((one.file, one.severity) != (again.file, "error") for one in findings) else []
+        again = Finding.of(
+            error, sample.labels
+        )  # labels that are read by help of the image repeat its fault
+        findings += (
+            [again]
+            if all((one.file, one.severity) != (again.file, "error") for one in findings)
+            else []
+        )
     if image is None or panoptic is None:
         return Examined(None, None, findings)
     try:
@@ -48,7 +54,11 @@ def examine(source: Source, sample: Sample, *, max_pixels: int) -> Examined:
 def _find_void(source: Source, labels: Path, panoptic: Panoptic, findings: Findings) -> None:
     void = float((panoptic.ids == VOID_ID).mean())
     if source.categories.background_index is None and void > MAX_VOID:
-        findings.warn(labels, f"expected most pixels labelled, but {void:.1%} are void", "label the image or take it off the split")
+        findings.warn(
+            labels,
+            f"expected most pixels labelled, but {void:.1%} are void",
+            "label the image or take it off the split",
+        )
 
 
 def unique(samples: list[Sample], findings: Findings) -> list[Sample]:
@@ -72,5 +82,7 @@ def unique(samples: list[Sample], findings: Findings) -> list[Sample]:
         kept.append(sample)
         key = (sample.split, sample.image_id)
         if sample.image_id is not None and first.setdefault(key, sample) is not sample:
-            raise ValueError(f"Expected each image id once in a split, but found {sample.image_id} twice in {sample.split} - renumber one")
+            raise ValueError(
+                f"Expected each image id once in a split, but found {sample.image_id} twice in {sample.split} - renumber one"
+            )
     return kept

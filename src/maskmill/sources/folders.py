@@ -10,7 +10,9 @@ def require_folder(path: Path) -> Path:
         FileNotFoundError: it is not there, or is a file.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: expected a folder of the data set here, but there is none - check `source.root` and conf/source")
+        raise FileNotFoundError(
+            f"{path}: expected a folder of the data set here, but there is none - check `source.root` and conf/source"
+        )
     return path
 
 

@@ -15,7 +15,16 @@ from maskmill.sources.finding import Findings
 
 MAX_PIXELS = 80_000_000  # above it Pillow itself warns of decompression bombs
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258  # EXIF and TIFF tags
-AS_RGB = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"}  # modes whose way to RGB loses nothing but alpha
+AS_RGB = {
+    "1",
+    "L",
+    "LA",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "YCbCr",
+}  # modes whose way to RGB loses nothing but alpha
 AS_LABELS = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}  # one channel of whole numbers
 
 
@@ -50,9 +59,13 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int = MAX_PIXELS) 
     """
     data, image = _decode(path, max_pixels)
     if _bits(data, image) > 8 or image.mode.startswith(("I", "F")):
-        raise ValueError(f"{path}: expected 8 bits a channel, but got more ({image.mode}) - scale the image to 8 bits first")
+        raise ValueError(
+            f"{path}: expected 8 bits a channel, but got more ({image.mode}) - scale the image to 8 bits first"
+        )
     if image.mode not in AS_RGB:
-        raise ValueError(f"{path}: expected RGB or gray, but got {image.mode} - convert the image to RGB with its colour profile")
+        raise ValueError(
+            f"{path}: expected RGB or gray, but got {image.mode} - convert the image to RGB with its colour profile"
+        )
     orientation = image.getexif().get(ORIENTATION, 1)
     if orientation != 1:
         findings.warn(
@@ -92,7 +105,9 @@ def read_label_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     """
     _, image = _decode(path, max_pixels)
     if image.mode not in AS_LABELS:
-        raise ValueError(f"{path}: expected one channel of labels, but got {image.mode} - save class ids as a gray or palette PNG")
+        raise ValueError(
+            f"{path}: expected one channel of labels, but got {image.mode} - save class ids as a gray or palette PNG"
+        )
     return np.asarray(image).astype(np.int32)
 
 
@@ -105,7 +120,9 @@ def read_label_colors(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
     """
     data, image = _decode(path, max_pixels)
     if image.mode != "RGB" or _bits(data, image) > 8:
-        raise ValueError(f"{path}: expected ids in 8 bit RGB, but got {image.mode} - spell each id as R + 256 G + 65536 B")
+        raise ValueError(
+            f"{path}: expected ids in 8 bit RGB, but got {image.mode} - spell each id as R + 256 G + 65536 B"
+        )
     return np.asarray(image)
 
 
@@ -117,17 +134,23 @@ def image_size(path: Path) -> tuple[int, int]:
         ValueError: it is no image.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected an image here, but there is no such file - add it or take it off the list")
+        raise FileNotFoundError(
+            f"{path}: expected an image here, but there is no such file - add it or take it off the list"
+        )
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(ORIENTATION, 1) >= 5  # 5..8 lie on their side
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: expected an image, but it does not open ({error}) - replace the file") from error
+        raise ValueError(
+            f"{path}: expected an image, but it does not open ({error}) - replace the file"
+        ) from error
     return (width, height) if turned else (height, width)
 
 
-def require_size(labels: tuple[int, ...], image: tuple[int, ...], where: Path, *, turned: bool = False) -> None:
+def require_size(
+    labels: tuple[int, ...], image: tuple[int, ...], where: Path, *, turned: bool = False
+) -> None:
     """Check that labels are as large as their image, which was `turned` or not.
 
     Raises:
@@ -148,23 +171,35 @@ def require_size(labels: tuple[int, ...], image: tuple[int, ...], where: Path, *
 def _decode(path: Path, max_pixels: int) -> tuple[bytes, Image.Image]:
     """The bytes of a file and all its pixels."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected an image here, but there is no such file - add it or take it off the list")
+        raise FileNotFoundError(
+            f"{path}: expected an image here, but there is no such file - add it or take it off the list"
+        )
     data = path.read_bytes()
     try:
         image = Image.open(io.BytesIO(data))
         width, height = image.size
         if width * height > max_pixels:
-            raise ValueError(f"{path}: expected at most {max_pixels:,} pixels, but got {width} x {height} - cut it up or raise the limit")
+            raise ValueError(
+                f"{path}: expected at most {max_pixels:,} pixels, but got {width} x {height} - cut it up or raise the limit"
+            )
         num_frames = getattr(image, "n_frames", 1)
         if num_frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews
-            raise ValueError(f"{path}: expected one picture, but the file holds {num_frames} - save the one that is labelled")
+            raise ValueError(
+                f"{path}: expected one picture, but the file holds {num_frames} - save the one that is labelled"
+            )
         image.load()
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: expected at most {max_pixels:,} pixels, but {error} - cut the image up") from error
+        raise ValueError(
+            f"{path}: expected at most {max_pixels:,} pixels, but {error} - cut the image up"
+        ) from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: expected an image, but its {len(data)} bytes are of no known format - replace the file") from error
+        raise ValueError(
+            f"{path}: expected an image, but its {len(data)} bytes are of no known format - replace the file"
+        ) from error
     except (OSError, SyntaxError, EOFError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path}: expected a whole image, but it is cut short or damaged ({error}) - replace the file") from error
+        raise ValueError(
+            f"{path}: expected a whole image, but it is cut short or damaged ({error}) - replace the file"
+        ) from error
     return data, image
 
 

@@ -24,7 +24,14 @@ class InstanceIds(Source):
         void_ids: further numbers that stand for no object.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pairs], category: dict[str, Any], *, void_ids: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        pairs: Sequence[Pairs],
+        category: dict[str, Any],
+        *,
+        void_ids: Sequence[int] = (),
+    ) -> None:
         self.root, self.pairs, self.void_ids = root, tuple(pairs), tuple(void_ids)
         self._categories = Categories.from_list([category | {"isthing": 1}])
 
@@ -35,7 +42,11 @@ class InstanceIds(Source):
 
     def samples(self, findings: Findings) -> list[Sample]:
         """What the pairs find, one after the other; see `Source.samples`."""
-        return [sample for pairs in self.pairs for sample in pairs.samples(self.root, findings, self.classes_of)]
+        return [
+            sample
+            for pairs in self.pairs
+            for sample in pairs.samples(self.root, findings, self.classes_of)
+        ]
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Segments with the numbers of the file; see `Source.read`."""
@@ -44,5 +55,9 @@ class InstanceIds(Source):
         category_id = next(iter(self.categories)).id
         panoptic = Panoptic.from_ids(ids, dict.fromkeys(np.unique(ids).tolist(), category_id))
         if not panoptic.segments:
-            findings.warn(sample.labels, "expected objects, but every pixel is background", "label the image, or keep it as a negative")
+            findings.warn(
+                sample.labels,
+                "expected objects, but every pixel is background",
+                "label the image, or keep it as a negative",
+            )
         return panoptic

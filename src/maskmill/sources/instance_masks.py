@@ -45,7 +45,9 @@ class InstanceMasks(Source):
         seed: int = 0,
     ) -> None:
         if not 0 <= max_overlap < 1:
-            raise ValueError(f"Expected `max_overlap` in 0..1 (below 1), but got {max_overlap} - mend conf/source")
+            raise ValueError(
+                f"Expected `max_overlap` in 0..1 (below 1), but got {max_overlap} - mend conf/source"
+            )
         self.root, self.folder, self.max_overlap = root, folder, max_overlap
         self._categories = Categories.from_list([category | {"isthing": 1}])
         self.split = split_of(splits, seed=seed)
@@ -62,7 +64,11 @@ class InstanceMasks(Source):
         for folder in sorted(path for path in parent.iterdir() if path.is_dir()):
             images = sorted((folder / "images").glob("*"))
             if len(images) != 1:
-                findings.error(folder / "images", f"expected one image, but found {len(images)}", "leave the one that is labelled")
+                findings.error(
+                    folder / "images",
+                    f"expected one image, but found {len(images)}",
+                    "leave the one that is labelled",
+                )
                 continue
             samples.append(Sample("", folder.name, images[0], folder / "masks"))
         return require_each(self.split.shares, self.split.deal(samples, self.classes_of), parent)
@@ -81,9 +87,13 @@ class InstanceMasks(Source):
             require_size(mask.shape, ids.shape, path)
             area = np.count_nonzero(mask)
             if area == 0:
-                raise ValueError(f"{path}: expected a mask of one object, but no pixel is set - remove the file")
+                raise ValueError(
+                    f"{path}: expected a mask of one object, but no pixel is set - remove the file"
+                )
             if np.count_nonzero(mask == mask.max()) != area:
-                raise ValueError(f"{path}: expected a mask of 0 and one other value, but got more values - save it without smoothing")
+                raise ValueError(
+                    f"{path}: expected a mask of 0 and one other value, but got more values - save it without smoothing"
+                )
             free = (mask != 0) & (ids == 0)
             lost = 1 - np.count_nonzero(free) / area
             if lost > self.max_overlap:

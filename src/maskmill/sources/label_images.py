@@ -59,17 +59,25 @@ class ColorImage(LabelImage):
         Raises:
             ValueError: two classes have one colour, or the image a colour of none.
         """
-        table = {_code(color): VOID_CATEGORY for color in self.void_colors} | {_code(one.color): one.id for one in categories}
+        table = {_code(color): VOID_CATEGORY for color in self.void_colors} | {
+            _code(one.color): one.id for one in categories
+        }
         if len(table) < len(categories) + len(self.void_colors):
-            raise ValueError("Expected a colour for each class, but two have the same - mend the colours in conf/source")
+            raise ValueError(
+                "Expected a colour for each class, but two have the same - mend the colours in conf/source"
+            )
         codes = rgb_to_ids(read_label_colors(path))
         unknown = np.setdiff1d(codes, list(table))
         if unknown.size:
             colors = [(code & 255, code >> 8 & 255, code >> 16) for code in unknown[:5].tolist()]
             if is_thin(np.isin(codes, unknown)):
                 mend = "export the labels again without smoothing: resized by nearest neighbour, not as JPEG"
-                raise ValueError(f"{path}: expected colours of the category table, but got {colors}: {SMOOTHED} - {mend}")
-            raise ValueError(f"{path}: expected colours of the category table, but got {colors} - add them to it or to void_colors")
+                raise ValueError(
+                    f"{path}: expected colours of the category table, but got {colors}: {SMOOTHED} - {mend}"
+                )
+            raise ValueError(
+                f"{path}: expected colours of the category table, but got {colors} - add them to it or to void_colors"
+            )
         return relabel(codes, table, default=VOID_CATEGORY)
 
 
@@ -86,19 +94,30 @@ class MatlabMatrix(LabelImage):
     def read(self, path: Path, categories: Categories) -> Labels:
         """As they are; see `LabelImage.read`."""
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected labels here, but there is no such file - add it or take it off the list")
+            raise FileNotFoundError(
+                f"{path}: expected labels here, but there is no such file - add it or take it off the list"
+            )
         try:
             content = io.loadmat(path, variable_names=[self.variable])
         except NotImplementedError as error:  # version 7.3 is HDF5
-            raise ValueError(f"{path}: expected a MATLAB file of version 5 to 7.2, but got 7.3 - save it with '-v7'") from error
+            raise ValueError(
+                f"{path}: expected a MATLAB file of version 5 to 7.2, but got 7.3 - save it with '-v7'"
+            ) from error
         except Exception as error:  # scipy raises whatever a broken field makes it
             raise ValueError(
                 f"{path}: expected a whole MATLAB file, but it is cut short or damaged ({error}) - replace the file"
             ) from error
         matrix = content.get(self.variable)
-        if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "ui" or matrix.size == 0:
+        if (
+            not isinstance(matrix, np.ndarray)
+            or matrix.ndim != 2
+            or matrix.dtype.kind not in "ui"
+            or matrix.size == 0
+        ):
             found = None if matrix is None else f"{matrix.dtype} of shape {matrix.shape}"
-            raise ValueError(f"{path}: expected a matrix of whole numbers called {self.variable!r}, but got {found} - check conf/source")
+            raise ValueError(
+                f"{path}: expected a matrix of whole numbers called {self.variable!r}, but got {found} - check conf/source"
+            )
         return matrix.astype(np.int32)
 
 

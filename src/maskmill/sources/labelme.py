@@ -57,8 +57,13 @@ class Labelme(Source):
         self.split = split_of(splits, seed=seed)
         wrong = sorted(set(stuff) - names.keys() | self.void & names.keys())
         if wrong:
-            raise ValueError(f"Expected `stuff` among `names` and `void` outside of them, but got {wrong} - mend conf/source")
-        rows = [{"id": key, "name": name, "isthing": int(name not in stuff)} for name, key in names.items()]
+            raise ValueError(
+                f"Expected `stuff` among `names` and `void` outside of them, but got {wrong} - mend conf/source"
+            )
+        rows = [
+            {"id": key, "name": name, "isthing": int(name not in stuff)}
+            for name, key in names.items()
+        ]
         self._categories = Categories.from_list(rows)
 
     @property
@@ -77,15 +82,25 @@ class Labelme(Source):
                 findings.append(Finding.of(error, path))
                 continue
             images.add(image.resolve())
-            samples.append(Sample("", path.relative_to(folder).with_suffix("").as_posix(), image, path))
+            samples.append(
+                Sample("", path.relative_to(folder).with_suffix("").as_posix(), image, path)
+            )
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and path.resolve() not in images:
-                findings.error(path, "expected a JSON file for this image, but none names it", "label the image or remove it")
+                findings.error(
+                    path,
+                    "expected a JSON file for this image, but none names it",
+                    "label the image or remove it",
+                )
         return require_each(self.split.shares, self.split.deal(samples, self.classes_of), folder)
 
     def classes_of(self, sample: Sample) -> set[int]:
         """From the labels of the shapes."""
-        return {self.names[shape["label"]] for shape in _content(sample.labels)["shapes"] if shape["label"] in self.names}
+        return {
+            self.names[shape["label"]]
+            for shape in _content(sample.labels)["shapes"]
+            if shape["label"] in self.names
+        }
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The shapes, laid over each other; segments are numbered in the order of their first shapes; see `Source.read`."""
@@ -104,14 +119,34 @@ class Labelme(Source):
             mask = _mask(shape, size, sample.labels, name, findings)
             if mask is not None:
                 parts.append(Layer(mask, self.names.get(label, -1), name))
-                ids[mask] = list(objects).index((label, group if self._is_thing(label) else None)) + 1
-        kept = {number: self.names[label] for number, (label, _) in enumerate(objects, start=1) if label in self.names}
-        things = [parts[0] for (label, _), parts in objects.items() if len(parts) == 1 and self._is_thing(label)]
+                ids[mask] = (
+                    list(objects).index((label, group if self._is_thing(label) else None)) + 1
+                )
+        kept = {
+            number: self.names[label]
+            for number, (label, _) in enumerate(objects, start=1)
+            if label in self.names
+        }
+        things = [
+            parts[0]
+            for (label, _), parts in objects.items()
+            if len(parts) == 1 and self._is_thing(label)
+        ]
         find_repeats(things, sample.labels, findings)
-        hidden = [parts[0].name for number, parts in enumerate(objects.values(), start=1) if parts and not (ids == number).any()]
+        hidden = [
+            parts[0].name
+            for number, parts in enumerate(objects.values(), start=1)
+            if parts and not (ids == number).any()
+        ]
         for name in hidden:
-            findings.warn(sample.labels, f"expected {name} to be seen, but other shapes hide it whole", "remove it or mend the others")
-        return Panoptic.from_ids(relabel(ids, {number: number for number in kept}, default=VOID_ID), kept)
+            findings.warn(
+                sample.labels,
+                f"expected {name} to be seen, but other shapes hide it whole",
+                "remove it or mend the others",
+            )
+        return Panoptic.from_ids(
+            relabel(ids, {number: number for number in kept}, default=VOID_ID), kept
+        )
 
     def _is_thing(self, label: str) -> bool:
         return label in self.names and self._categories[self.names[label]].isthing
@@ -120,17 +155,32 @@ class Labelme(Source):
 def _content(path: Path) -> dict[str, Any]:
     """A labelme file with what it must have."""
     content = read_json(path)
-    missing = {"shapes", "imagePath", "imageHeight", "imageWidth"} - set(content) if isinstance(content, dict) else {"shapes"}
+    missing = (
+        {"shapes", "imagePath", "imageHeight", "imageWidth"} - set(content)
+        if isinstance(content, dict)
+        else {"shapes"}
+    )
     if missing:
-        raise ValueError(f"{path}: expected a labelme file, but it lacks {sorted(missing)} - save it with labelme again")
+        raise ValueError(
+            f"{path}: expected a labelme file, but it lacks {sorted(missing)} - save it with labelme again"
+        )
     return dict(content)
 
 
-def _mask(shape: dict[str, Any], size: tuple[int, int], path: Path, name: str, findings: Findings) -> Mask | None:
+def _mask(
+    shape: dict[str, Any], size: tuple[int, int], path: Path, name: str, findings: Findings
+) -> Mask | None:
     """The pixels of a shape, or None where it has none."""
-    kind, points = shape.get("shape_type", "polygon"), np.array(shape["points"], np.float64).reshape(-1, 2)
+    kind, points = (
+        shape.get("shape_type", "polygon"),
+        np.array(shape["points"], np.float64).reshape(-1, 2),
+    )
     if kind in NO_AREA:
-        findings.warn(path, f"expected {name} with an area, but it is a {kind}", "draw a polygon; it is left out")
+        findings.warn(
+            path,
+            f"expected {name} with an area, but it is a {kind}",
+            "draw a polygon; it is left out",
+        )
         return None
     if kind == "mask":
         return _bitmap(shape, points, size, path, name)
@@ -143,7 +193,9 @@ def _mask(shape: dict[str, Any], size: tuple[int, int], path: Path, name: str, f
     if kind == "rectangle" and len(points) == 2:
         points = _corners(points)
     elif kind not in {"polygon", "oriented_rectangle"}:
-        raise ValueError(f"{path}: expected a shape with an area, but {name} is a {kind} of {len(points)} points - draw it as a polygon")
+        raise ValueError(
+            f"{path}: expected a shape with an area, but {name} is a {kind} of {len(points)} points - draw it as a polygon"
+        )
     sound = sound_polygons([points], size, path, name, findings)
     return polygon_mask(sound, size, "pillow") if sound else None
 
@@ -153,15 +205,23 @@ def _corners(points: Points) -> Points:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def _bitmap(shape: dict[str, Any], points: Points, size: tuple[int, int], path: Path, name: str) -> Mask:
+def _bitmap(
+    shape: dict[str, Any], points: Points, size: tuple[int, int], path: Path, name: str
+) -> Mask:
     """A shape that labelme keeps as a PNG in base64, with its left upper corner."""
     try:
-        bitmap = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True)))) > 0
+        bitmap = (
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True)))) > 0
+        )
     except (KeyError, TypeError, binascii.Error, OSError) as error:
-        raise ValueError(f"{path}: expected {name} with a mask, but it does not decode ({error}) - draw it again") from error
+        raise ValueError(
+            f"{path}: expected {name} with a mask, but it does not decode ({error}) - draw it again"
+        ) from error
     x, y = (int(value) for value in points.min(0))
     mask = np.zeros(size, dtype=bool)
     if x < 0 or y < 0 or y + bitmap.shape[0] > size[0] or x + bitmap.shape[1] > size[1]:
-        raise ValueError(f"{path}: expected {name} inside the image, but its mask leaves it - draw it again")
+        raise ValueError(
+            f"{path}: expected {name} inside the image, but its mask leaves it - draw it again"
+        )
     mask[y : y + bitmap.shape[0], x : x + bitmap.shape[1]] = bitmap
     return mask

@@ -27,7 +27,12 @@ class Layer:
 
 
 def stack(
-    layers: Sequence[Layer], size: tuple[int, int], categories: Categories, overlap: Overlap, file: Path, findings: Findings
+    layers: Sequence[Layer],
+    size: tuple[int, int],
+    categories: Categories,
+    overlap: Overlap,
+    file: Path,
+    findings: Findings,
 ) -> Panoptic:
     """Lay objects over each other.
 
@@ -44,7 +49,11 @@ def stack(
         segment id = place among the layers, from 1; void where no object is.
     """
     areas = [int(np.count_nonzero(layer.mask)) for layer in layers]
-    rank = {"later": lambda place: place, "earlier": lambda place: -place, "smaller": lambda place: (-areas[place], -place)}[overlap]
+    rank = {
+        "later": lambda place: place,
+        "earlier": lambda place: -place,
+        "smaller": lambda place: (-areas[place], -place),
+    }[overlap]
     depth = [(not layer.iscrowd, categories[layer.category_id].isthing) for layer in layers]
     ids = np.zeros(size, np.int32)
     first_of: dict[int, int] = {}
@@ -53,12 +62,24 @@ def stack(
         stuff = not categories[layer.category_id].isthing
         ids[layer.mask] = first_of.setdefault(layer.category_id, place + 1) if stuff else place + 1
     category_of = {place: layer.category_id for place, layer in enumerate(layers, start=1)}
-    panoptic = Panoptic.from_ids(ids, category_of, crowds={place for place, layer in enumerate(layers, start=1) if layer.iscrowd})
+    panoptic = Panoptic.from_ids(
+        ids,
+        category_of,
+        crowds={place for place, layer in enumerate(layers, start=1) if layer.iscrowd},
+    )
     for place, layer in enumerate(layers, start=1):
         if areas[place - 1] == 0:
-            findings.warn(file, f"expected pixels of {layer.name}, but it covers none", "draw it larger or remove it; it is left out")
+            findings.warn(
+                file,
+                f"expected pixels of {layer.name}, but it covers none",
+                "draw it larger or remove it; it is left out",
+            )
         elif place not in panoptic.category_of and categories[layer.category_id].isthing:
-            findings.warn(file, f"expected {layer.name} to be seen, but other objects hide it whole", "remove it or mend the others")
+            findings.warn(
+                file,
+                f"expected {layer.name} to be seen, but other objects hide it whole",
+                "remove it or mend the others",
+            )
     find_repeats(layers, file, findings)
     return panoptic
 
@@ -70,11 +91,19 @@ def find_repeats(layers: Sequence[Layer], file: Path, findings: Findings) -> Non
         for earlier in range(later):
             other = layers[earlier]
             small, large = sorted((areas[earlier], areas[later]))
-            if layer.category_id != other.category_id or layer.iscrowd or other.iscrowd or small < SAME_OBJECT * large or small == 0:
+            if (
+                layer.category_id != other.category_id
+                or layer.iscrowd
+                or other.iscrowd
+                or small < SAME_OBJECT * large
+                or small == 0
+            ):
                 continue
             shared = int(np.count_nonzero(layer.mask & other.mask))
             iou = shared / (small + large - shared)
             if iou >= SAME_OBJECT:
                 findings.warn(
-                    file, f"expected each object once, but {other.name} and {layer.name} overlap with an IoU of {iou:.2f}", "remove one"
+                    file,
+                    f"expected each object once, but {other.name} and {layer.name} overlap with an IoU of {iou:.2f}",
+                    "remove one",
                 )

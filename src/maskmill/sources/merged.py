@@ -56,13 +56,31 @@ class Merged(Source):
         below = self.semantic.samples(findings)
         above = {sample.name: sample for sample in self.instances.samples(findings)}
         for name in sorted(above.keys() - {sample.name for sample in below}):
-            findings.error(above[name].labels, f"expected a class map of {name} too, but there is none", "add it or remove these labels")
+            findings.error(
+                above[name].labels,
+                f"expected a class map of {name} too, but there is none",
+                "add it or remove these labels",
+            )
         merged: list[Sample] = []
         for one in below:
             if one.name in above:
-                merged.append(MergedSample(one.split, one.name, one.image, one.labels, one.image_id, one, above[one.name]))
+                merged.append(
+                    MergedSample(
+                        one.split,
+                        one.name,
+                        one.image,
+                        one.labels,
+                        one.image_id,
+                        one,
+                        above[one.name],
+                    )
+                )
             else:
-                findings.error(one.labels, f"expected objects of {one.name} too, but there are none", "add them or remove the image")
+                findings.error(
+                    one.labels,
+                    f"expected objects of {one.name} too, but there are none",
+                    "add them or remove the image",
+                )
         return merged
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
@@ -73,17 +91,29 @@ class Merged(Source):
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Objects over the class map; see `Source.read`."""
         lower_sample, upper_sample = _both(sample)
-        below, above = self.semantic.read(lower_sample, findings), self.instances.read(upper_sample, findings)
+        below, above = (
+            self.semantic.read(lower_sample, findings),
+            self.instances.read(upper_sample, findings),
+        )
         require_size(above.size, below.size, upper_sample.labels)
         ids_of = {one.name: one.id for one in self.categories}
         stuff = {
-            segment.id: number for number, segment in enumerate(below.segments, start=1) if not self.categories[segment.category_id].isthing
+            segment.id: number
+            for number, segment in enumerate(below.segments, start=1)
+            if not self.categories[segment.category_id].isthing
         }
-        objects = [one for one in above.segments if self.instances.categories[one.category_id].isthing]
-        things = {one.id: number for number, one in enumerate(objects, start=len(below.segments) + 1)}
+        objects = [
+            one for one in above.segments if self.instances.categories[one.category_id].isthing
+        ]
+        things = {
+            one.id: number for number, one in enumerate(objects, start=len(below.segments) + 1)
+        }
         lower, upper = relabel(below.ids, stuff, default=0), relabel(above.ids, things, default=0)
         category_of = {stuff[one.id]: one.category_id for one in below.segments if one.id in stuff}
-        category_of |= {things[one.id]: ids_of[self.instances.categories[one.category_id].name] for one in objects}
+        category_of |= {
+            things[one.id]: ids_of[self.instances.categories[one.category_id].name]
+            for one in objects
+        }
         crowds = {things[one.id] for one in objects if one.iscrowd}
         return Panoptic.from_ids(np.where(upper > 0, upper, lower), category_of, crowds=crowds)
 

@@ -45,7 +45,9 @@ class ListedPairs(Pairs):
         seed: see `Pairs`.
     """
 
-    def __init__(self, file: str, splits: Mapping[str, float] | Split, *, prefix: str = "", seed: int = 0) -> None:
+    def __init__(
+        self, file: str, splits: Mapping[str, float] | Split, *, prefix: str = "", seed: int = 0
+    ) -> None:
         super().__init__(splits, seed=seed)
         self.file, self.prefix = file, prefix
 
@@ -79,10 +81,20 @@ class NamedPairs(Pairs):
         ValueError: a place has no `{}`.
     """
 
-    def __init__(self, file: str, images: str, labels: str, splits: Mapping[str, float] | Split, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        file: str,
+        images: str,
+        labels: str,
+        splits: Mapping[str, float] | Split,
+        *,
+        seed: int = 0,
+    ) -> None:
         super().__init__(splits, seed=seed)
         if "{}" not in images or "{}" not in labels:
-            raise ValueError(f"Expected `images` and `labels` with {{}} for the name, but got {images!r} and {labels!r} - mend conf/source")
+            raise ValueError(
+                f"Expected `images` and `labels` with {{}} for the name, but got {images!r} and {labels!r} - mend conf/source"
+            )
         self.file, self.images, self.labels = file, images, labels
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
@@ -91,7 +103,10 @@ class NamedPairs(Pairs):
         samples = []
         for _, line in lines_of(path):
             name = line.split()[0]
-            places = inside(root, self.images.replace("{}", name)), inside(root, self.labels.replace("{}", name))
+            places = (
+                inside(root, self.images.replace("{}", name)),
+                inside(root, self.labels.replace("{}", name)),
+            )
             samples.append(Sample(UNSPLIT, name, *places))
         return samples, path
 
@@ -122,7 +137,12 @@ class FolderPairs(Pairs):
         seed: int = 0,
     ) -> None:
         super().__init__(splits, seed=seed)
-        self.images, self.labels, self.label_ending, self.image_ending = images, labels, label_ending, image_ending
+        self.images, self.labels, self.label_ending, self.image_ending = (
+            images,
+            labels,
+            label_ending,
+            image_ending,
+        )
         self.labelled_only = labelled_only
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
@@ -131,7 +151,10 @@ class FolderPairs(Pairs):
         Raises:
             FileNotFoundError: a folder is not there.
         """
-        folder, label_folder = require_folder(inside(root, self.images)), require_folder(inside(root, self.labels))
+        folder, label_folder = (
+            require_folder(inside(root, self.images)),
+            require_folder(inside(root, self.labels)),
+        )
         samples = []
         for path in sorted(path for path in folder.rglob("*") if self._is_image(path)):
             name = self._name(path.relative_to(folder))
@@ -141,15 +164,25 @@ class FolderPairs(Pairs):
         known = {sample.labels for sample in samples} | {sample.image for sample in samples}
         for orphan in sorted(set(label_folder.rglob(f"*{self.label_ending}")) - known):
             findings.error(
-                orphan, f"expected an image for these labels in {folder}, but there is none", "add the image or remove the labels"
+                orphan,
+                f"expected an image for these labels in {folder}, but there is none",
+                "add the image or remove the labels",
             )
         return samples, folder
 
     def _is_image(self, path: Path) -> bool:
-        return path.suffix.lower() in IMAGE_ENDINGS if self.image_ending is None else path.name.endswith(self.image_ending)
+        return (
+            path.suffix.lower() in IMAGE_ENDINGS
+            if self.image_ending is None
+            else path.name.endswith(self.image_ending)
+        )
 
     def _name(self, path: Path) -> str:
-        return path.with_suffix("").as_posix() if self.image_ending is None else path.as_posix().removesuffix(self.image_ending)
+        return (
+            path.with_suffix("").as_posix()
+            if self.image_ending is None
+            else path.as_posix().removesuffix(self.image_ending)
+        )
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
@@ -159,6 +192,8 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
         FileNotFoundError: there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a list of images and labels, but there is no such file - check conf/source")
+        raise FileNotFoundError(
+            f"{path}: expected a list of images and labels, but there is no such file - check conf/source"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -31,7 +31,9 @@ def polygon_mask(polygons: Sequence[Points], size: tuple[int, int], rasterizer: 
     """
     height, width = size
     if rasterizer == "coco":
-        runs = coco_mask.frPyObjects([points.reshape(-1).tolist() for points in polygons], height, width)
+        runs = coco_mask.frPyObjects(
+            [points.reshape(-1).tolist() for points in polygons], height, width
+        )
         return np.asarray(coco_mask.decode(coco_mask.merge(runs)), dtype=bool)
     canvas = Image.new("1", (width, height))
     for points in polygons:
@@ -39,7 +41,9 @@ def polygon_mask(polygons: Sequence[Points], size: tuple[int, int], rasterizer: 
     return np.asarray(canvas, dtype=bool)
 
 
-def sound_polygons(polygons: Sequence[Points], size: tuple[int, int], file: Path, which: str, findings: Findings) -> list[Points]:
+def sound_polygons(
+    polygons: Sequence[Points], size: tuple[int, int], file: Path, which: str, findings: Findings
+) -> list[Points]:
     """Those polygons that enclose pixels of the image; the others become findings.
 
     Args:
@@ -57,10 +61,14 @@ def sound_polygons(polygons: Sequence[Points], size: tuple[int, int], file: Path
             fault = f"lies outside the image of {width} x {height} pixels"
         if fault is not None:
             findings.warn(
-                file, f"expected {which} as a polygon with an area, but one {fault}", "draw it again or remove it; it is left out"
+                file,
+                f"expected {which} as a polygon with an area, but one {fault}",
+                "draw it again or remove it; it is left out",
             )
             continue
-        if (points.min(0) < -MARGIN_PX).any() or (points.max(0) > np.array([width, height]) + MARGIN_PX).any():
+        if (points.min(0) < -MARGIN_PX).any() or (
+            points.max(0) > np.array([width, height]) + MARGIN_PX
+        ).any():
             findings.warn(
                 file,
                 f"expected {which} inside the image of {width} x {height} pixels, but a polygon reaches from "
@@ -77,5 +85,7 @@ def _fault(points: Points) -> str | None:
     if not np.isfinite(points).all():
         return "has a point that is no number"
     x, y = points.T
-    doubled = float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))  # Gauss's formula: twice the area
+    doubled = float(
+        np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))
+    )  # Gauss's formula: twice the area
     return "encloses nothing" if abs(doubled) < 1e-6 else None

@@ -36,11 +36,15 @@ class Relabelled(Source):
     def _tables(self) -> tuple[Categories, dict[int, int]]:
         """The new table, and old category id -> new one; dropped ones are missing."""
         old = self.source.categories
-        by_key = {str(one.id): one for one in old} | {one.name: one for one in old}  # a name that is a number wins over the id
+        by_key = {str(one.id): one for one in old} | {
+            one.name: one for one in old
+        }  # a name that is a number wins over the id
         unknown = sorted(self.classes.keys() - by_key.keys())
         if unknown:
             names = ", ".join(one.name for one in old)
-            raise ValueError(f"Expected `prepare.classes` to name classes of the source, but got {unknown} - choose of {names}")
+            raise ValueError(
+                f"Expected `prepare.classes` to name classes of the source, but got {unknown} - choose of {names}"
+            )
         renamed = {by_key[key].id: name for key, name in self.classes.items()}
         members: dict[str, list[Category]] = {}
         for one in old:
@@ -51,13 +55,19 @@ class Relabelled(Source):
         new_id: dict[int, int] = {}
         for name, group in members.items():
             if len({one.isthing for one in group}) > 1:
-                found = ", ".join(f"{one.name} ({'thing' if one.isthing else 'stuff'})" for one in group)
-                raise ValueError(f"Expected only things or only stuff to become {name!r}, but got {found} - mend `prepare.classes`")
+                found = ", ".join(
+                    f"{one.name} ({'thing' if one.isthing else 'stuff'})" for one in group
+                )
+                raise ValueError(
+                    f"Expected only things or only stuff to become {name!r}, but got {found} - mend `prepare.classes`"
+                )
             head = next((one for one in group if one.name == name), group[0])
             table.append(replace(head, name=name))
             new_id |= {one.id: head.id for one in group}
         if not table:
-            raise ValueError("Expected at least one class to stay, but `prepare.classes` drops them all - keep one")
+            raise ValueError(
+                "Expected at least one class to stay, but `prepare.classes` drops them all - keep one"
+            )
         return Categories(table), new_id
 
     def samples(self, findings: Findings) -> list[Sample]:
@@ -80,4 +90,8 @@ class Relabelled(Source):
             isthing = table[category_id].isthing
             target[one.id] = one.id if isthing else first.setdefault(category_id, one.id)
         category_of = {target[one.id]: new_id[one.category_id] for one in kept}
-        return Panoptic.from_ids(relabel(panoptic.ids, target, default=VOID_ID), category_of, crowds=panoptic.crowds & set(target))
+        return Panoptic.from_ids(
+            relabel(panoptic.ids, target, default=VOID_ID),
+            category_of,
+            crowds=panoptic.crowds & set(target),
+        )

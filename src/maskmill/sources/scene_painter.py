@@ -95,9 +95,16 @@ def _backdrop(dice: Dice, horizon: int) -> tuple[Floats, npt.NDArray[np.uint8]]:
     classes = np.full(SIZE, SKY, np.uint8)
     canvas = np.zeros((*SIZE, 3))
 
-    top, bottom = np.array(dice.pick(((70, 120, 200), (140, 150, 165), (110, 110, 160)))), np.array([200.0, 205.0, 210.0])
+    top, bottom = (
+        np.array(dice.pick(((70, 120, 200), (140, 150, 165), (110, 110, 160)))),
+        np.array([200.0, 205.0, 210.0]),
+    )
     depth = (rows / horizon)[..., None]
-    canvas[:] = top + (bottom - top) * np.minimum(depth, 1) + 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
+    canvas[:] = (
+        top
+        + (bottom - top) * np.minimum(depth, 1)
+        + 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
+    )
 
     for mask, colors in _buildings(dice, horizon, rows, columns):
         canvas[mask], classes[mask] = colors[mask], BUILDING
@@ -121,18 +128,31 @@ def _backdrop(dice: Dice, horizon: int) -> tuple[Floats, npt.NDArray[np.uint8]]:
     return canvas, classes
 
 
-def _buildings(dice: Dice, horizon: int, rows: Floats, columns: Floats) -> list[tuple[Mask, Floats]]:
+def _buildings(
+    dice: Dice, horizon: int, rows: Floats, columns: Floats
+) -> list[tuple[Mask, Floats]]:
     """House fronts along the horizon, side by side with gaps: where each is, and its colours over the whole image."""
     fronts = []
     left = dice.whole(-20, 20)
     while left < WIDTH:
         width, height = dice.whole(18, 46), dice.whole(9, horizon - 6)
-        mask = (columns >= left) & (columns < left + width) & (rows >= horizon - height) & (rows < horizon)
-        wall = np.array(dice.pick(((150, 100, 80), (170, 150, 120), (120, 115, 115), (140, 80, 70), (185, 175, 160))))
+        mask = (
+            (columns >= left)
+            & (columns < left + width)
+            & (rows >= horizon - height)
+            & (rows < horizon)
+        )
+        wall = np.array(
+            dice.pick(
+                ((150, 100, 80), (170, 150, 120), (120, 115, 115), (140, 80, 70), (185, 175, 160))
+            )
+        )
         colors = wall * (0.85 + 0.25 * smooth_noise(dice, 3, 6, SIZE))[..., None]
         pitch, storey = dice.whole(5, 8), dice.whole(5, 8)
         window = ((columns - left) % pitch >= 2) & ((columns - left) % pitch < pitch - 1)
-        window &= ((rows - horizon + height) % storey >= 2) & ((rows - horizon + height) % storey < storey - 1)
+        window &= ((rows - horizon + height) % storey >= 2) & (
+            (rows - horizon + height) % storey < storey - 1
+        )
         colors[window] = dice.color(30, 90)
         fronts.append((mask, colors))
         left += width + (0 if dice.chance(0.6) else dice.whole(6, 30))
@@ -150,7 +170,9 @@ def _things(dice: Dice, horizon: int, classes: npt.NDArray[np.uint8]) -> list[_T
                 break
         near = (foot - horizon) / (HEIGHT - 12 - horizon)
         things.append(_Thing(category_id, foot, tuple(draw(dice, x, foot, near, SIZE))))
-    return sorted(things, key=lambda thing: thing.foot)  # a stable sort: equal feet keep the order of the dice
+    return sorted(
+        things, key=lambda thing: thing.foot
+    )  # a stable sort: equal feet keep the order of the dice
 
 
 _KINDS: tuple[tuple[int, Callable[..., list[Part]], tuple[int, ...]], ...] = (

@@ -71,7 +71,9 @@ def ellipse(size: Size, y: float, x: float, radius_y: float, radius_x: float) ->
     return dy * dy + dx * dx <= 1
 
 
-def trapezoid(size: Size, top: float, bottom: float, x: float, half_top: float, half_bottom: float) -> Mask:
+def trapezoid(
+    size: Size, top: float, bottom: float, x: float, half_top: float, half_bottom: float
+) -> Mask:
     """Pixels between two rows (both included) and within a half width of column `x` that runs from one to the other, (H, W)."""
     rows, columns = _grid(size)
     depth = (rows - top) / max(bottom - top, 1)
@@ -83,14 +85,40 @@ def car(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
     """A car from behind or from the side: body, cabin with panes, wheels; shiny in any colour, with a light band."""
     height = 7 + 17 * near
     half = height * (0.62 if dice.chance(0.5) else 1.05)
-    colors = ((200, 40, 40), (40, 70, 190), (225, 225, 225), (35, 35, 40), (210, 180, 50), (150, 155, 165), (30, 130, 140))
+    colors = (
+        (200, 40, 40),
+        (40, 70, 190),
+        (225, 225, 225),
+        (35, 35, 40),
+        (210, 180, 50),
+        (150, 155, 165),
+        (30, 130, 140),
+    )
     color = np.array(dice.pick(colors), dtype=np.float64) * (0.85 + 0.3 * dice.share())
     waist = foot - 0.55 * height
     wheel = 0.2 * height
-    parts = [Part(ellipse(size, foot - wheel, x + side * 0.62 * half, wheel, wheel), _flat(size, 18.0)) for side in (-1, 1)]
-    parts.append(Part(trapezoid(size, foot - height, waist, x, 0.5 * half, 0.8 * half), _flat(size, 0.8 * color)))
-    parts.append(Part(trapezoid(size, waist, foot - 0.15 * height, x, 0.96 * half, half), _sheen(size, waist, height, color)))
-    parts.append(Part(trapezoid(size, foot - 0.88 * height, waist - 1, x, 0.38 * half, 0.62 * half), _flat(size, np.array([50.0, 65, 80]))))
+    parts = [
+        Part(ellipse(size, foot - wheel, x + side * 0.62 * half, wheel, wheel), _flat(size, 18.0))
+        for side in (-1, 1)
+    ]
+    parts.append(
+        Part(
+            trapezoid(size, foot - height, waist, x, 0.5 * half, 0.8 * half),
+            _flat(size, 0.8 * color),
+        )
+    )
+    parts.append(
+        Part(
+            trapezoid(size, waist, foot - 0.15 * height, x, 0.96 * half, half),
+            _sheen(size, waist, height, color),
+        )
+    )
+    parts.append(
+        Part(
+            trapezoid(size, foot - 0.88 * height, waist - 1, x, 0.38 * half, 0.62 * half),
+            _flat(size, np.array([50.0, 65, 80])),
+        )
+    )
     lamp = dice.pick(((230, 60, 40), (250, 240, 190)))
     light = trapezoid(size, waist + 0.1 * height, waist + 0.2 * height, x, half, half)
     light &= ~trapezoid(size, waist, foot, x, 0.72 * half, 0.72 * half) & parts[3].mask
@@ -106,14 +134,22 @@ def person(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]
     shirt, trousers = dice.color(30, 256), dice.color(20, 110)
     shoulder, hip = foot - 0.80 * height, foot - 0.45 * height
     stride = (0.35 + 0.25 * dice.share()) * half
-    legs = trapezoid(size, hip, foot, x, 0.9 * half, half) & (np.abs(_grid(size)[1] - x) >= stride * (_grid(size)[0] - hip) / (foot - hip))
+    legs = trapezoid(size, hip, foot, x, 0.9 * half, half) & (
+        np.abs(_grid(size)[1] - x) >= stride * (_grid(size)[0] - hip) / (foot - hip)
+    )
     rows, _ = _grid(size)
-    stripes = ((rows - np.floor(shoulder)) % 4 < 2)[..., None] if dice.chance(0.4) else np.zeros((*size, 1), bool)
+    stripes = (
+        ((rows - np.floor(shoulder)) % 4 < 2)[..., None]
+        if dice.chance(0.4)
+        else np.zeros((*size, 1), bool)
+    )
     torso = np.where(stripes, 0.6 * shirt, shirt)
     return [
         Part(legs, _flat(size, trousers)),
         Part(trapezoid(size, shoulder, hip, x, 1.15 * half, 0.95 * half), torso),
-        Part(ellipse(size, foot - 0.89 * height, x, 0.115 * height, 0.10 * height), _flat(size, skin)),
+        Part(
+            ellipse(size, foot - 0.89 * height, x, 0.115 * height, 0.10 * height), _flat(size, skin)
+        ),
     ]
 
 
@@ -125,9 +161,13 @@ def tree(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
     crown = leaf * (0.35 + 1.2 * smooth_noise(dice, 3, 3, size))[..., None]
     trunk = trapezoid(size, foot - 0.5 * height, foot, x, 0.045 * height, 0.06 * height)
     if dice.chance(0.6):
-        leaves = ellipse(size, foot - 0.66 * height, x, 0.34 * height, (0.24 + 0.1 * dice.share()) * height)
+        leaves = ellipse(
+            size, foot - 0.66 * height, x, 0.34 * height, (0.24 + 0.1 * dice.share()) * height
+        )
     else:
-        leaves = trapezoid(size, foot - height, foot - 0.25 * height, x, 0.5, (0.24 + 0.08 * dice.share()) * height)
+        leaves = trapezoid(
+            size, foot - height, foot - 0.25 * height, x, 0.5, (0.24 + 0.08 * dice.share()) * height
+        )
     return [Part(trunk, _flat(size, bark)), Part(leaves, crown)]
 
 

@@ -50,7 +50,12 @@ class Scenes(Source):
         """As listed in scenes.json; see `Source.samples`."""
         splits = self._index()["splits"]
         samples = [
-            Sample(split, name, inside(self.root / "images", f"{name}.png"), inside(self.root / "classes", f"{name}.png"))
+            Sample(
+                split,
+                name,
+                inside(self.root / "images", f"{name}.png"),
+                inside(self.root / "classes", f"{name}.png"),
+            )
             for split, names in splits.items()
             for name in names
         ]
@@ -69,7 +74,9 @@ class Scenes(Source):
         classes, instances = read_label_image(sample.labels), read_label_image(path)
         require_size(instances.shape, classes.shape, path)
         try:
-            return panoptic_of_instances(classes, instances, self.categories, void_ids=self._labels[1:])
+            return panoptic_of_instances(
+                classes, instances, self.categories, void_ids=self._labels[1:]
+            )
         except ValueError as error:
             raise ValueError(f"{sample.labels}: {error}") from error
 
@@ -78,7 +85,9 @@ class Scenes(Source):
         index = read_json(path)
         missing = {"categories", "void", "splits"} - set(index)
         if missing:
-            raise ValueError(f"{path}: expected an index of scenes, but it lacks {sorted(missing)} - write it with `maskmill draw`")
+            raise ValueError(
+                f"{path}: expected an index of scenes, but it lacks {sorted(missing)} - write it with `maskmill draw`"
+            )
         return dict(index)
 
 
@@ -111,7 +120,10 @@ class SceneSet:
     def splits(self) -> dict[str, list[str]]:
         """Split -> names of its scenes."""
         counts = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
-        return {split: [f"{split}_{number:04d}" for number in range(count)] for split, count in counts.items()}
+        return {
+            split: [f"{split}_{number:04d}" for number in range(count)]
+            for split, count in counts.items()
+        }
 
     def scenes(self) -> Iterator[tuple[str, scene_painter.Scene]]:
         """Draw them one by one: name and scene."""

@@ -25,10 +25,15 @@ class Print:
 
 def print_of(rgb: RGB) -> Print:
     """The print of an image (H, W, 3) uint8: the signs of its lowest frequencies (DCT hash, Zauner 2010, sec. 3.2.1)."""
-    gray = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    gray = cv2.resize(
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (THUMB, THUMB), interpolation=cv2.INTER_AREA
+    )
     lowest = cv2.dct(gray.astype(np.float32))[:8, :8].reshape(-1)[1:]  # without the mean brightness
     signs = lowest > np.median(lowest)
-    return Print(int(np.dot(signs.astype(object), [1 << place for place in range(63)])), gray.astype(np.uint8).tobytes())
+    return Print(
+        int(np.dot(signs.astype(object), [1 << place for place in range(63)])),
+        gray.astype(np.uint8).tobytes(),
+    )
 
 
 def similar(first: Sequence[Print], second: Sequence[Print]) -> Iterator[tuple[int, int]]:

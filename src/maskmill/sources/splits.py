@@ -27,13 +27,19 @@ class Split(ABC):
         ValueError: the shares are not positive or do not sum to 1, or the pattern is none.
     """
 
-    def __init__(self, shares: Mapping[str, float], *, seed: int = 0, group: str | None = None) -> None:
+    def __init__(
+        self, shares: Mapping[str, float], *, seed: int = 0, group: str | None = None
+    ) -> None:
         if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
-            raise ValueError(f"Expected `splits` as positive shares that sum to 1, but got {dict(shares)} - mend conf/source")
+            raise ValueError(
+                f"Expected `splits` as positive shares that sum to 1, but got {dict(shares)} - mend conf/source"
+            )
         try:
             self.group = None if group is None else re.compile(group)
         except re.error as error:
-            raise ValueError(f"Expected `group` as a regular expression, but got {group!r} ({error}) - mend conf/source") from error
+            raise ValueError(
+                f"Expected `group` as a regular expression, but got {group!r} ({error}) - mend conf/source"
+            ) from error
         self.shares = dict(shares)
         self.seed = seed
 
@@ -96,24 +102,38 @@ class StratifiedSplit(Split):
         for place, sample in enumerate(samples):
             groups.setdefault(self.key(sample.name), []).append(place)
         keys = sorted(groups, key=self.place)
-        present = [set().union(*(classes_of(samples[place]) for place in groups[key])) for key in keys]
+        present = [
+            set().union(*(classes_of(samples[place]) for place in groups[key])) for key in keys
+        ]
         sizes = [len(groups[key]) for key in keys]
-        split_of = {place: split for key, split in zip(keys, self._assign(present, sizes), strict=True) for place in groups[key]}
+        split_of = {
+            place: split
+            for key, split in zip(keys, self._assign(present, sizes), strict=True)
+            for place in groups[key]
+        }
         return [replace(sample, split=split_of[place]) for place, sample in enumerate(samples)]
 
     def _assign(self, present: list[set[int]], sizes: list[int]) -> list[str]:
         """The split of each group, from the classes it holds and the number of its images."""
         classes = sorted(set().union(*present))
-        has = np.array([[key in found for key in classes] for found in present], dtype=bool).reshape(len(present), len(classes))
+        has = np.array(
+            [[key in found for key in classes] for found in present], dtype=bool
+        ).reshape(len(present), len(classes))
         weight = np.array(sizes)
         shares = np.array(list(self.shares.values()))
-        wanted = shares[:, None] * (has * weight[:, None]).sum(0)  # (S, K) images of each class a split still wants
+        wanted = shares[:, None] * (has * weight[:, None]).sum(
+            0
+        )  # (S, K) images of each class a split still wants
         room = shares * weight.sum()  # (S,) images it still wants
         splits = np.full(len(present), -1)
         while (splits < 0).any():
             left = (has & (splits < 0)[:, None]).sum(0)
-            rarest = int(np.where(left > 0, left, len(present) + 1).argmin()) if left.any() else None
-            for place in np.flatnonzero((splits < 0) if rarest is None else (splits < 0) & has[:, rarest]):
+            rarest = (
+                int(np.where(left > 0, left, len(present) + 1).argmin()) if left.any() else None
+            )
+            for place in np.flatnonzero(
+                (splits < 0) if rarest is None else (splits < 0) & has[:, rarest]
+            ):
                 need = room if rarest is None else wanted[:, rarest]
                 best = np.flatnonzero(need == need.max())
                 split = best[room[best].argmax()]
@@ -121,12 +141,18 @@ class StratifiedSplit(Split):
                 wanted[split, has[place]] -= weight[place]
                 room[split] -= weight[place]
         largest = int(shares.argmax())
-        for column in np.flatnonzero(~has[splits == largest].any(0)):  # a class must be learned before it can be tested
+        for column in np.flatnonzero(
+            ~has[splits == largest].any(0)
+        ):  # a class must be learned before it can be tested
             splits[np.flatnonzero(has[:, column])[0]] = largest
-        for empty in np.setdiff1d(np.arange(len(shares)), splits) if len(splits) >= len(shares) else []:
+        for empty in (
+            np.setdiff1d(np.arange(len(shares)), splits) if len(splits) >= len(shares) else []
+        ):
             giver = np.bincount(splits, minlength=len(shares)).argmax()
             own = np.flatnonzero(splits == giver)
-            spare = (~has[own] | (has[own].sum(0) > 1)).all(1)  # whose classes the giver keeps by others
+            spare = (~has[own] | (has[own].sum(0) > 1)).all(
+                1
+            )  # whose classes the giver keeps by others
             splits[own[spare.argmax()]] = empty
         names = list(self.shares)
         return [names[split] for split in splits]

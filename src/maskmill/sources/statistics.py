@@ -65,7 +65,9 @@ class SplitStatistics:
         for key, row in counts["classes"].items():
             self.images_of[int(key)] += 1
             self.image_pixels_of[int(key)] += height * width
-            self.rows[int(key)] = [old + new for old, new in zip(self.rows.get(int(key), [0] * 5), row, strict=True)]
+            self.rows[int(key)] = [
+                old + new for old, new in zip(self.rows.get(int(key), [0] * 5), row, strict=True)
+            ]
 
     @property
     def void_pixels(self) -> int:
@@ -85,19 +87,34 @@ class SplitStatistics:
         """
         means = [value / self.num_pixels for value in self.sums]
         squares = [value / self.num_pixels for value in self.squares]
-        weights = balanced_weights({key: (row[0], self.image_pixels_of[key]) for key, row in self.rows.items()})
+        weights = balanced_weights(
+            {key: (row[0], self.image_pixels_of[key]) for key, row in self.rows.items()}
+        )
         rows = []
         for category in categories:
             pixels, segments, *sizes = self.rows.get(category.id, [0] * 5)
-            row = {"id": category.id, "name": category.name, "pixels": pixels, "images": self.images_of[category.id], "segments": segments}
-            rows.append(row | dict(zip(("small", "medium", "large"), sizes, strict=True)) | {"weight": weights.get(category.id)})
+            row = {
+                "id": category.id,
+                "name": category.name,
+                "pixels": pixels,
+                "images": self.images_of[category.id],
+                "segments": segments,
+            }
+            rows.append(
+                row
+                | dict(zip(("small", "medium", "large"), sizes, strict=True))
+                | {"weight": weights.get(category.id)}
+            )
         return {
             "pixels": self.num_pixels,
             "void_pixels": self.void_pixels,
             "height": list(self.heights or ()),
             "width": list(self.widths or ()),
             "rgb_mean": [round(mean, 3) for mean in means],
-            "rgb_std": [round(sqrt(max(square - mean * mean, 0)), 3) for mean, square in zip(means, squares, strict=True)],
+            "rgb_std": [
+                round(sqrt(max(square - mean * mean, 0)), 3)
+                for mean, square in zip(means, squares, strict=True)
+            ],
             "classes": rows,
         }
 

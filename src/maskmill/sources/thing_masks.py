@@ -48,8 +48,14 @@ class ThingMasks(ClassMasks):
     ) -> None:
         super().__init__(root, pairs, categories, void_ids=void_ids, labels=labels)
         if first_number < 1:
-            raise ValueError(f"Expected `first_number` of at least 1, but got {first_number} - mend conf/source")
-        self.instances, self.first_number, self.unnumbered = dict(instances), first_number, unnumbered
+            raise ValueError(
+                f"Expected `first_number` of at least 1, but got {first_number} - mend conf/source"
+            )
+        self.instances, self.first_number, self.unnumbered = (
+            dict(instances),
+            first_number,
+            unnumbered,
+        )
 
     def number_map(self, sample: Sample) -> Path:
         """Where the number map of a sample lies."""
@@ -66,8 +72,16 @@ class ThingMasks(ClassMasks):
         path = self.number_map(sample)
         numbers = read_label_image(path)
         require_size(numbers.shape, classes.shape, path)
-        numbers = np.where((numbers < self.first_number) | np.isin(classes, sorted(self.void_ids)), 0, numbers)
+        numbers = np.where(
+            (numbers < self.first_number) | np.isin(classes, sorted(self.void_ids)), 0, numbers
+        )
         try:
-            return panoptic_of_instances(classes, numbers, self.categories, void_ids=self.void_ids, unnumbered=self.unnumbered)
+            return panoptic_of_instances(
+                classes,
+                numbers,
+                self.categories,
+                void_ids=self.void_ids,
+                unnumbered=self.unnumbered,
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -56,9 +56,13 @@ class YoloSegments(Source):
         self.overlap: Overlap = overlap
         self.rasterizer: Rasterizer = rasterizer
         if not self.parts:
-            raise ValueError("Expected at least one part, but got none - name its folders in conf/source")
+            raise ValueError(
+                "Expected at least one part, but got none - name its folders in conf/source"
+            )
         rows = names.items() if isinstance(names, Mapping) else enumerate(names)
-        self._categories = Categories.from_list([{"id": int(key), "name": name, "isthing": 1} for key, name in rows])
+        self._categories = Categories.from_list(
+            [{"id": int(key), "name": name, "isthing": 1} for key, name in rows]
+        )
 
     @property
     def categories(self) -> Categories:
@@ -69,7 +73,9 @@ class YoloSegments(Source):
         """The images in the order of their names; see `Source.samples`."""
         samples = []
         for part in self.parts:
-            pairs = FolderPairs(part.images, part.labels, part.splits, label_ending=".txt", seed=part.seed)
+            pairs = FolderPairs(
+                part.images, part.labels, part.splits, label_ending=".txt", seed=part.seed
+            )
             samples += pairs.samples(self.root, findings, self.classes_of)
         return samples
 
@@ -77,8 +83,13 @@ class YoloSegments(Source):
         """From the label file's first column."""
         if not sample.labels.is_file():
             return set()
-        words = [line.split() for line in sample.labels.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return {int(row[0]) for row in words if row and row[0].isdecimal()} & set(self.categories.index)
+        words = [
+            line.split()
+            for line in sample.labels.read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
+        return {int(row[0]) for row in words if row and row[0].isdecimal()} & set(
+            self.categories.index
+        )
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The objects, laid over each other; see `Source.read`."""
@@ -87,7 +98,9 @@ class YoloSegments(Source):
         for number, line in self._lines(sample):
             name = f"line {number}"
             category_id, points = self._object(line, sample.labels, number)
-            sound = sound_polygons([points * (size[1], size[0])], size, sample.labels, name, findings)
+            sound = sound_polygons(
+                [points * (size[1], size[0])], size, sample.labels, name, findings
+            )
             if sound:
                 layers.append(Layer(polygon_mask(sound, size, self.rasterizer), category_id, name))
         return stack(layers, size, self.categories, self.overlap, sample.labels, findings)
@@ -96,11 +109,15 @@ class YoloSegments(Source):
         if not sample.labels.is_file():
             if self.unlabelled:
                 return []
-            raise FileNotFoundError(f"{sample.labels}: expected labels of {sample.image.name}, but there is no such file - add it")
+            raise FileNotFoundError(
+                f"{sample.labels}: expected labels of {sample.image.name}, but there is no such file - add it"
+            )
         try:
             lines = sample.labels.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{sample.labels}: expected a text file, but it does not decode ({error}) - replace the file") from error
+            raise ValueError(
+                f"{sample.labels}: expected a text file, but it does not decode ({error}) - replace the file"
+            ) from error
         return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
     def _object(self, line: str, path: Path, number: int) -> tuple[int, Points]:
@@ -108,11 +125,19 @@ class YoloSegments(Source):
         try:
             category_id, values = int(float(words[0])), np.array(words[1:], np.float64)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: expected numbers apart by blanks, but got {line[:60]!r} - export it again") from error
+            raise ValueError(
+                f"{path}, line {number}: expected numbers apart by blanks, but got {line[:60]!r} - export it again"
+            ) from error
         if category_id not in self.categories:
-            raise ValueError(f"{path}, line {number}: expected a class of `names` in conf/source, but got {words[0]} - add it there")
+            raise ValueError(
+                f"{path}, line {number}: expected a class of `names` in conf/source, but got {words[0]} - add it there"
+            )
         if values.size == 4:
-            raise ValueError(f"{path}, line {number}: expected a polygon, but 4 numbers are a box - export segments, not boxes")
+            raise ValueError(
+                f"{path}, line {number}: expected a polygon, but 4 numbers are a box - export segments, not boxes"
+            )
         if values.size % 2:
-            raise ValueError(f"{path}, line {number}: expected x and y of every point, but got {values.size} numbers - export it again")
+            raise ValueError(
+                f"{path}, line {number}: expected x and y of every point, but got {values.size} numbers - export it again"
+            )
         return category_id, values.reshape(-1, 2)

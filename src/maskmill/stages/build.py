@@ -15,7 +15,7 @@ T = TypeVar("T")
 Node = dict[str, Any]
 
 
-def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:  # noqa: ANN401 - whatever the constructor takes
+def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:
     """Construct what a configuration node describes.
 
     Args:
@@ -32,12 +32,16 @@ def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:  # noqa: AN
     """
     plain = OmegaConf.to_container(node, resolve=True)
     if not isinstance(plain, dict) or "_target_" not in plain:
-        raise ValueError(f"Expected a configuration node with `_target_`, but got {plain!r} - choose a file of its folder under conf/")
+        raise ValueError(
+            f"Expected a configuration node with `_target_`, but got {plain!r} - choose a file of its folder under conf/"
+        )
     checked = _checked(typing.cast(Node, plain), str(node._get_full_key(None)))
     try:
         built = instantiate(checked, **runtime, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | OSError):  # the constructor's own words are the message
+        if isinstance(
+            error.__cause__, ValueError | OSError
+        ):  # the constructor's own words are the message
             raise error.__cause__ from error
         raise
     if not isinstance(built, expected):
@@ -52,17 +56,23 @@ def _checked(node: Node, where: str) -> Node:
     """The node with every plain value replaced by what its annotation makes of it (a `Path` of a string, say)."""
     target = get_object(node["_target_"])
     parameters = inspect.signature(target).parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    takes_any = any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
     hints = _annotations(target)
     checked: Node = {}
     for key, value in node.items():
         if not key.startswith("_") and key not in parameters and not takes_any:
-            raise ValueError(f"{where}.{key}: {node['_target_']} has no argument {key!r}, only {', '.join(parameters)} - mend the name")
-        checked[key] = value if key.startswith("_") else _value(value, hints.get(key, Any), f"{where}.{key}")
+            raise ValueError(
+                f"{where}.{key}: {node['_target_']} has no argument {key!r}, only {', '.join(parameters)} - mend the name"
+            )
+        checked[key] = (
+            value if key.startswith("_") else _value(value, hints.get(key, Any), f"{where}.{key}")
+        )
     return checked
 
 
-def _value(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401 - any configured value
+def _value(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, dict) and "_target_" in value:
         return _checked(value, where)
     if _holds_node(value):
@@ -70,7 +80,12 @@ def _value(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401 - any conf
         made = {key: _value(item, Any, f"{where}.{key}") for key, item in items}
         return made if isinstance(value, dict) else list(made.values())
     try:
-        adapter = pydantic.TypeAdapter(hint, config=None if _has_own_config(hint) else pydantic.ConfigDict(arbitrary_types_allowed=True))
+        adapter = pydantic.TypeAdapter(
+            hint,
+            config=None
+            if _has_own_config(hint)
+            else pydantic.ConfigDict(arbitrary_types_allowed=True),
+        )
     except (pydantic.PydanticUserError, pydantic.errors.PydanticSchemaGenerationError, TypeError):
         return value  # an annotation pydantic cannot read, in a library of others: the constructor must judge
     try:  # JSON mode: a list may become a tuple and a string a Path, but "3" is no number
@@ -82,19 +97,25 @@ def _value(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401 - any conf
         ) from error
 
 
-def _holds_node(value: Any) -> bool:  # noqa: ANN401 - any configured value
+def _holds_node(value: Any) -> bool:
     if isinstance(value, dict):
         return "_target_" in value or any(_holds_node(item) for item in value.values())
     return isinstance(value, list) and any(_holds_node(item) for item in value)
 
 
-def _has_own_config(hint: Any) -> bool:  # noqa: ANN401 - any annotation
-    return isinstance(hint, type) and (issubclass(hint, pydantic.BaseModel) or hasattr(hint, "__pydantic_config__"))
+def _has_own_config(hint: Any) -> bool:
+    return isinstance(hint, type) and (
+        issubclass(hint, pydantic.BaseModel) or hasattr(hint, "__pydantic_config__")
+    )
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # annotations for type checkers only, in a library of others
+    except (
+        NameError,
+        TypeError,
+        AttributeError,
+    ):  # annotations for type checkers only, in a library of others
         return {}

@@ -38,12 +38,25 @@ def main(cfg: DictConfig) -> None:
     path = write_json(settings.out / "check.json", dataset)
     findings = dataset["findings"]
     for finding in findings[:MAX_LINES]:
-        log.info("%-7s  %s: %s - %s", finding["severity"], finding["file"], finding["what"], finding["mend"])
+        log.info(
+            "%-7s  %s: %s - %s",
+            finding["severity"],
+            finding["file"],
+            finding["what"],
+            finding["mend"],
+        )
     if len(findings) > MAX_LINES:
         log.info("... and %d more", len(findings) - MAX_LINES)
     counts = Counter(finding["severity"] for finding in findings)
     images = sum(row["num_images"] for row in dataset["splits"].values()) + len(dataset["problems"])
-    log.info("checked %d images: %d errors, %d warnings, %d notes -> %s", images, counts["error"], counts["warning"], counts["note"], path)
+    log.info(
+        "checked %d images: %d errors, %d warnings, %d notes -> %s",
+        images,
+        counts["error"],
+        counts["warning"],
+        counts["note"],
+        path,
+    )
     if counts["error"]:
         sys.exit(1)
 

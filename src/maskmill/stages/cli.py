@@ -28,7 +28,9 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"-h", "--help"}:
         lines = "\n".join(f"  {command:<17}{what}" for command, what in COMMANDS.items())
-        sys.stdout.write(f"usage: maskmill <command> [Hydra overrides]\n\n{lines}\n\nmaskmill <command> --help shows its configuration.\n")
+        sys.stdout.write(
+            f"usage: maskmill <command> [Hydra overrides]\n\n{lines}\n\nmaskmill <command> --help shows its configuration.\n"
+        )
         return
     if name == "--version":
         from maskmill import __version__
@@ -36,7 +38,9 @@ def main() -> None:
         sys.stdout.write(f"maskmill {__version__}\n")
         return
     if name not in COMMANDS:
-        sys.stderr.write(f"maskmill: expected a command, but got {name!r} - choose one of {', '.join(COMMANDS)}\n")
+        sys.stderr.write(
+            f"maskmill: expected a command, but got {name!r} - choose one of {', '.join(COMMANDS)}\n"
+        )
         sys.exit(2)
     del sys.argv[1]
     importlib.import_module(f"maskmill.stages.{name}").main()

@@ -46,7 +46,9 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
             cfg = compose("config", overrides)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{params}: {' '.join(str(error).split())} - mend the line in {params} or the file under conf/") from error
+        raise ValueError(
+            f"{params}: {' '.join(str(error).split())} - mend the line in {params} or the file under conf/"
+        ) from error
     assert isinstance(resolved, dict)
     paths = []
     for stage, keys in resolved["stages"].items():
@@ -62,10 +64,14 @@ def read_overrides(params: Path) -> list[str]:
         ValueError: the file is missing, no mapping, or has other keys than `group` and `set`.
     """
     if not params.is_file():
-        raise ValueError(f"{params}: expected the overrides of the pipeline here, but there is no such file - run in the repository root")
+        raise ValueError(
+            f"{params}: expected the overrides of the pipeline here, but there is no such file - run in the repository root"
+        )
     content = yaml.safe_load(params.read_text(encoding="utf-8")) or {}
     if not isinstance(content, dict) or set(content) - {"group", "set"}:
-        raise ValueError(f"{params}: expected only `group:` and `set:` at the top, but got {content!r} - move values under `set:`")
+        raise ValueError(
+            f"{params}: expected only `group:` and `set:` at the top, but got {content!r} - move values under `set:`"
+        )
     groups = [f"{key}={_spell(value)}" for key, value in (content.get("group") or {}).items()]
     return groups + _flatten(content.get("set") or {})
 
@@ -74,11 +80,15 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> list[str]:
     lines = []
     for key, value in values.items():
         name = f"{prefix}{key}"
-        lines += _flatten(value, f"{name}.") if isinstance(value, dict) and value else [f"{name}={_spell(value)}"]
+        lines += (
+            _flatten(value, f"{name}.")
+            if isinstance(value, dict) and value
+            else [f"{name}={_spell(value)}"]
+        )
     return lines
 
 
-def _spell(value: Any) -> str:  # noqa: ANN401 - any YAML value
+def _spell(value: Any) -> str:
     """Spell a YAML value in Hydra's override grammar."""
     if value is None:
         return "null"
@@ -89,7 +99,11 @@ def _spell(value: Any) -> str:  # noqa: ANN401 - any YAML value
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_spell(item)}" for key, item in value.items()) + "}"
     text = str(value)
-    return text if _is_number(text) or text.replace("_", "").isalnum() else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return (
+        text
+        if _is_number(text) or text.replace("_", "").isalnum()
+        else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -104,7 +118,9 @@ def main() -> None:
     """Compose in the current folder, as the pipeline's first stage does."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if len(sys.argv) > 1:
-        sys.stderr.write(f"compose takes no overrides, but got {sys.argv[1:]} - put them into {PARAMS}\n")
+        sys.stderr.write(
+            f"compose takes no overrides, but got {sys.argv[1:]} - put them into {PARAMS}\n"
+        )
         sys.exit(2)
     try:
         paths = compose_stages()

@@ -16,7 +16,12 @@ def main(cfg: DictConfig) -> None:
     """Draw scenes."""
     scenes = build(cfg.draw, SceneSet)
     index = scenes.write()
-    log.info("%d scenes drawn with seed %d -> %s", scenes.num_train + scenes.num_val + scenes.num_test, scenes.seed, index)
+    log.info(
+        "%d scenes drawn with seed %d -> %s",
+        scenes.num_train + scenes.num_val + scenes.num_test,
+        scenes.seed,
+        index,
+    )
 
 
 if __name__ == "__main__":

@@ -33,28 +33,39 @@ def stage(main: Main) -> Callable[[], Any]:
     shows where it came from.
     In a multirun errors stay exceptions, so that Hydra reports which job failed.
     """
-    if main.__module__ == "__main__":  # started by -m: run under its own name, so that its classes are those configuration files name
+    if (
+        main.__module__ == "__main__"
+    ):  # started by -m: run under its own name, so that its classes are those configuration files name
         name = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
         own: Callable[[], Any] = importlib.import_module(name).main
         return own
 
     @functools.wraps(main)
-    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - a sweeper reads the stage's result
+    def guarded(cfg: DictConfig) -> Any:
         alone = HydraConfig.get().mode == RunMode.RUN and "HYDRA_FULL_ERROR" not in os.environ
         try:
             return main(cfg)
-        except InterruptedError as error:  # told to leave: the other jobs of a sweep are not begun either
+        except (
+            InterruptedError
+        ) as error:  # told to leave: the other jobs of a sweep are not begun either
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 job = HydraConfig.get().job
-                log.error("job %s (%s) failed: %s - the same command again does what is missing", job.num, job.override_dirname, error)
+                log.error(
+                    "job %s (%s) failed: %s - the same command again does what is missing",
+                    job.num,
+                    job.override_dirname,
+                    error,
+                )
             if not alone:
                 raise
             log.error("%s", error)
             log.debug("", exc_info=error)
             sys.exit(1)
 
-    program: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(guarded)
+    program: Callable[[], Any] = hydra.main(
+        version_base="1.3", config_path=str(conf_folder()), config_name="config"
+    )(guarded)
     return program

@@ -55,13 +55,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ValueError(f"Expected `evaluate.workers` of 1 or more, but got {self.workers} - name a number of processes")
+            raise ValueError(
+                f"Expected `evaluate.workers` of 1 or more, but got {self.workers} - name a number of processes"
+            )
         if self.num_examples < 0:
-            raise ValueError(f"Expected `evaluate.num_examples` of 0 or more, but got {self.num_examples} - 0 shows none")
+            raise ValueError(
+                f"Expected `evaluate.num_examples` of 0 or more, but got {self.num_examples} - 0 shows none"
+            )
         if self.num_resamples < 0:
-            raise ValueError(f"Expected `evaluate.num_resamples` of 0 or more, but got {self.num_resamples} - 0 makes no intervals")
+            raise ValueError(
+                f"Expected `evaluate.num_resamples` of 0 or more, but got {self.num_resamples} - 0 makes no intervals"
+            )
         if self.images is not None and not self.images.is_dir():
-            raise FileNotFoundError(f"{self.images}: expected the folder of the images, but there is none - check `evaluate.images`")
+            raise FileNotFoundError(
+                f"{self.images}: expected the folder of the images, but there is none - check `evaluate.images`"
+            )
 
 
 @stage
@@ -75,7 +83,13 @@ def main(cfg: DictConfig) -> None:
     write_evaluation(settings.out, gallery)
     analysis = gallery.analysis
     scores = {name: value for name, value in analysis.scores.items() if value is not None}
-    log.info("%s -> %s", "  ".join(f"{name} {100 * scores[name]:.2f} %" for name in ("PQ", "mIoU", "AP") if name in scores), settings.out)
+    log.info(
+        "%s -> %s",
+        "  ".join(
+            f"{name} {100 * scores[name]:.2f} %" for name in ("PQ", "mIoU", "AP") if name in scores
+        ),
+        settings.out,
+    )
     model = fingerprint_of(settings.prediction)
     if model is not None:
         from maskmill.tracking.lineage import log_evaluation
@@ -94,14 +108,38 @@ def analysed(settings: Settings) -> "Gallery":
 
     truth = PanopticFolder(settings.target)
     images = settings.images or truth.image_folder
-    tags = None if settings.tags is None else read_tags(settings.tags, [record.file_name for record in truth.records])
+    tags = (
+        None
+        if settings.tags is None
+        else read_tags(settings.tags, [record.file_name for record in truth.records])
+    )
     background, in_union = BACKGROUND[settings.void], settings.void_in_union
-    scored = partial(evaluate_folders, settings.target, background=background, void_in_union=in_union, workers=settings.workers)
+    scored = partial(
+        evaluate_folders,
+        settings.target,
+        background=background,
+        void_in_union=in_union,
+        workers=settings.workers,
+    )
     evaluation = scored(prediction=settings.prediction)
     baseline = None if settings.baseline is None else scored(prediction=settings.baseline)
     resampling = Resampling(settings.num_resamples, settings.seed)
-    analysis = analyse(evaluation, resampling, images=images, tags=tags or (), baseline=baseline, workers=settings.workers)
-    return Gallery.of(analysis, truth, settings.prediction, images=images, num_examples=settings.num_examples, baseline=settings.baseline)
+    analysis = analyse(
+        evaluation,
+        resampling,
+        images=images,
+        tags=tags or (),
+        baseline=baseline,
+        workers=settings.workers,
+    )
+    return Gallery.of(
+        analysis,
+        truth,
+        settings.prediction,
+        images=images,
+        num_examples=settings.num_examples,
+        baseline=settings.baseline,
+    )
 
 
 def fingerprint_of(prediction: Path) -> str | None:

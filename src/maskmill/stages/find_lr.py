@@ -20,15 +20,31 @@ def main(cfg: DictConfig) -> float:
 
     test, trial = build(cfg.tune.lr, RangeTest), Trial(cfg)
     task, datamodule = trial.task(), trial.datamodule()
-    log.info("%d steps from learning rate %g to %g, without the schedule", test.num_steps, test.lowest, test.highest)
+    log.info(
+        "%d steps from learning rate %g to %g, without the schedule",
+        test.num_steps,
+        test.lowest,
+        test.highest,
+    )
     curve = test.run(task, datamodule, trial.trainer)
     out = folder_of(cfg)
-    rows = [f"{rate:.6g},{loss:.6g},{smooth:.6g}" for rate, loss, smooth in zip(curve.rates, curve.losses, curve.smooth, strict=True)]
+    rows = [
+        f"{rate:.6g},{loss:.6g},{smooth:.6g}"
+        for rate, loss, smooth in zip(curve.rates, curve.losses, curve.smooth, strict=True)
+    ]
     write_text(out / "lr.csv", "\n".join(["lr,loss,smooth_loss", *rows, ""]))
     rate = curve.suggestion()
     settings = f"{cfg.network._target_.rpartition('.')[2]}, {cfg.optimizer._target_.rpartition('.')[2]}, batches of {cfg.data.batch_size}"
-    path = write_text(out / "lr.html", rate_page(curve.rates, curve.losses, curve.smooth, suggested=rate, settings=settings))
-    log.info("optimizer.lr=%g: the loss fell fastest there, and was lowest at %.2g -> %s", rate, curve.rates[curve.best], path)
+    path = write_text(
+        out / "lr.html",
+        rate_page(curve.rates, curve.losses, curve.smooth, suggested=rate, settings=settings),
+    )
+    log.info(
+        "optimizer.lr=%g: the loss fell fastest there, and was lowest at %.2g -> %s",
+        rate,
+        curve.rates[curve.best],
+        path,
+    )
     return rate
 
 

@@ -88,29 +88,49 @@ def fit(cfg: DictConfig) -> float:
     categories = Categories.from_list(dataset["categories"])
     config = training_config(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = build(cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation))
+    datamodule = build(
+        cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation)
+    )
     task = build_task(cfg, categories)
     state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
     if settings.once and (done := finished_model(state)):
-        log.info("this very training is done: its model is copied from %s -> %s", done.folder, settings.out)
+        log.info(
+            "this very training is done: its model is copied from %s -> %s",
+            done.folder,
+            settings.out,
+        )
         if _rank() == 0:
             copy_model(done, settings.out)
         return float(cast(dict[str, Any], state.finished)["score"])
-    with tracked(build(cfg.tracking, Tracking), state, config, dataset, compare=not settings.once) as run_id:
+    with tracked(
+        build(cfg.tracking, Tracking), state, config, dataset, compare=not settings.once
+    ) as run_id:
         trainer = build_trainer(cfg, task, categories, state, run_id)
         if state.last_checkpoint:
             log.info("going on from %s", state.last_checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
-        trainer.fit(task, datamodule, ckpt_path=str(state.last_checkpoint) if state.last_checkpoint else None, weights_only=True)
+        trainer.fit(
+            task,
+            datamodule,
+            ckpt_path=str(state.last_checkpoint) if state.last_checkpoint else None,
+            weights_only=True,
+        )
         if trainer.state.status != TrainerStatus.FINISHED:
-            raise KeyboardInterrupt("training was interrupted; the same command goes on from the last checkpoint")
+            raise KeyboardInterrupt(
+                "training was interrupted; the same command goes on from the last checkpoint"
+            )
         best = getattr(trainer.checkpoint_callback, "best_model_score", None)
         score = float("nan") if best is None else float(best)
         if trainer.is_global_zero:
             model = write_best(trainer, settings.out, config, categories, dataset["digest"])
             connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
             connect().set_tag(run_id, WEIGHTS_TAG, model.weights_digest())
-            log.info("weights %s, model %s -> %s", model.weights_digest(), model.fingerprint[:12], settings.out)
+            log.info(
+                "weights %s, model %s -> %s",
+                model.weights_digest(),
+                model.fingerprint[:12],
+                settings.out,
+            )
     if trainer.is_global_zero and settings.once:
         state.finish({"model": str(settings.out), "fingerprint": model.fingerprint, "score": score})
     elif trainer.is_global_zero:
@@ -138,18 +158,33 @@ def read_dataset(root: str) -> dict[str, Any]:
     """
     store = open_store(root)
     if not store.has("dataset.json"):
-        raise FileNotFoundError(f"{root}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first")
+        raise FileNotFoundError(
+            f"{root}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first"
+        )
     dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
     missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
     if missing:
-        raise ValueError(f"{root}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again")
+        raise ValueError(
+            f"{root}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again"
+        )
     return dataset
 
 
 def training_config(cfg: DictConfig) -> dict[str, Any]:
     """What decides the result of a training: the configuration without the places it writes to and the way it is tracked."""
     resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    parts = ("seed", "data", "augment", "network", "task", "loss", "optimizer", "scheduler", "trainer", "callbacks")
+    parts = (
+        "seed",
+        "data",
+        "augment",
+        "network",
+        "task",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "callbacks",
+    )
     return {key: resolved[key] for key in parts}
 
 
@@ -167,7 +202,13 @@ def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
     )
 
 
-def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories, state: TrainingState, run_id: str) -> Trainer:
+def build_trainer(
+    cfg: DictConfig,
+    task: LightningModule,
+    categories: Categories,
+    state: TrainingState,
+    run_id: str,
+) -> Trainer:
     """The Trainer with its callbacks; example pictures go to the MLflow run."""
 
     def show(image: RGB, truth: Panoptic, prediction: Panoptic, name: str) -> None:
@@ -181,7 +222,9 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
         "early_stopping": {"monitor": task.monitor},
         "pictures": {"show": show},
     }
-    callbacks = [build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()]
+    callbacks = [
+        build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()
+    ]
     on_terminal = sys.stderr.isatty()
     plugins: list[Any] = [WholeFiles()]
     if SLURMEnvironment.detect():  # its own signals would save a second kind of checkpoint, which Lightning prefers to ours, and requeue
@@ -204,7 +247,14 @@ def build_trainer(cfg: DictConfig, task: LightningModule, categories: Categories
 
 
 @contextmanager
-def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], dataset: dict[str, Any], *, compare: bool) -> Iterator[str]:
+def tracked(
+    tracking: Tracking,
+    state: TrainingState,
+    config: dict[str, Any],
+    dataset: dict[str, Any],
+    *,
+    compare: bool,
+) -> Iterator[str]:
     """Hold the state and keep the MLflow run open while rank 0 trains; the other ranks have neither.
 
     Yields:
@@ -213,7 +263,11 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], da
     if _rank() != 0:
         yield ""
         return
-    tags = {"data_hash": dataset["digest"], "seed": str(config["seed"]), "maskmill.training": state.fingerprint}
+    tags = {
+        "data_hash": dataset["digest"],
+        "seed": str(config["seed"]),
+        "maskmill.training": state.fingerprint,
+    }
     with state.held():
         state.describe(flatten(config) | {"data": dataset["digest"]}, compare=compare)
         with tracking.run(state.run_id, tags) as run_id:
@@ -223,13 +277,21 @@ def tracked(tracking: Tracking, state: TrainingState, config: dict[str, Any], da
             yield run_id
 
 
-def write_best(trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str) -> ModelFiles:
+def write_best(
+    trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str
+) -> ModelFiles:
     """Write the network's weights at its best validation score."""
     path = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not path:
-        raise ValueError("Expected a checkpoint after training, but none was written - let `trainer` validate at least once")
+        raise ValueError(
+            "Expected a checkpoint after training, but none was written - let `trainer` validate at least once"
+        )
     weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    own = {key.removeprefix("network."): value for key, value in weights.items() if key.startswith("network.")}
+    own = {
+        key.removeprefix("network."): value
+        for key, value in weights.items()
+        if key.startswith("network.")
+    }
     return write_model(out, own, config, categories, data_digest)
 
 
@@ -248,7 +310,11 @@ def main() -> None:
     """Train as one rank from the configuration in the folder that is this program's argument."""
     die_with_parent()
     level = logging.INFO if _rank() == 0 else logging.WARNING
-    logging.basicConfig(level=level, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s", stream=sys.stdout)
+    logging.basicConfig(
+        level=level,
+        format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
+        stream=sys.stdout,
+    )
     folder = Path(sys.argv[1])
     try:
         score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
@@ -263,6 +329,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from maskmill.stages import fit as own  # under its own name, so that its classes are those configuration files name
+    from maskmill.stages import (
+        fit as own,
+    )  # under its own name, so that its classes are those configuration files name
 
     own.main()

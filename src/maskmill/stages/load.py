@@ -25,14 +25,22 @@ class LoadedModel:
 def load_network(files: ModelFiles) -> nn.Module:
     """The network of a trained model with its weights, in evaluation mode, on the CPU."""
     node = OmegaConf.create(files.config["network"])
-    if "encoder" in node:  # the model's own weights follow, so those it began with need not be on this machine
+    if (
+        "encoder" in node
+    ):  # the model's own weights follow, so those it began with need not be on this machine
         node.encoder.update(pretrained=False, weights=None)
     network = build(node, nn.Module, num_classes=files.categories.num_outputs)
     network.load_state_dict(files.weights())
     return network.eval()
 
 
-def load_model(name: str, *, device: str, inference: Inference | None = None, postprocess: Mapping[str, Any] | None = None) -> LoadedModel:
+def load_model(
+    name: str,
+    *,
+    device: str,
+    inference: Inference | None = None,
+    postprocess: Mapping[str, Any] | None = None,
+) -> LoadedModel:
     """Make a model predict.
 
     Args:
@@ -55,4 +63,9 @@ def load_model(name: str, *, device: str, inference: Inference | None = None, po
     else:
         files = read_model(Path(name))
         network = load_network(files).to(device)
-    return LoadedModel(Predictor(network, files.postprocess(postprocess or {}), inference=inference, device=device), files)
+    return LoadedModel(
+        Predictor(
+            network, files.postprocess(postprocess or {}), inference=inference, device=device
+        ),
+        files,
+    )

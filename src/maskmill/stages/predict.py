@@ -62,9 +62,15 @@ def find_images(folder: Path) -> Images:
     if (folder / "panoptic.json").is_file():
         split = PanopticFolder(folder)
         return Images(split.image_folder, split.records)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS) if folder.is_dir() else []
+    paths = (
+        sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+        if folder.is_dir()
+        else []
+    )
     if not paths:
-        raise FileNotFoundError(f"{folder}: expected a prepared split or a folder of images, but found no image - check `predict.images`")
+        raise FileNotFoundError(
+            f"{folder}: expected a prepared split or a folder of images, but found no image - check `predict.images`"
+        )
     records = []
     for image_id, path in enumerate(paths, start=1):
         height, width = read_rgb(path).shape[:2]
@@ -80,10 +86,20 @@ def main(cfg: DictConfig) -> None:
     from maskmill.serving.prediction_folder import write_predictions
     from maskmill.stages.load import load_model
 
-    model = load_model(settings.model, device=settings.device, inference=settings.inference, postprocess=settings.postprocess)
+    model = load_model(
+        settings.model,
+        device=settings.device,
+        inference=settings.inference,
+        postprocess=settings.postprocess,
+    )
     predictions = model.predictor(images, batch_size=settings.batch_size)
     write_predictions(settings.out, model.files, images.records, predictions)
-    log.info("%d predictions by model %s -> %s", len(images.records), model.files.fingerprint[:12], settings.out)
+    log.info(
+        "%d predictions by model %s -> %s",
+        len(images.records),
+        model.files.fingerprint[:12],
+        settings.out,
+    )
 
 
 if __name__ == "__main__":

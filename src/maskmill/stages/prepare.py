@@ -16,7 +16,9 @@ def main(cfg: DictConfig) -> None:
     with opened(cfg) as (converter, source, shown):
         dataset = converter.convert(source, shown=shown)
     counts = ", ".join(f"{split} {row['num_images']}" for split, row in dataset["splits"].items())
-    log.info("prepared %s images, %d left out -> %s", counts, len(dataset["problems"]), converter.out)
+    log.info(
+        "prepared %s images, %d left out -> %s", counts, len(dataset["problems"]), converter.out
+    )
 
 
 if __name__ == "__main__":

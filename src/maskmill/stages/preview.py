@@ -57,9 +57,15 @@ def main(cfg: DictConfig) -> None:
 
     augmentation = build(cfg.augment, Augmentation)
     views = list(draw(settings, augmentation if settings.num_draws else None, seed=cfg.seed))
-    names = ", ".join(str(one["_target_"]).rpartition(".")[2] for one in cfg.augment.transforms) if settings.num_draws else "as prepared"
+    names = (
+        ", ".join(str(one["_target_"]).rpartition(".")[2] for one in cfg.augment.transforms)
+        if settings.num_draws
+        else "as prepared"
+    )
     dataset = read_json(settings.data / "dataset.json")
-    path = write_contact_sheet(settings.out / "preview.html", dataset, views, split=settings.split, settings=names)
+    path = write_contact_sheet(
+        settings.out / "preview.html", dataset, views, split=settings.split, settings=names
+    )
     log.info("%d views of %s -> %s", len(views), settings.split, path)
 
 
@@ -67,7 +73,9 @@ def draw(settings: Settings, augmentation: "Augmentation | None", *, seed: int) 
     """The views: exactly what the datamodule would hand out in the first epochs."""
     folder = PanopticFolder(settings.data / settings.split)
     records = folder.records
-    places = np.unique(np.linspace(0, len(records) - 1, min(settings.num_images, len(records))).round().astype(int)).tolist()
+    places = np.unique(
+        np.linspace(0, len(records) - 1, min(settings.num_images, len(records))).round().astype(int)
+    ).tolist()
     for place in places:
         record = records[place]
         image, panoptic = folder.image(record), folder.panoptic(record.id)
@@ -76,7 +84,11 @@ def draw(settings: Settings, augmentation: "Augmentation | None", *, seed: int) 
             continue
         for epoch in range(settings.num_draws):
             seen, ids = augmentation(image, panoptic.ids, (seed, epoch, place))
-            yield f"{record.file_name}, epoch {epoch + 1}", seen, Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds)
+            yield (
+                f"{record.file_name}, epoch {epoch + 1}",
+                seen,
+                Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds),
+            )
 
 
 if __name__ == "__main__":

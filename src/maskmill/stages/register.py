@@ -50,7 +50,14 @@ def main(cfg: DictConfig) -> None:
 
     version = register(settings, metrics)
     write_json(settings.out / "version.json", version)
-    log.info("%s version %s is %s (%s) -> %s", version["name"], version["version"], version["alias"], version["reason"], settings.out)
+    log.info(
+        "%s version %s is %s (%s) -> %s",
+        version["name"],
+        version["version"],
+        version["alias"],
+        version["reason"],
+        settings.out,
+    )
 
 
 if __name__ == "__main__":

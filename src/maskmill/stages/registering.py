@@ -18,7 +18,15 @@ from maskmill.serving.packaging import log_model
 from maskmill.stages.load import load_network
 from maskmill.stages.register import Settings
 from maskmill.tracking.lineage import MODEL_TAG, find_run, log_evaluation
-from maskmill.tracking.models import CHALLENGER, CHAMPION, champion, create_version, find_version, run_artifact, set_alias
+from maskmill.tracking.models import (
+    CHALLENGER,
+    CHAMPION,
+    champion,
+    create_version,
+    find_version,
+    run_artifact,
+    set_alias,
+)
 from maskmill.tracking.runs import git_commit
 from maskmill.tracking.store import connect, experiment_id
 
@@ -56,7 +64,9 @@ def register(settings: Settings, metrics: dict[str, Any]) -> dict[str, Any]:
             f"choose register.metric among {sorted(key for key, value in metrics.items() if isinstance(value, float))}"
         )
     files = read_model(settings.model)
-    version = find_version(settings.name, files.fingerprint) or _new_version(settings, files, metrics)
+    version = find_version(settings.name, files.fingerprint) or _new_version(
+        settings, files, metrics
+    )
     decision = _decide(settings, version)
     set_alias(version, decision.alias)
     connect().set_model_version_tag(version.name, version.version, "decision", decision.reason)
@@ -69,7 +79,12 @@ def register(settings: Settings, metrics: dict[str, Any]) -> dict[str, Any]:
         "fingerprint": files.fingerprint,
         settings.metric: metrics[settings.metric],
     }
-    page = write_comparison(settings.out / "comparison.html", described, decision.differences, num_resamples=NUM_RESAMPLES)
+    page = write_comparison(
+        settings.out / "comparison.html",
+        described,
+        decision.differences,
+        num_resamples=NUM_RESAMPLES,
+    )
     connect().log_artifact(version.run_id, str(page), "register")
     return described
 
@@ -91,11 +106,23 @@ def _run_of(settings: Settings, files: ModelFiles, metrics: dict[str, Any]) -> s
     """The run that made the model; where the pipeline took it from its cache, a new run that says so."""
     run = find_run(files.fingerprint)
     if run is None:
-        log.warning("no MLflow run made model %s here (it came from the pipeline's cache): a new run holds it", files.fingerprint[:12])
-        tags = {MODEL_TAG: files.fingerprint, "data_hash": files.data_digest, "git_commit": git_commit(), "restored_from_cache": "true"}
-        with mlflow.start_run(experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags) as run:
+        log.warning(
+            "no MLflow run made model %s here (it came from the pipeline's cache): a new run holds it",
+            files.fingerprint[:12],
+        )
+        tags = {
+            MODEL_TAG: files.fingerprint,
+            "data_hash": files.data_digest,
+            "git_commit": git_commit(),
+            "restored_from_cache": "true",
+        }
+        with mlflow.start_run(
+            experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags
+        ) as run:
             pass
-    if f"test/{settings.metric}" not in run.data.metrics:  # the same bytes were trained again, and DVC knew their evaluation
+    if (
+        f"test/{settings.metric}" not in run.data.metrics
+    ):  # the same bytes were trained again, and DVC knew their evaluation
         scores = {key: value for key, value in metrics.items() if isinstance(value, float)}
         log_evaluation(files.fingerprint, settings.evaluation, scores, metrics.get("interval", {}))
     return str(run.info.run_id)
@@ -110,12 +137,19 @@ def _decide(settings: Settings, version: ModelVersion) -> Decision:
         return Decision(CHAMPION, "it is the champion already")
     counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
     if counts is None:
-        return Decision(CHALLENGER, f"champion version {present.version} has no evaluation to compare with")
+        return Decision(
+            CHALLENGER, f"champion version {present.version} has no evaluation to compare with"
+        )
     ours, theirs = (read_sums(path) for path in (settings.evaluation / COUNTS, counts))
     if set(ours.images) != set(theirs.images):
-        return Decision(CHALLENGER, f"champion version {present.version} was evaluated on other images: evaluate it on these to compare")
+        return Decision(
+            CHALLENGER,
+            f"champion version {present.version} was evaluated on other images: evaluate it on these to compare",
+        )
     resampling = Resampling(NUM_RESAMPLES)
-    result = compare(ours, theirs, metric=settings.metric, margin=settings.margin, resampling=resampling)
+    result = compare(
+        ours, theirs, metric=settings.metric, margin=settings.margin, resampling=resampling
+    )
     numbers = (
         f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} of champion version {present.version}: "
         f"leads by more than {settings.margin:g} in {result.confidence:.1%} of resamples, {settings.confidence:.1%} asked"

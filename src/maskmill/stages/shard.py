@@ -32,9 +32,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.shard_mb < 1:
-            raise ValueError(f"Expected `shard.shard_mb` of at least 1, but got {self.shard_mb} - mend the number")
+            raise ValueError(
+                f"Expected `shard.shard_mb` of at least 1, but got {self.shard_mb} - mend the number"
+            )
         if not (self.data / "dataset.json").is_file():
-            raise FileNotFoundError(f"{self.data}: expected a prepared data set, but there is none - run `maskmill prepare` first")
+            raise FileNotFoundError(
+                f"{self.data}: expected a prepared data set, but there is none - run `maskmill prepare` first"
+            )
 
 
 @stage
@@ -42,8 +46,12 @@ def main(cfg: DictConfig) -> None:
     """Write the shards."""
     settings = build(cfg.shard, Settings)
     store = open_store(settings.out)
-    number = write_shards(settings.data, store, shard_bytes=settings.shard_mb * 1_000_000, decoded=settings.decoded)
-    log.info("%d images; train reads them with data.root=%s -> %s", number, settings.out, store.where(""))
+    number = write_shards(
+        settings.data, store, shard_bytes=settings.shard_mb * 1_000_000, decoded=settings.decoded
+    )
+    log.info(
+        "%d images; train reads them with data.root=%s -> %s", number, settings.out, store.where("")
+    )
 
 
 if __name__ == "__main__":

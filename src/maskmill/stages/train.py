@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Train and return the best score, which a sweeper may maximise."""
     hydra_cfg = HydraConfig.get()
-    if hydra_cfg.mode == RunMode.MULTIRUN:  # the jobs of a sweep must not write over each other's model, nor be done again
+    if (
+        hydra_cfg.mode == RunMode.MULTIRUN
+    ):  # the jobs of a sweep must not write over each other's model, nor be done again
         cfg.train.out, cfg.train.once = str(Path(hydra_cfg.runtime.output_dir) / "train"), True
     if cfg.trainer.devices == 1 or is_launched():
         from maskmill.stages.fit import fit

@@ -56,7 +56,11 @@ class Trial:
 
     def datamodule(self) -> SegmentationDataModule:
         """The configured data."""
-        return build(self.cfg.data, SegmentationDataModule, augmentation=build(self.cfg.augment, Augmentation))
+        return build(
+            self.cfg.data,
+            SegmentationDataModule,
+            augmentation=build(self.cfg.augment, Augmentation),
+        )
 
     def num_images(self) -> int:
         """Of the training split."""
@@ -68,7 +72,9 @@ class Trial:
 
     def trainer(self, callbacks: Sequence[Callback], max_steps: int) -> Trainer:
         """A Trainer for some steps of training alone, with the configured callbacks that change how a step computes."""
-        configured = [build(node, Callback) for name, node in self.cfg.callbacks.items() if name not in BESIDE]
+        configured = [
+            build(node, Callback) for name, node in self.cfg.callbacks.items() if name not in BESIDE
+        ]
         return build(
             self.cfg.trainer,
             Trainer,
@@ -85,4 +91,8 @@ class Trial:
 def folder_of(cfg: DictConfig) -> Path:
     """Where to write: `tune.out`, or in a multirun the job's own folder, since jobs must not write over each other."""
     hydra_cfg = HydraConfig.get()
-    return Path(hydra_cfg.runtime.output_dir) / "tune" if hydra_cfg.mode == RunMode.MULTIRUN else Path(cfg.tune.out)
+    return (
+        Path(hydra_cfg.runtime.output_dir) / "tune"
+        if hydra_cfg.mode == RunMode.MULTIRUN
+        else Path(cfg.tune.out)
+    )

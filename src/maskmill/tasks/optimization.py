@@ -16,7 +16,9 @@ OptimizerOf = Callable[[Groups], Optimizer]
 SchedulerOf = Callable[..., LRScheduler]
 
 
-def configure(network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf, total_steps: float) -> OptimizerLRScheduler:
+def configure(
+    network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf, total_steps: float
+) -> OptimizerLRScheduler:
     """Build both for a network.
 
     Args:
@@ -52,7 +54,9 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     for parameter, _, scale in learned_parameters(network):
         members.setdefault((scale, parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": members[scale, decayed]} | ({} if decayed else {"weight_decay": 0.0}) | ({} if scale == 1 else {"lr_scale": scale})
+        {"params": members[scale, decayed]}
+        | ({} if decayed else {"weight_decay": 0.0})
+        | ({} if scale == 1 else {"lr_scale": scale})
         for scale, decayed in sorted(members, reverse=True)  # the network's own layers first
     ]
 
@@ -62,7 +66,9 @@ def _scale(optimizer: Optimizer, rates: Iterable[str]) -> None:
         group.update({name: group[name] * group.get("lr_scale", 1.0) for name in rates})
 
 
-def poly(optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warmup_steps: int = 0) -> LambdaLR:
+def poly(
+    optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warmup_steps: int = 0
+) -> LambdaLR:
     """Linear warm-up, then (1 - step / total) ** power (Chen et al., arXiv:1606.00915, sec. 4.1.1).
 
     Args:

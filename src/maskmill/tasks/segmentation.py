@@ -42,7 +42,12 @@ class SegmentationTask(LightningModule):
         scheduler: SchedulerOf,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.postprocess, self.categories = network, loss, postprocess, categories
+        self.network, self.loss, self.postprocess, self.categories = (
+            network,
+            loss,
+            postprocess,
+            categories,
+        )
         self.optimizer, self.scheduler = optimizer, scheduler
         self.scores = Scores(categories, segments=self.counts_segments)
 
@@ -54,16 +59,24 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The loss of a batch and its terms; `training.step_log` logs them now and then."""
         terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
-        return {"loss": _total(terms), "terms": {name: term.detach() for name, term in terms.items()}}
+        return {
+            "loss": _total(terms),
+            "terms": {name: term.detach() for name, term in terms.items()},
+        }
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
         """Count a batch; the predictions are returned for callbacks to draw."""
         losses, predictions = list[Tensor](), list[Prediction]()
-        alike = len(set(batch["size"])) == 1 and not is_sharded(self.network)  # sharded processes must call the network equally often
+        alike = len(set(batch["size"])) == 1 and not is_sharded(
+            self.network
+        )  # sharded processes must call the network equally often
         for part in [batch] if alike else _alone(batch):
             outputs = self.network(part["image"])
             found = self.postprocess(outputs, part["size"])
-            losses += [_total(self.loss(_one(outputs, place), _one(part, place))) for place in range(len(found))]
+            losses += [
+                _total(self.loss(_one(outputs, place), _one(part, place)))
+                for place in range(len(found))
+            ]
             predictions += found
         self.scores.update(losses, predictions, batch)
         return predictions
@@ -74,13 +87,18 @@ class SegmentationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler of the configuration."""
-        return configure(self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
+        return configure(
+            self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches
+        )
 
 
 def _alone(batch: dict[str, Any]) -> list[dict[str, Any]]:
     """Each image of a batch without its padding, so that what is found in it does not depend on those beside it."""
     return [
-        {key: value[..., :height, :width] if isinstance(value, Tensor) else value for key, value in _one(batch, place).items()}
+        {
+            key: value[..., :height, :width] if isinstance(value, Tensor) else value
+            for key, value in _one(batch, place).items()
+        }
         for place, (height, width) in enumerate(batch["size"])
     ]
 

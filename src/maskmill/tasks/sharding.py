@@ -18,9 +18,13 @@ def shard(network: nn.Module, processes: DeviceMesh) -> None:
         processes: a mesh of one dimension.
     """
     for weight in network.parameters():
-        weight.data = weight.data.contiguous()  # FSDP2 refuses kernels with their channels innermost; images may be so all the same
+        weight.data = (
+            weight.data.contiguous()
+        )  # FSDP2 refuses kernels with their channels innermost; images may be so all the same
     for weight in network.parameters():
-        weight.requires_grad_(weight.requires_grad and weight.numel() > 0)  # FSDP2 cannot deal out nothing, as EoMT's absent registers
+        weight.requires_grad_(
+            weight.requires_grad and weight.numel() > 0
+        )  # FSDP2 cannot deal out nothing, as EoMT's absent registers
     for block in blocks(network):
         fully_shard(block, mesh=processes)
     fully_shard(network, mesh=processes)

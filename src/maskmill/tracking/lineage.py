@@ -22,11 +22,18 @@ def find_run(fingerprint: str) -> Run | None:
     """
     client = connect()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`{MODEL_TAG}` = '{fingerprint}'", max_results=1, order_by=["attributes.start_time DESC"])
+    runs = client.search_runs(
+        experiments,
+        f"tags.`{MODEL_TAG}` = '{fingerprint}'",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
     return runs[0] if runs else None
 
 
-def log_evaluation(fingerprint: str, out: Path, metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]) -> None:
+def log_evaluation(
+    fingerprint: str, out: Path, metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
+) -> None:
     """Add an evaluation's numbers and files to the run of the model; warn where no run has it.
 
     Args:
@@ -37,13 +44,19 @@ def log_evaluation(fingerprint: str, out: Path, metrics: Mapping[str, float], bo
     """
     run = find_run(fingerprint)
     if run is None:
-        log.warning("no MLflow run made model %s here: its evaluation is in %s only - train it here to have both", fingerprint[:12], out)
+        log.warning(
+            "no MLflow run made model %s here: its evaluation is in %s only - train it here to have both",
+            fingerprint[:12],
+            out,
+        )
         return
     client = connect()
     values = {f"test/{name}": value for name, value in metrics.items()}
     for side, place in (("low", 0), ("high", 1)):
         values |= {f"test_{side}/{name}": interval[place] for name, interval in bounds.items()}
     now = int(time.time() * 1000)
-    client.log_batch(run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
+    client.log_batch(
+        run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in values.items()]
+    )
     client.log_artifacts(run.info.run_id, str(out), "evaluate")
     log.info("added the evaluation to run %s", run.info.run_id)

@@ -15,7 +15,9 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 def find_version(name: str, fingerprint: str) -> ModelVersion | None:
     """The version that holds the model with this fingerprint, so that registering twice makes one version."""
-    found = connect().search_model_versions(f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
+    found = connect().search_model_versions(
+        f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
+    )
     return found[0] if found else None
 
 
@@ -28,7 +30,9 @@ def create_version(name: str, model_uri: str, run_id: str, tags: dict[str, str])
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     model_id = model_uri.rpartition("/")[2] if model_uri.startswith("models:/m-") else None
-    return client.create_model_version(name, source=model_uri, run_id=run_id, tags=tags, model_id=model_id)
+    return client.create_model_version(
+        name, source=model_uri, run_id=run_id, tags=tags, model_id=model_id
+    )
 
 
 def champion(name: str) -> ModelVersion | None:
@@ -45,7 +49,10 @@ def set_alias(version: ModelVersion, alias: str) -> None:
     """Point an alias at a version; a version that becomes champion is no challenger any more."""
     client = connect()
     client.set_registered_model_alias(version.name, alias, version.version)
-    if alias == CHAMPION and CHALLENGER in client.get_model_version(version.name, version.version).aliases:
+    if (
+        alias == CHAMPION
+        and CHALLENGER in client.get_model_version(version.name, version.version).aliases
+    ):
         client.delete_registered_model_alias(version.name, CHALLENGER)
 
 
@@ -53,7 +60,11 @@ def run_artifact(run_id: str, name: str) -> Path | None:
     """A local copy of an artifact of a run, None where the run has none of that name."""
     connect()
     try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, dst_path=tempfile.mkdtemp()))
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=name, dst_path=tempfile.mkdtemp()
+            )
+        )
     except (MlflowException, OSError):
         return None
 
@@ -71,5 +82,7 @@ def download(uri: str) -> Path:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(uri))
     except (MlflowException, OSError) as error:
-        raise ValueError(f"{uri}: expected a registered model, but got: {error} - register one, or see `mlflow ui`") from error
+        raise ValueError(
+            f"{uri}: expected a registered model, but got: {error} - register one, or see `mlflow ui`"
+        ) from error
     return folder / "artifacts" / "model"

@@ -30,13 +30,21 @@ class RunLogger(Logger):
     def __init__(self, run_id: str | None, *, flush_seconds: float = 5.0) -> None:
         super().__init__()
         self._run_id = run_id
-        self._client = connect() if run_id else None  # processes that start together must not make the store together
+        self._client = (
+            connect() if run_id else None
+        )  # processes that start together must not make the store together
         self._latest = latest_steps(run_id) if run_id else {}
         self._pending: list[Metric] = []
-        self._adding, self._writing, self._wake = threading.Lock(), threading.Lock(), threading.Event()
+        self._adding, self._writing, self._wake = (
+            threading.Lock(),
+            threading.Lock(),
+            threading.Event(),
+        )
         self._ended = False
         if run_id:
-            threading.Thread(target=self._write_on, args=(flush_seconds,), name="mlflow-writer", daemon=True).start()
+            threading.Thread(
+                target=self._write_on, args=(flush_seconds,), name="mlflow-writer", daemon=True
+            ).start()
 
     @property
     def name(self) -> str:
@@ -54,14 +62,18 @@ class RunLogger(Logger):
             return
         now, step = int(time.time() * 1000), step or 0
         values = {NOT_IN_KEYS.sub("", key): float(value) for key, value in metrics.items()}
-        new = [Metric(key, value, now, step) for key, value in values.items() if step > self._latest.get(key, -1)]
+        new = [
+            Metric(key, value, now, step)
+            for key, value in values.items()
+            if step > self._latest.get(key, -1)
+        ]
         self._latest |= {metric.key: step for metric in new}
         with self._adding:
             self._pending += new
         if len(self._pending) >= MAX_BATCH:
             self._wake.set()
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the signature it overrides
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the resolved configuration is logged before (tracking.runs)."""
 
     def flush(self) -> None:
@@ -83,7 +95,10 @@ class RunLogger(Logger):
             self.flush()
         except (MlflowException, OSError) as error:
             log.error(
-                "%d metric values are not in MLflow run %s: %s - see that the store can be reached", len(self._pending), self._run_id, error
+                "%d metric values are not in MLflow run %s: %s - see that the store can be reached",
+                len(self._pending),
+                self._run_id,
+                error,
             )
 
     def _write_on(self, every_seconds: float) -> None:
@@ -96,11 +111,17 @@ class RunLogger(Logger):
                 warned = False
             except (MlflowException, OSError) as error:
                 if not warned:
-                    log.warning("MLflow cannot be written to, trying again every %g s: %s", every_seconds, error)
+                    log.warning(
+                        "MLflow cannot be written to, trying again every %g s: %s",
+                        every_seconds,
+                        error,
+                    )
                 warned = True
 
 
 def latest_steps(run_id: str) -> dict[str, int]:
     """The last step that each metric of a run has a value for."""
-    values = connect().get_run(run_id).data.to_proto().metrics  # the latest of each key; only this form has their steps
+    values = (
+        connect().get_run(run_id).data.to_proto().metrics
+    )  # the latest of each key; only this form has their steps
     return {metric.key: int(metric.step) for metric in values}

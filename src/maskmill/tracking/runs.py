@@ -70,12 +70,18 @@ def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     """
     params = list(flatten(config).items())
     for start in range(0, len(params), MAX_BATCH):
-        mlflow.log_params({key: value[:MAX_PARAM_LENGTH] for key, value in params[start : start + MAX_BATCH]})
+        mlflow.log_params(
+            {key: value[:MAX_PARAM_LENGTH] for key, value in params[start : start + MAX_BATCH]}
+        )
     digest = described["digest"]
-    dataset = MetaDataset(CodeDatasetSource(tags={"digest": digest}), name=described["source"], digest=digest[:36])  # 36: MLflow's limit
+    dataset = MetaDataset(
+        CodeDatasetSource(tags={"digest": digest}), name=described["source"], digest=digest[:36]
+    )  # 36: MLflow's limit
     mlflow.log_input(dataset, context="training")
     mlflow.log_dict(dict(described), "data/dataset.json")
-    mlflow.log_metrics({"data/left_out": len(described["problems"]), "data/findings": len(described["findings"])})
+    mlflow.log_metrics(
+        {"data/left_out": len(described["problems"]), "data/findings": len(described["findings"])}
+    )
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -95,8 +101,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def git_commit() -> str:
     """The commit checked out here, with `+changes` where files differ from it; `unknown` outside a repository."""
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("GIT_COMMIT", "unknown")
     return commit + ("+changes" if changes else "")
@@ -106,5 +116,8 @@ def _is_known(run_id: str) -> bool:
     try:
         return bool(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
     except mlflow.exceptions.MlflowException:
-        log.warning("run %s of the earlier start is gone from MLflow: this training goes on in a new run", run_id)
+        log.warning(
+            "run %s of the earlier start is gone from MLflow: this training goes on in a new run",
+            run_id,
+        )
         return False

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import mlflow
 
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens with runs and curves, not with traces of language models
+KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # opens with runs and curves, not with traces of language models
 
 
 def repository_root() -> Path:

@@ -39,14 +39,23 @@ class WeightAverage(WeightAveraging):
             ValueError: the weights are sharded.
         """
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise ValueError("Expected whole weights to average, but trainer=fsdp shards them - set trainer=ddp, or callbacks=default")
+            raise ValueError(
+                "Expected whole weights to average, but trainer=fsdp shards them - set trainer=ddp, or callbacks=default"
+            )
         super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Is this the end of a step or an epoch that counts?"""
         return self._counts and (epoch_idx if self.decay is None else step_idx) is not None
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Update after a step."""
         self._counts = trainer.current_epoch >= self.start_epoch
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
@@ -71,12 +80,16 @@ class WeightAverage(WeightAveraging):
         if self._exists:
             super().on_train_end(trainer, pl_module)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Save the average as the state, and the training's own weights beside it."""
         if self._exists:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Load both."""
         if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)

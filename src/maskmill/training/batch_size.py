@@ -20,7 +20,10 @@ from maskmill.training.untouched import untouched
 log = logging.getLogger(__name__)
 
 PAYS = 0.05  # a batch size that is faster by a smaller share than this is not worth its memory
-OUT_OF_MEMORY = ("out of memory", "not enough memory")  # how PyTorch says it where Lightning does not know: Apple's GPUs, other systems
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+)  # how PyTorch says it where Lightning does not know: Apple's GPUs, other systems
 MARGIN = 1.1  # of the memory foreseen for a batch: the allocator keeps blocks of sizes that are no longer asked for
 
 
@@ -55,7 +58,9 @@ class Found:
     def enough(self) -> int:
         """The smallest batch size that none tried is much faster than."""
         fastest = max(one.images_per_second for one in self.measured)
-        return next(one.batch_size for one in self.measured if one.images_per_second * (1 + PAYS) >= fastest)
+        return next(
+            one.batch_size for one in self.measured if one.images_per_second * (1 + PAYS) >= fastest
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,12 @@ class BatchSizeSearch:
     patience: int | None
 
     def __post_init__(self) -> None:
-        if self.smallest < 1 or self.num_steps < 1 or not 0 < self.memory_share <= 1 or (self.patience is not None and self.patience < 1):
+        if (
+            self.smallest < 1
+            or self.num_steps < 1
+            or not 0 < self.memory_share <= 1
+            or (self.patience is not None and self.patience < 1)
+        ):
             raise ValueError(
                 "Expected `smallest`, `num_steps` and `patience` of at least 1 (or null for the last) and `memory_share` in (0, 1], "
                 f"but got {self.smallest}, {self.num_steps}, {self.patience} and {self.memory_share} - mend tune.batch_size"
@@ -106,27 +116,47 @@ class BatchSizeSearch:
         while not refused and size <= num_images and not self._patience_ends(found):
             refused, size = self._try(size, found, measure, memory, before), 2 * size
         if not found:
-            raise ValueError(f"Expected a batch of {self.smallest} to fit, but {refused} - lower data.crop_size or take a smaller network")
+            raise ValueError(
+                f"Expected a batch of {self.smallest} to fit, but {refused} - lower data.crop_size or take a smaller network"
+            )
         step = found[-1].batch_size // 2
-        for part in (step, step // 2) if refused else ():  # half, then a quarter of the way to what did not fit
+        for part in (
+            (step, step // 2) if refused else ()
+        ):  # half, then a quarter of the way to what did not fit
             if part:
-                refused = self._try(found[-1].batch_size + part, found, measure, memory, before) or refused
+                refused = (
+                    self._try(found[-1].batch_size + part, found, measure, memory, before)
+                    or refused
+                )
         return Found(found, refused or self._other_end(found, num_images))
 
-    def _try(self, size: int, found: list[Measured], measure: Callable[[int], Measured], memory: Memory, before: int) -> str:
+    def _try(
+        self,
+        size: int,
+        found: list[Measured],
+        measure: Callable[[int], Measured],
+        memory: Memory,
+        before: int,
+    ) -> str:
         """Measure one more size into `found`; why not, where it does not fit."""
-        extra, allowed = self._foreseen(size, found, before) - memory.used(), self.memory_share * memory.free()
+        extra, allowed = (
+            self._foreseen(size, found, before) - memory.used(),
+            self.memory_share * memory.free(),
+        )
         if not memory.is_safe and extra > allowed:
-            return (
-                f"a batch of {size} would take {extra / 1e9:.1f} GB more, of {allowed / 1e9:.1f} GB allowed (tune.batch_size.memory_share)"
-            )
+            return f"a batch of {size} would take {extra / 1e9:.1f} GB more, of {allowed / 1e9:.1f} GB allowed (tune.batch_size.memory_share)"
         try:
             found.append(measure(size))
         except RuntimeError as error:
             if not is_oom_error(error) and not any(words in str(error) for words in OUT_OF_MEMORY):
                 raise
             return f"a batch of {size} did not fit into memory"
-        log.info("batch size %4d: %8.1f images/s, %6.2f GB", size, found[-1].images_per_second, found[-1].memory / 1e9)
+        log.info(
+            "batch size %4d: %8.1f images/s, %6.2f GB",
+            size,
+            found[-1].images_per_second,
+            found[-1].memory / 1e9,
+        )
         return ""
 
     def _foreseen(self, size: int, found: list[Measured], before: int) -> float:
@@ -158,11 +188,20 @@ class StepTimer(Callback):
         self.memory, self.seconds = memory, list[float]()
         self._start = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         """Start the clock."""
         self._start = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Stop it when the loss is there."""
         float(outputs["loss"])
         self.memory.wait()

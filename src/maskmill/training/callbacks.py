@@ -24,7 +24,9 @@ class StepSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         """Seed."""
         name = f"{self.seed}/{trainer.current_epoch}/{batch_idx}/{trainer.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7], "little"))
@@ -45,7 +47,14 @@ class EpochLines(Callback):
         """Start the clock."""
         self._start, self._images = time.perf_counter(), 0
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Count images."""
         self._images += len(batch["image"]) * trainer.world_size
 
@@ -54,9 +63,20 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         seconds = time.perf_counter() - self._start
-        text = "  ".join(f"{key} {float(trainer.callback_metrics[key]):.4f}" for key in SHOWN if key in trainer.callback_metrics)
+        text = "  ".join(
+            f"{key} {float(trainer.callback_metrics[key]):.4f}"
+            for key in SHOWN
+            if key in trainer.callback_metrics
+        )
         speed = self._images / seconds
-        log.info("epoch %d/%d  %.1f s  %.0f images/s  %s", trainer.current_epoch + 1, trainer.max_epochs or -1, seconds, speed, text)
+        log.info(
+            "epoch %d/%d  %.1f s  %.0f images/s  %s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs or -1,
+            seconds,
+            speed,
+            text,
+        )
 
 
 class ExamplePictures(Callback):
@@ -71,16 +91,24 @@ class ExamplePictures(Callback):
         ValueError: a number below 1.
     """
 
-    def __init__(self, num_images: int, every_n_epochs: int, *, show: Callable[[RGB, Panoptic, Panoptic, str], None]) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        every_n_epochs: int,
+        *,
+        show: Callable[[RGB, Panoptic, Panoptic, str], None],
+    ) -> None:
         if num_images < 1 or every_n_epochs < 1:
-            raise ValueError(f"Expected `num_images` and `every_n_epochs` of at least 1, but got {num_images} and {every_n_epochs}")
+            raise ValueError(
+                f"Expected `num_images` and `every_n_epochs` of at least 1, but got {num_images} and {every_n_epochs}"
+            )
         self.num_images, self.every_n_epochs, self.show = num_images, every_n_epochs, show
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401 - what the task's validation_step returned: list[Prediction]
+        outputs: Any,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -93,4 +121,9 @@ class ExamplePictures(Callback):
         for place, prediction in enumerate(outputs[: self.num_images]):
             height, width = batch["size"][place]
             image = batch["image"][place, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-            self.show(image, batch["panoptic"][place], prediction.panoptic, f"example-{place}/epoch-{epoch:04d}.png")
+            self.show(
+                image,
+                batch["panoptic"][place],
+                prediction.panoptic,
+                f"example-{place}/epoch-{epoch:04d}.png",
+            )

@@ -28,14 +28,23 @@ class WholeFiles(TorchCheckpointIO):
     Lightning's own writing ends in a move out of the system's temporary folder, which is a copy where that is another file system.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None) -> None:  # noqa: ANN401 - the signature it overrides
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
         """Write beside the place, then rename."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
             torch.save(checkpoint, file)
             file.flush()
-            os.fsync(file.fileno())  # else a crash of the machine could leave the new name with nothing behind it
+            os.fsync(
+                file.fileno()
+            )  # else a crash of the machine could leave the new name with nothing behind it
         Path(file.name).replace(target)
 
 
@@ -63,7 +72,9 @@ class ResumeCheckpoint(Checkpoint):
         every_n_steps: int | None = None,
         every_n_seconds: float | None = None,
     ) -> None:
-        if (every_n_steps is not None and every_n_steps < 1) or (every_n_seconds is not None and not every_n_seconds > 0):
+        if (every_n_steps is not None and every_n_steps < 1) or (
+            every_n_seconds is not None and not every_n_seconds > 0
+        ):
             raise ValueError(
                 "Expected `every_n_steps` and `every_n_seconds` above 0, or null for none, "
                 f"but got {every_n_steps} and {every_n_seconds} - mend callbacks.resume"
@@ -74,12 +85,18 @@ class ResumeCheckpoint(Checkpoint):
         self._told_to_leave = False
         self._loader_states: list[dict[str, int]] = []
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Remember the loader's place, and stop at once where the training had been told to stop early."""
-        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get(
+            "combined_loader", []
+        )
         trainer.should_stop = bool(checkpoint.get(STOPPED))
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add what Lightning leaves out: whether the training was told to stop early."""
         checkpoint[STOPPED] = trainer.should_stop
 
@@ -91,18 +108,37 @@ class ResumeCheckpoint(Checkpoint):
         for state in self._loader_states:
             cast(ResumableLoader, trainer.train_dataloader).load_state_dict(state)
         self._loader_states = []
-        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()  # resumed: the checkpoint is that of this step
+        self._saved_step, self._saved_time = (
+            trainer.global_step,
+            time.monotonic(),
+        )  # resumed: the checkpoint is that of this step
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Save where it is time to."""
         step = trainer.global_step
-        if step == self._saved_step or (batch_idx + 1) % trainer.accumulate_grad_batches or _validates_next(trainer, batch_idx):
+        if (
+            step == self._saved_step
+            or (batch_idx + 1) % trainer.accumulate_grad_batches
+            or _validates_next(trainer, batch_idx)
+        ):
             return  # half of an accumulation would be lost in a checkpoint
         by_steps = self.every_n_steps is not None and step % self.every_n_steps == 0
-        by_time = self.every_n_seconds is not None and time.monotonic() - self._saved_time >= self.every_n_seconds
-        if trainer.strategy.reduce_boolean_decision(by_steps or by_time or self._told_to_leave, all=False):  # processes' clocks differ
+        by_time = (
+            self.every_n_seconds is not None
+            and time.monotonic() - self._saved_time >= self.every_n_seconds
+        )
+        if trainer.strategy.reduce_boolean_decision(
+            by_steps or by_time or self._told_to_leave, all=False
+        ):  # processes' clocks differ
             self._save(trainer)
             self._leave_if_told(trainer)
 
@@ -110,7 +146,7 @@ class ResumeCheckpoint(Checkpoint):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401 - the Trainer's signature
+        outputs: Any,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -120,7 +156,11 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.fit_loop.batch_idx + 1 < trainer.num_training_batches:
+        if (
+            trainer.state.fn == "fit"
+            and not trainer.sanity_checking
+            and trainer.fit_loop.batch_idx + 1 < trainer.num_training_batches
+        ):
             self._save(trainer)
             self._leave_if_told(trainer)
 
@@ -149,5 +189,9 @@ def _validates_next(trainer: Trainer, batch_idx: int) -> bool:
     """Does a validation follow this batch, or may it?"""
     batches = trainer.num_training_batches
     every = min(float(trainer.val_check_batch or batches), batches)
-    place = batch_idx + 1 if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.total_batch_idx + 1
+    place = (
+        batch_idx + 1
+        if trainer.check_val_every_n_epoch is not None
+        else trainer.fit_loop.total_batch_idx + 1
+    )
     return batch_idx + 1 == batches or place % every == 0 or trainer.should_stop

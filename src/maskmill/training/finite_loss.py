@@ -25,7 +25,14 @@ class FiniteLoss(Callback):
         self.folder = folder
         self._unseen: list[tuple[int, Tensor, list[int]]] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Keep the loss, and look where it is due."""
         self._unseen.append((batch_idx, outputs["loss"], list(batch.get("index", []))))
         if pl_module.device.type == "cpu" or len(self._unseen) >= trainer.log_every_n_steps:  # type: ignore[attr-defined] # see StepLog
@@ -39,7 +46,9 @@ class FiniteLoss(Callback):
         """Look before weights are kept."""
         self._look(trainer)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Look before weights are kept."""
         self._look(trainer)
 
@@ -50,7 +59,13 @@ class FiniteLoss(Callback):
         batch_idx, loss, places = next(row for row in unseen if not row[1].isfinite())
         split = getattr(getattr(trainer.train_dataloader, "dataset", None), "split", None)
         names = [split.name(place) if split else str(place) for place in places]
-        where = {"epoch": trainer.current_epoch, "batch": batch_idx, "rank": trainer.global_rank, "loss": str(float(loss)), "images": names}
+        where = {
+            "epoch": trainer.current_epoch,
+            "batch": batch_idx,
+            "rank": trainer.global_rank,
+            "loss": str(float(loss)),
+            "images": names,
+        }
         path = write_json(self.folder / "bad_batch.json", where)
         raise ValueError(
             f"Expected a finite loss, but it is {float(loss)} in batch {batch_idx} of epoch {trainer.current_epoch + 1}, with the images "

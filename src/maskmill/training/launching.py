@@ -18,7 +18,17 @@ log = logging.getLogger(__name__)
 
 # Left by an outer Lightning or test process, these would make the new one believe it is a rank of that; SLURM_NTASKS, that SLURM starts
 # the ranks, where a job of one task with several GPUs has them started by Lightning.
-_OTHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "SLURM_NTASKS")
+_OTHERS = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+    "SLURM_NTASKS",
+)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 LEFT = 128 + signal.SIGTERM  # the exit status of a program that was told to leave
@@ -26,7 +36,9 @@ LEFT = 128 + signal.SIGTERM  # the exit status of a program that was told to lea
 
 def is_launched() -> bool:
     """Is this process already a rank, started by torchrun or SLURM?"""
-    return "TORCHELASTIC_RUN_ID" in os.environ or ("SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1)
+    return "TORCHELASTIC_RUN_ID" in os.environ or (
+        "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    )
 
 
 def run_worker(module: str, argument: Path) -> None:
@@ -46,14 +58,20 @@ def run_worker(module: str, argument: Path) -> None:
         process.wait()
         raise
     if status in (LEFT, -signal.SIGTERM):
-        raise InterruptedError("the training was told to leave - the same command goes on from its last checkpoint")
+        raise InterruptedError(
+            "the training was told to leave - the same command goes on from its last checkpoint"
+        )
     if status != 0:
-        raise ValueError(f"Expected the processes of {module} to end well, but their status is {status} - what went wrong stands above")
+        raise ValueError(
+            f"Expected the processes of {module} to end well, but their status is {status} - what went wrong stands above"
+        )
 
 
 @contextmanager
 def _handing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only that one may handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))

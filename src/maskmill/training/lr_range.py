@@ -35,7 +35,9 @@ class RangeCurve:
         Those behind the lowest count as the highest before it at most, or a few that explode would hide all others.
         """
         steps = np.arange(len(self.losses))
-        weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(1.0, WINDOW * len(steps))) ** 2)  # (N, N)
+        weights = np.exp(
+            -0.5 * ((steps[:, None] - steps) / max(1.0, WINDOW * len(steps))) ** 2
+        )  # (N, N)
         known = np.isfinite(self.losses)
         losses = self.losses[known]
         losses = np.minimum(losses, losses[: losses.argmin() + 1].max())
@@ -82,13 +84,19 @@ class RangeTest:
     stop_at: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.lowest < self.highest or self.num_steps < 2 * MIN_POINTS or not self.stop_at > 1:
+        if (
+            not 0 < self.lowest < self.highest
+            or self.num_steps < 2 * MIN_POINTS
+            or not self.stop_at > 1
+        ):
             raise ValueError(
                 f"Expected 0 < `lowest` < `highest`, `num_steps` of at least {2 * MIN_POINTS} and `stop_at` above 1, "
                 f"but got {self.lowest}, {self.highest}, {self.num_steps} and {self.stop_at} - mend tune.lr"
             )
 
-    def run(self, task: SegmentationTask, datamodule: LightningDataModule, trainer_of: TrainerOf) -> RangeCurve:
+    def run(
+        self, task: SegmentationTask, datamodule: LightningDataModule, trainer_of: TrainerOf
+    ) -> RangeCurve:
         """Train with rising rates in place of the task's schedule; its weights and its schedule are as before afterwards.
 
         Raises:
@@ -110,7 +118,9 @@ class RangeTest:
 def rising(optimizer: Optimizer, *, total_steps: int, lowest: float, highest: float) -> LambdaLR:
     """From the lowest rate to the highest, by the same factor every step, whatever rate the optimiser was given."""
     given = float(optimizer.defaults["lr"])
-    return LambdaLR(optimizer, lambda step: lowest * (highest / lowest) ** (step / (total_steps - 1)) / given)
+    return LambdaLR(
+        optimizer, lambda step: lowest * (highest / lowest) ** (step / (total_steps - 1)) / given
+    )
 
 
 class _Losses(Callback):
@@ -120,11 +130,20 @@ class _Losses(Callback):
         self.stop_at, self.rates, self.losses = stop_at, list[float](), list[float]()
         self._parts: list[float] = []
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         """Remember the rate of this step: of the first group, which has no layer's share of it."""
         self._rate = float(optimizer.param_groups[0]["lr"])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Note the loss after the last batch of a step."""
         self._parts.append(float(outputs["loss"]))
         if trainer.global_step == len(self.losses):

@@ -22,7 +22,9 @@ class MaskAnnealing(Callback):
 
     def __init__(self, power: float = 0.9) -> None:
         if not power > 0:  # NaN is refused too
-            raise ValueError(f"Expected argument `power` above 0, but got {power} - mend conf/callbacks")
+            raise ValueError(
+                f"Expected argument `power` above 0, but got {power} - mend conf/callbacks"
+            )
         self.power = power
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -37,7 +39,9 @@ class MaskAnnealing(Callback):
                 "set callbacks=default"
             )
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         """Set the probabilities of this step."""
         probability: Tensor = pl_module.network.mask_probability  # type: ignore[union-attr, assignment] # see on_fit_start
         done = trainer.global_step / max(1.0, float(trainer.estimated_stepping_batches))

@@ -11,7 +11,9 @@ import torch
 # What a container may use and uses: control groups of version 2 and 1. psutil sees the whole machine.
 _GROUPS = {
     Path("/sys/fs/cgroup/memory.max"): Path("/sys/fs/cgroup/memory.current"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"): Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"): Path(
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes"
+    ),
 }
 
 
@@ -32,7 +34,11 @@ class Memory:
 
     def used(self) -> int:
         """What this process holds now."""
-        return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else int(psutil.Process().memory_info().rss)
+        return (
+            torch.cuda.memory_allocated(self.device)
+            if self.device.type == "cuda"
+            else int(psutil.Process().memory_info().rss)
+        )
 
     def peak(self) -> int:
         """The most this process ever held; on a GPU, since `restart`."""
@@ -45,7 +51,10 @@ class Memory:
         """What could be had in addition."""
         if self.device.type == "cuda":
             return int(torch.cuda.mem_get_info(self.device)[0])
-        return min(int(psutil.virtual_memory().available), *(left_in_group(limit, usage) for limit, usage in _GROUPS.items()))
+        return min(
+            int(psutil.virtual_memory().available),
+            *(left_in_group(limit, usage) for limit, usage in _GROUPS.items()),
+        )
 
     def wait(self) -> None:
         """Wait for what the device has been told to do."""
@@ -64,7 +73,13 @@ def left_in_group(limit: Path, usage: Path) -> int:
     """What a control group has left; very much where there is none or it has no limit."""
     if not limit.is_file() or not limit.read_text().strip().isdigit():  # "max"
         return sys.maxsize
-    statistics = dict(line.split() for line in usage.with_name("memory.stat").read_text().splitlines())
-    prefix = "total_" if "total_inactive_file" in statistics else ""  # version 1, with the groups below
-    cached = sum(int(statistics[f"{prefix}{kind}_file"]) for kind in ("inactive", "active"))  # files read: given back when asked for
+    statistics = dict(
+        line.split() for line in usage.with_name("memory.stat").read_text().splitlines()
+    )
+    prefix = (
+        "total_" if "total_inactive_file" in statistics else ""
+    )  # version 1, with the groups below
+    cached = sum(
+        int(statistics[f"{prefix}{kind}_file"]) for kind in ("inactive", "active")
+    )  # files read: given back when asked for
     return max(0, int(limit.read_text()) - int(usage.read_text()) + cached)

@@ -28,14 +28,19 @@ class Progress:
         """Loss, the task's own score, images per second, memory of this process (and of its GPU), time left with validation and all."""
         metrics, monitor = trainer.callback_metrics, str(getattr(pl_module, "monitor", ""))
         names = {"train/loss": "loss", monitor: monitor, "train/images_per_second": "images/s"}
-        facts = {name: f"{float(metrics[key]):.4g}" for key, name in names.items() if key in metrics}
+        facts = {
+            name: f"{float(metrics[key]):.4g}" for key, name in names.items() if key in metrics
+        }
         memory = f"{psutil.Process().memory_info().rss / 1e9:.1f} GB"
         if pl_module.device.type == "cuda":
             memory += f", GPU {torch.cuda.max_memory_allocated(pl_module.device) / 1e9:.1f} GB"
         return facts | {"memory": memory, "left": self._left(trainer)}
 
     def _left(self, trainer: Trainer) -> str:
-        done, total = trainer.global_step - self._first_step, float(trainer.estimated_stepping_batches) - self._first_step
+        done, total = (
+            trainer.global_step - self._first_step,
+            float(trainer.estimated_stepping_batches) - self._first_step,
+        )
         if done < 1 or total == float("inf"):
             return "?"
         seconds = int((time.monotonic() - self._start) / done * (total - done))
@@ -54,7 +59,9 @@ class Bar(TQDMProgressBar):
         self._progress.begin(trainer)
         super().on_train_start(trainer, pl_module)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """What stands behind the bar."""
         return {**self._progress.facts(trainer, pl_module)}
 
@@ -75,10 +82,25 @@ class Lines(Callback):
         self._progress.begin(trainer)
         self._said = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Write the line where it is time."""
         if time.monotonic() - self._said < self.every_seconds or not trainer.is_global_zero:
             return
         self._said = time.monotonic()
-        facts = "  ".join(f"{name} {value}" for name, value in self._progress.facts(trainer, pl_module).items())
-        log.info("epoch %d, step %d of %d  %s", trainer.current_epoch + 1, batch_idx + 1, trainer.num_training_batches, facts)
+        facts = "  ".join(
+            f"{name} {value}" for name, value in self._progress.facts(trainer, pl_module).items()
+        )
+        log.info(
+            "epoch %d, step %d of %d  %s",
+            trainer.current_epoch + 1,
+            batch_idx + 1,
+            trainer.num_training_batches,
+            facts,
+        )

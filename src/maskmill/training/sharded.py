@@ -24,10 +24,16 @@ class ShardedStrategy(ModelParallelStrategy):
     def on_validation_start(self) -> None:
         """Validate with the batch statistics of the first process, which are those that checkpoints keep."""
         assert self.lightning_module is not None
-        buffers = [buffer for buffer in self.lightning_module.network.buffers() if buffer.is_floating_point()]  # type: ignore[union-attr]
+        buffers = [
+            buffer
+            for buffer in self.lightning_module.network.buffers()
+            if buffer.is_floating_point()
+        ]  # type: ignore[union-attr]
         if not buffers:
             return
         whole = torch.cat([buffer.float().flatten() for buffer in buffers])
         dist.broadcast(whole, src=0)
-        for buffer, value in zip(buffers, whole.split([buffer.numel() for buffer in buffers]), strict=True):
+        for buffer, value in zip(
+            buffers, whole.split([buffer.numel() for buffer in buffers]), strict=True
+        ):
             buffer.copy_(value.view_as(buffer))

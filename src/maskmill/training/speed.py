@@ -41,6 +41,8 @@ def _network(pl_module: LightningModule) -> nn.Module:
 
 def _channels_last(network: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        value.contiguous(memory_format=torch.channels_last) if isinstance(value, Tensor) and value.ndim == 4 else value
+        value.contiguous(memory_format=torch.channels_last)
+        if isinstance(value, Tensor) and value.ndim == 4
+        else value
         for value in arguments
     )

@@ -25,7 +25,16 @@ INPUTS = "inputs.json"
 FINISHED = "finished.json"
 
 # The folders that decide what a training computes.
-TRAINING_SOURCES = ("canonical", "data", "networks", "losses", "postprocess", "metrics", "tasks", "training")
+TRAINING_SOURCES = (
+    "canonical",
+    "data",
+    "networks",
+    "losses",
+    "postprocess",
+    "metrics",
+    "tasks",
+    "training",
+)
 
 
 def training_fingerprint(config: Mapping[str, Any], data_digest: str) -> str:
@@ -101,8 +110,18 @@ class TrainingState:
             compare: warn so; the jobs of a sweep differ on purpose.
         """
         if not (self.folder / INPUTS).is_file():
-            for path in sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=lambda path: path.stat().st_mtime)[-1:] if compare else []:
-                log.warning("%s does not go on here, this training starts anew: %s", path.parent, _difference(read_json(path), inputs))
+            for path in (
+                sorted(
+                    self.folder.parent.glob(f"*/{INPUTS}"), key=lambda path: path.stat().st_mtime
+                )[-1:]
+                if compare
+                else []
+            ):
+                log.warning(
+                    "%s does not go on here, this training starts anew: %s",
+                    path.parent,
+                    _difference(read_json(path), inputs),
+                )
             write_json(self.folder / INPUTS, dict(inputs))
 
     def delete(self) -> None:
@@ -126,5 +145,7 @@ def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     if not changed:
         return "the source code changed"
-    shown = [f"{key} was {then.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in changed[:5]]
+    shown = [
+        f"{key} was {then.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in changed[:5]
+    ]
     return "; ".join(shown) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")

@@ -31,11 +31,20 @@ class StepLog(Callback):
         """Start the clock anew: what came before is in no step's time."""
         self._restart()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         """The batch has come."""
         self._waited += time.perf_counter() - self._asked
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - the Trainer's signature
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
         """Log where it is due, then wait for the next batch."""
         self._images += len(batch["image"]) * trainer.world_size
         step = trainer.global_step
@@ -45,16 +54,25 @@ class StepLog(Callback):
         self._asked = time.perf_counter()
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any]) -> None:
-        loss = float(outputs["loss"])  # waits for the device, so that the time below is that of whole steps
+        loss = float(
+            outputs["loss"]
+        )  # waits for the device, so that the time below is that of whole steps
         seconds = time.perf_counter() - self._start
-        values = {"train/loss": loss} | {f"train/loss/{name}": float(term) for name, term in outputs["terms"].items()}
-        values |= {"train/images_per_second": self._images / seconds, "train/waiting_for_data": self._waited / seconds}
+        values = {"train/loss": loss} | {
+            f"train/loss/{name}": float(term) for name, term in outputs["terms"].items()
+        }
+        values |= {
+            "train/images_per_second": self._images / seconds,
+            "train/waiting_for_data": self._waited / seconds,
+        }
         if pl_module.device.type == "cuda":
             values["train/gpu_memory_gb"] = torch.cuda.max_memory_allocated(pl_module.device) / 1e9
         for key in ("train/loss", "train/images_per_second"):
             pl_module.log(key, values[key], prog_bar=True, logger=False, batch_size=1)
         for logger in trainer.loggers:
-            logger.log_metrics(values | {"epoch": trainer.current_epoch}, step=trainer.global_step - 1)  # Lightning counts from 0 too
+            logger.log_metrics(
+                values | {"epoch": trainer.current_epoch}, step=trainer.global_step - 1
+            )  # Lightning counts from 0 too
         self._restart()
 
     def _restart(self) -> None:

@@ -45,13 +45,23 @@ class GradualUnfreezing(Callback):
                 module.train(own[0] not in ids)
         log.info("epoch %d: %d encoder tensors are frozen", trainer.current_epoch + 1, len(frozen))
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         """Drop the gradients of frozen stages, before clipping sees them."""
         for parameter in self._frozen(trainer, pl_module):
             parameter.grad = None
 
     def _frozen(self, trainer: Trainer, pl_module: LightningModule) -> list[nn.Parameter]:
         network: Any = pl_module.network
-        staged = [(parameter, stage) for parameter, stage, _ in learned_parameters(network) if stage is not None]
+        staged = [
+            (parameter, stage)
+            for parameter, stage, _ in learned_parameters(network)
+            if stage is not None
+        ]
         last = max((stage for _, stage in staged), default=0)
-        return [parameter for parameter, stage in staged if trainer.current_epoch < self.start_epoch + (last - stage) * self.every_n_epochs]
+        return [
+            parameter
+            for parameter, stage in staged
+            if trainer.current_epoch < self.start_epoch + (last - stage) * self.every_n_epochs
+        ]
