@@ -24,7 +24,7 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
-from maskmill.metrics.mask_ap import coco_results
+from maskmill.metrics.functional.mask_ap import coco_results
 
 HEIGHT, WIDTH, NUM_STUFF, NUM_THINGS = 480, 640, 4, 26
 CATEGORIES = Categories(

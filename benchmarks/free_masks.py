@@ -17,13 +17,13 @@ from hydra import compose, initialize_config_dir
 from overfit import CONF, GOALS, SIDE, write_images
 from torch.nn import functional as F
 
+from maskmill.assembly.build import build
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
 from maskmill.losses.mask_classification import segments_of
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
 from maskmill.postprocess.semantic import SemanticSegments
-from maskmill.stages.build import build
 
 SURE = 9.0  # class logit of a segment's own class, against -9 for the others
 

@@ -35,9 +35,9 @@ from torchmetrics.detection import PanopticQuality
 
 from maskmill.canonical.categories import IGNORE_INDEX, Categories, Category
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.confusion import index_confusion, semantic_scores
-from maskmill.metrics.mask_ap import coco_results, mask_ap
-from maskmill.metrics.panoptic_quality import match_segments, panoptic_scores
+from maskmill.metrics.functional.confusion_matrix import index_confusion, semantic_scores
+from maskmill.metrics.functional.mask_ap import coco_results, mask_ap
+from maskmill.metrics.functional.panoptic_quality import match_segments, panoptic_scores
 
 NUM_STUFF, NUM_CLASSES = 4, 19
 TABLE = Categories(

@@ -21,6 +21,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning import Callback, Trainer, seed_everything
 
+from maskmill.assembly.training_job import build_task
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_rgb, write_rgb
@@ -31,7 +32,6 @@ from maskmill.sources.cwfid import Cwfid
 from maskmill.sources.finding import Findings
 from maskmill.sources.instance_masks import InstanceMasks
 from maskmill.sources.pairs import FolderPairs
-from maskmill.stages.fit import build_task
 from maskmill.training.callbacks import StepSeed
 
 SIDE, SMALLEST_PX = 128, 16

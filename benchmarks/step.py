@@ -20,13 +20,19 @@ from hydra import compose, initialize_config_dir
 from lightning import Callback, LightningDataModule, seed_everything
 from torch.utils.data import DataLoader
 
+from maskmill.assembly.build import build
+from maskmill.assembly.training_job import (
+    build_task,
+    build_trainer,
+    read_dataset,
+    tracked,
+    training_config,
+)
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import ShuffledSampler
 from maskmill.data.transforms import Augmentation
-from maskmill.stages.build import build
 from maskmill.stages.entry import conf_folder
-from maskmill.stages.fit import build_task, build_trainer, read_dataset, tracked, training_config
 from maskmill.tasks.optimization import configure
 from maskmill.tracking.runs import Tracking
 from maskmill.training.state import TrainingState

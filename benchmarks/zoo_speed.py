@@ -27,9 +27,9 @@ from hydra import compose, initialize_config_dir
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
+from maskmill.assembly.training_job import build_task
 from maskmill.canonical.categories import Categories, Category, color_of
 from maskmill.stages.entry import conf_folder
-from maskmill.stages.fit import build_task
 from maskmill.training.callbacks import StepSeed
 from maskmill.training.memory import Memory
 from maskmill.training.speed import ChannelsLast, Compiled

@@ -8,7 +8,7 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
-from maskmill.metrics.mask_ap import coco_results
+from maskmill.metrics.functional.mask_ap import coco_results
 from strategies import CATEGORIES
 
 GROUND, SKY, BALL, BOX = (category.id for category in CATEGORIES)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from maskmill.assembly.build import build
 from maskmill.sources.source import Source
-from maskmill.stages.build import build
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -8,12 +8,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from drawn_folders import scene, write_split
+from maskmill.assembly.build import build
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import Draw
 from maskmill.data.transforms import Augmentation
-from maskmill.stages.build import build
 from strategies import CATEGORIES
 
 CONF = Path(__file__).parents[2] / "conf"

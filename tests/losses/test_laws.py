@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import nn
 
+from maskmill.assembly.build import build
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.stages.build import build
 
 CONF = Path(__file__).parents[2] / "conf"
 CHANNELS = {"semantic": 3, "center": 1, "offset": 2}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.assignment import match, matching_cost
 from maskmill.losses.mask_classification import VOID, MaskClassificationLoss, segments_of
-from maskmill.losses.matching import match, matching_cost
 from maskmill.losses.points import labels_at, logits_at, uncertain_points
 
 NO_OBJECT = 3  # of three classes

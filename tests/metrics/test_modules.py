@@ -15,8 +15,8 @@ from drawn_folders import BALL, BOX, GROUND, SKY, moved, scene
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.canonical.runs import overlaps
 from maskmill.metrics import BoundaryIoU, CalibrationError, ConfusionMatrix, MaskAP, PanopticQuality
-from maskmill.metrics.confusion import confusion_matrix
-from maskmill.metrics.tensor_overlaps import device_overlaps, tensor_confusion
+from maskmill.metrics.functional.confusion_matrix import confusion_matrix
+from maskmill.metrics.functional.tensor_overlaps import device_overlaps, tensor_confusion
 from strategies import CATEGORIES, panoptic_pairs
 
 TRUTHS = [scene(seed) for seed in range(5)]

@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from maskmill.stages.build import build
+from maskmill.assembly.build import build
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -11,10 +11,10 @@ from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.canonical.categories import Categories, Category, color_of
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.analysis import analyse
-from maskmill.metrics.bootstrap import Resampling
-from maskmill.metrics.evaluation import evaluate_folders
-from maskmill.metrics.slices import Slicing
+from maskmill.evaluation.analysis import analyse
+from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.report import write_report

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from maskmill.metrics.calibration import reliability
-from maskmill.metrics.comparison import Difference
+from maskmill.evaluation.comparison import Difference
+from maskmill.metrics.functional.calibration_error import reliability
 from maskmill.reporting import svg
 from maskmill.reporting.confusion_chart import DARK, shade
 from maskmill.reporting.curves import precision_charts, reliability_chart

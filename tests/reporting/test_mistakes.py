@@ -4,9 +4,9 @@ import pytest
 from drawn_folders import BALL, BOX, SKY, write_split
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.bootstrap import Resampling
-from maskmill.metrics.evaluation import evaluate_folders
+from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.mistakes import confident, missed, mistakes
 

@@ -15,10 +15,10 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
-from maskmill.metrics.analysis import analyse
-from maskmill.metrics.bootstrap import Resampling
-from maskmill.metrics.evaluation import evaluate_folders
-from maskmill.metrics.slices import Slicing
+from maskmill.evaluation.analysis import analyse
+from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.confusion_chart import confusion_chart
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.pictures import GRAY, WRONG, find_image, views, wrong_pixels

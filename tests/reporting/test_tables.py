@@ -7,12 +7,12 @@ import pytest
 from drawn_folders import moved, scene, write_split
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.bootstrap import Resampling
-from maskmill.metrics.comparison import compare
-from maskmill.metrics.evaluation import evaluate_folders
-from maskmill.metrics.slices import Slicing
-from maskmill.metrics.sums import read_sums
+from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.comparison import compare
+from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.evaluation.image_counts import read_sums
+from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.tables import write_tables
 from strategies import CATEGORIES
 
@@ -120,7 +120,7 @@ def test_the_confusion_table_counts_every_pixel(written):
 
 def test_what_pq_lacks_adds_up_to_one_in_every_class(written):
     out, _ = written
-    parts = ("PQ", "lost_missed", "lost_spurious", "lost_wrongly_classed", "lost_badly_outlined")
+    parts = ("PQ", "lost_missed", "lost_background", "lost_classification", "lost_localization")
     for row in rows(out / "per_class.csv"):
         assert sum(float(row[part]) for part in parts) == pytest.approx(
             1, abs=1e-12

@@ -3,6 +3,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from maskmill.assembly.build import build
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import read_labels, write_labels, write_rgb
 from maskmill.sources.class_masks import ClassMasks
@@ -10,7 +11,6 @@ from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
 from maskmill.sources.pairs import FolderPairs, ListedPairs
 from maskmill.sources.source import Source
-from maskmill.stages.build import build
 
 TABLE = [{"id": 0, "name": "soil"}, {"id": 7, "name": "weed"}]
 LABELS = np.array([[0, 0, 7], [7, 9, 0]], np.uint8)
@@ -70,7 +70,7 @@ def test_labels_without_an_image_are_a_finding(root):
     assert [(one.severity, one.file) for one in findings] == [
         ("error", str(root / "labels" / "b.png"))
     ]
-    assert findings[0].mend == "add the image or remove the labels"
+    assert findings[0].fix == "add the image or remove the labels"
 
 
 BAD_LINES = [

@@ -3,13 +3,13 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from maskmill.assembly.build import build
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
 from maskmill.sources.images import read_label_image
 from maskmill.sources.instance_masks import InstanceMasks
 from maskmill.sources.source import Source
-from maskmill.stages.build import build
 
 FIRST = np.zeros((10, 10), np.uint8)
 FIRST[:5] = 255  # rows 0..4

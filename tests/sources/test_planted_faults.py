@@ -419,7 +419,7 @@ def test_a_planted_fault_is_named_with_its_file_and_its_mend(
     found = [one for one in findings_of(name, root) if what in one["what"]]
     assert found, findings_of(name, root)
     assert file in found[0]["file"]
-    assert len(found[0]["mend"].split()) >= 2
+    assert len(found[0]["fix"].split()) >= 2
 
 
 def test_gray_among_colours_is_a_note(originals, tmp_path):
@@ -428,7 +428,7 @@ def test_gray_among_colours_is_a_note(originals, tmp_path):
     Image.open(path).convert("L").save(path)
     found = Converter(root / "unused", workers=1).check(shipped("camvid", root))["findings"]
     assert [(one["severity"], one["file"]) for one in found] == [("note", str(path))]
-    assert "becomes RGB" in found[0]["mend"]
+    assert "becomes RGB" in found[0]["fix"]
 
 
 def test_excluded_images_are_counted_and_listed(originals, tmp_path):

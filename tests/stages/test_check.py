@@ -67,6 +67,6 @@ def test_preview_of_a_split_that_is_not_there_says_what_to_do(tmp_path):
     done = run("preview", cwd=tmp_path)
     assert done.returncode == 1
     assert (
-        "out/prepare/train: expected a split of a prepared data set, but there is none - run `maskmill prepare` first"
+        "out/prepare/train: expected a split of a prepared data set, but there is none - either run `maskmill prepare` first"
         in done.stdout
     )

@@ -8,11 +8,11 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from drawn_folders import scene, write_split
+from maskmill.assembly.build import build
 from maskmill.canonical.files import write_json
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
 from maskmill.sources.statistics import SplitStatistics, count_image
-from maskmill.stages.build import build
 from strategies import CATEGORIES
 
 CONF = Path(__file__).parents[2] / "conf"

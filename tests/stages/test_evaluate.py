@@ -12,9 +12,9 @@ from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import write_rgb
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.bootstrap import Resampling
-from maskmill.metrics.evaluation import evaluate_folders
+from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.reporting.evaluation_folder import (
     FILES,
     SOMETIMES,
@@ -152,15 +152,24 @@ def test_two_processes_write_the_same_bytes_as_one(folders):
         ),
         ("out=.", "expected a new folder or an earlier evaluation"),
         ("images=nowhere", "nowhere: expected the folder of the images"),
-        ("workers=0", "Expected `evaluate.workers` of 1 or more, but got 0"),
-        ("num_resamples=-1", "Expected `evaluate.num_resamples` of 0 or more, but got -1"),
+        (
+            "workers=0",
+            "evaluate.workers: expected int, but got 0 (int): Input should be greater than or equal to 1",
+        ),
+        (
+            "num_resamples=-1",
+            "evaluate.num_resamples: expected int, but got -1 (int): Input should be greater than or equal to 0",
+        ),
         ("baseline=nowhere", "nowhere: expected a folder with panoptic.json"),
         ("tags=nowhere.csv", "nowhere.csv: expected a CSV file of tags, but there is none"),
         (
             "tags=keep/letter.txt",
             "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, but got 'dear'",
         ),
-        ("num_examples=-1", "Expected `evaluate.num_examples` of 0 or more, but got -1"),
+        (
+            "num_examples=-1",
+            "evaluate.num_examples: expected int, but got -1 (int): Input should be greater than or equal to 0",
+        ),
         (
             "void=maybe",
             "evaluate.void: expected Literal['auto', 'ignore', 'background'], but got 'maybe'",
@@ -232,7 +241,7 @@ def test_no_heavy_library_is_imported():
     heavy = ["torch", "torchmetrics", "lightning", "mlflow", "albumentations"]
     code = f"""
 import sys, maskmill.stages.evaluate
-import maskmill.metrics.evaluation, maskmill.reporting.evaluation_folder
+import maskmill.evaluation.evaluation, maskmill.reporting.evaluation_folder
 found = set({heavy}) & set(sys.modules)
 assert not found, found"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from maskmill.assembly.build import build
+from maskmill.assembly.model_loading import load_model
+from maskmill.assembly.settings import PredictSettings
 from maskmill.postprocess.stitched_windows import StitchedWindows
 from maskmill.serving.model_files import write_model
-from maskmill.stages.build import build
-from maskmill.stages.load import load_model
-from maskmill.stages.predict import Settings
 from strategies import CATEGORIES
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -49,7 +49,7 @@ def photo(height, width):
 @pytest.mark.parametrize("way", WAYS)
 def test_any_size_comes_out_at_its_own_size(models, task, way):
     window = [] if way in {"whole", "tta"} else ["inference.window=[64,96]"]
-    settings = build(composed(f"inference={way}", *window).predict, Settings)
+    settings = build(composed(f"inference={way}", *window).predict, PredictSettings)
     model = load_model(str(models[task]), device="cpu", inference=settings.inference)
     photos = [photo(97, 131), photo(97, 131), photo(50, 70)]
     predictions = list(model.predictor(photos, batch_size=2))
@@ -67,7 +67,7 @@ def test_values_of_the_postprocess_can_be_replaced(models):
     photos = [photo(97, 131)]
     settings = build(
         composed("+predict.postprocess.top_k=1", "+predict.postprocess.threshold=0.0").predict,
-        Settings,
+        PredictSettings,
     )
     many = load_model(str(models["panoptic"]), device="cpu", postprocess={"threshold": 0.0})
     one = load_model(str(models["panoptic"]), device="cpu", postprocess=settings.postprocess)
@@ -90,10 +90,14 @@ def test_a_value_the_postprocess_does_not_have_is_refused(models):
 
 
 def test_a_window_that_is_no_pair_of_whole_numbers_is_refused():
-    with pytest.raises(ValueError, match=r"predict.inference.window: expected .* mend the value"):
+    with pytest.raises(
+        ValueError, match=r"predict.inference.window: expected .* set another value"
+    ):
         build(
-            composed("inference=stitched_windows", "inference.window=[64.5,64]").predict, Settings
+            composed("inference=stitched_windows", "inference.window=[64.5,64]").predict,
+            PredictSettings,
         )
     assert isinstance(
-        build(composed("inference=stitched_windows").predict, Settings).inference, StitchedWindows
+        build(composed("inference=stitched_windows").predict, PredictSettings).inference,
+        StitchedWindows,
     )

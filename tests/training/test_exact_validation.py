@@ -18,7 +18,7 @@ from lightning import Trainer, seed_everything
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
 from maskmill.stages.entry import conf_folder
-from maskmill.stages.fit import build_task
+from maskmill.assembly.training_job import build_task
 from strategies import CATEGORIES
 
 root, processes, written, *overrides = sys.argv[1:]

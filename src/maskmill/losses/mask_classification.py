@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.losses.matching import match
+from maskmill.losses.assignment import match
 from maskmill.losses.points import labels_at, logits_at, uncertain_points
 from maskmill.losses.semantic import Batch, Terms
 

@@ -1,23 +1,27 @@
-"""Segments against segments: exact numbers. `from maskmill.metrics import PanopticQuality, ConfusionMatrix, BoundaryIoU, MaskAP`."""
+"""Exact segmentation metrics: `from maskmill.metrics import PanopticQuality, ConfusionMatrix, BoundaryIoU, MaskAP`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maskmill.metrics.modules import BoundaryIoU, ConfusionMatrix, PanopticQuality
-    from maskmill.metrics.score_modules import CalibrationError, MaskAP
+    from maskmill.metrics.boundary_iou import BoundaryIoU
+    from maskmill.metrics.calibration_error import CalibrationError
+    from maskmill.metrics.confusion_matrix import ConfusionMatrix
+    from maskmill.metrics.mask_ap import MaskAP
+    from maskmill.metrics.panoptic_quality import PanopticQuality
 
 __all__ = ["BoundaryIoU", "CalibrationError", "ConfusionMatrix", "MaskAP", "PanopticQuality"]
-NEEDS_SCORES = {"CalibrationError", "MaskAP"}
+MODULES = {
+    "BoundaryIoU": "boundary_iou",
+    "CalibrationError": "calibration_error",
+    "ConfusionMatrix": "confusion_matrix",
+    "MaskAP": "mask_ap",
+    "PanopticQuality": "panoptic_quality",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The metric classes, imported when asked for: they need torchmetrics (8 s), and scoring files needs only numpy."""
-    if name in __all__:
-        return getattr(
-            import_module(
-                f"maskmill.metrics.{'score_modules' if name in NEEDS_SCORES else 'modules'}"
-            ),
-            name,
-        )
+    """The metric classes, imported on first use: torchmetrics takes 8 s to import, and scoring files needs NumPy alone."""
+    if name in MODULES:
+        return getattr(import_module(f"maskmill.metrics.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

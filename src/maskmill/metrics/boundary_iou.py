@@ -1,51 +1,70 @@
-"""Boundary IoU of classes over a whole data set (Cheng et al., CVPR 2021, arXiv:2103.16562)."""
+"""Boundary IoU as a torchmetrics metric."""
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Sequence
+from typing import Any
 
-from maskmill.metrics.confusion import class_areas, index_confusion
-from maskmill.metrics.masks import boundary_distance
+import torch
+from torch import Tensor
+from torchmetrics import Metric
 
-ClassMap = npt.NDArray[np.uint8]
-
-
-def on_boundary(classes: ClassMap, distance: int) -> npt.NDArray[np.bool_]:
-    """Pixels within `distance` of another class or of the image's edge (H, W): the boundaries of all classes at once.
-
-    A pixel is left over when its class's mask is eroded by a square of 2 distance + 1 exactly where the square holds no other value, so
-    one minimum and one maximum filter do for any number of classes.
-    """
-    square = np.ones((2 * distance + 1,) * 2, np.uint8)
-    boundary: npt.NDArray[np.bool_] = cv2.erode(classes, square) != cv2.dilate(classes, square)
-    boundary[:distance], boundary[-distance:], boundary[:, :distance], boundary[:, -distance:] = (
-        True,
-        True,
-        True,
-        True,
-    )
-    return boundary
+from maskmill.canonical.categories import Categories
+from maskmill.metrics.confusion_matrix import as_labels
+from maskmill.metrics.functional.boundary_iou import boundary_areas
+from maskmill.metrics.functional.confusion_matrix import (
+    Labels,
+    class_map,
+    intersection_over_union,
+    mean_iou,
+)
 
 
-def boundary_areas(
-    pred: ClassMap, target: ClassMap, num_classes: int, *, background: bool
-) -> npt.NDArray[np.int64]:
-    """Boundary pixels that prediction and target have in common, and those of either, per class.
+class BoundaryIoU(Metric):
+    """Mean boundary IoU of the whole data set; see `boundary_areas`.
 
     Args:
-        pred: (H, W) class indices 0..K-1, K where nothing was predicted.
-        target: (H, W), K where unlabelled.
-        num_classes: K.
-        background: unlabelled target pixels are background and count; void ones are left out of both boundaries.
-
-    Returns:
-        (K, 2) int64: intersection and union in pixels; add them up over images.
+        categories: the data set's table.
+        background: unlabelled target pixels are background; None: where every category is a thing.
+        kwargs: of torchmetrics.Metric.
     """
-    distance = boundary_distance(*target.shape)
-    counted = np.True_ if background else target != num_classes
-    true, guess = (
-        np.where(on_boundary(classes, distance) & counted, classes, np.uint8(num_classes))
-        for classes in (target, pred)
-    )
-    right, union = class_areas(index_confusion(guess, true, num_classes), background=True)
-    return np.stack([right, union], axis=1)
+
+    full_state_update = False
+    areas: Tensor
+
+    def __init__(
+        self, categories: Categories, background: bool | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.categories = categories
+        self.background = (
+            categories.background_index is not None if background is None else background
+        )
+        self.add_state(
+            "areas", torch.zeros(categories.num_classes, 2, dtype=torch.int64), dist_reduce_fx="sum"
+        )
+
+    def update(self, preds: Sequence[Labels] | Tensor, target: Sequence[Labels] | Tensor) -> None:
+        """Count images; those of tensors on the CPU, where the filters run.
+
+        Args:
+            preds: as in `ConfusionMatrix`.
+            target: likewise.
+        """
+        for pair in zip(preds, target, strict=True):
+            pred, truth = (
+                class_map(as_labels(labels, self.categories), self.categories) for labels in pair
+            )
+            areas = boundary_areas(
+                pred, truth, self.categories.num_classes, background=self.background
+            )
+            self.areas += torch.from_numpy(areas).to(self.areas.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The mean as "boundary_mIoU", and "boundary_IoU/<category>" of each; float64 fractions, NaN for what does not occur."""
+        areas = self.areas.cpu().numpy().T
+        iou = intersection_over_union(*areas)
+        scores = {
+            f"boundary_IoU/{category.name}": float(value)
+            for category, value in zip(self.categories, iou, strict=True)
+        }
+        scores["boundary_mIoU"] = mean_iou(*areas)
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}

@@ -1,122 +1,102 @@
-"""Panoptic quality from the definition, in numpy (Kirillov et al., CVPR 2019, arXiv:1801.00868)."""
+"""Panoptic quality as a torchmetrics metric."""
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torchmetrics import Metric
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.metrics.matching import Fate, Matches, Segments, find_matches
-
-# (K, 8): sum of IoU over matches, tp, fp, fn; of the fp those wrongly classed and those badly outlined, and of the fn likewise
-Counts = npt.NDArray[np.float64]
-COUNTS = (
-    "iou_sum",
-    "tp",
-    "fp",
-    "fn",
-    "fp_wrongly_classed",
-    "fp_badly_outlined",
-    "fn_wrongly_classed",
-    "fn_badly_outlined",
+from maskmill.metrics.functional.panoptic_quality import (
+    COUNTS,
+    count_matches,
+    panoptic_per_class,
+    panoptic_scores,
 )
-LOSSES = ("missed", "spurious", "wrongly_classed", "badly_outlined")
+from maskmill.metrics.functional.segment_matching import Matches, find_matches, match_overlaps
+from maskmill.metrics.functional.tensor_overlaps import segment_overlaps
 
 
-def match_segments(
-    pred: Panoptic,
-    target: Panoptic,
-    categories: Categories,
-    *,
-    background: bool,
-    void_in_union: bool = False,
-) -> Counts:
-    """Count matched and unmatched segments of one image, per category: `count_matches` of `find_matches`, whose arguments these are.
-
-    Returns:
-        (K, 8) float64, as `COUNTS` names them (segments, not pixels).
-
-    Raises:
-        ValueError: the maps differ in size.
-    """
-    return count_matches(
-        find_matches(pred, target, categories, background=background, void_in_union=void_in_union),
-        categories.num_classes,
-    )
-
-
-def count_matches(matches: Matches, num_classes: int) -> Counts:
-    """Count the segments of each class by what became of them, (K, 8) float64."""
-    guess, truth = _by_fate(matches.pred, num_classes), _by_fate(matches.target, num_classes)
-    matched = matches.target.iou * (matches.target.fate == Fate.MATCHED)
-    counts = np.empty((num_classes, len(COUNTS)))
-    counts[:, 0] = np.bincount(matches.target.index, matched, minlength=num_classes)
-    counts[:, 1] = truth[:, Fate.MATCHED]
-    counts[:, 4:6], counts[:, 6:8] = (
-        side[:, [Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED]] for side in (guess, truth)
-    )
-    counts[:, 2] = guess[:, Fate.SPURIOUS] + counts[:, 4] + counts[:, 5]
-    counts[:, 3] = truth[:, Fate.MISSED] + counts[:, 6] + counts[:, 7]
-    return counts
-
-
-def _by_fate(segments: Segments, num_classes: int) -> npt.NDArray[np.int64]:
-    """Segments of each class and fate, (K, F)."""
-    code = segments.index * len(Fate) + segments.fate
-    return np.bincount(code, minlength=num_classes * len(Fate)).reshape(num_classes, len(Fate))
-
-
-def panoptic_scores(counts: Counts, categories: Categories) -> dict[str, float]:
-    """PQ, SQ and RQ of all categories, of things and of stuff, averaged over the categories that occur, and what PQ lacks to 1.
+class PanopticQuality(Metric):
+    """PQ, SQ and RQ as COCO's panopticapi computes them, and what PQ loses to which error; see `find_matches`.
 
     Args:
-        counts: (K, 8), summed over images.
-        categories: which rows are things.
-
-    Returns:
-        "PQ", "SQ", "RQ", each with "/thing" and "/stuff", and "PQ/lost/missed", "PQ/lost/spurious", "PQ/lost/wrongly_classed",
-        "PQ/lost/badly_outlined", which with "PQ" add up to 1: fractions; NaN where no category of the kind occurs.
+        categories: the data set's table.
+        background: unlabelled target pixels are background; None: where every category is a thing.
+        void_in_union: leave target void in the union, as BDD100K and deeplab2 count.
+        kwargs: of torchmetrics.Metric.
     """
-    occurs = counts[:, 1:4].any(axis=1)
-    table = np.concatenate([panoptic_per_class(counts), panoptic_losses(counts)], axis=1)[
-        occurs
-    ]  # (K', 7)
-    isthing = categories.isthing[occurs]
-    groups = np.stack([np.ones(len(table), bool), isthing, ~isthing])
-    with np.errstate(invalid="ignore"):
-        means = (groups @ table / groups.sum(axis=1)[:, None]).tolist()
-    scores = {
-        f"{name}{suffix}": mean
-        for suffix, row in zip(("", "/thing", "/stuff"), means, strict=True)
-        for name, mean in zip(("PQ", "SQ", "RQ"), row[:3], strict=True)
-    }
-    return scores | {
-        f"PQ/lost/{name}": mean for name, mean in zip(LOSSES, means[0][3:], strict=True)
-    }
 
+    full_state_update = False
+    counts: Tensor
 
-def panoptic_per_class(counts: Counts) -> npt.NDArray[np.float64]:
-    """PQ, SQ, RQ of each category, (K, 3); SQ is 0 without a match, all are NaN where the category does not occur."""
-    iou_sum, tp, fp, fn = counts[:, :4].T
-    segments = tp + fp / 2 + fn / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sq = np.where(tp > 0, iou_sum / tp, 0.0)
-        table = np.stack([iou_sum / segments, sq, tp / segments], axis=1)
-    table[segments == 0] = np.nan
-    return table
+    def __init__(
+        self,
+        categories: Categories,
+        background: bool | None = None,
+        *,
+        void_in_union: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.categories = categories
+        self.background = (
+            categories.background_index is not None if background is None else background
+        )
+        self.void_in_union = void_in_union
+        self.add_state(
+            "counts",
+            torch.zeros(categories.num_classes, len(COUNTS), dtype=torch.float64),
+            dist_reduce_fx="sum",
+        )
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        """Follow the module around it to its device, not to its precision: bfloat16 counts to 256 and no further."""
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
-def panoptic_losses(counts: Counts) -> npt.NDArray[np.float64]:
-    """What each category's PQ lacks to 1, by reason as `LOSSES` names them, (K, 4); NaN where the category does not occur.
+    def update(
+        self, preds: Sequence[Panoptic] | Tensor, target: Sequence[Panoptic] | Tensor
+    ) -> None:
+        """Count images.
 
-    PQ = iou_sum / (tp + fp/2 + fn/2), so 1 - PQ = ((tp - iou_sum) + fp/2 + fn/2) / (tp + fp/2 + fn/2): half a segment for each that is
-    spurious or missed, and what the matched ones lack of IoU 1, which is a matter of outline.
-    """
-    iou_sum, tp, fp, fn, fp_class, fp_outline, fn_class, fn_outline = counts.T
-    missed, spurious = (fn - fn_class - fn_outline) / 2, (fp - fp_class - fp_outline) / 2
-    lost = np.stack(
-        [missed, spurious, (fp_class + fn_class) / 2, tp - iou_sum + (fp_outline + fn_outline) / 2],
-        axis=1,
-    )
-    with np.errstate(invalid="ignore"):
-        shares: npt.NDArray[np.float64] = lost / (tp + fp / 2 + fn / 2)[:, None]
-    return shares
+        Args:
+            preds: one per image; or (B, H, W, 2) integers on any device: category id and instance number of each pixel, the category of
+                void being -1, or 255 where no category has this id.
+            target: of the same images, in the same form.
+        """
+        if isinstance(preds, Tensor) and isinstance(target, Tensor):
+            images = segment_overlaps(preds, target, self.categories)
+            found = (
+                match_overlaps(*image, background=self.background, void_in_union=self.void_in_union)
+                for image in images
+            )
+        elif isinstance(preds, Tensor) or isinstance(target, Tensor):
+            raise ValueError(
+                f"Expected both as tensors or neither, but got {type(preds).__name__} and {type(target).__name__}"
+            )
+        else:
+            found = (self._matches(pred, truth) for pred, truth in zip(preds, target, strict=True))
+        for matches in found:
+            self.counts += torch.from_numpy(count_matches(matches, self.categories.num_classes)).to(
+                self.counts.device
+            )
+
+    def _matches(self, pred: Panoptic, target: Panoptic) -> Matches:
+        return find_matches(
+            pred,
+            target,
+            self.categories,
+            background=self.background,
+            void_in_union=self.void_in_union,
+        )
+
+    def compute(self) -> dict[str, Tensor]:
+        """As `panoptic_scores`, and "PQ/<category>" of each; float64 fractions, NaN for what does not occur."""
+        counts = self.counts.cpu().numpy()
+        per_class = zip(self.categories, panoptic_per_class(counts)[:, 0], strict=True)
+        scores = {f"PQ/{category.name}": float(value) for category, value in per_class}
+        scores |= panoptic_scores(counts, self.categories)  # last: a category may be called "thing"
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from html import escape
 
 from maskmill.canonical.categories import Category
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.panoptic_quality import LOSSES
+from maskmill.evaluation.analysis import Analysis
+from maskmill.metrics.functional.panoptic_quality import LOSSES
 from maskmill.reporting.losses import losses
 from maskmill.reporting.markup import bar, folded, key, table
 from maskmill.reporting.tables import Row, per_class_rows
@@ -23,7 +23,7 @@ def class_table(analysis: Analysis) -> str:
             shown.append(_cells(key(category, evaluation.categories), category, row, columns))
         else:
             absent.append(escape(category.name))
-    head = ("class", *(name.replace("_", " ") for name in columns), "right", "spurious", "missed")
+    head = ("class", *(name.replace("_", " ") for name in columns), "right", "background", "missed")
     note = (
         folded(f"{len(absent)} classes neither in the truth nor predicted", ", ".join(absent))
         if absent

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from maskmill.canonical.files import write_text
-from maskmill.metrics.comparison import Difference
+from maskmill.evaluation.comparison import Difference
 from maskmill.reporting.difference_table import difference_tables
 from maskmill.reporting.page import page
 

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.calibration import Reliability
+from maskmill.metrics.functional.calibration_error import Reliability
 from maskmill.reporting.markup import folded, percent
 from maskmill.reporting.svg import columns, dots, line, square_chart
 

@@ -28,7 +28,7 @@ def faults(dataset: Mapping[str, Any]) -> Iterator[str]:
         for row in problems
     ]
     for row in findings:
-        what = escape(f"{row['file']}: {row['what']} - {row['mend']}")
+        what = escape(f"{row['file']}: {row['what']} - {row['fix']}")
         rows.append(f"<tr><td>{escape(row['severity'])}</td><td>{what}</td></tr>")
     more = f"<p>and {len(rows) - MAX_ROWS} more in dataset.json</p>" if len(rows) > MAX_ROWS else ""
     yield f'<table class="text">{"".join(rows[:MAX_ROWS])}</table>{more}'

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from maskmill.metrics.comparison import Difference
+from maskmill.evaluation.comparison import Difference
 from maskmill.reporting.markup import folded, percent, points, table
 
 FIRST = (

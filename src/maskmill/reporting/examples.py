@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from maskmill.canonical.folder import PanopticFolder
-from maskmill.metrics.analysis import Analysis
-from maskmill.metrics.comparison import Difference
+from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.comparison import Difference
 from maskmill.reporting.markup import folded, key, percent, points
 from maskmill.reporting.pictures import find_image, views
 

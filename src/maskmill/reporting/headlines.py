@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-from maskmill.metrics.bootstrap import Interval
+from maskmill.evaluation.bootstrap import Interval
 from maskmill.reporting.markup import folded, percent, span, table
 
 GROUPS = {  # what comes first is what people quote; the rest is folded away

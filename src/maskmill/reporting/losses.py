@@ -7,9 +7,9 @@ from maskmill.reporting.markup import percent
 PARTS = {  # each with a fill of its own, so that colour is never alone: the classes of page.STYLE
     "PQ": "right and well outlined",
     "missed": "true segments nothing was predicted for",
-    "spurious": "predicted segments without a true one",
-    "wrongly_classed": "found, but called another class",
-    "badly_outlined": "found, but too far from its outline",
+    "background": "predicted segments without a true one",
+    "classification": "found, but called another class",
+    "localization": "found, but too far from its outline",
 }
 MIN_LABELLED = 0.07  # a smaller part has no room for its number
 

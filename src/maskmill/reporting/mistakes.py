@@ -9,7 +9,7 @@ import numpy as np
 
 from maskmill.canonical.panoptic import Panoptic, Segment
 from maskmill.canonical.png import RGB
-from maskmill.metrics.matching import Fate, Segments
+from maskmill.metrics.functional.segment_matching import SegmentOutcome, Segments
 from maskmill.reporting.drawing import overlay
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.markup import percent
@@ -19,10 +19,10 @@ SIDE = 260  # px of a crop's longer side
 CONTEXT = 0.5  # of the object's larger side, all around it
 MIN_CONTEXT = 12  # px
 WORDS = {
-    Fate.SPURIOUS: "the truth has nothing like it",
-    Fate.WRONGLY_CLASSED: "the truth calls it {partner}",
-    Fate.BADLY_OUTLINED: "the truth outlines it otherwise, IoU {iou}",
-    Fate.MISSED: "nothing like it was predicted",
+    SegmentOutcome.BACKGROUND_ERROR: "the truth has nothing like it",
+    SegmentOutcome.CLASSIFICATION_ERROR: "the truth calls it {partner}",
+    SegmentOutcome.LOCALIZATION_ERROR: "the truth outlines it otherwise, IoU {iou}",
+    SegmentOutcome.MISSED: "nothing like it was predicted",
 }
 
 
@@ -41,7 +41,14 @@ def confident(gallery: Gallery) -> list[Mistake]:
     for place, image in enumerate(gallery.analysis.evaluation.images):
         side = image.matches.pred
         for row in np.flatnonzero(
-            np.isin(side.fate, (Fate.SPURIOUS, Fate.WRONGLY_CLASSED, Fate.BADLY_OUTLINED))
+            np.isin(
+                side.outcome,
+                (
+                    SegmentOutcome.BACKGROUND_ERROR,
+                    SegmentOutcome.CLASSIFICATION_ERROR,
+                    SegmentOutcome.LOCALIZATION_ERROR,
+                ),
+            )
         ).tolist():
             found.append(
                 Mistake(
@@ -59,7 +66,7 @@ def missed(gallery: Gallery) -> list[Mistake]:
     found = []
     for place, image in enumerate(gallery.analysis.evaluation.images):
         side = image.matches.target
-        wanted = (side.fate == Fate.MISSED) & (isthing[side.index] | ~isthing.any())
+        wanted = (side.outcome == SegmentOutcome.MISSED) & (isthing[side.index] | ~isthing.any())
         found += [
             Mistake(place, row, (float(side.area[row]), 0.0))
             for row in np.flatnonzero(wanted).tolist()
@@ -122,7 +129,7 @@ def _facts(gallery: Gallery, mistake: Mistake, side: Segments) -> str:
     index = others.index[others.id == side.partner[row]]
     categories = list(gallery.analysis.evaluation.categories)
     partner = escape(categories[int(index[0])].name) if len(index) else "something else"
-    words = WORDS[Fate(int(side.fate[row]))].format(
+    words = WORDS[SegmentOutcome(int(side.outcome[row]))].format(
         partner=partner, iou=percent(float(side.iou[row]))
     )
     score = "" if np.isnan(side.score[row]) else f"score {percent(float(side.score[row]))}, "

@@ -39,9 +39,9 @@ table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; 
 .part b { font-weight: 600; padding: 0 .2rem; color: #000; background-color: var(--fill); border-radius: .2rem; }
 .part.PQ { --fill: #7db8dd; }
 .part.missed { --fill: #f3c04d; background-image: repeating-linear-gradient(45deg, #8a5f00 0 1.5px, transparent 1.5px 7px); }
-.part.spurious { --fill: #dd7a3c; background-image: repeating-linear-gradient(-45deg, #5a2400 0 1.5px, transparent 1.5px 5px); }
-.part.wrongly_classed { --fill: #e3b3cd; background-image: radial-gradient(#7a2a56 1.3px, transparent 1.6px); background-size: 6px 6px; }
-.part.badly_outlined { --fill: #f2f2f2; background-image: repeating-linear-gradient(0deg, #8a8a8a 0 1px, transparent 1px 5px); }
+.part.background { --fill: #dd7a3c; background-image: repeating-linear-gradient(-45deg, #5a2400 0 1.5px, transparent 1.5px 5px); }
+.part.classification { --fill: #e3b3cd; background-image: radial-gradient(#7a2a56 1.3px, transparent 1.6px); background-size: 6px 6px; }
+.part.localization { --fill: #f2f2f2; background-image: repeating-linear-gradient(0deg, #8a8a8a 0 1px, transparent 1px 5px); }
 .better { color: #00704f; } .worse { color: #b34700; }
 .charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; } figure { margin: 0 0 1.4rem; }
 svg { max-width: 100%; height: auto; display: inline-block; } svg text { font: 11px system-ui, sans-serif; fill: #333; }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmill.canonical.files import write_text
-from maskmill.metrics.evaluation import Evaluation
+from maskmill.evaluation.evaluation import Evaluation
 from maskmill.reporting.class_table import class_table, loss_bars
 from maskmill.reporting.confusion_chart import confusion_chart
 from maskmill.reporting.curves import precision_charts, reliability_chart

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from maskmill.metrics.analysis import SLICE_METRICS, Slice
+from maskmill.evaluation.analysis import SLICE_METRICS, Slice
 from maskmill.reporting.markup import bar, table
 
 DEFINITION = (

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from maskmill.canonical.files import write_json, write_text
-from maskmill.metrics.analysis import SLICE_METRICS, Analysis
-from maskmill.metrics.bootstrap import Interval
-from maskmill.metrics.comparison import Difference
-from maskmill.metrics.confusion import class_areas, intersection_over_union
-from maskmill.metrics.evaluation import Evaluation, ImageScores
-from maskmill.metrics.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
-from maskmill.metrics.sums import FIELDS, LATER_FIELDS, ImageSums
+from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
+from maskmill.evaluation.bootstrap import Interval
+from maskmill.evaluation.comparison import Difference
+from maskmill.evaluation.evaluation import Evaluation, ImageScores
+from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageSums
+from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
+from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
 Row = dict[str, object]
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, png_name, write_index, write_panoptic
 from maskmill.canonical.png import write_labels
-from maskmill.metrics.mask_ap import coco_results
+from maskmill.metrics.functional.mask_ap import coco_results
 from maskmill.postprocess.prediction import Prediction
 from maskmill.serving.model_files import ModelFiles
 

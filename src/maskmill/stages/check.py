@@ -3,36 +3,24 @@
 import logging
 import sys
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.build import build
+from maskmill.assembly.raw_data import opened
+from maskmill.assembly.settings import CheckSettings
 from maskmill.canonical.files import write_json
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
-from maskmill.stages.raw import opened
 
 log = logging.getLogger(__name__)
 
 MAX_LINES = 100  # findings shown; the file has them all
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where the findings go.
-
-    Args:
-        out: folder for check.json.
-    """
-
-    out: Path
-
-
 @stage
 def main(cfg: DictConfig) -> None:
     """Check the source; exit status 1 if there are errors."""
-    settings = build(cfg.check, Settings)
+    settings = build(cfg.check, CheckSettings)
     with opened(cfg) as (converter, source, shown):
         dataset = converter.check(source, shown=shown)
     path = write_json(settings.out / "check.json", dataset)
@@ -43,7 +31,7 @@ def main(cfg: DictConfig) -> None:
             finding["severity"],
             finding["file"],
             finding["what"],
-            finding["mend"],
+            finding["fix"],
         )
     if len(findings) > MAX_LINES:
         log.info("... and %d more", len(findings) - MAX_LINES)

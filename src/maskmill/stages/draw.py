@@ -4,8 +4,8 @@ import logging
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.build import build
 from maskmill.sources.scenes import SceneSet
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)

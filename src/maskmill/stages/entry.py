@@ -1,7 +1,6 @@
 """What makes a function a stage: configuration by Hydra, one clear message for what a user can mend."""
 
 import functools
-import importlib
 import logging
 import os
 import signal
@@ -33,12 +32,6 @@ def stage(main: Main) -> Callable[[], Any]:
     shows where it came from.
     In a multirun errors stay exceptions, so that Hydra reports which job failed.
     """
-    if (
-        main.__module__ == "__main__"
-    ):  # started by -m: run under its own name, so that its classes are those configuration files name
-        name = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
-        own: Callable[[], Any] = importlib.import_module(name).main
-        return own
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> Any:

@@ -5,8 +5,8 @@ from functools import partial
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.build import build
 from maskmill.canonical.files import write_text
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @stage
 def main(cfg: DictConfig) -> int:
     """Search, write the table, and say which batch size to take."""
-    from maskmill.stages.trials import Trial, folder_of  # slow to import, as are those below
+    from maskmill.assembly.trials import Trial, folder_of  # slow to import, as are those below
     from maskmill.training.batch_size import PAYS, BatchSizeSearch, measure
     from maskmill.training.memory import Memory
 

@@ -4,8 +4,8 @@ import logging
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.build import build
 from maskmill.canonical.files import write_text
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 @stage
 def main(cfg: DictConfig) -> float:
     """Run the range test, write curve and picture, and say which learning rate to take."""
+    from maskmill.assembly.trials import Trial, folder_of
     from maskmill.reporting.rate_chart import rate_page  # slow to import, as are those below
-    from maskmill.stages.trials import Trial, folder_of
     from maskmill.training.lr_range import RangeTest
 
     test, trial = build(cfg.tune.lr, RangeTest), Trial(cfg)

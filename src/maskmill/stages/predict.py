@@ -1,44 +1,21 @@
 """Model + images -> label maps, in the form anyone's predictions are scored in."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.build import build
+from maskmill.assembly.settings import PredictSettings
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.png import RGB, read_rgb
-from maskmill.stages.build import build
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to predict with what.
-
-    Args:
-        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
-        images: a prepared split, whose image ids the predictions keep, or any folder of images.
-        out: the predictions go here.
-        batch_size: images of one size, or windows of one image, per pass.
-        device: cpu, cuda or cuda:N.
-        inference: how images go through the network, see `postprocess.prediction.Inference`.
-        postprocess: values in place of those the model was trained with.
-    """
-
-    model: str
-    images: Path
-    out: Path
-    batch_size: int
-    device: str
-    inference: Callable[..., Any]
-    postprocess: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -81,10 +58,10 @@ def find_images(folder: Path) -> Images:
 @stage
 def main(cfg: DictConfig) -> None:
     """Predict every image."""
-    settings = build(cfg.predict, Settings)
+    settings = build(cfg.predict, PredictSettings)
     images = find_images(settings.images)
+    from maskmill.assembly.model_loading import load_model
     from maskmill.serving.prediction_folder import write_predictions
-    from maskmill.stages.load import load_model
 
     model = load_model(
         settings.model,

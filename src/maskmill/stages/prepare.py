@@ -4,8 +4,8 @@ import logging
 
 from omegaconf import DictConfig
 
+from maskmill.assembly.raw_data import opened
 from maskmill.stages.entry import stage
-from maskmill.stages.raw import opened
 
 log = logging.getLogger(__name__)
 

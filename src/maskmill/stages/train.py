@@ -24,12 +24,12 @@ def main(cfg: DictConfig) -> float:
     ):  # the jobs of a sweep must not write over each other's model, nor be done again
         cfg.train.out, cfg.train.once = str(Path(hydra_cfg.runtime.output_dir) / "train"), True
     if cfg.trainer.devices == 1 or is_launched():
-        from maskmill.stages.fit import fit
+        from maskmill.assembly.training_job import fit
 
         return fit(cfg)
     with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
         OmegaConf.save(cfg, Path(folder) / "train.yaml", resolve=True)
-        run_worker("maskmill.stages.fit", Path(folder))
+        run_worker("maskmill.assembly.training_job", Path(folder))
         return float(read_json(Path(folder) / "result.json")["best_score"])
 
 

@@ -31,7 +31,7 @@ _OTHERS = (
 )
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-LEFT = 128 + signal.SIGTERM  # the exit status of a program that was told to leave
+EXIT_SIGTERM = 128 + signal.SIGTERM  # the exit status of a program that was told to leave
 
 
 def is_launched() -> bool:
@@ -57,7 +57,7 @@ def run_worker(module: str, argument: Path) -> None:
         process.terminate()
         process.wait()
         raise
-    if status in (LEFT, -signal.SIGTERM):
+    if status in (EXIT_SIGTERM, -signal.SIGTERM):
         raise InterruptedError(
             "the training was told to leave - the same command goes on from its last checkpoint"
         )

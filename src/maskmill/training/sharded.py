@@ -28,7 +28,7 @@ class ShardedStrategy(ModelParallelStrategy):
             buffer
             for buffer in self.lightning_module.network.buffers()
             if buffer.is_floating_point()
-        ]  # type: ignore[union-attr]
+        ]
         if not buffers:
             return
         whole = torch.cat([buffer.float().flatten() for buffer in buffers])

@@ -1,0 +1,1 @@
+"""Configuration to objects and jobs: what the entry points in `stages` call."""

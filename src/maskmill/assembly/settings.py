@@ -1,0 +1,185 @@
+"""What each command reads and writes, as the files in conf/ describe it; paths are checked here, before the work starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """Output location of `maskmill check`.
+
+    Args:
+        out: folder for check.json.
+    """
+
+    out: Path
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """Images to show in `maskmill preview`.
+
+    Args:
+        data: a prepared data set.
+        out: folder for preview.html.
+        split: name of the split.
+        num_images: number of images, evenly spaced over the split.
+        num_draws: augmented versions of each image, those of the first epochs; 0 shows the images as they are.
+
+    Raises:
+        FileNotFoundError: `data` has no such split.
+    """
+
+    data: Path
+    out: Path
+    split: str
+    num_images: Annotated[int, Ge(1)]
+    num_draws: Annotated[int, Ge(0)]
+
+    def __post_init__(self) -> None:
+        folder = self.data / self.split
+        if not (folder / "panoptic.json").is_file():
+            raise FileNotFoundError(
+                f"{folder}: expected a split of a prepared data set, but there is none - "
+                "either run `maskmill prepare` first or check `preview.split`"
+            )
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """Input and output of `maskmill shard`.
+
+    Args:
+        data: the folder that `prepare` wrote.
+        out: an empty folder, or s3://BUCKET/PREFIX.
+        shard_mb: a shard ends with the first sample that makes it at least this long, in megabytes.
+        decoded: store arrays instead of PNG and JPEG files: nothing to decode, but several times the space.
+
+    Raises:
+        FileNotFoundError: `data` is not a prepared data set.
+    """
+
+    data: Path
+    out: str
+    shard_mb: Annotated[int, Ge(1)]
+    decoded: bool
+
+    def __post_init__(self) -> None:
+        if not (self.data / "dataset.json").is_file():
+            raise FileNotFoundError(
+                f"{self.data}: expected a prepared data set, but there is none - run `maskmill prepare` first"
+            )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Input and output of a training run.
+
+    Args:
+        data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
+        out: folder for the model.
+        state: parent of the folders from which killed runs resume.
+        once: reuse the model of a finished run with the same fingerprint; set for the jobs of a sweep.
+    """
+
+    data: str
+    out: Path
+    state: Path
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Input and output of `maskmill predict`.
+
+    Args:
+        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
+        images: a prepared split, whose image ids the predictions keep, or any folder of images.
+        out: folder for the predictions.
+        batch_size: images of one size, or windows of one image, per forward pass.
+        device: cpu, cuda or cuda:N.
+        inference: how images go through the network, see `postprocess.prediction.Inference`.
+        postprocess: values that replace those the model was trained with.
+    """
+
+    model: str
+    images: Path
+    out: Path
+    batch_size: Annotated[int, Ge(1)]
+    device: str
+    inference: Callable[..., Any]
+    postprocess: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Input and output of `maskmill evaluate`.
+
+    Args:
+        target: ground truth: a canonical folder or a COCO panoptic JSON file.
+        prediction: predictions in the same form.
+        out: folder for the results.
+        images: folder of the images, for the report; null: next to the ground truth.
+        workers: number of processes.
+        num_examples: pictures of each kind in the report: worst images, best images, largest changes; twice as many mistakes.
+        void: unlabelled pixels of the ground truth. `ignore`: predictions there do not count (COCO); `background`: they count as
+            errors; `auto`: `background` if every category is a thing, else `ignore`.
+        void_in_union: PQ keeps ground-truth void in the union of two segments, as BDD100K does; COCO removes it.
+        baseline: another prediction of the same images, for a paired comparison; null: none.
+        tags: a CSV file `image,<tag>[,<tag>...]`; each column slices the images; null: none.
+        num_resamples: bootstrap resamples behind the 95 % intervals; 0: no intervals.
+        seed: seed of the resampling.
+
+    Raises:
+        FileNotFoundError: `images` is not a folder.
+    """
+
+    target: Path
+    prediction: Path
+    out: Path
+    images: Path | None
+    workers: Annotated[int, Ge(1)]
+    num_examples: Annotated[int, Ge(0)]
+    void: Literal["auto", "ignore", "background"]
+    void_in_union: bool = False
+    baseline: Path | None = None
+    tags: Path | None = None
+    num_resamples: Annotated[int, Ge(0)] = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images is not None and not self.images.is_dir():
+            raise FileNotFoundError(
+                f"{self.images}: expected the folder of the images, but there is none - check `evaluate.images`"
+            )
+
+
+@dataclass(frozen=True)
+class RegisterSettings:
+    """Model to register, and the lead it needs to become champion.
+
+    Args:
+        name: name of the registered model.
+        model: a folder that `train` wrote.
+        evaluation: what `evaluate` wrote for this model's predictions.
+        images: a prepared split; its first image becomes the input example.
+        out: folder for version.json.
+        metric: the metric that decides: PQ, PQ/thing or mIoU.
+        margin: lead over the champion that the candidate needs.
+        confidence: required confidence of that lead, by paired bootstrap over the images.
+        run: MLflow run to register from; null: the run that produced the model.
+    """
+
+    name: str
+    model: Path
+    evaluation: Path
+    images: Path
+    out: Path
+    metric: Literal["PQ", "PQ/thing", "mIoU"]
+    margin: float
+    confidence: float
+    run: str | None = None

@@ -1,0 +1,1 @@
+"""Two folders to an analysis: per-image counts, intervals, slices, comparisons."""

@@ -1,0 +1,1 @@
+"""The pure functions behind the metric classes, in NumPy."""

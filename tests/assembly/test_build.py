@@ -1,0 +1,94 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from maskmill.assembly.build import build
+
+
+@dataclass(frozen=True)
+class Wheel:
+    radius: float
+
+    def __post_init__(self):
+        if self.radius < 0:
+            raise ValueError("Expected a radius of at least 0 - turn the wheel")
+
+
+@dataclass(frozen=True)
+class Cart:
+    name: str
+    wheels: Wheel
+    out: Path
+    size: tuple[int, int] = (1, 1)
+    kind: Literal["hand", "ox"] = "hand"
+    load: object = None
+
+
+def node(**values):
+    own = {
+        "_target_": f"{__name__}.Cart",
+        "name": "c",
+        "wheels": {"_target_": f"{__name__}.Wheel", "radius": 1},
+        "out": "out/x",
+    }
+    return OmegaConf.create({"cart": own | values}).cart
+
+
+def test_nested_nodes_paths_and_whole_numbers_for_fractions_are_made():
+    cart = build(node(size=[2, 3]), Cart)
+    assert cart.wheels == Wheel(1.0)
+    assert cart.out == Path("out/x")
+    assert list(cart.size) == [2, 3]
+
+
+def test_runtime_arguments_are_passed_on():
+    assert build(node(), Cart, load=[1]).load == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param(
+            {"size": [1, "3"]},
+            r"cart\.size: expected tuple.*\[1, '3'\].*set another value",
+            id="a-string-is-no-number",
+        ),
+        pytest.param({"size": [1]}, r"cart\.size: expected tuple", id="too-few"),
+        pytest.param(
+            {"kind": "cow"},
+            r"cart\.kind: expected .*'cow'.*'hand' or 'ox'",
+            id="not-among-the-choices",
+        ),
+        pytest.param(
+            {"wheels": {"_target_": f"{__name__}.Wheel", "radius": "1e-3x"}},
+            r"cart\.wheels\.radius: expected float",
+            id="nested",
+        ),
+        pytest.param(
+            {"colour": "red"},
+            r"cart\.colour: .*Cart has no argument 'colour', only name, wheels",
+            id="unknown-argument",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place_and_what_was_expected(values, message):
+    with pytest.raises(ValueError, match=message):
+        build(node(**values), Cart)
+
+
+def test_another_type_than_the_part_needs_is_refused():
+    with pytest.raises(ValueError, match=r"Cart to construct a Wheel, but got a Cart"):
+        build(node(), Wheel)
+
+
+def test_a_node_without_target_is_refused():
+    with pytest.raises(ValueError, match=r"`_target_`.*choose a file"):
+        build(OmegaConf.create({"a": {"b": 1}}).a, Wheel)
+
+
+def test_what_a_constructor_refuses_comes_through_in_its_own_words():
+    with pytest.raises(ValueError, match="^Expected a radius of at least 0 - turn the wheel$"):
+        build(node(wheels={"_target_": f"{__name__}.Wheel", "radius": -1}), Cart)
