@@ -50,13 +50,21 @@ def own_nodes(statement: ast.stmt) -> int:
 def counted_statements(tree: ast.AST) -> Iterator[ast.stmt]:
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if isinstance(node, ast.stmt) and not is_text and not isinstance(node, ast.Import | ast.ImportFrom):
+        if (
+            isinstance(node, ast.stmt)
+            and not is_text
+            and not isinstance(node, ast.Import | ast.ImportFrom)
+        ):
             yield node
 
 
 def is_parallel(node: ast.AST) -> bool:
     """`a, b = c, d`, which is neither a swap nor the unpacking of one value."""
-    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Tuple) or not isinstance(node.value, ast.Tuple):
+    if (
+        not isinstance(node, ast.Assign)
+        or not isinstance(node.targets[0], ast.Tuple)
+        or not isinstance(node.value, ast.Tuple)
+    ):
         return False
     names = {ast.unparse(target) for target in node.targets[0].elts}
     values = {ast.unparse(value) for value in node.value.elts}
@@ -80,7 +88,11 @@ def measure(paths: list[Path]) -> Structure:
         comprehensions += sum(isinstance(node, COMPREHENSIONS) for node in everything)
         parallel += sum(is_parallel(node) for node in everything)
         lines = text.splitlines()
-        long_lines += [f"{path}:{number}" for number, line in enumerate(lines, start=1) if len(line) > MAX_COLUMNS]
+        long_lines += [
+            f"{path}:{number}"
+            for number, line in enumerate(lines, start=1)
+            if len(line) > MAX_COLUMNS
+        ]
     return Structure(nodes, tokens, comprehensions, parallel, long_lines)
 
 
@@ -89,8 +101,13 @@ def python_files(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    folders = [Path(name) for name in sys.argv[1:]] or [Path("src/maskmill"), *sorted(Path("src/maskmill").glob("*/"))]
-    sys.stdout.write("folder                         statements  median  p90  comprehensions  parallel  long lines\n")
+    folders = [Path(name) for name in sys.argv[1:]] or [
+        Path("src/maskmill"),
+        *sorted(Path("src/maskmill").glob("*/")),
+    ]
+    sys.stdout.write(
+        "folder                         statements  median  p90  comprehensions  parallel  long lines\n"
+    )
     for folder in folders:
         figures = measure(python_files(folder))
         sys.stdout.write(

@@ -45,7 +45,8 @@ def repro(clone, *targets):
 
 
 def set_params(clone, group=None, **values):
-    content = {"group": {"experiment": "scenes_panoptic", **(group or {})}, "set": QUICK | values}
+    merged = {key: QUICK.get(key, {}) | values.get(key, {}) for key in {**QUICK, **values}}
+    content = {"group": {"experiment": "scenes_panoptic", **(group or {})}, "set": merged}
     (clone / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -156,28 +157,70 @@ def test_two_processes_train_under_dvc_repro(clone):
     assert "MEMBER: 2/2" in output.stdout + output.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "stages"),
-    [
-        ("sources/scenes.py", {"prepare"}),
-        ("losses/panoptic_deeplab.py", {"train"}),
-        ("reporting/report.py", {"evaluate"}),
-        ("serving/packaging.py", {"register"}),
-        ("networks/panoptic_deeplab.py", {"train", "predict", "register"}),
-    ],
-)
-def test_an_edited_source_file_reruns_the_stages_that_import_it_and_no_others(clone, name, stages):
-    path = clone / "src/maskmill" / name
-    before = path.read_text()
-    path.write_text(before + "\n# edited\n")
+ALL = {"prepare", "train", "predict", "evaluate", "register"}
+CODE = "\nADDED = 1\n"
+# What is changed and the stages whose own configuration or code it changes; stages after them rerun where their input changes.
+CHANGES = [
+    pytest.param({"set": {"prepare": {"max_pixels": 70_000_000}}}, {"prepare"}, id="prepare"),
+    pytest.param({"group": {"source": "camvid"}}, {"prepare"}, id="source"),
+    pytest.param({"set": {"data": {"batch_size": 4}}}, {"train"}, id="data"),
+    pytest.param({"group": {"augment": "none"}}, {"train"}, id="augment"),
+    pytest.param({"group": {"encoder": "resnet18"}}, {"train"}, id="encoder"),
+    pytest.param({"set": {"network": {"width": 64}}}, {"train"}, id="network value"),
+    pytest.param({"set": {"loss": {"offset_weight": 0.02}}}, {"train"}, id="loss"),
+    pytest.param({"set": {"task": {"postprocess": {"top_k": 100}}}}, {"train"}, id="task"),
+    pytest.param({"group": {"optimizer": "sgd"}}, {"train"}, id="optimizer"),
+    pytest.param({"group": {"scheduler": "poly"}}, {"train"}, id="scheduler"),
+    pytest.param({"set": {"trainer": {"max_epochs": 2}}}, {"train"}, id="trainer"),
+    pytest.param({"group": {"callbacks": "ema"}}, {"train"}, id="callbacks"),
+    pytest.param({"set": {"tracking": {"run_name": "other"}}}, {"train"}, id="tracking"),
+    pytest.param({"group": {"inference": "tta"}}, {"predict"}, id="inference"),
+    pytest.param({"set": {"predict": {"batch_size": 2}}}, {"predict"}, id="predict"),
+    pytest.param({"set": {"evaluate": {"num_examples": 1}}}, {"evaluate"}, id="evaluate"),
+    pytest.param({"set": {"register": {"margin": 0.1}}}, {"register"}, id="register"),
+    pytest.param({"set": {"shard": {"shard_mb": 7}}}, set(), id="a group of no stage"),
+    pytest.param(
+        {"conf/scheduler/poly.yaml": "\nwarmup_steps: 3\n"}, set(), id="a choice not made"
+    ),
+    pytest.param({"conf/optimizer/adamw.yaml": "\n# a comment\n"}, set(), id="a comment in conf"),
+    pytest.param({"src/maskmill/losses/boundary.py": CODE}, set(), id="code of a part not chosen"),
+    pytest.param({"src/maskmill/networks/eomt.py": CODE}, set(), id="a network not chosen"),
+    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": CODE}, {"train"}, id="chosen loss"),
+    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": "\n# why\n"}, set(), id="a comment"),
+    pytest.param({"src/maskmill/sources/scenes.py": CODE}, {"prepare"}, id="chosen source"),
+    pytest.param({"src/maskmill/sources/labelme.py": CODE}, set(), id="a source not chosen"),
+    pytest.param({"src/maskmill/reporting/report.py": CODE}, {"evaluate"}, id="report"),
+    pytest.param({"src/maskmill/serving/packaging.py": CODE}, {"register"}, id="packaging"),
+    pytest.param(
+        {"src/maskmill/networks/panoptic_deeplab.py": CODE},
+        {"train", "predict", "register"},
+        id="chosen network",
+    ),
+    pytest.param({"src/maskmill/canonical/files.py": CODE}, ALL, id="code of all"),
+]
+
+
+def changed_stages(clone):
+    """The stages that DVC would run now because their configuration or code changed."""
     status = json.loads(run("dvc", "status", "--json", cwd=clone).stdout)
-    path.write_text(before)
-    edited = {
-        stage
-        for stage, changes in status.items()
-        if any(f"src/maskmill/{name.split('/')[0]}" in str(change) for change in changes)
-    }
-    assert edited == stages
+    return {stage for stage, changes in status.items() if f"out/conf/{stage}.yaml" in str(changes)}
+
+
+@pytest.mark.parametrize(("change", "stages"), CHANGES)
+def test_a_change_reruns_exactly_the_stages_whose_result_it_can_change(clone, change, stages):
+    files = {clone / name: text for name, text in change.items() if "/" in name}
+    before = {path: path.read_text() for path in files}
+    for path, text in files.items():
+        path.write_text(before[path] + text)
+    set_params(clone, change.get("group"), **change.get("set", {}))
+    ran = repro(clone, "compose")
+    found = changed_stages(clone)
+    for path, text in before.items():
+        path.write_text(text)
+    set_params(clone)
+    run("dvc", "repro", "compose", cwd=clone)
+    assert ran == ["compose"]
+    assert found == stages
 
 
 def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(clone):

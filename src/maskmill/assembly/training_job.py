@@ -1,4 +1,4 @@
-"""The training itself: builds the parts, fits them, writes the model. `python -m maskmill.assembly.training_job FOLDER` is one rank of several."""
+"""The training run: builds the parts that the configuration names, fits them, writes the model."""
 
 import logging
 import sys
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from maskmill.assembly.build import build
+from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.settings import TrainSettings
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
@@ -40,87 +41,222 @@ from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
 
-# Said by Lightning about what we do on purpose, or about its own code. (Our metrics have merged all processes when they are logged.)
+# The groups that decide the result of a run; the others say where it writes and how it is tracked.
+DECISIVE = (
+    "seed",
+    "data",
+    "augment",
+    "network",
+    "task",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+)
+
+# Warnings of Lightning about what we do on purpose, or about its own code.
 SILENCED = (
     r".*Checkpoint directory .* exists and is not empty",
     r".*treespec, LeafSpec",
     r".*smaller than the logging interval",
-    r"It is recommended to use `self.log.*sync_dist",
+    r"It is recommended to use `self.log.*sync_dist",  # our metrics have merged all processes before they are logged
     r"You're using the WeightAveraging callback with a model that overrides",  # training.averaging refuses what this warns of
     r".*FSDP2-wrapped module .* returned a view tensor",  # no loss or post-processing writes into a network's outputs
 )
 
 
 def fit(cfg: DictConfig) -> float:
-    """Train what the configuration describes, going on where an earlier, killed start of the same training stopped.
+    """Train what the configuration describes, or resume the run if an earlier process of the same run was killed.
 
     Args:
         cfg: composed; the groups of the train stage.
 
     Returns:
-        the best validation score.
+        the best validation score, a fraction.
 
     Raises:
-        ValueError: the configuration, the data, or another process training the same stands in the way.
+        ValueError: the configuration or the data cannot be used, or another process is training the same run.
+        InterruptedError: SIGTERM was received; the checkpoint is written.
     """
     quiet_lightning()
-    settings = build(cfg.train, TrainSettings)
-    dataset = read_dataset(settings.data)
-    categories = Categories.from_list(dataset["categories"])
-    config = training_config(cfg)
-    seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = build(
-        cfg.data, SegmentationDataModule, augmentation=build(cfg.augment, Augmentation)
-    )
-    task = build_task(cfg, categories)
-    state = TrainingState(settings.state, training_fingerprint(config, dataset["digest"]))
-    if settings.once and (done := finished_model(state)):
+    return TrainingJob(cfg).run()
+
+
+class TrainingJob:
+    """One training run; its methods stand in the order in which they run.
+
+    Args:
+        cfg: composed; the groups of the train stage.
+
+    Raises:
+        FileNotFoundError: there is no prepared data set.
+        ValueError: the configuration or the data cannot be used.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.settings = build(cfg.train, TrainSettings)
+        self.dataset = read_dataset(self.settings.data)
+        self.categories = Categories.from_list(self.dataset["categories"])
+        self.config = training_config(cfg)
+        self.state = TrainingState(self.settings.state, self._fingerprint())
+
+    def run(self) -> float:
+        """Train, unless a finished run with the same fingerprint may be reused, and return the best validation score."""
+        finished = finished_model(self.state) if self.settings.once else None
+        if finished is not None:
+            return self._reuse(finished)
+        seed_everything(self.cfg.seed, workers=True, verbose=False)
+        datamodule = build_datamodule(self.cfg)
+        task = build_task(self.cfg, self.categories)
+        with self._locked(), self._tracked() as run_id:
+            trainer = self._trainer(task, run_id)
+            self._fit(trainer, task, datamodule)
+            score = best_score(trainer)
+            if trainer.is_global_zero:
+                self._finish(self._write(trainer, run_id), score)
+        return score
+
+    def _fingerprint(self) -> str:
+        parts = [*self.config.values(), _resolved(self.cfg.tracking), _resolved(self.cfg.train)]
+        code = code_digests(stage_modules("train", parts))
+        return training_fingerprint(self.config, self.dataset["digest"], code)
+
+    def _reuse(self, model: ModelFiles) -> float:
         log.info(
-            "this very training is done: its model is copied from %s -> %s",
-            done.folder,
-            settings.out,
+            "this run is finished: its model is copied from %s -> %s",
+            model.folder,
+            self.settings.out,
         )
         if rank() == 0:
-            copy_model(done, settings.out)
-        return float(cast(dict[str, Any], state.finished)["score"])
-    with tracked(
-        build(cfg.tracking, Tracking), state, config, dataset, compare=not settings.once
-    ) as run_id:
-        trainer = build_trainer(cfg, task, categories, state, run_id)
-        if state.last_checkpoint:
-            log.info("going on from %s", state.last_checkpoint)
+            copy_model(model, self.settings.out)
+        return float(cast(dict[str, Any], self.state.finished)["score"])
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the state folder, on rank 0 alone, and describe there what it belongs to."""
+        if rank() != 0:
+            yield
+            return
+        with self.state.held():
+            inputs = flatten(self.config) | {"data": self.dataset["digest"]}
+            self.state.describe(inputs, compare=not self.settings.once)
+            yield
+
+    @contextmanager
+    def _tracked(self) -> Iterator[str]:
+        """Keep the MLflow run open while rank 0 trains.
+
+        Yields:
+            the id of the run; empty on the other ranks.
+        """
+        if rank() != 0:
+            yield ""
+            return
+        tags = {
+            "data_hash": self.dataset["digest"],
+            "seed": str(self.cfg.seed),
+            "maskmill.training": self.state.fingerprint,
+        }
+        tracking = build(self.cfg.tracking, Tracking)
+        with tracking.run(self.state.run_id, tags) as run_id:
+            if self.state.run_id != run_id:
+                log_inputs(self.config, self.dataset)
+                self.state.run_id = run_id
+            yield run_id
+
+    def _trainer(self, task: LightningModule, run_id: str) -> Trainer:
+        on_terminal = sys.stderr.isatty()
+        logger = RunLogger(run_id or None)
+        return build(
+            self.cfg.trainer,
+            Trainer,
+            callbacks=[
+                StepSeed(self.cfg.seed),
+                FiniteLoss(folder=self.state.folder),
+                *self._configured_callbacks(task, logger, run_id),
+                StepLog(),
+                Bar() if on_terminal else Lines(),
+                EpochLines(),
+            ],
+            logger=logger,
+            plugins=_plugins(),
+            enable_progress_bar=on_terminal,
+        )
+
+    def _configured_callbacks(
+        self, task: LightningModule, logger: RunLogger, run_id: str
+    ) -> list[Callback]:
+        def show(image: RGB, target: Panoptic, pred: Panoptic, name: str) -> None:
+            drawn = [overlay(image, labels, self.categories) for labels in (target, pred)]
+            picture = np.concatenate([image, *drawn], axis=1)
+            connect().log_image(run_id, picture, artifact_file=f"pictures/{name}")
+
+        runtime: dict[str, dict[str, Any]] = {
+            "checkpoint": {"dirpath": str(self.state.folder), "monitor": task.monitor},
+            "resume": {"folder": self.state.folder, "before_saving": logger.flush},
+            "early_stopping": {"monitor": task.monitor},
+            "pictures": {"show": show},
+        }
+        nodes = self.cfg.callbacks.items()
+        return [build(node, Callback, **runtime.get(str(name), {})) for name, node in nodes]
+
+    def _fit(
+        self, trainer: Trainer, task: LightningModule, datamodule: SegmentationDataModule
+    ) -> None:
+        checkpoint = self.state.last_checkpoint
+        if checkpoint is not None:
+            log.info("resuming from %s", checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
         trainer.fit(
-            task,
-            datamodule,
-            ckpt_path=str(state.last_checkpoint) if state.last_checkpoint else None,
-            weights_only=True,
+            task, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
         )
         if trainer.state.status != TrainerStatus.FINISHED:
             raise KeyboardInterrupt(
-                "training was interrupted; the same command goes on from the last checkpoint"
+                "training was interrupted; the same command resumes it from the last checkpoint"
             )
-        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
-        score = float("nan") if best is None else float(best)
-        if trainer.is_global_zero:
-            model = write_best(trainer, settings.out, config, categories, dataset["digest"])
-            connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
-            connect().set_tag(run_id, WEIGHTS_TAG, model.weights_digest())
-            log.info(
-                "weights %s, model %s -> %s",
-                model.weights_digest(),
-                model.fingerprint[:12],
-                settings.out,
+
+    def _write(self, trainer: Trainer, run_id: str) -> ModelFiles:
+        """Write the network's weights at its best validation score, and tag the run with them."""
+        path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not path:
+            raise ValueError(
+                "Expected a checkpoint after training, but got none - let `trainer` validate at least once"
             )
-    if trainer.is_global_zero and settings.once:
-        state.finish({"model": str(settings.out), "fingerprint": model.fingerprint, "score": score})
-    elif trainer.is_global_zero:
-        state.delete()
-    return score
+        weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        prefix = "network."
+        own = {
+            key.removeprefix(prefix): value
+            for key, value in weights.items()
+            if key.startswith(prefix)
+        }
+        model = write_model(
+            self.settings.out, own, self.config, self.categories, self.dataset["digest"]
+        )
+        digest = model.weights_digest()
+        connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
+        connect().set_tag(run_id, WEIGHTS_TAG, digest)
+        log.info("weights %s, model %s -> %s", digest, model.fingerprint[:12], self.settings.out)
+        return model
+
+    def _finish(self, model: ModelFiles, score: float) -> None:
+        """Delete the state; in a sweep all but the result, so that the job is not run again."""
+        if not self.settings.once:
+            self.state.delete()
+            return
+        result = {"model": str(self.settings.out), "fingerprint": model.fingerprint, "score": score}
+        self.state.finish(result)
+
+
+def best_score(trainer: Trainer) -> float:
+    """The best validation score, NaN if the run had none."""
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    return float("nan") if score is None else float(score)
 
 
 def finished_model(state: TrainingState) -> ModelFiles | None:
-    """The model of a training that was done before, where it is still there, byte for byte."""
+    """The model of a finished run, if it is still there, byte for byte."""
     if state.finished is None:
         return None
     try:
@@ -152,25 +288,22 @@ def read_dataset(root: str) -> dict[str, Any]:
 
 
 def training_config(cfg: DictConfig) -> dict[str, Any]:
-    """What decides the result of a training: the configuration without the places it writes to and the way it is tracked."""
-    resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    parts = (
-        "seed",
-        "data",
-        "augment",
-        "network",
-        "task",
-        "loss",
-        "optimizer",
-        "scheduler",
-        "trainer",
-        "callbacks",
-    )
-    return {key: resolved[key] for key in parts}
+    """What decides the result of a run: the configuration without output locations and tracking."""
+    return {key: _resolved(cfg[key]) for key in DECISIVE}
+
+
+def _resolved(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def build_datamodule(cfg: DictConfig) -> SegmentationDataModule:
+    """The data with the augmentation of the configuration."""
+    augmentation = build(cfg.augment, Augmentation)
+    return build(cfg.data, SegmentationDataModule, augmentation=augmentation)
 
 
 def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
-    """The task with network, loss, post-processing and optimiser of the configuration."""
+    """The task with the network, loss, post-processing and optimizer of the configuration."""
     return build(
         cfg.task,
         LightningModule,
@@ -183,101 +316,15 @@ def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
     )
 
 
-def build_trainer(
-    cfg: DictConfig,
-    task: LightningModule,
-    categories: Categories,
-    state: TrainingState,
-    run_id: str,
-) -> Trainer:
-    """The Trainer with its callbacks; example pictures go to the MLflow run."""
-
-    def show(image: RGB, truth: Panoptic, prediction: Panoptic, name: str) -> None:
-        views = [image, *(overlay(image, labels, categories) for labels in (truth, prediction))]
-        connect().log_image(run_id, np.concatenate(views, axis=1), artifact_file=f"pictures/{name}")
-
-    logger = RunLogger(run_id or None)
-    runtime: dict[str, dict[str, Any]] = {
-        "checkpoint": {"dirpath": str(state.folder), "monitor": task.monitor},
-        "resume": {"folder": state.folder, "before_saving": logger.flush},
-        "early_stopping": {"monitor": task.monitor},
-        "pictures": {"show": show},
-    }
-    callbacks = [
-        build(node, Callback, **runtime.get(str(name), {})) for name, node in cfg.callbacks.items()
-    ]
-    on_terminal = sys.stderr.isatty()
-    plugins: list[Any] = [WholeFiles()]
-    if SLURMEnvironment.detect():  # its own signals would save a second kind of checkpoint, which Lightning prefers to ours, and requeue
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return build(
-        cfg.trainer,
-        Trainer,
-        callbacks=[
-            StepSeed(cfg.seed),
-            FiniteLoss(folder=state.folder),
-            *callbacks,
-            StepLog(),
-            Bar() if on_terminal else Lines(),
-            EpochLines(),
-        ],
-        logger=logger,
-        plugins=plugins,
-        enable_progress_bar=on_terminal,
-    )
-
-
-@contextmanager
-def tracked(
-    tracking: Tracking,
-    state: TrainingState,
-    config: dict[str, Any],
-    dataset: dict[str, Any],
-    *,
-    compare: bool,
-) -> Iterator[str]:
-    """Hold the state and keep the MLflow run open while rank 0 trains; the other ranks have neither.
-
-    Yields:
-        the run's id; empty on the other ranks.
-    """
-    if rank() != 0:
-        yield ""
-        return
-    tags = {
-        "data_hash": dataset["digest"],
-        "seed": str(config["seed"]),
-        "maskmill.training": state.fingerprint,
-    }
-    with state.held():
-        state.describe(flatten(config) | {"data": dataset["digest"]}, compare=compare)
-        with tracking.run(state.run_id, tags) as run_id:
-            if state.run_id != run_id:
-                log_inputs(config, dataset)
-                state.run_id = run_id
-            yield run_id
-
-
-def write_best(
-    trainer: Trainer, out: Path, config: dict[str, Any], categories: Categories, data_digest: str
-) -> ModelFiles:
-    """Write the network's weights at its best validation score."""
-    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not path:
-        raise ValueError(
-            "Expected a checkpoint after training, but none was written - let `trainer` validate at least once"
-        )
-    weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    own = {
-        key.removeprefix("network."): value
-        for key, value in weights.items()
-        if key.startswith("network.")
-    }
-    return write_model(out, own, config, categories, data_digest)
+def _plugins() -> list[Any]:
+    if not SLURMEnvironment.detect():
+        return [WholeFiles()]
+    # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to ours, and requeue the job.
+    return [WholeFiles(), SLURMEnvironment(auto_requeue=False)]
 
 
 def quiet_lightning() -> None:
-    """Keep its notices about devices and products out of the log; warnings stay, but for those above."""
+    """Keep Lightning's notices about devices and products out of the log; warnings remain, except those above."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for pattern in SILENCED:
         warnings.filterwarnings("ignore", message=pattern)

@@ -1,4 +1,4 @@
-"""The parts of a training for a few trial steps that leave nothing behind: no run, no state, no checkpoint."""
+"""A few trial steps of a configured training that leave nothing behind: no run, no state, no checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,44 +12,50 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import TrainSettings
-from maskmill.assembly.training_job import build_task, quiet_lightning, read_dataset
+from maskmill.assembly.training_job import (
+    build_datamodule,
+    build_task,
+    quiet_lightning,
+    read_dataset,
+)
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split
-from maskmill.data.transforms import Augmentation
 from maskmill.tasks.segmentation import SegmentationTask
 from maskmill.training.callbacks import StepSeed
 
-# Callbacks that write, watch validation, need a logger, or spread something over a whole training; the others change how a step computes.
-BESIDE = {"checkpoint", "resume", "learning_rate", "pictures", "early_stopping", "annealing"}
+# Callbacks that write, watch validation, need a logger, or span a whole training; the others change how a step computes.
+LEFT_OUT = {"checkpoint", "resume", "learning_rate", "pictures", "early_stopping", "annealing"}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The configured task and data, and Trainers for a few steps of it.
+    """The configured task and data, and Trainers for a few steps of them.
 
     Args:
         cfg: composed; the groups of the train stage.
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: the configuration stands in the way, or asks for several processes.
+        ValueError: the configuration cannot be used, or asks for several processes.
     """
 
     cfg: DictConfig
 
     def __post_init__(self) -> None:
         quiet_lightning()
-        if self.cfg.trainer.get("devices") != 1 or self.cfg.trainer.get("num_nodes", 1) != 1:
+        devices = self.cfg.trainer.get("devices")
+        num_nodes = self.cfg.trainer.get("num_nodes", 1)
+        if devices != 1 or num_nodes != 1:
             raise ValueError(
-                f"Expected one device, since what is sought holds for each process, but got trainer.devices={self.cfg.trainer.devices} "
-                f"and trainer.num_nodes={self.cfg.trainer.get('num_nodes', 1)} - "
+                "Expected one device, since the result holds for each process, "
+                f"but got trainer.devices={devices} and trainer.num_nodes={num_nodes} - "
                 "set trainer=gpu or trainer=cpu, and for a learning rate trainer.accumulate_grad_batches to the number of processes"
             )
         seed_everything(self.cfg.seed, workers=True, verbose=False)
 
     def task(self) -> SegmentationTask:
-        """The configured task with fresh weights."""
+        """The configured task with new weights."""
         dataset = read_dataset(build(self.cfg.train, TrainSettings).data)
         task = build_task(self.cfg, Categories.from_list(dataset["categories"]))
         assert isinstance(task, SegmentationTask)
@@ -57,25 +63,20 @@ class Trial:
 
     def datamodule(self) -> SegmentationDataModule:
         """The configured data."""
-        return build(
-            self.cfg.data,
-            SegmentationDataModule,
-            augmentation=build(self.cfg.augment, Augmentation),
-        )
+        return build_datamodule(self.cfg)
 
     def num_images(self) -> int:
-        """Of the training split."""
+        """Number of images in the training split."""
         return len(open_split(str(self.cfg.data.root), "train"))
 
     def device(self) -> torch.device:
-        """The one that is trained on."""
+        """The device of the training."""
         return self.trainer([], 1).strategy.root_device
 
     def trainer(self, callbacks: Sequence[Callback], max_steps: int) -> Trainer:
-        """A Trainer for some steps of training alone, with the configured callbacks that change how a step computes."""
-        configured = [
-            build(node, Callback) for name, node in self.cfg.callbacks.items() if name not in BESIDE
-        ]
+        """A Trainer for some training steps, with those configured callbacks that change how a step computes."""
+        nodes = [node for name, node in self.cfg.callbacks.items() if name not in LEFT_OUT]
+        configured = [build(node, Callback) for node in nodes]
         return build(
             self.cfg.trainer,
             Trainer,
@@ -89,11 +90,9 @@ class Trial:
         )
 
 
-def folder_of(cfg: DictConfig) -> Path:
-    """Where to write: `tune.out`, or in a multirun the job's own folder, since jobs must not write over each other."""
+def output_folder(cfg: DictConfig) -> Path:
+    """`tune.out`, or in a multirun the job's own folder, since jobs must not overwrite each other's files."""
     hydra_cfg = HydraConfig.get()
-    return (
-        Path(hydra_cfg.runtime.output_dir) / "tune"
-        if hydra_cfg.mode == RunMode.MULTIRUN
-        else Path(cfg.tune.out)
-    )
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return Path(hydra_cfg.runtime.output_dir) / "tune"
+    return Path(cfg.tune.out)

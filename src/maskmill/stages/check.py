@@ -7,7 +7,7 @@ from collections import Counter
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
-from maskmill.assembly.raw_data import opened
+from maskmill.assembly.raw_data import opened_source
 from maskmill.assembly.settings import CheckSettings
 from maskmill.canonical.files import write_json
 from maskmill.stages.entry import stage
@@ -21,7 +21,7 @@ MAX_LINES = 100  # findings shown; the file has them all
 def main(cfg: DictConfig) -> None:
     """Check the source; exit status 1 if there are errors."""
     settings = build(cfg.check, CheckSettings)
-    with opened(cfg) as (converter, source, shown):
+    with opened_source(cfg) as (converter, source, shown):
         dataset = converter.check(source, shown=shown)
     path = write_json(settings.out / "check.json", dataset)
     findings = dataset["findings"]

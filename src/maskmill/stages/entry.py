@@ -1,4 +1,4 @@
-"""What makes a function a stage: configuration by Hydra, one clear message for what a user can mend."""
+"""What makes a function a command: configuration by Hydra, and one clear message for errors that a user can fix."""
 
 import functools
 import logging
@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -14,51 +13,54 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from maskmill.assembly.configuration import packaged_conf, register_search_path
+
 log = logging.getLogger(__name__)
 
 Main = Callable[[DictConfig], Any]
 
 
-def conf_folder() -> Path:
-    """The configuration to compose from: conf/ where the command runs, else the one beside this source tree."""
-    here = Path.cwd() / "conf"
-    return here if (here / "config.yaml").is_file() else Path(__file__).parents[3] / "conf"
-
-
 def stage(main: Main) -> Callable[[], Any]:
     """Make `main(cfg)` a program: `maskmill <stage> [overrides]`, also `python -m maskmill.stages.<stage>`.
 
-    A ValueError or OSError ends it with its message alone and exit status 1, SIGTERM in a training likewise with 143; HYDRA_FULL_ERROR=1
-    shows where it came from.
-    In a multirun errors stay exceptions, so that Hydra reports which job failed.
+    A ValueError or OSError ends it with its message alone and exit status 1; SIGTERM during training ends it with 143.
+    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra reports which job failed.
     """
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> Any:
-        alone = HydraConfig.get().mode == RunMode.RUN and "HYDRA_FULL_ERROR" not in os.environ
         try:
             return main(cfg)
         except (
             InterruptedError
-        ) as error:  # told to leave: the other jobs of a sweep are not begun either
+        ) as error:  # SIGTERM: the remaining jobs of a sweep are not started either
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError) as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                job = HydraConfig.get().job
-                log.error(
-                    "job %s (%s) failed: %s - the same command again does what is missing",
-                    job.num,
-                    job.override_dirname,
-                    error,
-                )
-            if not alone:
+            _report(error)
+            if _is_multirun() or "HYDRA_FULL_ERROR" in os.environ:
                 raise
-            log.error("%s", error)
-            log.debug("", exc_info=error)
             sys.exit(1)
 
-    program: Callable[[], Any] = hydra.main(
-        version_base="1.3", config_path=str(conf_folder()), config_name="config"
-    )(guarded)
-    return program
+    register_search_path()
+    program = hydra.main(version_base="1.3", config_path=str(packaged_conf()), config_name="config")
+    decorated: Callable[[], Any] = program(guarded)
+    return decorated
+
+
+def _is_multirun() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _report(error: Exception) -> None:
+    if not _is_multirun():
+        log.error("%s", error)
+        log.debug("", exc_info=error)
+        return
+    job = HydraConfig.get().job
+    log.error(
+        "job %s (%s) failed: %s - run the same command again to repeat the failed jobs alone",
+        job.num,
+        job.override_dirname,
+        error,
+    )

@@ -4,7 +4,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from maskmill.assembly.raw_data import opened
+from maskmill.assembly.raw_data import opened_source
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 @stage
 def main(cfg: DictConfig) -> None:
     """Convert the source."""
-    with opened(cfg) as (converter, source, shown):
+    with opened_source(cfg) as (converter, source, shown):
         dataset = converter.convert(source, shown=shown)
     counts = ", ".join(f"{split} {row['num_images']}" for split, row in dataset["splits"].items())
     log.info(

@@ -1,6 +1,5 @@
-"""Canonical data set -> model. This program only composes the configuration; `fit` trains, in this process or in several of its own."""
+"""Canonical data set -> model. This program only composes the configuration; it trains in this process or starts several."""
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
 from maskmill.training.launching import is_launched, run_worker
 
-log = logging.getLogger(__name__)
-
 
 @stage
 def main(cfg: DictConfig) -> float:
@@ -21,16 +18,24 @@ def main(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     if (
         hydra_cfg.mode == RunMode.MULTIRUN
-    ):  # the jobs of a sweep must not write over each other's model, nor be done again
-        cfg.train.out, cfg.train.once = str(Path(hydra_cfg.runtime.output_dir) / "train"), True
+    ):  # each job of a sweep has a model of its own, and a finished one is not repeated
+        cfg.train.out = str(Path(hydra_cfg.runtime.output_dir) / "train")
+        cfg.train.once = True
     if cfg.trainer.devices == 1 or is_launched():
-        from maskmill.assembly.training_job import fit
+        from maskmill.assembly.training_job import (
+            fit,  # torch takes seconds to import, and the launcher needs none
+        )
 
         return fit(cfg)
-    with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
-        OmegaConf.save(cfg, Path(folder) / "train.yaml", resolve=True)
-        run_worker("maskmill.assembly.training_job", Path(folder))
-        return float(read_json(Path(folder) / "result.json")["best_score"])
+    return _fit_in_processes(cfg)
+
+
+def _fit_in_processes(cfg: DictConfig) -> float:
+    with tempfile.TemporaryDirectory(prefix="maskmill-") as name:
+        folder = Path(name)
+        OmegaConf.save(cfg, folder / "train.yaml", resolve=True)
+        run_worker("maskmill.stages.train_worker", folder)
+        return float(read_json(folder / "result.json")["best_score"])
 
 
 if __name__ == "__main__":

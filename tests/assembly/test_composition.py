@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from maskmill.stages.compose import compose_stages, read_overrides
+from maskmill.assembly.composition import compose_stages, read_params
 
 
 @pytest.fixture(autouse=True)
@@ -21,27 +21,40 @@ def composed(tmp_path, text):
     return {path.stem: yaml.safe_load(path.read_text()) for path in out.glob("*.yaml")}
 
 
-def test_groups_and_values_become_overrides(tmp_path):
-    text = "group: {network: unet}\nset: {optimizer: {lr: 1e-3}, evaluate: {num_examples: null}, a: [1, x y], flag: true}\n"
-    lines = [
-        "network=unet",
-        "optimizer.lr=1e-3",
-        "evaluate.num_examples=null",
-        "a=[1,'x y']",
-        "flag=true",
-    ]
-    assert read_overrides(params(tmp_path, text)) == lines
+def test_values_are_those_written_in_yaml(tmp_path):
+    text = "set: {optimizer: {lr: 1e-3}, evaluate: {tags: 'C:\\data\\tags é.csv'}}"
+    stages = composed(tmp_path, text)
+    assert stages["train"]["optimizer"]["lr"] == 0.001
+    assert stages["evaluate"]["evaluate"]["tags"] == r"C:\data\tags é.csv"
+
+
+def test_an_interpolation_in_a_value_is_resolved(tmp_path):
+    stages = composed(tmp_path, "set: {seed: 5, evaluate: {seed: '${seed}'}}")
+    assert stages["evaluate"]["evaluate"]["seed"] == 5
 
 
 def test_an_empty_file_is_the_default_configuration(tmp_path):
-    assert read_overrides(params(tmp_path, "# nothing\n")) == []
+    groups, values = read_params(params(tmp_path, "# nothing\n"))
+    assert not groups
+    assert not values
 
 
-def test_new_keys_are_taken_with_a_plus(tmp_path):
-    stages = composed(
-        tmp_path, "set: {+prepare: {classes: {pavement: road, sign: null}}}"
-    )  # the form the README shows
-    assert stages["prepare"]["prepare"]["classes"] == {"pavement": "road", "sign": None}
+@pytest.mark.parametrize(
+    "text",
+    [
+        "set: {prepare: {classes: {pavement: road, a/b c.d: sign, sign: null}}}",
+        "set: {+prepare: {classes: {pavement: road, a/b c.d: sign, sign: null}}}",
+    ],
+)
+def test_class_names_with_any_characters_are_keys(tmp_path, text):
+    stages = composed(tmp_path, text)
+    classes = {"pavement": "road", "a/b c.d": "sign", "sign": None}
+    assert stages["prepare"]["prepare"]["classes"] == classes
+
+
+def test_a_key_that_is_new_needs_a_plus(tmp_path):
+    stages = composed(tmp_path, "set: {optimizer: {+amsgrad: true}}")
+    assert stages["train"]["optimizer"]["amsgrad"] is True
 
 
 def test_a_stage_sees_its_own_groups_resolved_and_no_others(tmp_path):
@@ -79,12 +92,12 @@ def test_no_path_of_this_machine_and_no_address_is_resolved(tmp_path, repository
         ),
         pytest.param(
             "set: {optimizer: {speed: 3}}",
-            r"params\.yaml.*optimizer\.speed.*mend the line",
+            r"params\.yaml: there is no 'optimizer\.speed'.*correct it",
             id="unknown-key",
         ),
         pytest.param(
             "group: {network: vnet}",
-            r"params\.yaml.*network/vnet.*mend the line",
+            r"params\.yaml.*network/vnet.*correct",
             id="unknown-choice",
         ),
     ],
@@ -95,6 +108,6 @@ def test_a_wrong_line_is_named(tmp_path, text, message):
     assert not (tmp_path / "conf").exists()
 
 
-def test_a_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(ValueError, match="run in the repository root"):
-        read_overrides(tmp_path / "params.yaml")
+def test_a_missing_file_names_the_folder_to_run_in(tmp_path):
+    with pytest.raises(ValueError, match="run in the project's root folder"):
+        read_params(tmp_path / "params.yaml")

@@ -1,0 +1,234 @@
+"""Which code a result depends on: the modules of this package that a stage imports, and a digest of each.
+
+Imports are read from the sources, so nothing is imported and a stage's modules are found in a fraction of a second. DVC compares the
+digests, a training run resumes only under the same ones, converted images are reused only under the same ones, and a
+registered model carries the modules themselves.
+"""
+
+import ast
+import functools
+import hashlib
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import maskmill
+
+PACKAGE = "maskmill"
+ROOT = Path(maskmill.__file__).parent
+MODULE_NAME = re.compile(rf"{PACKAGE}(\.\w+)+")
+NUM_DIGITS = 12  # hexadecimal digits of a digest: enough to tell any two versions of a file apart
+
+
+@dataclass(frozen=True)
+class ModuleSource:
+    """What the source of one module says.
+
+    Args:
+        imports: modules of this package that it imports, names in string constants ("maskmill.stages.train_worker"), or, if it is
+            a package, nothing of what only type checkers read.
+        exports: for a package: name -> module that defines it, also where the import is lazy.
+        data: files and folders beside the module that a string constant names, as templates.
+        digest: of the code without comments, docstrings and blank lines, and of the data.
+    """
+
+    imports: frozenset[str]
+    exports: Mapping[str, str]
+    data: tuple[Path, ...]
+    digest: str
+
+
+def code_digests(modules: Iterable[str]) -> dict[str, str]:
+    """The digest of every module that the given ones import, directly or not, and of themselves.
+
+    Comments, docstrings and blank lines do not change a digest.
+
+    Args:
+        modules: dotted names of modules of this package.
+
+    Returns:
+        module -> 12 hexadecimal digits, by ascending name.
+
+    Raises:
+        ValueError: there is no such module.
+
+    Example:
+        >>> digests = code_digests(["maskmill.canonical.files"])
+        >>> sorted(digests)
+        ['maskmill', 'maskmill.canonical', 'maskmill.canonical.files']
+    """
+    return {module: _read(module).digest for module in sorted(import_closure(modules))}
+
+
+def import_closure(modules: Iterable[str]) -> frozenset[str]:
+    """The given modules, everything of this package that they import, directly or not, and the packages these are in."""
+    closure: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in closure:
+            closure.add(module)
+            waiting += _read(module).imports
+            waiting += _packages_of(module)
+    return frozenset(closure)
+
+
+def target_modules(node: Any) -> set[str]:
+    """The modules of this package that a configuration names by `_target_`, at any depth."""
+    if isinstance(node, Mapping):
+        modules = _module_of_target(str(node.get("_target_", "")))
+        return modules.union(*map(target_modules, node.values()))
+    if isinstance(node, list | tuple):
+        return set[str]().union(*map(target_modules, node))
+    return set()
+
+
+def stage_modules(stage: str, parts: Iterable[Any]) -> set[str]:
+    """The modules whose code decides a stage's result: its entry point, and the parts that configuration chooses."""
+    return {f"{PACKAGE}.stages.{stage}"} | target_modules(list(parts))
+
+
+def source_files(modules: Iterable[str]) -> dict[str, Path]:
+    """Path relative to the package -> file, of the modules' sources and their data."""
+    files: dict[str, Path] = {}
+    for module in modules:
+        for path in [_path_of(module), *_read(module).data]:
+            files[path.relative_to(ROOT).as_posix()] = path
+    return files
+
+
+@functools.cache
+def _read(module: str) -> ModuleSource:
+    path = _path_of(module)
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    is_package = path.name == "__init__.py"
+    exports = dict(_exported_names(module, tree)) if is_package else {}
+    data = tuple(_data_files(path, tree))
+    digest = hashlib.sha256(_code_only(text, tree).encode())
+    for file in data:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    imports = frozenset(_imported_modules(module, tree)) - {module}
+    return ModuleSource(imports, exports, data, digest.hexdigest()[:NUM_DIGITS])
+
+
+def _path_of(module: str) -> Path:
+    base = ROOT.joinpath(*module.split(".")[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"Expected a module of {PACKAGE}, but {module!r} is none - check the `_target_` that names it"
+    )
+
+
+def _is_module(name: str) -> bool:
+    base = ROOT.joinpath(*name.split(".")[1:])
+    is_ours = name == PACKAGE or name.startswith(f"{PACKAGE}.")
+    return is_ours and ((base / "__init__.py").is_file() or base.with_suffix(".py").is_file())
+
+
+def _packages_of(module: str) -> list[str]:
+    names = module.split(".")
+    return [".".join(names[:length]) for length in range(1, len(names))]
+
+
+def _module_of_target(target: str) -> set[str]:
+    """The module of `maskmill.losses.boundary.BoundaryLoss`, `maskmill.metrics.MaskAP` or the like."""
+    if not target.startswith(f"{PACKAGE}."):
+        return set()
+    module, _, name = target.rpartition(".")
+    while not _is_module(module):  # a class method has the class in between
+        module, _, name = module.rpartition(".")
+    is_package = _path_of(module).name == "__init__.py"
+    if is_package and name not in _read(module).exports:
+        raise ValueError(
+            f"Expected a constructor of {PACKAGE}, but there is no {target!r} - check `_target_`"
+        )
+    return {_read(module).exports.get(name, module)}
+
+
+def _imported_modules(module: str, tree: ast.Module) -> Iterator[str]:
+    for node in _run_time_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if _is_module(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module and _is_module(node.module):
+            for alias in node.names:
+                yield _module_of_name(node.module, alias.name)
+        elif isinstance(node, ast.Constant) and _names_module(node.value):
+            yield node.value
+
+
+def _names_module(value: Any) -> bool:
+    return isinstance(value, str) and bool(MODULE_NAME.fullmatch(value)) and _is_module(value)
+
+
+def _module_of_name(package: str, name: str) -> str:
+    """The module that `from package import name` needs."""
+    if _is_module(f"{package}.{name}"):
+        return f"{package}.{name}"
+    if _path_of(package).name != "__init__.py":
+        return package
+    return _read(package).exports.get(name, package)
+
+
+def _exported_names(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):  # also under TYPE_CHECKING, where a lazy package declares its names
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module != module
+            and _is_module(node.module)
+        ):
+            for alias in node.names:
+                yield alias.asname or alias.name, node.module
+
+
+def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those in `if TYPE_CHECKING:`."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            stack += node.orelse
+            continue
+        yield node
+        stack += ast.iter_child_nodes(node)
+
+
+def _data_files(path: Path, tree: ast.Module) -> Iterator[Path]:
+    names = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    for entry in sorted(path.parent.iterdir()):
+        is_code = (
+            entry.suffix == ".py"
+            or entry.name == "__pycache__"
+            or (entry / "__init__.py").is_file()
+        )
+        if entry.name in names and not is_code:
+            yield from sorted(entry.rglob("*")) if entry.is_dir() else [entry]
+
+
+def _code_only(text: str, tree: ast.Module) -> str:
+    """The source without comments, docstrings, blank lines and trailing blanks."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(tree):
+        is_text = (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        )
+        if is_text:
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())

@@ -1,0 +1,144 @@
+"""conf/ + params.yaml -> out/conf/: one resolved configuration per stage, which is what DVC watches.
+
+`dvc repro` does not compose Hydra configurations, so the stage `compose` does, before all others. Each file holds only the groups
+its stage reads and the digests of the code that the chosen parts run, so a changed value or source file reruns exactly the stages
+whose result it can change.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from maskmill.assembly.code_digests import code_digests, stage_modules
+from maskmill.assembly.configuration import packaged_conf, register_search_path
+from maskmill.canonical.files import write_text
+
+PARAMS = Path("params.yaml")
+OUT = Path("out/conf")
+# A resolved file is a complete Hydra configuration: its program runs in place and logs to the terminal only.
+HYDRA = {"run": {"dir": "."}, "output_subdir": None}
+LOGGING = [{"override hydra/job_logging": "stdout"}, "_self_"]
+
+
+def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
+    """Write one resolved configuration file per stage.
+
+    Args:
+        params: YAML with `group` (choices, as `network: unet`) and `set` (values, as `optimizer: {lr: 1e-3}`).
+        out: folder for the files.
+
+    Returns:
+        the files written.
+
+    Raises:
+        ValueError: params.yaml has another form, or names what the configuration does not have.
+    """
+    groups, values = read_params(params)
+    overrides = [f"{group}={choice}" for group, choice in groups.items()]
+    register_search_path()
+    try:
+        with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
+            cfg = compose("config", overrides)
+        set_values(cfg, values)
+        resolved = OmegaConf.to_container(cfg, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{params}: {reason} - correct the line in {params} or the file under conf/"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{params}: {error}") from error
+    assert isinstance(resolved, dict)
+    return [_write_stage(stage, resolved, out) for stage in resolved["stages"]]
+
+
+def _write_stage(stage: str, resolved: Mapping[Any, Any], out: Path) -> Path:
+    groups = {key: resolved[key] for key in resolved["stages"][stage]}
+    content = {"defaults": LOGGING, "hydra": HYDRA, "code": stage_code(stage, resolved), **groups}
+    return write_text(
+        out / f"{stage}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    )
+
+
+def stage_code(stage: str, resolved: Mapping[Any, Any]) -> dict[str, str]:
+    """Module -> digest of the code that decides a stage's result under a resolved configuration."""
+    parts = [resolved[key] for key in resolved["stages"][stage]]
+    parts += [_node(resolved, path) for path in resolved["runs"].get(stage, [])]
+    return code_digests(stage_modules(stage, parts))
+
+
+def _node(resolved: Mapping[Any, Any], path: str) -> Any:
+    node: Any = resolved
+    for key in path.split("."):
+        node = node[key]
+    return node
+
+
+def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
+    """The choices and the values in a params.yaml; numbers like 1e-3 are numbers.
+
+    Raises:
+        ValueError: the file is missing, not a mapping, or has other keys than `group` and `set`.
+    """
+    if not params.is_file():
+        raise ValueError(
+            f"{params}: expected the overrides of the pipeline in this file, but there is none - run in the project's root folder"
+        )
+    try:
+        content = OmegaConf.load(params)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+        raise ValueError(f"{params}: expected YAML, but got: {error} - correct the file") from error
+    if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
+        raise ValueError(
+            f"{params}: expected only `group:` and `set:` at the top, but got {OmegaConf.to_container(content)!r} - "
+            "move values under `set:`"
+        )
+    groups = {
+        str(group): "null" if choice is None else str(choice)
+        for group, choice in (content.get("group") or {}).items()
+    }
+    return groups, content.get("set") or OmegaConf.create({})
+
+
+def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
+    """Replace values of a configuration, each as it is written in YAML.
+
+    Args:
+        cfg: is changed.
+        values: nested as `cfg`; a key that `cfg` lacks needs a `+` in front, except in a mapping that is empty there.
+        prefix: dotted path of `cfg`, for messages.
+
+    Raises:
+        ValueError: `cfg` has no such key.
+    """
+    is_open = not cfg
+    for key, value in values.items_ex(resolve=False):
+        name = str(key).lstrip("+")
+        if name not in cfg and not is_open and not str(key).startswith("+"):
+            raise ValueError(_unknown_key(f"{prefix}{name}", prefix, list(cfg)))
+        current = cfg._get_node(name) if name in cfg else None
+        if (
+            isinstance(value, DictConfig)
+            and isinstance(current, DictConfig)
+            and not current._is_none()
+        ):
+            set_values(current, value, f"{prefix}{name}.")
+            continue
+        with open_dict(cfg):
+            cfg[name] = value
+
+
+def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
+    names = [f"{prefix}{key}" for key in known]
+    similar = difflib.get_close_matches(name, names, n=1) or names[:1]
+    return (
+        f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - either correct it "
+        f"(perhaps {similar[0]!r}) or write +{name.rpartition('.')[2]} to add a key"
+    )

@@ -1,0 +1,86 @@
+import shutil
+
+import pytest
+
+from maskmill.assembly import code_digests as module
+from maskmill.assembly.code_digests import (
+    code_digests,
+    import_closure,
+    source_files,
+    target_modules,
+)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose files may be edited; nothing of it is imported."""
+    root = tmp_path / "maskmill"
+    shutil.copytree(module.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "ROOT", root)
+    module._read.cache_clear()
+    yield root
+    module._read.cache_clear()
+
+
+def edited(package, name, old, new):
+    """The modules of the train stage whose digest an edit changes."""
+    before = code_digests(["maskmill.stages.train"])
+    path = package / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    module._read.cache_clear()
+    after = code_digests(["maskmill.stages.train"])
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+def test_imports_inside_functions_and_names_in_strings_count():
+    closure = import_closure(["maskmill.stages.train"])
+    assert "maskmill.assembly.training_job" in closure  # imported in a function
+    assert "maskmill.stages.train_worker" in closure  # started by its name
+
+
+def test_a_name_that_a_package_exports_lazily_leads_to_its_module():
+    closure = import_closure(["maskmill.tasks.scores"])
+    assert "maskmill.metrics.panoptic_quality" in closure
+    assert "maskmill.metrics.mask_ap" not in closure
+
+
+def test_imports_for_type_checkers_do_not_count():
+    assert not any("reporting" in name for name in import_closure(["maskmill.canonical.folder"]))
+
+
+def test_a_configuration_names_modules_at_any_depth():
+    node = {
+        "_target_": "maskmill.networks.panoptic_deeplab.PanopticDeepLab",
+        "parts": [{"encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder"}}],
+        "other": {"_target_": "torch.optim.AdamW"},
+    }
+    expected = {"maskmill.networks.panoptic_deeplab", "maskmill.networks.encoders"}
+    assert target_modules(node) == expected
+
+
+@pytest.mark.parametrize("target", ["maskmill.nowhere.Class", "maskmill.losses.nowhere.Loss"])
+def test_a_target_that_does_not_exist_is_named(target):
+    with pytest.raises(ValueError, match=f"there is no '{target}' - check `_target_`"):
+        target_modules({"_target_": target})
+
+
+def test_a_changed_statement_changes_the_digest_of_its_module_alone(package):
+    changed = edited(
+        package, "training/launching.py", "128 + signal.SIGTERM", "129 + signal.SIGTERM"
+    )
+    assert changed == {"maskmill.training.launching"}
+
+
+def test_comments_and_docstrings_change_nothing(package):
+    assert not edited(
+        package, "training/launching.py", "import ctypes", "# why\nimport ctypes  # C\n"
+    )
+    assert not edited(package, "training/launching.py", '"""', '"""Another first line. ')
+
+
+def test_source_files_are_those_of_the_modules_and_their_packages():
+    files = source_files(import_closure(["maskmill.canonical.files"]))
+    assert set(files) == {"__init__.py", "canonical/__init__.py", "canonical/files.py"}
+    assert all(path.is_file() for path in files.values())
