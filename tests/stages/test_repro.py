@@ -157,72 +157,6 @@ def test_two_processes_train_under_dvc_repro(clone):
     assert "MEMBER: 2/2" in output.stdout + output.stderr
 
 
-ALL = {"prepare", "train", "predict", "evaluate", "register"}
-CODE = "\nADDED = 1\n"
-# What is changed and the stages whose own configuration or code it changes; stages after them rerun where their input changes.
-CHANGES = [
-    pytest.param({"set": {"prepare": {"max_pixels": 70_000_000}}}, {"prepare"}, id="prepare"),
-    pytest.param({"group": {"source": "camvid"}}, {"prepare"}, id="source"),
-    pytest.param({"set": {"data": {"batch_size": 4}}}, {"train"}, id="data"),
-    pytest.param({"group": {"augment": "none"}}, {"train"}, id="augment"),
-    pytest.param({"group": {"encoder": "resnet18"}}, {"train"}, id="encoder"),
-    pytest.param({"set": {"network": {"width": 64}}}, {"train"}, id="network value"),
-    pytest.param({"set": {"loss": {"offset_weight": 0.02}}}, {"train"}, id="loss"),
-    pytest.param({"set": {"task": {"postprocess": {"top_k": 100}}}}, {"train"}, id="task"),
-    pytest.param({"group": {"optimizer": "sgd"}}, {"train"}, id="optimizer"),
-    pytest.param({"group": {"scheduler": "poly"}}, {"train"}, id="scheduler"),
-    pytest.param({"set": {"trainer": {"max_epochs": 2}}}, {"train"}, id="trainer"),
-    pytest.param({"group": {"callbacks": "ema"}}, {"train"}, id="callbacks"),
-    pytest.param({"set": {"tracking": {"run_name": "other"}}}, {"train"}, id="tracking"),
-    pytest.param({"group": {"inference": "tta"}}, {"predict"}, id="inference"),
-    pytest.param({"set": {"predict": {"batch_size": 2}}}, {"predict"}, id="predict"),
-    pytest.param({"set": {"evaluate": {"num_examples": 1}}}, {"evaluate"}, id="evaluate"),
-    pytest.param({"set": {"register": {"margin": 0.1}}}, {"register"}, id="register"),
-    pytest.param({"set": {"shard": {"shard_mb": 7}}}, set(), id="a group of no stage"),
-    pytest.param(
-        {"conf/scheduler/poly.yaml": "\nwarmup_steps: 3\n"}, set(), id="a choice not made"
-    ),
-    pytest.param({"conf/optimizer/adamw.yaml": "\n# a comment\n"}, set(), id="a comment in conf"),
-    pytest.param({"src/maskmill/losses/boundary.py": CODE}, set(), id="code of a part not chosen"),
-    pytest.param({"src/maskmill/networks/eomt.py": CODE}, set(), id="a network not chosen"),
-    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": CODE}, {"train"}, id="chosen loss"),
-    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": "\n# why\n"}, set(), id="a comment"),
-    pytest.param({"src/maskmill/sources/scenes.py": CODE}, {"prepare"}, id="chosen source"),
-    pytest.param({"src/maskmill/sources/labelme.py": CODE}, set(), id="a source not chosen"),
-    pytest.param({"src/maskmill/reporting/report.py": CODE}, {"evaluate"}, id="report"),
-    pytest.param({"src/maskmill/serving/packaging.py": CODE}, {"register"}, id="packaging"),
-    pytest.param(
-        {"src/maskmill/networks/panoptic_deeplab.py": CODE},
-        {"train", "predict", "register"},
-        id="chosen network",
-    ),
-    pytest.param({"src/maskmill/canonical/files.py": CODE}, ALL, id="code of all"),
-]
-
-
-def changed_stages(clone):
-    """The stages that DVC would run now because their configuration or code changed."""
-    status = json.loads(run("dvc", "status", "--json", cwd=clone).stdout)
-    return {stage for stage, changes in status.items() if f"out/conf/{stage}.yaml" in str(changes)}
-
-
-@pytest.mark.parametrize(("change", "stages"), CHANGES)
-def test_a_change_reruns_exactly_the_stages_whose_result_it_can_change(clone, change, stages):
-    files = {clone / name: text for name, text in change.items() if "/" in name}
-    before = {path: path.read_text() for path in files}
-    for path, text in files.items():
-        path.write_text(before[path] + text)
-    set_params(clone, change.get("group"), **change.get("set", {}))
-    ran = repro(clone, "compose")
-    found = changed_stages(clone)
-    for path, text in before.items():
-        path.write_text(text)
-    set_params(clone)
-    run("dvc", "repro", "compose", cwd=clone)
-    assert ran == ["compose"]
-    assert found == stages
-
-
 def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(clone):
     program = """
 import json, mlflow
@@ -282,3 +216,94 @@ print({{key: (value.shape, value.dtype.name, int(value.min())) for key, value in
     assert "refused" in printed
     assert "'category': ((2, 97, 131), 'int32'" in printed
     assert "'instance': ((2, 97, 131), 'int32'" in printed
+
+
+ALL = {"prepare", "train", "predict", "evaluate", "register"}
+CODE = "\nADDED = 1\n"
+# What is changed and the stages whose own configuration or code it changes; stages after them rerun where their input changes.
+CHANGES = [
+    pytest.param({"set": {"prepare": {"max_pixels": 70_000_000}}}, {"prepare"}, id="prepare"),
+    pytest.param({"group": {"source": "camvid"}}, {"prepare"}, id="source"),
+    pytest.param({"set": {"data": {"batch_size": 4}}}, {"train"}, id="data"),
+    pytest.param({"group": {"augment": "none"}}, {"train"}, id="augment"),
+    pytest.param({"group": {"encoder": "resnet18"}}, {"train"}, id="encoder"),
+    pytest.param({"set": {"network": {"width": 32}}}, {"train"}, id="network value"),
+    pytest.param({"set": {"loss": {"offset_weight": 0.02}}}, {"train"}, id="loss"),
+    pytest.param({"set": {"task": {"postprocess": {"top_k": 100}}}}, {"train"}, id="task"),
+    pytest.param({"group": {"optimizer": "sgd"}}, {"train"}, id="optimizer"),
+    pytest.param({"group": {"scheduler": "poly"}}, {"train"}, id="scheduler"),
+    pytest.param({"set": {"trainer": {"max_epochs": 2}}}, {"train"}, id="trainer"),
+    pytest.param({"group": {"callbacks": "ema"}}, {"train"}, id="callbacks"),
+    pytest.param({"set": {"tracking": {"run_name": "other"}}}, {"train"}, id="tracking"),
+    pytest.param({"group": {"inference": "tta"}}, {"predict"}, id="inference"),
+    pytest.param({"set": {"predict": {"batch_size": 2}}}, {"predict"}, id="predict"),
+    pytest.param({"set": {"evaluate": {"num_examples": 1}}}, {"evaluate"}, id="evaluate"),
+    pytest.param({"set": {"register": {"margin": 0.1}}}, {"register"}, id="register"),
+    pytest.param({"set": {"shard": {"shard_mb": 7}}}, set(), id="a group of no stage"),
+    pytest.param(
+        {"conf/scheduler/poly.yaml": "\nwarmup_steps: 3\n"}, set(), id="a choice not made"
+    ),
+    pytest.param({"conf/optimizer/adamw.yaml": "\n# a comment\n"}, set(), id="a comment in conf"),
+    pytest.param({"src/maskmill/losses/boundary.py": CODE}, set(), id="code of a part not chosen"),
+    pytest.param({"src/maskmill/networks/eomt.py": CODE}, set(), id="a network not chosen"),
+    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": CODE}, {"train"}, id="chosen loss"),
+    pytest.param({"src/maskmill/losses/panoptic_deeplab.py": "\n# why\n"}, set(), id="a comment"),
+    pytest.param({"src/maskmill/sources/scenes.py": CODE}, {"prepare"}, id="chosen source"),
+    pytest.param({"src/maskmill/sources/labelme.py": CODE}, set(), id="a source not chosen"),
+    pytest.param({"src/maskmill/reporting/report.py": CODE}, {"evaluate"}, id="report"),
+    pytest.param({"src/maskmill/serving/packaging.py": CODE}, {"register"}, id="packaging"),
+    pytest.param(
+        {"src/maskmill/networks/panoptic_deeplab.py": CODE},
+        {"train", "predict", "register"},
+        id="chosen network",
+    ),
+    pytest.param({"src/maskmill/canonical/files.py": CODE}, ALL, id="code of all"),
+]
+
+
+def changed_stages(clone):
+    """The stages that DVC would run now because their configuration or code changed."""
+    status = json.loads(run("dvc", "status", "--json", cwd=clone).stdout)
+    return {stage for stage, changes in status.items() if f"out/conf/{stage}.yaml" in str(changes)}
+
+
+@pytest.fixture
+def edited(clone):
+    """A function that appends text to a file of the clone; undone after the test."""
+    originals = {}
+
+    def edit(name, text):
+        path = clone / name
+        originals[path] = path.read_text()
+        path.write_text(originals[path] + text)
+
+    yield edit
+    for path, text in originals.items():
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(("change", "stages"), CHANGES)
+def test_a_change_reruns_exactly_the_stages_whose_result_it_can_change(
+    clone, edited, change, stages
+):
+    for name, text in change.items():
+        if "/" in name:
+            edited(name, text)
+    set_params(clone, change.get("group"), **change.get("set", {}))
+    run("dvc", "repro", "compose", cwd=clone)
+    assert changed_stages(clone) == stages
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("++set.prepare.max_pixels=70000000", {"prepare"}),
+        ("++group.network=unet", {"train", "predict", "register"}),
+        ("++set.optimizer.lr=3e-4", {"train"}),
+        ("++set.evaluate.num_examples=1", {"evaluate"}),
+    ],
+)
+def test_a_change_on_the_line_of_an_experiment_reruns_the_same_stages(clone, override, stages):
+    set_params(clone)
+    run("dvc", "exp", "run", "-S", override, "compose", cwd=clone)
+    assert changed_stages(clone) == stages
