@@ -1,26 +1,12 @@
 """The programs `check` and `preview` as they are run."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
+from commands import result as run
 from maskmill.canonical.files import read_json
 from maskmill.sources.scenes import SceneSet
-
-
-def run(stage, *overrides, cwd):
-    command = [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @pytest.fixture

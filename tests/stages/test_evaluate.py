@@ -1,13 +1,13 @@
 """The program `evaluate` as it is run: a process, Hydra, files."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 
+from commands import result
 from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
@@ -25,16 +25,7 @@ from maskmill.reporting.examples import Gallery
 
 
 def run(*overrides, cwd):
-    command = [
-        sys.executable,
-        "-m",
-        "maskmill.stages.evaluate",
-        *(f"evaluate.{override}" for override in overrides),
-    ]
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
-    )
+    return result("evaluate", *(f"evaluate.{override}" for override in overrides), cwd=cwd)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ class TrainingJob:
     def _fingerprint(self) -> str:
         parts = [*self.config.values(), _resolved(self.cfg.tracking), _resolved(self.cfg.train)]
         code = code_digests(stage_modules("train", parts))
-        return training_fingerprint(self.config, self.dataset["digest"], code)
+        return training_fingerprint({**self.config, "code": code}, self.dataset["digest"])
 
     def _reuse(self, model: ModelFiles) -> float:
         log.info(
