@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Run the range test, write curve and picture, and say which learning rate to take."""
     from maskmill.assembly.trials import Trial, folder_of
-    from maskmill.reporting.rate_chart import rate_page  # slow to import, as are those below
+    from maskmill.reporting.learning_rate_page import (  # slow to import, as are those below
+        write_learning_rate_page,
+    )
     from maskmill.training.lr_range import RangeTest
 
     test, trial = build(cfg.tune.lr, RangeTest), Trial(cfg)
@@ -35,9 +37,13 @@ def main(cfg: DictConfig) -> float:
     write_text(out / "lr.csv", "\n".join(["lr,loss,smooth_loss", *rows, ""]))
     rate = curve.suggestion()
     settings = f"{cfg.network._target_.rpartition('.')[2]}, {cfg.optimizer._target_.rpartition('.')[2]}, batches of {cfg.data.batch_size}"
-    path = write_text(
+    path = write_learning_rate_page(
         out / "lr.html",
-        rate_page(curve.rates, curve.losses, curve.smooth, suggested=rate, settings=settings),
+        curve.rates,
+        curve.losses,
+        curve.smooth,
+        suggested=rate,
+        settings=settings,
     )
     log.info(
         "optimizer.lr=%g: the loss fell fastest there, and was lowest at %.2g -> %s",
