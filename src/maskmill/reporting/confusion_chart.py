@@ -47,9 +47,7 @@ def draw_confusion_matrix(matrix: npt.NDArray[np.int64], names: list[str]) -> Ma
     frame = Markup('<rect class="frame" x="{:g}" y="{:g}" width="{}" height="{}"/>')
     shapes.append(frame.format(left, top, side, side))
     width = left + side + 0.6 * left
-    return draw_svg(
-        width, top + side + 4, shapes, label="confusion matrix", css_class="chart wide"
-    )
+    return draw_svg(width, top + side + 4, shapes, label="confusion matrix", css_class="chart wide")
 
 
 def shade(share: float) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from maskmill.reporting.svg import Axis, Tick, draw_chart, draw_dots, draw_line
 Floats = npt.NDArray[np.float64]
 MARGIN = 0.05  # above and below the curve, of its height
 NUM_LOSS_TICKS = 5
-ROUNDING = 1e-9  # of a decade: a rate of 1e-3 may be a hair below it
+ROUNDING = 1e-9  # in decades: log10 of 1e-3 may be slightly below -3
 
 
 def write_learning_rate_page(
@@ -37,9 +37,7 @@ def write_learning_rate_page(
     return write_text(path, render_page("learning_rate", **values))
 
 
-def draw_rate_chart(
-    rates: Floats, losses: Floats, smooth: Floats, *, suggested: float
-) -> Markup:
+def draw_rate_chart(rates: Floats, losses: Floats, smooth: Floats, *, suggested: float) -> Markup:
     """The chart: a logarithmic horizontal axis, and as high as the smoothed curve."""
     first = np.log10(rates[0])
     last = np.log10(rates[-1])

@@ -176,9 +176,7 @@ def tabulate_slices(slices: Sequence[Slice]) -> SliceTable | None:
     return SliceTable(metrics, groups)
 
 
-def _slice_score(
-    scores: Mapping[str, float], bounds: Mapping[str, Interval], metric: str
-) -> Score:
+def _slice_score(scores: Mapping[str, float], bounds: Mapping[str, Interval], metric: str) -> Score:
     return Score(metric, scores.get(metric), bounds.get(metric))
 
 
