@@ -23,6 +23,10 @@ FALSE_POSITIVES = (
     SegmentOutcome.CLASSIFICATION_ERROR,
     SegmentOutcome.LOCALIZATION_ERROR,
 )
+CONFIDENT = "Most confident false positives"
+CHECK_CONFIDENT = "Predicted, but not in the ground truth: check whether the label is right."
+MISSED = "Largest missed objects"
+CHECK_MISSED = "In the ground truth, but not predicted: check whether the label is right."
 DESCRIPTIONS = {
     SegmentOutcome.BACKGROUND_ERROR: "background error: the ground truth has no such segment",
     SegmentOutcome.CLASSIFICATION_ERROR: "classification error: the ground truth says {partner}",
@@ -61,25 +65,22 @@ class ErrorGroup:
 
 def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
     """The crops of both kinds; kinds without an error are left out."""
-    confident = [_draw_false_positive(gallery, error) for error in confident_errors(gallery)]
-    missed = [_draw_missed(gallery, error) for error in missed_objects(gallery)]
-    groups = [
-        ErrorGroup(
-            "Most confident false positives",
-            "Predicted, but not in the ground truth: check whether the label is right.",
-            confident,
-        ),
-        ErrorGroup(
-            "Largest missed objects",
-            "In the ground truth, but not predicted: check whether the label is right.",
-            missed,
-        ),
-    ]
-    return [group for group in groups if group.crops]
+    confident = []
+    for error in confident_errors(gallery):
+        confident.append(_draw_false_positive(gallery, error))
+    missed = []
+    for error in missed_objects(gallery):
+        missed.append(_draw_missed(gallery, error))
+    groups = []
+    if confident:
+        groups.append(ErrorGroup(CONFIDENT, CHECK_CONFIDENT, confident))
+    if missed:
+        groups.append(ErrorGroup(MISSED, CHECK_MISSED, missed))
+    return groups
 
 
 def confident_errors(gallery: Gallery) -> list[SegmentError]:
-    """False positives by descending score, then area; one per image, so that none fills the list."""
+    """False positives by descending score, then area; one per image, so that no image dominates."""
     errors = []
     for index, image in enumerate(gallery.analysis.evaluation.images):
         segments = image.matches.pred
