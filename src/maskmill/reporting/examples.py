@@ -143,7 +143,10 @@ def find_most_changed(gallery: Gallery) -> list[ExampleGroup]:
             changes[index_of[row.name]] = row
     ascending = sorted(changes, key=lambda index: (changes[index].difference or 0.0, index))
     groups = []
-    for title, order, sign in (("Got worse", ascending, -1), ("Got better", ascending[::-1], 1)):
+    for title, order, sign in (
+        ("Largest decreases", ascending, -1),
+        ("Largest increases", ascending[::-1], 1),
+    ):
         largest = order[: gallery.num_examples]
         indices = [index for index in largest if sign * (changes[index].difference or 0) > 0]
         examples = []
