@@ -142,11 +142,10 @@ def find_most_changed(gallery: Gallery) -> list[ExampleGroup]:
         if row.kind == "image" and row.difference:
             changes[index_of[row.name]] = row
     ascending = sorted(changes, key=lambda index: (changes[index].difference or 0.0, index))
+    decreases = ("Largest decreases", ascending, -1)
+    increases = ("Largest increases", ascending[::-1], 1)
     groups = []
-    for title, order, sign in (
-        ("Largest decreases", ascending, -1),
-        ("Largest increases", ascending[::-1], 1),
-    ):
+    for title, order, sign in (decreases, increases):
         largest = order[: gallery.num_examples]
         indices = [index for index in largest if sign * (changes[index].difference or 0) > 0]
         examples = []
