@@ -6,7 +6,7 @@ from strategies import CATEGORIES, panoptics
 
 
 @given(panoptics())
-def test_an_overlay_leaves_void_bare_and_borders_white(panoptic):
+def test_an_overlay_leaves_void_unchanged_and_borders_white(panoptic):
     image = np.full((*panoptic.size, 3), 100, np.uint8)
     drawn = overlay(image, panoptic, CATEGORIES)
     white = (drawn == 255).all(axis=2)

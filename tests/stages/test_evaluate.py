@@ -202,7 +202,7 @@ def test_an_earlier_evaluation_is_replaced(folders):
 def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
     target = write_split(tmp_path / "truth", [scene(0)], images=True)
     analysis = Analysis(evaluate_folders(target, target), Resampling(5))
-    gallery = Gallery.of(
+    gallery = Gallery.from_folders(
         analysis,
         PanopticFolder(target),
         target,

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from maskmill.assembly.build import build
 from maskmill.assembly.trials import Trial, output_folder
 from maskmill.canonical.files import write_text
-from maskmill.reporting.rate_chart import rate_page
+from maskmill.reporting.learning_rate_page import write_learning_rate_page
 from maskmill.training.batch_size import PAYS, BatchSizeSearch, measure
 from maskmill.training.lr_range import RangeTest
 from maskmill.training.memory import Memory
@@ -74,10 +74,14 @@ def find_lr(cfg: DictConfig) -> float:
     rows = [f"{rate:.6g},{loss:.6g},{smooth:.6g}" for rate, loss, smooth in points]
     write_text(out / "lr.csv", "\n".join(["lr,loss,smooth_loss", *rows, ""]))
     rate = curve.suggestion()
-    page = rate_page(
-        curve.rates, curve.losses, curve.smooth, suggested=rate, settings=_settings(cfg)
+    path = write_learning_rate_page(
+        out / "lr.html",
+        curve.rates,
+        curve.losses,
+        curve.smooth,
+        suggested=rate,
+        settings=_settings(cfg),
     )
-    path = write_text(out / "lr.html", page)
     log.info(
         "optimizer.lr=%g: the loss fell fastest there, and was lowest at %.2g -> %s",
         rate,

@@ -1,1 +1,1 @@
-"""Numbers and pictures to a self-contained report."""
+"""HTML pages, pictures and tables of results; every page is one self-contained file."""

@@ -1,4 +1,4 @@
-"""What `evaluate` leaves behind: a folder of numbers, tables and the report, whole or absent."""
+"""The output folder of `evaluate`: numbers, tables and the report, complete or absent."""
 
 import shutil
 from pathlib import Path

@@ -1,124 +1,163 @@
-"""Whole images: the worst, the best, and those that changed most."""
+"""Example images of a report: the worst, the best, and those that changed most."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+
+import numpy as np
 
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.comparison import Difference
-from maskmill.reporting.markup import folded, key, percent, points
-from maskmill.reporting.pictures import find_image, views
+from maskmill.reporting.pages import format_percent, format_points
+from maskmill.reporting.pictures import draw_example, find_image
+from maskmill.reporting.score_tables import ClassKey, class_key
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image: its caption, and its pictures as data URIs by name."""
+
+    file_name: str
+    caption: str
+    pictures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ExampleGroup:
+    """Examples under one title, with the classes that occur in them."""
+
+    title: str
+    legend: list[ClassKey]
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The images with the lowest and the highest score."""
+
+    legend: list[ClassKey]
+    metric: str
+    worst: list[Example]
+    best: list[Example]
+    void_is_ignored: bool
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Where the pictures come from, and how many of each kind are shown."""
+    """An analysis with the folders that its pictures come from.
+
+    Args:
+        analysis: the scores.
+        target: ground truth.
+        pred: predictions.
+        images: folder of the images; it may lack them.
+        num_examples: images of each kind in the report.
+        baseline: other predictions to compare with.
+    """
 
     analysis: Analysis
-    truth: PanopticFolder
-    guess: PanopticFolder
+    target: PanopticFolder
+    pred: PanopticFolder
     images: Path
     num_examples: int
     baseline: PanopticFolder | None = None
 
     @classmethod
-    def of(
+    def from_folders(
         cls,
         analysis: Analysis,
-        truth: PanopticFolder,
+        target: PanopticFolder,
         prediction: Path,
         *,
         images: Path,
         num_examples: int,
         baseline: Path | None,
     ) -> "Gallery":
-        """The gallery of a prediction and, where there is one, of the baseline it was compared with."""
+        """The gallery of a prediction folder and, if there is one, of the baseline's folder."""
         other = None if baseline is None else PanopticFolder(baseline)
-        return cls(analysis, truth, PanopticFolder(prediction), images, num_examples, other)
+        pred = PanopticFolder(prediction)
+        return cls(analysis, target, pred, images, num_examples, other)
 
-    def figure(self, place: int, score: str, *, changed: bool = False) -> str:
-        """One image, by its place; the score is markup."""
+    def draw(self, index: int, caption: str, *, with_baseline: bool = False) -> Example:
+        """The example with this index among the images of the evaluation."""
         evaluation = self.analysis.evaluation
-        record = evaluation.images[place].record
-        labels, pred = self.truth.panoptic(record.id), self.guess.panoptic(record.id)
-        other = self.baseline.panoptic(record.id) if changed and self.baseline is not None else None
-        image = find_image(self.images, record)
-        shown = views(
-            image,
-            labels,
-            pred,
+        record = evaluation.images[index].record
+        baseline = None
+        if with_baseline and self.baseline is not None:
+            baseline = self.baseline.panoptic(record.id)
+        pictures = draw_example(
+            find_image(self.images, record),
+            self.target.panoptic(record.id),
+            self.pred.panoptic(record.id),
             evaluation.categories,
             background=evaluation.background,
-            other=other,
+            baseline=baseline,
         )
-        cells = "".join(
-            f'<div><img alt="{name}" src="{uri}"><small>{name}</small></div>'
-            for name, uri in shown.items()
-        )
-        return f'<figure><figcaption><b>{escape(record.file_name)}</b> {score}</figcaption><div class="views">{cells}</div></figure>'
+        return Example(record.file_name, caption, pictures)
 
-    def legend(self, places: Iterable[int]) -> str:
-        """The classes of some images."""
+    def legend(self, indices: Iterable[int]) -> list[ClassKey]:
+        """The classes that occur in some images, in the order of the table."""
         evaluation = self.analysis.evaluation
-        seen = {
-            int(index)
-            for place in places
-            for index in evaluation.images[place].pairs[:, :2].reshape(-1)
-        }
-        keys = (
-            key(category, evaluation.categories)
-            for number, category in enumerate(evaluation.categories)
-            if number in seen
-        )
-        return f'<p class="legend">{"".join(f"<span>{one}</span>" for one in keys)}</p>'
+        present: set[int] = set()
+        for index in indices:
+            rows_and_columns = evaluation.images[index].pairs[:, :2]
+            present.update(np.unique(rows_and_columns).tolist())
+        keys = []
+        for class_index, category in enumerate(evaluation.categories):
+            if class_index in present:
+                keys.append(class_key(category, evaluation.categories))
+        return keys
 
 
-def worst_and_best(gallery: Gallery) -> Iterator[str]:
-    """The images with the lowest and the highest score."""
+def find_extremes(gallery: Gallery) -> Extremes | None:
+    """The images with the lowest and the highest score; None without examples."""
     metric = gallery.analysis.image_metric
-    values = gallery.analysis.sums.by_image()[metric].tolist()
-    scored = sorted(
-        (value, place) for place, value in enumerate(values) if value == value
-    )  # not NaN
-    worst = scored[: min(gallery.num_examples, (len(scored) + 1) // 2)]
-    best = scored[: len(worst) - 1 : -1][: gallery.num_examples]
-    if not worst:
-        return
-    uncounted = (
-        "" if gallery.analysis.evaluation.background else ", gray: unlabelled, does not count"
+    values = gallery.analysis.sums.by_image()[metric]
+    scored = np.flatnonzero(~np.isnan(values))
+    ascending = scored[np.argsort(values[scored], kind="stable")]
+    num_worst = min(gallery.num_examples, (len(ascending) + 1) // 2)
+    num_best = min(gallery.num_examples, len(ascending) - num_worst)
+    if not num_worst:
+        return None
+    worst = ascending[:num_worst].tolist()
+    best = ascending[::-1][:num_best].tolist()
+    captions = {index: f"{metric} {format_percent(values[index])}" for index in worst + best}
+    return Extremes(
+        legend=gallery.legend(worst + best),
+        metric=metric,
+        worst=[gallery.draw(index, captions[index]) for index in worst],
+        best=[gallery.draw(index, captions[index]) for index in best],
+        void_is_ignored=not gallery.analysis.evaluation.background,
     )
-    yield (
-        f"{gallery.legend(place for _, place in worst + best)}<p>Numbers stand for classes, borders are white. "
-        f"Wrong class: bright{uncounted}.</p>"
-    )
-    yield f"<h3>Worst images by {metric}</h3>{_figures(gallery, metric, worst)}"
-    if best:
-        yield f"<h3>Best images by {metric}</h3>{folded(f'{len(best)} images', _figures(gallery, metric, best))}"
 
 
-def _figures(gallery: Gallery, metric: str, scored: Sequence[tuple[float, int]]) -> str:
-    return "".join(gallery.figure(place, f"{metric} {percent(value)}") for value, place in scored)
+def find_most_changed(gallery: Gallery) -> list[ExampleGroup]:
+    """The images that differ most from the baseline: those that got worse, then better."""
+    index_of = {}
+    for index, image in enumerate(gallery.analysis.evaluation.images):
+        index_of[image.record.file_name] = index
+    changes: dict[int, Difference] = {}
+    for row in gallery.analysis.differences:
+        if row.kind == "image" and row.difference:
+            changes[index_of[row.name]] = row
+    ascending = sorted(changes, key=lambda index: (changes[index].difference or 0.0, index))
+    decreases = ("Largest decreases", ascending, -1)
+    increases = ("Largest increases", ascending[::-1], 1)
+    groups = []
+    for title, order, sign in (decreases, increases):
+        largest = order[: gallery.num_examples]
+        indices = [index for index in largest if sign * (changes[index].difference or 0) > 0]
+        examples = []
+        for index in indices:
+            caption = _describe_change(changes[index])
+            examples.append(gallery.draw(index, caption, with_baseline=True))
+        if examples:
+            groups.append(ExampleGroup(title, gallery.legend(indices), examples))
+    return groups
 
 
-def most_changed(gallery: Gallery) -> Iterator[str]:
-    """The images that changed most since the baseline, both ways."""
-    place_of = {
-        image.record.file_name: place
-        for place, image in enumerate(gallery.analysis.evaluation.images)
-    }
-    rows = {place_of[one.name]: one for one in gallery.analysis.differences if one.kind == "image"}
-    changed = sorted((one.difference, place) for place, one in rows.items() if one.difference)
-    worse = [place for gap, place in changed[: gallery.num_examples] if gap < 0]
-    better = [place for gap, place in changed[::-1][: gallery.num_examples] if gap > 0]
-    for title, places in (("Got worse", worse), ("Got better", better)):
-        if places:
-            figures = "".join(
-                gallery.figure(place, _change(rows[place]), changed=True) for place in places
-            )
-            yield f"<h3>{title} most</h3>{folded(f'{len(places)} images', gallery.legend(places) + figures)}"
-
-
-def _change(row: Difference) -> str:
-    return f"{row.metric} {points(row.difference)}: {percent(row.baseline)} before, {percent(row.value)} now"
+def _describe_change(row: Difference) -> str:
+    before = format_percent(row.baseline)
+    now = format_percent(row.value)
+    return f"{row.metric} {format_points(row.difference)}: {before} before, {now} now"

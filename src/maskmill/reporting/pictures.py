@@ -1,4 +1,4 @@
-"""The pictures of a report, as data URIs: nothing is fetched when it is opened."""
+"""The pictures of a page as data URIs: a browser fetches nothing."""
 
 import base64
 from pathlib import Path
@@ -11,126 +11,149 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
-from maskmill.canonical.png import RGB, read_rgb
+from maskmill.canonical.png import RGB, encode_png, read_rgb
 from maskmill.reporting.drawing import overlay
 
-GRAY = 128  # ground for labels whose image is not at hand; unlabelled pixels among the wrong ones
-SIDE = 480  # px of a view's longer side: a page of eight examples stays a few MB
-MIN_NUMBERED_AREA = 0.008  # of the view; smaller segments have no room for their number
-WRONG = (255, 221, 51)  # bright on dark: told apart by lightness alone
+GRAY = 128  # stands in for a missing image, and marks ignored pixels in error maps
+SIDE = 480  # px of a picture's longer side: a page of eight examples stays at a few MB
+MIN_NUMBERED_AREA = 0.008  # of the picture; smaller segments have no room for their number
+HIGHLIGHT = (255, 221, 51)  # wrong pixels and outlines: lightness alone sets it off from dark
+DARKENED = np.float64(0.3)  # brightness of the image below an error map
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.75
+JPEG_OPTIONS = [
+    cv2.IMWRITE_JPEG_QUALITY,
+    85,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,  # colours at full resolution, so that borders are sharp
+]
+Uint8 = npt.NDArray[np.uint8]
+Size = tuple[int, int]  # width, height in px, as in OpenCV
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as an address a page can hold itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+def encode_png_uri(rgb: RGB) -> str:
+    """The data URI of an image (H, W, 3) uint8 as PNG."""
+    return _data_uri("image/png", encode_png(rgb))
 
 
-def picture(rgb: RGB) -> str:
-    """An image (H, W, 3) uint8 as an address, a JPEG: a sixth of a PNG's size, colours at full resolution so that borders stay sharp."""
-    quality = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        85,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), quality)
+def encode_jpeg(rgb: RGB) -> str:
+    """The data URI of an image (H, W, 3) uint8 as JPEG, a sixth of a PNG's size."""
+    bgr = np.ascontiguousarray(rgb[..., ::-1])
+    done, data = cv2.imencode(".jpg", bgr, JPEG_OPTIONS)
     assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+    return _data_uri("image/jpeg", data.tobytes())
+
+
+def _data_uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def find_image(folder: Path, record: ImageRecord) -> RGB:
-    """The image of a record, or gray of its size where the folder does not have it.
+    """The image of a record; gray of the same size if the folder does not contain it.
 
     Raises:
-        ValueError: the image is there but does not decode, or has another size than its labels.
+        ValueError: the image does not decode, or has another size than its labels.
     """
     path = inside(folder, record.file_name)
     if not path.is_file():
         return np.full((record.height, record.width, 3), GRAY, np.uint8)
     image = read_rgb(path)
-    if image.shape[:2] != (record.height, record.width):
+    height, width = image.shape[:2]
+    if (height, width) != (record.height, record.width):
         raise ValueError(
-            f"{path}: expected {record.height} x {record.width} pixels like its labels, but got {image.shape[0]} x {image.shape[1]} - "
-            "name the folder of the labelled images in `evaluate.images`"
+            f"{path}: expected {record.height} x {record.width} pixels like its labels, "
+            f"but got {height} x {width} - set `evaluate.images` to the folder of the labelled "
+            "images"
         )
     return image
 
 
-def views(
+def resize_image(
+    image: Uint8, size: Size, *, shrink: int = cv2.INTER_AREA, enlarge: int = cv2.INTER_NEAREST
+) -> Uint8:
+    """An image (H, W) or (H, W, 3) in another size, by OpenCV's interpolation methods."""
+    shrinks = size[0] < image.shape[1] or size[1] < image.shape[0]
+    method = shrink if shrinks else enlarge
+    return cv2.resize(image, size, interpolation=method).astype(np.uint8, copy=False)
+
+
+def draw_example(
     image: RGB,
-    truth: Panoptic,
+    target: Panoptic,
     pred: Panoptic,
     categories: Categories,
     *,
     background: bool,
-    other: Panoptic | None = None,
+    baseline: Panoptic | None = None,
 ) -> dict[str, str]:
-    """What one example shows, by name: the image, truth and prediction laid over it, and the pixels of a wrong class, as data URIs.
+    """The pictures of an example as data URIs by name: image, labels, and an error map.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        truth: labels of the same size.
-        pred: likewise.
-        categories: colours, and numbers 1..K that tell classes apart without colour.
-        background: unlabelled pixels of the truth count as a class of their own.
-        other: a baseline's prediction, which is shown in place of the wrong pixels.
+        target: ground truth of the same size.
+        pred: prediction of the same size.
+        categories: their colours, and numbers 1..K that identify classes without colour.
+        background: unlabelled ground-truth pixels count as a class of their own.
+        baseline: another prediction, shown in place of the error map.
     """
-    height, width = truth.size
-    # Labels are scaled before they are drawn, so that borders and numbers stay sharp; small images grow by whole factors.
-    factor = SIDE / max(height, width) if max(height, width) > SIDE else SIDE // max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
-    ).astype(np.uint8, copy=False)
-    truth, pred = _resized(truth, size), _resized(pred, size)
-    shown = {
+    size = _picture_size(target)
+    # Labels are resized before they are drawn, so that borders and numbers are sharp.
+    image = resize_image(image, size)
+    target = _resize_labels(target, size)
+    pred = _resize_labels(pred, size)
+    drawings = {
         "image": image,
-        "truth": _numbered(overlay(image, truth, categories), truth, categories),
-        "prediction": _numbered(overlay(image, pred, categories), pred, categories),
+        "ground truth": _draw_numbered(image, target, categories),
+        "prediction": _draw_numbered(image, pred, categories),
     }
-    if other is None:
-        shown["wrong class"] = wrong_pixels(
-            image, truth.category_map(), pred.category_map(), background=background
-        )
+    if baseline is None:
+        classes = target.category_map(), pred.category_map()
+        drawings["error map"] = draw_error_map(image, *classes, background=background)
     else:
-        other = _resized(other, size)
-        shown["baseline"] = _numbered(overlay(image, other, categories), other, categories)
-    return {name: picture(view) for name, view in shown.items()}
+        baseline = _resize_labels(baseline, size)
+        drawings["baseline"] = _draw_numbered(image, baseline, categories)
+    return {name: encode_jpeg(drawing) for name, drawing in drawings.items()}
 
 
-def wrong_pixels(
-    image: RGB, truth: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool
+def draw_error_map(
+    image: RGB, target: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], *, background: bool
 ) -> RGB:
-    """The image darkened, its pixels of a wrong class bright, and those that do not count gray.
+    """The darkened image; pixels of a wrong class are bright, ignored pixels are gray.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        truth: category ids (H, W), -1 where unlabelled.
-        pred: likewise.
-        background: unlabelled pixels of the truth count.
+        target: category ids (H, W) of the ground truth, -1 where unlabelled.
+        pred: category ids (H, W) of the prediction, -1 where unlabelled.
+        background: unlabelled ground-truth pixels are not ignored.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    dark = image.mean(axis=2, keepdims=True) * np.float64(0.3)
+    dark = image.mean(axis=2, keepdims=True) * DARKENED
     drawn = np.broadcast_to(np.rint(dark), image.shape).astype(np.uint8)
-    drawn[truth != pred] = WRONG
+    drawn[target != pred] = HIGHLIGHT
     if not background:
-        drawn[truth == VOID_CATEGORY] = GRAY
+        drawn[target == VOID_CATEGORY] = GRAY
     return drawn
 
 
-def _resized(panoptic: Panoptic, size: tuple[int, int]) -> Panoptic:
-    # float32 holds segment ids exactly, and OpenCV resizes it: 2**24
-    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(
-        np.int32
-    )
-    return Panoptic.from_ids(ids, panoptic.category_of)
+def _picture_size(panoptic: Panoptic) -> Size:
+    """`SIDE` for the longer side; small images are enlarged by a whole factor."""
+    height, width = panoptic.size
+    longer = max(height, width)
+    factor = SIDE / longer if longer > SIDE else SIDE // longer
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
-    """Write the number of its class where each large segment is widest."""
-    canvas = np.ascontiguousarray(drawn)
+def _resize_labels(panoptic: Panoptic, size: Size) -> Panoptic:
+    # OpenCV resizes float32, which represents every segment id, up to 2**24, exactly.
+    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return Panoptic.from_ids(ids.astype(np.int32), panoptic.category_of)
+
+
+def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
+    """The overlay with the number of its class where each large segment is widest."""
+    canvas = np.ascontiguousarray(overlay(image, panoptic, categories))
     for segment in panoptic.segments:
         if segment.area < MIN_NUMBERED_AREA * panoptic.ids.size:
             continue
@@ -138,18 +161,15 @@ def _numbered(drawn: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
         mask = (panoptic.ids[y : y + height, x : x + width] == segment.id).astype(np.uint8)
         depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-        text = str(categories.index[segment.category_id] + 1)
-        (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.75, 2)
-        corner = (x + int(column) - text_width // 2, y + int(row) + text_height // 2)
-        for color, thickness in ((0, 5), (255, 2)):  # white in a black outline reads on any colour
-            cv2.putText(
-                canvas,
-                text,
-                corner,
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.75,
-                (color,) * 3,
-                thickness,
-                cv2.LINE_AA,
-            )
+        number = str(categories.index[segment.category_id] + 1)
+        _write_centered(canvas, number, x + int(column), y + int(row))
     return canvas
+
+
+def _write_centered(canvas: RGB, text: str, x: int, y: int) -> None:
+    """Write text in white with a black outline, readable on any colour."""
+    (width, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 2)
+    corner = (x - width // 2, y + height // 2)
+    for gray, thickness in ((0, 5), (255, 2)):
+        color = (gray, gray, gray)
+        cv2.putText(canvas, text, corner, FONT, FONT_SCALE, color, thickness, cv2.LINE_AA)

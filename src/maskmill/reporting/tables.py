@@ -1,11 +1,12 @@
-"""An evaluation as files for programs and spreadsheets."""
+"""An evaluation as JSON and CSV files, for programs and spreadsheets."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from maskmill.canonical.files import write_json, write_text
 from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
@@ -17,159 +18,178 @@ from maskmill.metrics.functional.confusion_matrix import class_areas, intersecti
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
 Row = dict[str, object]
+Floats = npt.NDArray[np.float64]
+CLASS_INTERVALS = ("PQ", "IoU", "AP")
+SLICE_COLUMNS = ("slicing", "slice", "images", "segments")
+EMPTY = ""  # the cell of a missing value
 
 
 def write_tables(out: Path, analysis: Analysis) -> None:
-    """Write the tables; fractions, an empty cell for what does not occur.
+    """Write the tables; values are fractions, the cell of a missing value is empty.
 
-    metrics.json, per_class.csv, per_image.csv, counts.csv, confusion.csv, slices.csv; and differences.csv where there is a baseline.
+    metrics.json, per_class.csv, per_image.csv, counts.csv, confusion.csv and slices.csv; with a
+    baseline also differences.csv.
     """
     evaluation = analysis.evaluation
-    metrics: dict[str, object] = {"num_images": len(evaluation.images), **analysis.scores}
-    if (
-        analysis.resampling.num_resamples
-    ):  # lists, which `dvc metrics` leaves out: its table stays one number per metric
-        metrics["interval"] = {
-            name: list(analysis.bounds[name]) for name in analysis.scores if name in analysis.bounds
-        }
-    write_json(out / "metrics.json", metrics)
-    _write_csv(out / "per_class.csv", per_class_rows(analysis))
-    _write_csv(out / "per_image.csv", per_image_rows(evaluation))
-    _write_csv(out / "counts.csv", _count_rows(analysis.sums))
-    _write_csv(out / "slices.csv", _slice_rows(analysis))
+    write_json(out / "metrics.json", _metrics(analysis))
+    _write_rows(out / "per_class.csv", per_class_rows(analysis))
+    _write_rows(out / "per_image.csv", per_image_rows(evaluation))
+    _write_rows(out / "counts.csv", list(_count_rows(analysis.sums)))
+    _write_rows(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
-        _write_csv(out / "differences.csv", difference_rows(analysis.differences))
-    names = [category.name for category in evaluation.categories] + [
-        "background" if evaluation.background else "void"
-    ]
-    # Lines, not mappings: a category may itself be called "target", "void" or "background".
-    lines = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
-    _write_lines(out / "confusion.csv", [["target", *names], *lines])
+        _write_rows(out / "differences.csv", difference_rows(analysis.differences))
+    _write_lines(out / "confusion.csv", _confusion_lines(evaluation))
+
+
+def _metrics(analysis: Analysis) -> dict[str, object]:
+    metrics: dict[str, object] = {"num_images": len(analysis.evaluation.images)}
+    metrics |= analysis.scores
+    if analysis.resampling.num_resamples:
+        # Lists, which `dvc metrics` leaves out: its table stays at one number per metric.
+        intervals = {}
+        for name in analysis.scores:
+            if name in analysis.bounds:
+                intervals[name] = list(analysis.bounds[name])
+        metrics["interval"] = intervals
+    return metrics
+
+
+def _confusion_lines(evaluation: Evaluation) -> list[list[object]]:
+    """The confusion matrix with names; lists, since a category may be called "target" or "void"."""
+    names = [category.name for category in evaluation.categories]
+    names.append("background" if evaluation.background else "void")
+    lines: list[list[object]] = [["target", *names]]
+    for name, counts in zip(names, evaluation.confusion.tolist(), strict=True):
+        lines.append([name, *counts])
+    return lines
 
 
 def per_class_rows(analysis: Analysis) -> list[Row]:
-    """One row per category: PQ, SQ, RQ, IoU, boundary IoU, AP, intervals, what PQ lacks by reason, counted segments and pixels."""
+    """One row per category: scores and intervals, counts, and what PQ lacks by reason."""
     evaluation = analysis.evaluation
-    panoptic, lost = panoptic_per_class(evaluation.counts), panoptic_losses(evaluation.counts)
-    iou = intersection_over_union(
-        *class_areas(evaluation.confusion, background=evaluation.background)
-    )
-    boundary = intersection_over_union(*evaluation.boundary.T)
+    areas = class_areas(evaluation.confusion, background=evaluation.background)
+    iou = intersection_over_union(*areas)
+    boundary_iou = intersection_over_union(*evaluation.boundary.T)
     pixels = evaluation.confusion.sum(axis=1)
-    bounds = {metric: analysis.class_bounds(metric) for metric in ("PQ", "IoU", "AP")}
-    rows: list[Row] = []
-    for place, category in enumerate(evaluation.categories):
-        pq, sq, rq = (_cell(value) for value in panoptic[place])
-        tp, fp, fn = (int(value) for value in evaluation.counts[place, 1:4])
-        ap = _cell(evaluation.ap.per_class.get(category.id, float("nan")))
-        row: Row = {"category": category.name, "id": category.id, "isthing": int(category.isthing)}
-        row |= {
-            "PQ": pq,
-            "SQ": sq,
-            "RQ": rq,
-            "IoU": _cell(iou[place]),
-            "boundary_IoU": _cell(boundary[place]),
-            "AP": ap,
+    panoptic = panoptic_per_class(evaluation.counts)
+    losses = panoptic_losses(evaluation.counts)
+    bounds = {metric: analysis.class_bounds(metric) for metric in CLASS_INTERVALS}
+    rows = []
+    for index, category in enumerate(evaluation.categories):
+        pq, sq, rq = panoptic[index]
+        ap = evaluation.ap.per_class.get(category.id, float("nan"))
+        row: Row = {
+            "category": category.name,
+            "id": category.id,
+            "isthing": int(category.isthing),
+            "PQ": _float_cell(pq),
+            "SQ": _float_cell(sq),
+            "RQ": _float_cell(rq),
+            "IoU": _float_cell(iou[index]),
+            "boundary_IoU": _float_cell(boundary_iou[index]),
+            "AP": _float_cell(ap),
         }
-        row |= {"tp": tp, "fp": fp, "fn": fn, "pixels": int(pixels[place])}
-        row |= {
-            f"lost_{name}": _cell(value) for name, value in zip(LOSSES, lost[place], strict=True)
-        }
-        for metric, of_class in bounds.items():
-            row |= _bound_cells(metric, of_class[place])
+        row |= _segment_cells(evaluation.counts[index, 1:4])
+        row["pixels"] = int(pixels[index])
+        for loss, share in zip(LOSSES, losses[index], strict=True):
+            row[f"lost_{loss}"] = _float_cell(share)
+        for metric, class_bounds in bounds.items():
+            row |= _bound_cells(metric, class_bounds[index])
         rows.append(row)
     return rows
 
 
 def per_image_rows(evaluation: Evaluation) -> list[Row]:
-    """One row per image: its own PQ and mIoU, and how many segments were right, spurious and missed."""
+    """One row per image: its own scores, and its numbers of segments that are TP, FP and FN."""
     return [_image_row(evaluation, image) for image in evaluation.images]
 
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     counts = image.counts
     scores = evaluation.of(counts, image.confusion)
-    tp, fp, fn = (int(value) for value in counts[:, 1:4].sum(axis=0))
-    row: Row = {
-        "image": image.record.file_name,
-        "PQ": _cell(scores["PQ"]),
-        "mIoU": _cell(scores["mIoU"]),
-    }
-    return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
+    row: Row = {"image": image.record.file_name}
+    for metric in ("PQ", "mIoU", "pixel_accuracy"):
+        row[metric] = _float_cell(scores[metric])
+    return row | _segment_cells(counts[:, 1:4].sum(axis=0))
 
 
-def _count_rows(sums: ImageSums) -> Iterable[Row]:
-    """What each image adds to each category, where it adds anything: enough to score any resample of the images.
+def _count_rows(sums: ImageSums) -> Iterator[Row]:
+    """The counts of each image and category that are not all zero: enough to score any resample.
 
-    An image that adds nothing has a row of zeros, since two models are compared on the same images.
+    An image without any has a row of zeros, since two models are compared on the same images.
     """
     fields = (*FIELDS, *LATER_FIELDS)
-    classes = sums.table[:, :-1]
-    adds = np.any(classes, axis=2, keepdims=True)[..., 0]
-    adds[:, 0] |= ~np.any(adds, axis=1, keepdims=True)[:, 0]
-    for image, place in np.argwhere(adds).tolist():
+    counts = sums.table[:, :-1]  # (N images, K, fields), without unlabelled pixels
+    is_written = np.any(counts, axis=2)
+    is_written[:, 0] |= ~np.any(is_written, axis=1)
+    for image, category in np.argwhere(is_written).tolist():
         row: Row = {
             "image": sums.images[image],
-            "category": sums.categories[place],
-            "isthing": int(sums.isthing[place]),
+            "category": sums.categories[category],
+            "isthing": int(sums.isthing[category]),
         }
-        values = zip(fields, classes[image, place].tolist(), strict=True)
-        yield row | {name: value if name == "iou_sum" else int(value) for name, value in values}
+        for field, value in zip(fields, counts[image, category].tolist(), strict=True):
+            row[field] = value if field == "iou_sum" else int(value)
+        yield row
 
 
 def _slice_rows(analysis: Analysis) -> list[Row]:
     rows: list[Row] = []
     for part in analysis.slices:
-        row: Row = {
-            "slicing": part.slicing,
-            "slice": part.name,
-            "images": part.num_images,
-            "segments": part.num_segments,
-        }
+        cells = (part.slicing, part.name, part.num_images, part.num_segments)
+        row: Row = dict(zip(SLICE_COLUMNS, cells, strict=True))
         for metric in SLICE_METRICS:
-            row |= {metric: part.scores.get(metric, "")} | _bound_cells(
-                metric, part.bounds.get(metric)
-            )
+            row[metric] = part.scores.get(metric, EMPTY)
+            row |= _bound_cells(metric, part.bounds.get(metric))
         rows.append(row)
-    return rows or [dict.fromkeys(("slicing", "slice", "images", "segments"), "")]
+    return rows or [dict.fromkeys(SLICE_COLUMNS, EMPTY)]
 
 
 def difference_rows(differences: Iterable[Difference]) -> list[Row]:
     """One row per number: of all images, of each class, of each image."""
-    return [
-        {
-            "kind": one.kind,
-            "name": one.name,
-            "metric": one.metric,
-            "value": _some(one.value),
-            "baseline": _some(one.baseline),
+    rows = []
+    for difference in differences:
+        row: Row = {
+            "kind": difference.kind,
+            "name": difference.name,
+            "metric": difference.metric,
+            "value": _optional_cell(difference.value),
+            "baseline": _optional_cell(difference.baseline),
+            "difference": _optional_cell(difference.difference),
         }
-        | {"difference": _some(one.difference)}
-        | _bound_cells("difference", one.bounds)
-        | {"leads": _some(one.leads)}
-        for one in differences
-    ]
+        row |= _bound_cells("difference", difference.bounds)
+        row["leads"] = _optional_cell(difference.leads)
+        rows.append(row)
+    return rows
+
+
+def _segment_cells(counts: Floats) -> Row:
+    """The numbers of segments: true positives, false positives, false negatives."""
+    tp, fp, fn = counts.tolist()
+    return {"tp": int(tp), "fp": int(fp), "fn": int(fn)}
 
 
 def _bound_cells(metric: str, bounds: Interval | None) -> Row:
-    low, high = bounds or ("", "")
+    low, high = bounds or (EMPTY, EMPTY)
     return {f"{metric}_low": low, f"{metric}_high": high}
 
 
-def _some(value: float | None) -> float | str:
-    return "" if value is None else value
+def _optional_cell(value: float | None) -> float | str:
+    return EMPTY if value is None else value
 
 
-def _cell(value: float) -> float | str:
-    return "" if np.isnan(value) else float(value)
+def _float_cell(value: float) -> float | str:
+    return EMPTY if np.isnan(value) else float(value)
 
 
-def _write_csv(path: Path, rows: Iterable[Row]) -> None:
-    listed = list(rows)
-    _write_lines(path, [list(listed[0]), *(list(row.values()) for row in listed)])
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    lines: list[list[object]] = [list(rows[0])]
+    for row in rows:
+        lines.append(list(row.values()))
+    _write_lines(path, lines)
 
 
-def _write_lines(path: Path, lines: Sequence[Sequence[object]]) -> None:
+def _write_lines(path: Path, lines: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(path, text.getvalue())

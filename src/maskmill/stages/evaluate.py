@@ -80,7 +80,7 @@ def analysed(settings: EvaluateSettings) -> "Gallery":
         baseline=baseline,
         workers=settings.workers,
     )
-    return Gallery.of(
+    return Gallery.from_folders(
         analysis,
         truth,
         settings.prediction,

@@ -12,7 +12,7 @@ from maskmill.assembly.settings import PreviewSettings
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.reporting.contact_sheet import View, write_contact_sheet
+from maskmill.reporting.preview_page import Sample, write_preview
 from maskmill.stages.entry import stage
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ def main(cfg: DictConfig) -> None:
         else "as prepared"
     )
     dataset = read_json(settings.data / "dataset.json")
-    path = write_contact_sheet(
-        settings.out / "preview.html", dataset, views, split=settings.split, settings=names
+    path = write_preview(
+        settings.out / "preview.html", dataset, views, split=settings.split, augmentation=names
     )
     log.info("%d views of %s -> %s", len(views), settings.split, path)
 
 
 def draw(
     settings: PreviewSettings, augmentation: "Augmentation | None", *, seed: int
-) -> Iterator[View]:
+) -> Iterator[Sample]:
     """The views: exactly what the datamodule would hand out in the first epochs."""
     folder = PanopticFolder(settings.data / settings.split)
     records = folder.records
@@ -54,11 +54,11 @@ def draw(
         record = records[place]
         image, panoptic = folder.image(record), folder.panoptic(record.id)
         if augmentation is None:
-            yield record.file_name, image, panoptic
+            yield Sample(record.file_name, image, panoptic)
             continue
         for epoch in range(settings.num_draws):
             seen, ids = augmentation(image, panoptic.ids, (seed, epoch, place))
-            yield (
+            yield Sample(
                 f"{record.file_name}, epoch {epoch + 1}",
                 seen,
                 Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds),
