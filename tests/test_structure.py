@@ -6,10 +6,9 @@ import re
 import grimp
 import numpy as np
 import pytest
+from benchmarks.structure import measure, python_files
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-
-from benchmarks.structure import measure, python_files
 
 
 @pytest.fixture(scope="module")
