@@ -1,4 +1,4 @@
-# The commands of the README. Everything runs in .venv, installed from requirements.lock.
+# The commands of the README. They run in .venv, which is installed from requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro install test test-quick lint ui clean
 
-repro: install  ## install, then the whole pipeline: labelled images to a registered model
+repro: install  ## install, then run the pipeline: labelled images to a registered model
 	dvc repro
 
 install: $(INSTALLED)
@@ -18,7 +18,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# A process per core, each with one thread: many small computations, which threads would only slow down.
+# One process per core, each with one thread: the computations are too small to gain from threads.
 test test-quick: export OMP_NUM_THREADS := 1
 test test-quick: PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
@@ -37,5 +37,5 @@ lint: install  ## format, style, types, layers
 ui: install  ## browse runs and models at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --workers 1
 
-clean:  ## remove what the pipeline made; runs and models stay in MLflow
+clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
 	rm -rf out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ from lightning import Callback, LightningDataModule, seed_everything
 from torch.utils.data import DataLoader
 
 from maskmill.assembly.build import build
+from maskmill.assembly.configuration import packaged_conf
 from maskmill.assembly.training_job import (
     build_task,
     build_trainer,
@@ -32,7 +33,6 @@ from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import ShuffledSampler
 from maskmill.data.transforms import Augmentation
-from maskmill.stages.entry import conf_folder
 from maskmill.tasks.optimization import configure
 from maskmill.tracking.runs import Tracking
 from maskmill.training.state import TrainingState
@@ -137,7 +137,7 @@ def main():
     options, overrides = parser.parse_known_args()
     num_steps = BLOCK * (options.rounds + 1)
     prepared = options.prepared.resolve()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
         cfg = compose(
             "config",
             [

@@ -27,9 +27,9 @@ from hydra import compose, initialize_config_dir
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
+from maskmill.assembly.configuration import packaged_conf
 from maskmill.assembly.training_job import build_task
 from maskmill.canonical.categories import Categories, Category, color_of
-from maskmill.stages.entry import conf_folder
 from maskmill.training.callbacks import StepSeed
 from maskmill.training.memory import Memory
 from maskmill.training.speed import ChannelsLast, Compiled
@@ -137,7 +137,7 @@ def trainer_of(options, on, *callbacks):
 def measure(options, network, on):
     """One row: predicting first, since its peak of memory is the lower one."""
     torch.set_num_threads(options.threads)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
         cfg = compose(
             "config", [*NETWORKS[network], "scheduler=constant", "optimizer=adamw", *options.set]
         )

@@ -17,14 +17,14 @@ from hydra import compose, initialize_config_dir
 from lightning import Trainer, seed_everything
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
-from maskmill.stages.entry import conf_folder
+from maskmill.assembly.configuration import packaged_conf
 from maskmill.assembly.training_job import build_task
 from strategies import CATEGORIES
 
 root, processes, written, *overrides = sys.argv[1:]
 torch.set_num_threads(1)
 seed_everything(0, verbose=False)
-with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
     task = build_task(compose("config", overrides), CATEGORIES)
 data = SegmentationDataModule(root, Augmentation([]), crop_size=(24, 32), batch_size=2, num_workers=0, seed=0)
 trainer = Trainer(

@@ -2,15 +2,45 @@
 
 from pathlib import Path
 
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
 import maskmill
 
 
 def packaged_conf() -> Path:
-    """The configuration files of this package: maskmill/conf of an installed one, conf/ of a source tree."""
-    package = Path(maskmill.__file__).parent
+    """The folder of maskmill's own configuration files.
+
+    An installed package has it inside (maskmill/conf), a source tree at its top (conf/).
+    """
+    package = Path(maskmill.__file__).resolve().parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def project_conf() -> Path | None:
+    """The conf/ folder of the project that a command runs in; None if that is the packaged one."""
+    folder = Path.cwd() / "conf"
+    is_own = folder.is_dir() and folder.resolve() != packaged_conf()
+    return folder if is_own else None
+
+
+class ProjectConf(SearchPathPlugin):
+    """Hydra plugin that puts the project's own conf/ in front of the packaged one.
+
+    Hydra takes the first file of a name, so a project replaces a packaged file with one of the same
+    name and adds choices with new names. It need not repeat the others.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Insert conf/ of the current folder, if it exists, before "main", the packaged one."""
+        folder = project_conf()
+        providers = {element.provider for element in search_path.get_path()}
+        if folder is not None and "main" in providers:
+            search_path.prepend("project", f"file://{folder}", anchor="main")
+
+
 def register_search_path() -> None:
-    """Have Hydra look into ./conf before the packaged configuration."""
+    """Let Hydra search the project's own conf/; registering it again changes nothing."""
+    Plugins.instance().register(ProjectConf)

@@ -4,19 +4,28 @@ import importlib
 import sys
 
 COMMANDS = {
-    "compose": "conf/ + params.yaml -> out/conf/, one resolved configuration per stage",
-    "check": "raw data -> what is wrong with it, and how to mend it",
-    "prepare": "raw data -> canonical data set",
-    "shard": "canonical data set -> the same in few large files, in a folder or on S3; train reads it as data.root=...",
-    "preview": "canonical data set -> a page of what the network will see",
-    "find_batch_size": "canonical data set -> the batch sizes that fit into memory, and how fast each is",
-    "find_lr": "canonical data set -> a learning rate, with the picture of loss over learning rate",
-    "train": "canonical data set -> model; -m sweeps",
-    "predict": "model + images -> label maps",
-    "evaluate": "label maps against the truth -> numbers and report",
-    "register": "model + numbers -> MLflow model version",
-    "draw": "a seed -> more of the scenes the default data set is made of",
+    "new": "a folder name -> a project of your own, ready for `dvc repro`",
+    "compose": "conf/ and params.yaml -> out/conf/, one resolved configuration per stage",
+    "check": "raw data -> a list of its problems and how to fix them",
+    "prepare": "raw data -> a data set in the canonical format",
+    "shard": "prepared data set -> a copy in a few large files, in a folder or on S3",
+    "preview": "prepared data set -> a page of the images as the network sees them",
+    "find_batch_size": "prepared data set -> batch sizes that fit into memory, and their speed",
+    "find_lr": "prepared data set -> a learning rate, with the curve behind it",
+    "train": "prepared data set -> a model; -m sweeps",
+    "predict": "model and images -> predictions",
+    "evaluate": "predictions and ground truth -> metrics and a report",
+    "register": "model and metrics -> a version in the MLflow model registry",
+    "draw": "a seed -> more scenes like those of the default data set",
 }
+
+
+def help_text() -> str:
+    """What `maskmill --help` prints: a line per command."""
+    lines = [f"  {command:<17}{result}" for command, result in COMMANDS.items()]
+    usage = "usage: maskmill <command> [Hydra overrides], or maskmill new FOLDER"
+    ending = "maskmill <command> --help shows the configuration of a command."
+    return "\n".join([usage, "", *lines, "", ending, ""])
 
 
 def main() -> None:
@@ -27,10 +36,7 @@ def main() -> None:
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"-h", "--help"}:
-        lines = "\n".join(f"  {command:<17}{what}" for command, what in COMMANDS.items())
-        sys.stdout.write(
-            f"usage: maskmill <command> [Hydra overrides]\n\n{lines}\n\nmaskmill <command> --help shows its configuration.\n"
-        )
+        sys.stdout.write(help_text())
         return
     if name == "--version":
         from maskmill import __version__
@@ -39,7 +45,8 @@ def main() -> None:
         return
     if name not in COMMANDS:
         sys.stderr.write(
-            f"maskmill: expected a command, but got {name!r} - choose one of {', '.join(COMMANDS)}\n"
+            f"maskmill: expected a command, but got {name!r} - "
+            f"choose one of {', '.join(COMMANDS)}\n"
         )
         sys.exit(2)
     del sys.argv[1]

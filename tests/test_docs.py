@@ -1,0 +1,117 @@
+"""The documentation does what it says: its recipes are followed, its links and lines are checked."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+]
+# A file of a recipe: its path in backticks and a colon, then its content as a code block.
+RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+MAX_COLUMNS = 100
+
+
+def recipe_files():
+    """Path -> content of every file that CONTRIBUTING.md asks a contributor to write."""
+    return dict(RECIPE_FILE.findall((REPOSITORY / "CONTRIBUTING.md").read_text()))
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """A copy of the repository in which the recipes of CONTRIBUTING.md were followed."""
+    copy = tmp_path_factory.mktemp("followed") / "repository"
+    for name in ("src", "conf", "tests"):
+        shutil.copytree(
+            REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(REPOSITORY / "pyproject.toml", copy)
+    for name, text in recipe_files().items():
+        path = copy / name
+        assert not path.exists(), f"{name} exists, so it is no example of an addition"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return copy
+
+
+def run(*command, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(cwd / "src")}
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_there_is_a_recipe_for_each_kind_of_part():
+    folders = {Path(name).parent.name for name in recipe_files() if name.endswith(".py")}
+    assert {"sources", "networks", "losses", "metrics", "stages"} <= folders
+
+
+def test_the_tests_of_all_recipes_pass(followed):
+    tests = [name for name in recipe_files() if Path(name).name.startswith("test_")]
+    result = run("pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=followed)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_configuration_file_of_a_recipe_fits_its_constructor(followed):
+    result = run(
+        "pytest", "-q", "tests/stages/test_conf.py", "-p", "no:cacheprovider", cwd=followed
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_code_of_all_recipes_follows_the_style_of_the_package(followed):
+    code = [name for name in recipe_files() if name.endswith(".py")]
+    for arguments in (["check"], ["format", "--check"]):
+        result = run("ruff", *arguments, *code, cwd=followed)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_wraps_at_100_columns(page):
+    lines = (REPOSITORY / page).read_text().splitlines()
+    long = [line for line in lines if len(line) > MAX_COLUMNS]
+    assert [line for line in long if not line.startswith(("|", "    "))] == []  # tables, commands
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_of_the_repository_lead_to_a_file(page):
+    folder = (REPOSITORY / page).parent
+    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    missing = [link for link in links if "://" not in link and not (folder / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_only_groups_and_choices_that_exist(page):
+    text = (REPOSITORY / page).read_text()
+    choices = re.findall(r"\b(source|network|loss|encoder|callbacks|scheduler|trainer)=(\w+)", text)
+    recipes = recipe_files()
+    for group, choice in choices:
+        name = f"conf/{group}/{choice}.yaml"
+        is_example = name in recipes or choice in {"own", "orchard"}
+        assert is_example or (REPOSITORY / name).is_file(), f"{group}={choice}"
+
+
+def test_every_group_of_the_configuration_is_in_the_reference_table():
+    text = (REPOSITORY / "README.md").read_text()
+    table = text.partition("## Configuration")[2]
+    groups = {path.name for path in (REPOSITORY / "conf").iterdir() if path.is_dir()}
+    commands = {"check", "preview", "shard", "draw"}  # each is described with its command
+    assert {group for group in groups - commands if f"`{group}`" not in table} == set()

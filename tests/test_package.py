@@ -1,0 +1,250 @@
+"""The distribution: what pyproject.toml says, and an installed wheel without the repository."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from packaging.requirements import Requirement
+
+from maskmill.assembly.build import build
+from maskmill.assembly.project import FILES, TEMPLATES, create_project
+from maskmill.sources.source import Source
+
+REPOSITORY = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+DISTRIBUTED = ["src", "conf", "pyproject.toml", "README.md", "LICENSE"]
+FEW_SCENES = ["draw.num_train=8", "draw.num_val=2", "draw.num_test=3", "draw.out=data"]
+QUICK = {
+    "trainer": {"max_epochs": 1, "log_every_n_steps": 1},
+    "data": {"num_workers": 0},
+    "tracking": {"system_metrics": False},
+    "prepare": {"workers": 1},
+}
+
+
+def requirement(name):
+    found = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+    (match,) = [item for item in found if item.name == name]
+    return match.specifier
+
+
+def locked(name):
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    (version,) = [line.partition("==")[2] for line in lines if line.startswith(f"{name}==")]
+    return version
+
+
+def distributed_files(tree):
+    """Path in the package -> nothing else than what a wheel has to hold."""
+    sources = (tree / "src" / "maskmill").rglob("*")
+    files = {f"maskmill/{path.relative_to(tree / 'src/maskmill')}": path for path in sources}
+    files |= {
+        f"maskmill/conf/{path.relative_to(tree / 'conf')}": path
+        for path in (tree / "conf").rglob("*")
+    }
+    return {name for name, path in files.items() if path.is_file()}
+
+
+# --- pyproject.toml and the lock
+
+
+def test_every_package_is_listed_for_the_wheel():
+    modules = (REPOSITORY / "src").glob("maskmill/**/*.py")
+    folders = {path.parent.relative_to(REPOSITORY / "src") for path in modules}
+    packages = {".".join(folder.parts) for folder in folders}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"maskmill.conf"}
+
+
+@pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
+def test_lightning_releases_withdrawn_as_malware_are_refused(version):
+    assert version not in requirement("lightning")
+    assert version != locked("lightning")
+
+
+def test_the_other_lightning_releases_are_accepted():
+    assert "2.6.1" in requirement("lightning")
+    assert locked("lightning") in requirement("lightning")
+
+
+def test_hydra_refuses_dangerous_targets_from_the_lowest_accepted_release_on():
+    assert "1.3.7" not in requirement("hydra-core")
+    assert locked("hydra-core") in requirement("hydra-core")
+
+
+# --- a new project
+
+
+def pipeline(text):
+    """The stages without what must differ between the repository and a project."""
+    content = yaml.safe_load(text)
+    for stage in content["stages"].values():
+        stage["cmd"] = stage["cmd"].replace(
+            "PYTHONPATH=src python -m maskmill.stages.", "maskmill "
+        )
+        stage["deps"] = [path for path in stage["deps"] if path != "src/maskmill"]
+        stage.pop("always_changed", None)
+    return content
+
+
+def test_the_pipeline_of_a_new_project_is_that_of_the_repository():
+    template = (TEMPLATES / "pipeline.yaml").read_text()
+    assert pipeline(template) == pipeline((REPOSITORY / "dvc.yaml").read_text())
+
+
+def test_compose_always_runs_in_a_project_since_the_package_may_have_been_upgraded():
+    stages = yaml.safe_load((TEMPLATES / "pipeline.yaml").read_text())["stages"]
+    assert [name for name in stages if "always_changed" in stages[name]] == ["compose"]
+
+
+def test_a_new_project_starts_with_the_choices_of_the_repository():
+    own = yaml.safe_load((TEMPLATES / "params.yaml").read_text())
+    assert own == yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+
+
+def test_every_template_is_written_to_a_project():
+    assert set(FILES) == {path.name for path in TEMPLATES.iterdir()}
+
+
+def test_the_example_of_an_own_layout_builds_a_source():
+    node = OmegaConf.create({"source": OmegaConf.load(TEMPLATES / "own.yaml")})
+    assert isinstance(build(node.source, Source), Source)
+
+
+def test_a_new_project_is_a_git_repository_with_drawn_data(tmp_path):
+    project = create_project(tmp_path / "street")
+    names = {path.name for path in (tmp_path / "street").iterdir()}
+    assert names == {Path(name).parts[0] for name in FILES.values()} | {"data", ".git"}
+    assert (tmp_path / "street" / "data" / "scenes.json").is_file()
+    assert project.next_commands == f"cd {tmp_path / 'street'} && dvc init && dvc repro"
+
+
+def test_a_new_project_inside_a_repository_joins_it(tmp_path):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    project = create_project(tmp_path / "street")
+    assert not (tmp_path / "street" / ".git").exists()
+    assert "dvc init --subdir" in project.next_commands
+
+
+def test_a_folder_with_content_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="either choose another name or move"):
+        create_project(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+# --- an installed wheel
+
+
+def run(*command, cwd, venv):
+    """Run a command with the programs of a virtual environment first on the path."""
+    hidden = {"PYTHONPATH", "MLFLOW_TRACKING_URI", "DVC_ROOT", "VIRTUAL_ENV"}
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    programs = [str(venv / "bin"), str(Path(sys.executable).parent), environment["PATH"]]
+    environment |= {"PATH": os.pathsep.join(programs), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel built from a copy of the sources, so that the build leaves nothing in the tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tree = folder / "tree"
+    tree.mkdir()
+    for name in DISTRIBUTED:
+        path = REPOSITORY / name
+        if path.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(path, tree / name, ignore=ignored)
+        else:
+            shutil.copy(path, tree / name)
+    expected = distributed_files(tree)
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", ".", *options], cwd=tree, check=True)
+    (path,) = folder.glob("*.whl")
+    return path, expected
+
+
+@pytest.fixture(scope="module")
+def venv(wheel, tmp_path_factory):
+    """An environment with the wheel, and the libraries, but not the maskmill, of this one."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    # A path in a .pth file is not searched for further .pth files, which hides an editable install.
+    libraries = [path for path in sys.path if path.endswith("-packages")]
+    (site_packages / "libraries.pth").write_text("\n".join(libraries) + "\n")
+    options = ["--no-deps", "--no-index", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install"]
+    subprocess.run([*pip, *options, str(wheel[0])], check=True)
+    program = "import maskmill; print(maskmill.__file__)"
+    imported = run(str(python), "-c", program, cwd=folder, venv=folder).strip()
+    assert Path(imported).is_relative_to(site_packages)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def street(venv, tmp_path_factory):
+    """A project made and run by the installed wheel, with few scenes and one epoch."""
+    parent = tmp_path_factory.mktemp("projects")
+    run("maskmill", "new", "street", cwd=parent, venv=venv)
+    folder = parent / "street"
+    run("maskmill", "draw", *FEW_SCENES, cwd=folder, venv=venv)
+    params = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    run("dvc", "init", "--quiet", cwd=folder, venv=venv)
+    run("dvc", "repro", cwd=folder, venv=venv)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_package_and_of_conf(wheel):
+    path, expected = wheel
+    with zipfile.ZipFile(path) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == expected
+
+
+@pytest.mark.slow
+def test_a_new_project_ends_with_a_registered_champion(street):
+    version = json.loads((street / "out/register/version.json").read_text())
+    assert version["alias"] == "champion"
+    assert (street / "mlflow.db").is_file()
+    assert (street / "out/evaluate/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_second_repro_of_a_project_composes_and_runs_nothing_else(street, venv):
+    output = run("dvc", "repro", cwd=street, venv=venv)
+    stages = [line for line in output.splitlines() if line.startswith("Running stage")]
+    assert stages == ["Running stage 'compose':"]
+
+
+@pytest.mark.slow
+def test_scoring_predictions_leaves_nothing_but_the_scores(street, venv, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    for name, folder in {"gt": "out/prepare/test", "pred": "out/predict"}.items():
+        shutil.copytree(street / folder / "panoptic", elsewhere / name)
+        shutil.copy(street / folder / "panoptic.json", elsewhere / f"{name}.json")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = [
+        f"evaluate.target={elsewhere / 'gt.json'}",
+        f"evaluate.prediction={elsewhere / 'pred.json'}",
+        "evaluate.out=scores",
+    ]
+    run("maskmill", "evaluate", *arguments, cwd=empty, venv=venv)
+    assert [path.name for path in empty.iterdir()] == ["scores"]
+    assert (empty / "scores" / "metrics.json").is_file()
