@@ -41,12 +41,12 @@ BAD_TABLES = [
     ),
     pytest.param(
         [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}],
-        "Expected each category id once, but found twice: 1",
+        "Expected each category id once, but got several times: 1",
         id="id-twice",
     ),
     pytest.param(
         [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}],
-        "Expected each category name once, but found twice: a",
+        "Expected each category name once, but got several times: a",
         id="name-twice",
     ),
     pytest.param(

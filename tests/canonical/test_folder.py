@@ -60,12 +60,12 @@ BAD_INDICES = [
     ),
     pytest.param(
         lambda index: index["annotations"].append(index["annotations"][0]),
-        "an image_id stands twice",
+        "but got an image_id twice",
         id="image-twice",
     ),
     pytest.param(
         lambda index: index["annotations"][0]["segments_info"][0].update(category_id=5),
-        "has category 5, which",
+        "has category 5, which is not in the category table",
         id="unknown-category",
     ),
 ]

@@ -54,7 +54,7 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
     with pytest.raises(
         ValueError,
-        match=r"a\.png: expected an image, but 13 bytes do not decode - replace the file",
+        match=r"a\.png: expected an image, but its 13 bytes do not decode - replace the file",
     ):
         read_rgb(tmp_path / "a.png")
 
@@ -74,5 +74,5 @@ def test_labels_of_several_channels_are_refused(tmp_path):
 
 def test_gray_ids_are_refused(tmp_path):
     write_labels(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    with pytest.raises(ValueError, match="expected an 8 bit RGB PNG of panoptic ids"):
+    with pytest.raises(ValueError, match="expected an 8-bit RGB PNG of panoptic ids"):
         read_ids(tmp_path / "a.png")
