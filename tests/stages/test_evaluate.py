@@ -200,7 +200,7 @@ def test_a_prediction_by_a_model_no_run_made_is_scored_with_a_warning(folders):
     (folders / "guess" / "prediction.json").write_text(json.dumps({"model": "0123456789abcdef"}))
     done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "no MLflow run made model 0123456789ab" in done.stdout + done.stderr
+    assert "No MLflow run for model 0123456789ab" in done.stdout + done.stderr
     assert set(everything(folders / "scores")) == FILES
 
 
