@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,8 +44,6 @@ def test_an_empty_folder_is_replaced(tmp_path):
 
 
 def test_a_relative_path_is_written_where_the_command_runs(tmp_path, monkeypatch):
-    from pathlib import Path
-
     monkeypatch.chdir(tmp_path)
     write(Path("out"), "a.txt")
     assert (tmp_path / "out" / "a.txt").is_file()
@@ -82,12 +81,11 @@ def test_an_entry_that_the_user_deleted_does_not_matter(tmp_path):
 
 def test_a_file_added_while_the_stage_works_is_never_deleted(tmp_path):
     out = write(tmp_path / "out", "a.txt")
-    with (
-        pytest.raises(ValueError, match="found added, removed or renamed files"),
-        replaced_folder(out, written_by="predict") as folder,
-    ):
-        (folder / "b.txt").write_text("new")
-        (out / "mine.txt").write_text("mine")
+    writer = replaced_folder(out, written_by="predict")
+    (writer.__enter__() / "b.txt").write_text("new")
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="found added, removed or renamed files"):
+        writer.__exit__(None, None, None)
     assert set(files(out)) == {MARK, "a.txt", "mine.txt"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -144,12 +142,14 @@ def test_a_folder_that_contains_an_input_is_refused(tmp_path, name):
 def test_a_failure_leaves_the_old_folder_whole_and_nothing_else(tmp_path):
     out = write(tmp_path / "out", "a.txt")
     before = files(tmp_path)
-    with (
-        pytest.raises(KeyboardInterrupt),
-        replaced_folder(out, written_by="predict") as folder,
-    ):
-        (folder / "b.txt").write_text("new")
-        raise KeyboardInterrupt
+
+    def fill():
+        with replaced_folder(out, written_by="predict") as folder:
+            (folder / "b.txt").write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
     assert files(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -5,9 +5,8 @@ import re
 import pytest
 import torch
 
-from maskmill.serving import model_files
-
 from maskmill.postprocess.semantic import SemanticSegments
+from maskmill.serving import model_files
 from maskmill.serving.model_files import (
     copy_model,
     describe,
@@ -99,6 +98,6 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
 def test_a_broken_description_is_named(tmp_path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(
-        ValueError, match=r"model\.json: expected the description of a model.*train it again"
+        ValueError, match=r"model\.json: expected the description of a model.*train the model again"
     ):
         read_model(tmp_path)

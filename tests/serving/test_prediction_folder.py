@@ -90,7 +90,5 @@ def test_two_images_of_one_name_are_refused(tmp_path):
 def test_a_prediction_is_not_written_outside_its_folder(tmp_path, name):
     records = [ImageRecord(1, name, 4, 6)]
     with pytest.raises(ValueError, match="leaves the data folder"):
-        write_predictions(
-            tmp_path / "out", model(tmp_path / "model"), records, [prediction()]
-        )
+        write_predictions(tmp_path / "out", model(tmp_path / "model"), records, [prediction()])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

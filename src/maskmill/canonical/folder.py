@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,9 +82,8 @@ class IndexWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._categories = categories
-        # Temporary files of JSON rows, closed in close()
-        self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115
-        self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115
+        self._images = _open_temporary_file(folder)
+        self._annotations = _open_temporary_file(folder)
         self.num_images = 0
 
     def add(self, record: ImageRecord, row: Mapping[str, Any]) -> None:
@@ -112,6 +111,10 @@ class IndexWriter:
         self._images.close()
         self._annotations.close()
         return unfinished.replace(self._folder / "panoptic.json")
+
+
+def _open_temporary_file(folder: Path) -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)
 
 
 def write_index(

@@ -70,8 +70,7 @@ def decode(data: npt.NDArray[np.uint8], flags: int, name: str) -> npt.NDArray[An
     array = cv2.imdecode(data, flags) if data.size else None
     if array is None:
         raise ValueError(
-            f"{name}: expected an image, but its {data.size} bytes do not decode - "
-            "replace the file"
+            f"{name}: expected an image, but its {data.size} bytes do not decode - replace the file"
         )
     return array
 
@@ -140,7 +139,9 @@ def encode_png(array: npt.NDArray[np.generic], settings: Sequence[int] = PHOTO) 
     """
     bgr = array[..., ::-1] if array.ndim == 3 else array
     is_encoded, data = cv2.imencode(".png", np.ascontiguousarray(bgr), settings)
-    assert is_encoded, f"OpenCV could not encode an array of shape {array.shape} and dtype {array.dtype}"
+    assert is_encoded, (
+        f"OpenCV could not encode an array of shape {array.shape} and dtype {array.dtype}"
+    )
     return data.tobytes()
 
 

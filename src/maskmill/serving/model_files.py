@@ -132,7 +132,7 @@ def read_model(folder: Path) -> ModelFiles:
         fingerprint = description.get("fingerprint") or _fingerprint(folder)
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: expected the description of a model, but {error!r} is missing - "
+            f"{path}: expected the description of a model, but it is incomplete ({error!r}) - "
             "train the model again"
         ) from error
     return ModelFiles(folder, config, categories, data_digest, fingerprint)

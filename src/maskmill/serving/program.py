@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Body(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Images (B, 3, H, W) uint8, H and W multiples of the stride, to outputs (B, C, H, W)."""
-        body: Callable[[Tensor], Outputs] = self.network.body  # type: ignore[assignment] # see Exportable
+        body = cast(Exportable, self.network).body
         return body(images)
 
 

@@ -32,8 +32,13 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         self.files = read_model(folder)
         self.predictor = Predictor(load_program(folder), self.files.postprocess())
 
-    # No annotation of `model_input`: MLflow would infer the signature from it.
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Maps:  # type: ignore[no-untyped-def] # noqa: ANN001
+    # `model_input` has no annotation, since MLflow would infer the signature from it.
+    def predict(  # type: ignore[no-untyped-def]
+        self,
+        context: Any,
+        model_input,  # noqa: ANN001
+        params: dict[str, Any] | None = None,
+    ) -> Maps:
         """Label images.
 
         Args:
