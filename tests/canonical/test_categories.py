@@ -1,10 +1,10 @@
 import pytest
 
-from maskmill.canonical.categories import IGNORE_INDEX, Categories, Category, color_of
+from maskmill.canonical.categories import IGNORE_INDEX, Categories, color_of
 from strategies import CATEGORIES
 
 
-def test_the_coco_form_gives_the_table_back():
+def test_reading_the_coco_form_returns_the_table():
     assert Categories.from_list(CATEGORIES.as_list()) == CATEGORIES
 
 
@@ -24,30 +24,33 @@ def test_only_a_table_of_things_has_a_background():
 
 
 def test_the_largest_table_with_background_stays_below_the_ignore_index():
-    table = Categories(Category(place, f"c{place}", True, color_of(place)) for place in range(254))
+    rows = [{"id": index, "name": f"c{index}", "isthing": 1} for index in range(254)]
+    table = Categories.from_list(rows)
     assert table.num_outputs - 1 < IGNORE_INDEX
 
 
-def test_colours_given_to_categories_differ():
-    assert len({color_of(place) for place in range(254)} | {(0, 0, 0)}) == 255
+def test_the_colours_of_categories_differ_from_each_other_and_from_void():
+    colors = {color_of(index) for index in range(254)}
+    assert len(colors) == 254
+    assert (0, 0, 0) not in colors
 
 
 BAD_TABLES = [
     pytest.param([], "Expected 1 to 254 categories, but got 0", id="empty"),
     pytest.param(
-        [{"id": place, "name": str(place)} for place in range(255)],
+        [{"id": index, "name": str(index)} for index in range(255)],
         "but got 255 - merge or drop classes",
         id="too-long",
     ),
     pytest.param(
         [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}],
-        "Expected each category id once, but found twice: 1",
-        id="id-twice",
+        "Expected each category id once, but got several times: 1",
+        id="repeated-id",
     ),
     pytest.param(
         [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}],
-        "Expected each category name once, but found twice: a",
-        id="name-twice",
+        "Expected each category name once, but got several times: a",
+        id="repeated-name",
     ),
     pytest.param(
         [{"id": -3, "name": "a"}], "Expected category ids of 0 and above, but got -3", id="negative"

@@ -13,7 +13,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_written_file_is_readable_by_others(tmp_path):
+def test_a_written_file_is_readable_by_other_users(tmp_path):
     assert write_bytes(tmp_path / "deep" / "a", b"x").stat().st_mode & 0o777 == 0o644
 
 

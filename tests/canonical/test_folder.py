@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index, write_panoptic
+from maskmill.canonical.folder import (
+    ImageRecord,
+    PanopticFolder,
+    require_distinct_png_names,
+    write_index,
+    write_panoptic,
+)
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_ids, write_rgb
 from strategies import CATEGORIES, panoptics
@@ -15,7 +21,7 @@ PANOPTIC = Panoptic.from_ids(IDS, {1: 7, 2: 21, 70_000: 21}, crowds={70_000})
 
 @pytest.fixture
 def split(tmp_path):
-    """A split of one image, 2 x 3 pixels."""
+    """A split with one image of 2 x 3 pixels."""
     record = ImageRecord(31, "a/b.jpg", 2, 3)
     write_rgb(tmp_path / "images" / "a" / "b.jpg", np.full((2, 3, 3), 9, np.uint8))
     write_index(tmp_path, CATEGORIES, [record], [write_panoptic(tmp_path, record, PANOPTIC)])
@@ -29,7 +35,7 @@ def edit(split, change):
 
 
 @given(panoptics())
-def test_labels_survive_the_folder(tmp_path_factory, panoptic):
+def test_reading_a_written_folder_returns_the_labels(tmp_path_factory, panoptic):
     folder = tmp_path_factory.mktemp("split")
     record = ImageRecord(5, "x.png", *panoptic.size)
     write_index(folder, CATEGORIES, [record], [write_panoptic(folder, record, panoptic)])
@@ -40,18 +46,20 @@ def test_labels_survive_the_folder(tmp_path_factory, panoptic):
     assert read.panoptic(5).segments == panoptic.segments
 
 
-def test_the_image_and_its_labels_share_name_and_folder(split):
+def test_an_image_and_its_labels_have_the_same_name(split):
     folder = PanopticFolder(split)
     assert (split / "panoptic" / "a" / "b.png").is_file()
     assert folder.image(folder.records[0]).shape == (2, 3, 3)
     assert folder.panoptic(31).crowds == {70_000}
-    assert (len(folder), 31 in folder, 1 in folder) == (1, True, False)
+    assert len(folder) == 1
+    assert 31 in folder
+    assert 1 not in folder
 
 
-def test_anyones_coco_json_reads_with_the_pngs_beside_it(split):
-    (split / "panoptic.json").rename(split / "theirs.json")
-    (split / "panoptic").rename(split / "theirs")
-    assert np.array_equal(PanopticFolder(split / "theirs.json").panoptic(31).ids, IDS)
+def test_any_coco_json_is_read_with_the_pngs_next_to_it(split):
+    (split / "panoptic.json").rename(split / "other.json")
+    (split / "panoptic").rename(split / "other")
+    assert np.array_equal(PanopticFolder(split / "other.json").panoptic(31).ids, IDS)
 
 
 BAD_INDICES = [
@@ -60,12 +68,12 @@ BAD_INDICES = [
     ),
     pytest.param(
         lambda index: index["annotations"].append(index["annotations"][0]),
-        "an image_id stands twice",
-        id="image-twice",
+        "but got an image_id twice",
+        id="repeated-image",
     ),
     pytest.param(
         lambda index: index["annotations"][0]["segments_info"][0].update(category_id=5),
-        "has category 5, which",
+        "has category 5, which is not in the category table",
         id="unknown-category",
     ),
 ]
@@ -93,7 +101,7 @@ BAD_LABELS = [
     pytest.param(
         lambda index: index["annotations"][0].update(file_name="../../b.png"),
         "leaves the data folder",
-        id="path-that-climbs-out",
+        id="path-that-leaves-the-folder",
     ),
 ]
 
@@ -104,6 +112,20 @@ def test_labels_that_disagree_with_their_index_are_refused(split, change, messag
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         PanopticFolder(split).panoptic(31)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../b.jpg", "/tmp/b.jpg"])
+def test_an_image_outside_its_folder_is_refused(split, name):
+    edit(split, lambda index: index["images"][0].update(file_name=name))
+    with pytest.raises(ValueError, match="leaves the data folder"):
+        _ = PanopticFolder(split).records
+
+
+def test_images_that_differ_only_in_the_ending_are_refused():
+    records = [ImageRecord(1, "a/b.jpg", 2, 3), ImageRecord(2, "b.jpg", 2, 3)]
+    require_distinct_png_names(records)
+    with pytest.raises(ValueError, match=r"got a/b\.jpg and a/b\.png, .* written to a/b\.png"):
+        require_distinct_png_names([*records, ImageRecord(3, "a/b.png", 2, 3)])
 
 
 def test_an_image_without_annotation_is_refused(split):
@@ -118,7 +140,7 @@ def test_predictions_without_images_have_no_records(split):
         _ = PanopticFolder(split).records
 
 
-def test_an_image_of_another_size_than_listed_is_refused(split):
+def test_an_image_whose_size_differs_from_the_index_is_refused(split):
     edit(split, lambda index: index["images"][0].update(height=5))
     folder = PanopticFolder(split)
     with pytest.raises(
@@ -133,18 +155,18 @@ def test_missing_labels_are_named(split):
         PanopticFolder(split).panoptic(31)
 
 
-def test_a_folder_of_nothing_is_refused(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected a folder with panoptic\.json"):
         PanopticFolder(tmp_path)
 
 
-def test_what_is_no_json_is_refused(tmp_path):
+def test_invalid_json_is_refused(tmp_path):
     (tmp_path / "panoptic.json").write_text("{")
     with pytest.raises(ValueError, match="expected JSON, but found"):
         PanopticFolder(tmp_path)
 
 
-def test_a_pixel_of_an_id_unknown_to_the_index_is_refused(split):
+def test_a_pixel_with_an_id_that_the_index_lacks_is_refused(split):
     write_ids(split / "panoptic" / "a" / "b.png", np.full((2, 3), 4, np.int32))
     with pytest.raises(
         ValueError,

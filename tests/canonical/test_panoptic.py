@@ -7,15 +7,16 @@ from strategies import id_maps, panoptics
 
 
 @given(id_maps())
-def test_areas_and_boxes_equal_those_counted_by_hand(ids):
-    segments = Panoptic.from_ids(ids, {int(value): 7 for value in np.unique(ids)}).segments
-    assert [segment.id for segment in segments] == [
-        value for value in np.unique(ids).tolist() if value
-    ]
+def test_areas_and_boxes_equal_those_of_each_mask(ids):
+    values = np.unique(ids[ids > 0]).tolist()
+    segments = Panoptic.from_ids(ids, dict.fromkeys(values, 7)).segments
+    assert [segment.id for segment in segments] == values
     for segment in segments:
         y, x = np.nonzero(ids == segment.id)
         assert segment.area == len(y)
-        assert segment.bbox == (x.min(), y.min(), x.max() - x.min() + 1, y.max() - y.min() + 1)
+        width = x.max() - x.min() + 1
+        height = y.max() - y.min() + 1
+        assert segment.bbox == (x.min(), y.min(), width, height)
 
 
 def test_a_segment_in_two_pieces_has_one_box():
@@ -29,19 +30,18 @@ def test_a_segment_in_two_pieces_has_one_box():
 def test_renumbering_keeps_every_pixels_category(panoptic):
     renumbered = panoptic.renumbered()
     assert np.array_equal(renumbered.category_map(), panoptic.category_map())
-    assert [segment.id for segment in renumbered.segments] == list(
-        range(1, len(panoptic.segments) + 1)
-    )
-    again = Panoptic.from_ids(renumbered.ids, renumbered.category_of)
-    assert again.segments == renumbered.segments
+    new_ids = [segment.id for segment in renumbered.segments]
+    assert new_ids == list(range(1, len(panoptic.segments) + 1))
+    measured = Panoptic.from_ids(renumbered.ids, renumbered.category_of)
+    assert measured.segments == renumbered.segments
 
 
 @given(panoptics())
-def test_void_and_only_void_has_no_category(panoptic):
+def test_exactly_void_pixels_have_no_category(panoptic):
     assert np.array_equal(panoptic.category_map() == -1, panoptic.ids == 0)
 
 
-def test_crowds_and_scores_stay_with_their_segments():
+def test_segments_have_their_crowds_and_scores():
     panoptic = Panoptic.from_ids(
         np.array([[1, 2]]), {1: 21, 2: 21, 9: 3}, crowds={2}, scores={1: 0.5}
     )

@@ -16,45 +16,45 @@ from strategies import id_maps
 
 
 @given(id_maps())
-def test_ids_survive_the_png_encoding(ids):
+def test_decoding_the_colours_of_ids_returns_the_ids(ids):
     assert np.array_equal(rgb_to_ids(ids_to_rgb(ids)), ids)
 
 
 @given(id_maps())
-def test_a_pixel_spells_its_id_as_coco_does(ids):
+def test_a_pixel_encodes_its_id_as_in_coco(ids):
     red, green, blue = ids_to_rgb(ids).astype(np.int64).transpose(2, 0, 1)
     assert np.array_equal(red + 256 * green + 256**2 * blue, ids)
 
 
 @given(id_maps())
-def test_ids_survive_a_file(tmp_path_factory, ids):
+def test_reading_written_ids_returns_them(tmp_path_factory, ids):
     path = tmp_path_factory.mktemp("ids") / "a.png"
     assert np.array_equal(read_ids(write_ids(path, ids)), ids)
 
 
 @pytest.mark.parametrize("highest", [0, 255, 256, 65535])
-def test_labels_survive_a_file_of_8_or_16_bits(tmp_path, highest):
+def test_reading_written_labels_of_8_or_16_bits_returns_them(tmp_path, highest):
     labels = np.array([[0, highest]], np.int32)
     assert read_labels(write_labels(tmp_path / "a.png", labels)).tolist() == labels.tolist()
 
 
-def test_colours_survive_a_file_in_their_order(tmp_path):
+def test_reading_a_written_image_returns_its_colours(tmp_path):
     rgb = np.array([[[1, 2, 3], [250, 0, 7]]], np.uint8)
     assert np.array_equal(read_rgb(write_rgb(tmp_path / "a.png", rgb)), rgb)
 
 
 @pytest.mark.parametrize("label", [-1, 65536])
-def test_labels_a_png_cannot_hold_are_refused(tmp_path, label):
+def test_labels_outside_16_bits_are_refused(tmp_path, label):
     with pytest.raises(ValueError, match=r"expected labels in 0..65535, but got"):
         write_labels(tmp_path / "a.png", np.array([[0, label]]).cumsum(axis=1))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_image_is_refused_with_its_path(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused_with_its_path(tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
     with pytest.raises(
         ValueError,
-        match=r"a\.png: expected an image, but 13 bytes do not decode - replace the file",
+        match=r"a\.png: expected an image, but its 13 bytes do not decode - replace the file",
     ):
         read_rgb(tmp_path / "a.png")
 
@@ -66,7 +66,7 @@ def test_a_missing_image_is_named(tmp_path):
         read_rgb(tmp_path / "b.png")
 
 
-def test_labels_of_several_channels_are_refused(tmp_path):
+def test_labels_with_several_channels_are_refused(tmp_path):
     write_rgb(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(ValueError, match="expected one channel of labels"):
         read_labels(tmp_path / "a.png")
@@ -74,5 +74,5 @@ def test_labels_of_several_channels_are_refused(tmp_path):
 
 def test_gray_ids_are_refused(tmp_path):
     write_labels(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    with pytest.raises(ValueError, match="expected an 8 bit RGB PNG of panoptic ids"):
+    with pytest.raises(ValueError, match="expected an 8-bit RGB PNG of panoptic ids"):
         read_ids(tmp_path / "a.png")

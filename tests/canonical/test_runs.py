@@ -20,12 +20,8 @@ VALUES = {
 @st.composite
 def maps_of(draw, values):
     shape = draw(sizes)
-    return [
-        np.array(values)[
-            draw(npst.arrays(np.int64, shape, elements=st.integers(0, len(values) - 1)))
-        ]
-        for _ in range(2)
-    ]
+    index = npst.arrays(np.int64, shape, elements=st.integers(0, len(values) - 1))
+    return np.array(values)[draw(index)], np.array(values)[draw(index)]
 
 
 def naive_histogram(first, second):
@@ -35,50 +31,54 @@ def naive_histogram(first, second):
     return counts
 
 
+def counted_pairs(first, second):
+    """`joint_histogram` in the form of `naive_histogram`, in its order."""
+    values, others, pixels = joint_histogram(first, second)
+    pairs = zip(values.tolist(), others.tolist(), strict=True)
+    return dict(zip(pairs, pixels.tolist(), strict=True))
+
+
 @pytest.mark.parametrize("kind", VALUES)
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.int16, np.int8, np.uint8])
 @given(st.data())
 @settings(max_examples=20)
 def test_pairs_of_any_values_are_counted(kind, dtype, data):
-    values = [
-        value for value in VALUES[kind] if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-    ]
-    first, second = (array.astype(dtype) for array in data.draw(maps_of(values)))
-    left, right, counts = joint_histogram(first, second)
-    assert dict(
-        zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True)
-    ) == naive_histogram(first, second)
+    limits = np.iinfo(dtype)
+    values = [value for value in VALUES[kind] if limits.min <= value <= limits.max]
+    first, second = data.draw(maps_of(values))
+    first = first.astype(dtype)
+    second = second.astype(dtype)
+    assert counted_pairs(first, second) == naive_histogram(first, second)
 
 
 def test_flags_are_counted_too():
-    found = joint_histogram(np.array([[True, True, False]]), np.array([[True, False, False]]))
-    assert [part.tolist() for part in found] == [[0, 1, 1], [0, 0, 1], [1, 1, 1]]
+    first = np.array([[True, True, False]])
+    second = np.array([[True, False, False]])
+    assert counted_pairs(first, second) == {(0, 0): 1, (1, 0): 1, (1, 1): 1}
 
 
-@pytest.mark.parametrize("number", [3, 300, 30_000])
+@pytest.mark.parametrize("num_values", [3, 300, 30_000])
 @pytest.mark.parametrize("width", [640, 641, 7])
-def test_many_values_and_large_maps_are_counted(number, width):
-    # more values than the hash table can tell apart, more pairs than a dense table may have, more pixels than a block, no multiple of eight
-    random = np.random.default_rng(number)
-    ids = random.integers(0, 2**24, number, dtype=np.int32)
-    first, second = (
-        np.repeat(ids[random.integers(0, number, 30_000)], 7)[: 201 * width].reshape(-1, width)
-        for _ in range(2)
-    )
-    assert {
-        (a, b): n
-        for a, b, n in zip(*(part.tolist() for part in joint_histogram(first, second)), strict=True)
-    } == naive_histogram(first, second)
+def test_many_values_and_large_maps_are_counted(num_values, width):
+    # More values than the hash tables can separate, more pairs than a dense table may have, and
+    # numbers of pixels that are not a multiple of eight.
+    random = np.random.default_rng(num_values)
+    ids = random.integers(0, 2**24, num_values, dtype=np.int32)
+    num_pixels = 201 * width
+    first = np.repeat(ids[random.integers(0, num_values, 30_000)], 7)[:num_pixels]
+    second = np.repeat(ids[random.integers(0, num_values, 30_000)], 7)[:num_pixels]
+    first = first.reshape(-1, width)
+    second = second.reshape(-1, width)
+    assert counted_pairs(first, second) == naive_histogram(first, second)
 
 
 def test_overlaps_name_only_values_that_occur():
-    found = overlaps(np.array([[3, 3, 9]]), np.array([[1, 5, 5]]))
-    assert (found.first.tolist(), found.second.tolist()) == ([3, 9], [1, 5])
-    assert (found.rows.tolist(), found.columns.tolist(), found.pixels.tolist()) == (
-        [0, 0, 1],
-        [0, 1, 1],
-        [1, 1, 1],
-    )
+    pairs = overlaps(np.array([[3, 3, 9]]), np.array([[1, 5, 5]]))
+    assert pairs.first.tolist() == [3, 9]
+    assert pairs.second.tolist() == [1, 5]
+    assert pairs.rows.tolist() == [0, 0, 1]
+    assert pairs.columns.tolist() == [0, 1, 1]
+    assert pairs.pixels.tolist() == [1, 1, 1]
 
 
 @st.composite
@@ -90,21 +90,16 @@ def pairs_of_maps(draw):
 @given(pairs_of_maps())
 def test_joint_histogram_equals_counting_every_pixel(maps):
     first, second = maps
-    naive = naive_histogram(first, second)
-    left, right, counts = joint_histogram(first, second)
-    assert list(zip(left.tolist(), right.tolist(), strict=True)) == sorted(naive)
-    assert (
-        dict(zip(zip(left.tolist(), right.tolist(), strict=True), counts.tolist(), strict=True))
-        == naive
-    )
+    counted = counted_pairs(first, second)
+    assert counted == naive_histogram(first, second)
+    assert list(counted) == sorted(counted)
 
 
 @given(pairs_of_maps())
-def test_joint_histogram_does_not_mind_the_layout_in_memory(maps):
+def test_joint_histogram_does_not_depend_on_the_layout_in_memory(maps):
     first, second = maps
-    plain = joint_histogram(first, second)
-    turned = joint_histogram(np.asfortranarray(first), second[::-1][::-1])
-    assert all(np.array_equal(a, b) for a, b in zip(plain, turned, strict=True))
+    other_layout = counted_pairs(np.asfortranarray(first), second[::-1][::-1])
+    assert other_layout == counted_pairs(first, second)
 
 
 @given(id_maps(), st.data())

@@ -1,10 +1,19 @@
 import json
+import os
+import re
 
 import pytest
 import torch
 
 from maskmill.postprocess.semantic import SemanticSegments
-from maskmill.serving.model_files import describe, make_postprocess, read_model, write_model
+from maskmill.serving import model_files
+from maskmill.serving.model_files import (
+    copy_model,
+    describe,
+    make_postprocess,
+    read_model,
+    write_model,
+)
 from strategies import CATEGORIES
 
 CONFIG = {
@@ -14,26 +23,48 @@ CONFIG = {
 WEIGHTS = {"head.weight": torch.arange(6.0).view(2, 3), "head.steps": torch.tensor(3)}
 
 
-def test_a_model_comes_back_as_it_was_written(tmp_path):
+def test_reading_a_written_model_returns_it(tmp_path):
     files = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
-    again = read_model(tmp_path)
-    assert again == files
-    assert again.categories == CATEGORIES
-    assert all(torch.equal(again.weights()[name], value) for name, value in WEIGHTS.items())
-    assert isinstance(again.postprocess(), SemanticSegments)
+    read = read_model(tmp_path)
+    assert read == files
+    assert read.categories == CATEGORIES
+    weights = read.weights()
+    assert weights.keys() == WEIGHTS.keys()
+    for name, value in WEIGHTS.items():
+        assert torch.equal(weights[name], value)
+    assert isinstance(read.postprocess(), SemanticSegments)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
 
 
 def test_the_same_model_has_the_same_bytes_and_another_weight_another_fingerprint(tmp_path):
-    one = write_model(tmp_path / "a", WEIGHTS, CONFIG, CATEGORIES, "digest")
-    same = write_model(
-        tmp_path / "b", dict(reversed(WEIGHTS.items())), CONFIG, CATEGORIES, "digest"
-    )
-    other = write_model(
-        tmp_path / "c", WEIGHTS | {"head.steps": torch.tensor(4)}, CONFIG, CATEGORIES, "digest"
-    )
-    assert one.fingerprint == same.fingerprint != other.fingerprint
+    reordered = dict(reversed(WEIGHTS.items()))
+    changed = WEIGHTS | {"head.steps": torch.tensor(4)}
+    first = write_model(tmp_path / "a", WEIGHTS, CONFIG, CATEGORIES, "digest")
+    same = write_model(tmp_path / "b", reordered, CONFIG, CATEGORIES, "digest")
+    other = write_model(tmp_path / "c", changed, CONFIG, CATEGORIES, "digest")
+    assert first.fingerprint == same.fingerprint != other.fingerprint
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_copy_of_a_model_has_its_bytes(tmp_path):
+    files = write_model(tmp_path / "a", WEIGHTS, CONFIG, CATEGORIES, "digest")
+    copy_model(files, tmp_path / "b")
+    assert read_model(tmp_path / "b").fingerprint == files.fingerprint
+
+
+@pytest.mark.parametrize("moment", ["write_json", "_replace_model"])
+def test_a_process_killed_while_writing_leaves_the_old_model(tmp_path, moment):
+    old = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "old")
+    digest = old.weights_digest()
+    child = os.fork()
+    if child == 0:
+        setattr(model_files, moment, lambda *args: os._exit(9))
+        changed = {name: value + 1 for name, value in WEIGHTS.items()}
+        write_model(tmp_path, changed, CONFIG, CATEGORIES, "new")
+    os.waitpid(child, 0)
+    assert read_model(tmp_path) == old
+    assert read_model(tmp_path).weights_digest() == digest
 
 
 def test_a_registered_copy_without_weights_keeps_its_fingerprint(tmp_path):
@@ -43,9 +74,20 @@ def test_a_registered_copy_without_weights_keeps_its_fingerprint(tmp_path):
     assert read_model(tmp_path / "b").fingerprint == files.fingerprint
 
 
-def test_a_model_file_cannot_name_code_outside_the_postprocessing():
-    with pytest.raises(ValueError, match=r"class of maskmill\.postprocess, but got 'os\.system'"):
-        make_postprocess({"_target_": "os.system"}, CATEGORIES)
+OTHER_CODE = [
+    "os.system",
+    "maskmill.postprocess.semantic.np.load",  # a name inside an allowed module
+    "maskmill.postprocess.semantic.Panoptic",  # a class that an allowed module imports
+    "maskmill.postprocess.nothing.Segments",
+    "maskmill.postprocess.semantic.Nothing",
+]
+
+
+@pytest.mark.parametrize("name", OTHER_CODE)
+def test_a_model_file_cannot_name_code_outside_the_postprocessing(name):
+    message = f"Expected a class of maskmill.postprocess, but got '{name}'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_postprocess({"_target_": name}, CATEGORIES)
 
 
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
@@ -56,6 +98,6 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
 def test_a_broken_description_is_named(tmp_path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(
-        ValueError, match=r"model\.json: expected the description of a model.*train it again"
+        ValueError, match=r"model\.json: expected the description of a model.*train the model again"
     ):
         read_model(tmp_path)

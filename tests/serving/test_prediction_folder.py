@@ -28,20 +28,18 @@ def model(folder, categories=CATEGORIES):
     return write_model(folder, {"w": torch.zeros(1)}, CONFIG, categories, "digest")
 
 
-def test_predictions_are_written_in_the_forms_the_tools_read(tmp_path):
+def test_predictions_are_written_in_the_formats_of_common_tools(tmp_path):
     files = model(tmp_path / "model")
     out = write_predictions(tmp_path / "out", files, RECORDS, [prediction(), prediction()])
     folder = PanopticFolder(out)
     assert np.array_equal(folder.panoptic(31).ids, IDS)
-    assert [segment.score for segment in folder.panoptic(7).segments] == [0.9, 0.8, 0.25]
+    scores = [segment.score for segment in folder.panoptic(7).segments]
+    assert scores == [0.9, 0.8, 0.25]
     assert np.array_equal(read_labels(out / "semantic" / "b" / "one.png"), prediction().semantic)
     rows = json.loads((out / "instances.json").read_text())
-    assert [(row["image_id"], row["category_id"], row["score"]) for row in rows] == [
-        (31, 21, 0.8),
-        (31, 21, 0.25),
-        (7, 21, 0.8),
-        (7, 21, 0.25),
-    ]
+    assert [row["image_id"] for row in rows] == [31, 31, 7, 7]
+    assert [row["category_id"] for row in rows] == [21, 21, 21, 21]
+    assert [row["score"] for row in rows] == [0.8, 0.25, 0.8, 0.25]
     assert np.array_equal(coco_mask.decode(rows[1]["segmentation"]), IDS == 3)
     assert json.loads((out / "prediction.json").read_text()) == {
         "model": files.fingerprint,
@@ -49,7 +47,7 @@ def test_predictions_are_written_in_the_forms_the_tools_read(tmp_path):
     }
 
 
-def test_on_a_background_there_is_no_map_of_classes(tmp_path):
+def test_a_table_of_things_has_no_semantic_maps(tmp_path):
     things = Categories([Category(21, "ball", True, (200, 0, 0))])
     panoptic = Panoptic.from_ids(np.where(IDS == 1, 0, IDS), {2: 21, 3: 21})
     result = Prediction(panoptic.category_map(), panoptic)
@@ -60,14 +58,37 @@ def test_on_a_background_there_is_no_map_of_classes(tmp_path):
     assert len(json.loads((out / "instances.json").read_text())) == 2
 
 
-def test_a_broken_off_prediction_leaves_the_earlier_one_whole(tmp_path):
+def test_an_interrupted_prediction_leaves_the_earlier_one_whole(tmp_path):
     files = model(tmp_path / "model")
     out = write_predictions(tmp_path / "out", files, RECORDS[:1], [prediction()])
 
-    def breaks_off():
+    def interrupted():
         yield prediction()
-        raise RuntimeError("the network fell over")
+        raise RuntimeError("out of memory")
 
-    with pytest.raises(RuntimeError, match="fell over"):
-        write_predictions(out, files, RECORDS, breaks_off())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        write_predictions(out, files, RECORDS, interrupted())
     assert len(PanopticFolder(out)) == 1
+
+
+def test_a_folder_of_the_user_is_not_replaced(tmp_path):
+    files = model(tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"found other files \(notes\.txt\)"):
+        write_predictions(tmp_path / "out", files, RECORDS[:1], [prediction()])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    records = [ImageRecord(1, "b/one.jpg", 4, 6), ImageRecord(2, "b/one.png", 4, 6)]
+    with pytest.raises(ValueError, match=r"got b/one\.jpg and b/one\.png, whose labels"):
+        write_predictions(tmp_path / "out", model(tmp_path / "model"), records, [])
+
+
+@pytest.mark.parametrize("name", ["../victim.jpg", "/tmp/victim.jpg"])
+def test_a_prediction_is_not_written_outside_its_folder(tmp_path, name):
+    records = [ImageRecord(1, name, 4, 6)]
+    with pytest.raises(ValueError, match="leaves the data folder"):
+        write_predictions(tmp_path / "out", model(tmp_path / "model"), records, [prediction()])
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

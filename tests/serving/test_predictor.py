@@ -7,10 +7,9 @@ from strategies import CATEGORIES
 
 
 def brightness(images):
-    """A network of a sort: the class of a pixel is its red value."""
-    return {
-        "semantic": torch.nn.functional.one_hot(images[:, 0].long(), 4).permute(0, 3, 1, 2).float()
-    }
+    """A minimal network: the class of a pixel is its red value."""
+    one_hot = torch.nn.functional.one_hot(images[:, 0].long(), 4)  # (B, H, W, K)
+    return {"semantic": one_hot.permute(0, 3, 1, 2).float()}
 
 
 def image(height, width, value):
@@ -20,16 +19,15 @@ def image(height, width, value):
 IMAGES = [image(4, 6, 0), image(4, 6, 1), image(5, 3, 2), image(4, 6, 3), image(4, 6, 1)]
 
 
-def test_predictions_come_in_order_and_at_the_size_of_each_image():
+def test_predictions_have_the_order_and_sizes_of_the_images():
     predictor = Predictor(brightness, SemanticSegments(categories=CATEGORIES))
     maps = [prediction.semantic for prediction in predictor(IMAGES, batch_size=2)]
-    assert [each.shape for each in maps] == [each.shape[:2] for each in IMAGES]
-    assert [int(each[0, 0]) for each in maps] == [
-        CATEGORIES.ids[value] for value in (0, 1, 2, 3, 1)
-    ]
+    assert [array.shape for array in maps] == [(4, 6), (4, 6), (5, 3), (4, 6), (4, 6)]
+    corners = [int(array[0, 0]) for array in maps]
+    assert corners == CATEGORIES.ids[[0, 1, 2, 3, 1]].tolist()
 
 
-def test_images_of_several_sizes_never_share_a_batch():
+def test_images_of_different_sizes_never_share_a_batch():
     seen = []
 
     def network(images):
@@ -42,6 +40,7 @@ def test_images_of_several_sizes_never_share_a_batch():
 
 def test_the_result_does_not_depend_on_the_batch_size():
     predictor = Predictor(brightness, SemanticSegments(categories=CATEGORIES))
-    one, many = (list(predictor(IMAGES, batch_size=size)) for size in (1, 5))
-    for left, right in zip(one, many, strict=True):
-        assert np.array_equal(left.panoptic.ids, right.panoptic.ids)
+    single = list(predictor(IMAGES, batch_size=1))
+    batched = list(predictor(IMAGES, batch_size=5))
+    for one, other in zip(single, batched, strict=True):
+        assert np.array_equal(one.panoptic.ids, other.panoptic.ids)

@@ -77,7 +77,9 @@ def test_workers_and_backend_do_not_change_a_byte(raw, tmp_path):
 def test_the_digest_is_that_of_sha256sum(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
     files = {
-        name: data for name, data in files_of(tmp_path / "out").items() if name != "dataset.json"
+        name: data
+        for name, data in files_of(tmp_path / "out").items()
+        if name not in {"dataset.json", ".maskmill.json"}
     }
     lines = [
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
@@ -212,17 +214,23 @@ def test_the_old_output_stays_in_place_when_the_new_one_fails(raw, tmp_path):
 
 def test_an_old_output_is_replaced_as_a_whole(raw, tmp_path):
     convert(raw, tmp_path / "out")
-    (tmp_path / "out" / "train" / "images" / "stale.png").touch()
+    before = files_of(tmp_path / "out")
     convert(raw, tmp_path / "out")
-    assert not (tmp_path / "out" / "train" / "images" / "stale.png").exists()
+    assert files_of(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
 
 def test_a_folder_of_other_things_is_not_replaced(raw, tmp_path):
-    with pytest.raises(
-        ValueError,
-        match=r"raw: expected a new folder, or an earlier one with dataset\.json, but found other files",
-    ):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_text("mine")
+    message = r"photos: expected a new folder or one that `maskmill prepare` wrote, but found"
+    with pytest.raises(ValueError, match=message):
+        convert(raw, tmp_path / "photos")
+    assert (tmp_path / "photos" / "a.jpg").read_text() == "mine"
+
+
+def test_the_raw_data_are_not_replaced(raw):
+    with pytest.raises(ValueError, match="raw: .* it contains the input"):
         convert(raw, raw)
     assert (raw / "scenes.json").is_file()
 

@@ -6,7 +6,7 @@ from maskmill.tracking.store import connect
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory):
-    """A migrated MLflow database, which takes seconds to make."""
+    """A migrated MLflow database, which takes seconds to create."""
     folder = tmp_path_factory.mktemp("mlflow")
     mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
     return folder / "mlflow.db"
@@ -14,7 +14,7 @@ def database(tmp_path_factory):
 
 @pytest.fixture
 def store(tmp_path, monkeypatch, database):
-    """A client of a store of this test's own."""
+    """A client of a store that only this test uses."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)

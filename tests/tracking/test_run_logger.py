@@ -20,14 +20,14 @@ def history(store, run_id, key):
 
 def test_every_value_arrives_once_and_in_order(store, run_id):
     logger = RunLogger(run_id, flush_seconds=0.05)
-    for step in range(1500):  # more than one request holds
+    for step in range(1500):  # more than fit one request
         logger.log_metrics({"train/loss": step / 2, "epoch": step // 100}, step)
     logger.finalize("success")
     assert history(store, run_id, "train/loss") == [(step, step / 2) for step in range(1500)]
-    assert store.get_run(run_id).info.status == "RUNNING"  # ended by who opened it
+    assert store.get_run(run_id).info.status == "RUNNING"  # whoever opened the run ends it
 
 
-def test_values_are_written_without_being_asked(store, run_id):
+def test_values_are_written_in_the_background(store, run_id):
     logger = RunLogger(run_id, flush_seconds=0.05)
     logger.log_metrics({"a": 1.0}, 3)
     deadline = time.monotonic() + 30
@@ -45,7 +45,7 @@ def test_a_resumed_run_gets_each_step_of_a_key_once(store, run_id):
     first.flush()
     again = RunLogger(run_id)
     assert latest_steps(run_id) == {"train/loss": 4, "val/mIoU": 4}
-    for step in range(3, 7):  # 3 and 4 are done again
+    for step in range(3, 7):  # steps 3 and 4 are repeated
         again.log_metrics({"train/loss": step, "new": step}, step)
     again.finalize("success")
     assert history(store, run_id, "train/loss") == [(step, step) for step in range(7)]
@@ -53,16 +53,16 @@ def test_a_resumed_run_gets_each_step_of_a_key_once(store, run_id):
     first.finalize("success")
 
 
-def test_a_store_that_fails_is_said_and_costs_no_training(store, run_id, caplog):
+def test_a_failing_store_is_logged_and_costs_no_training(store, run_id, caplog):
     logger = RunLogger(run_id, flush_seconds=60)
     logger.log_metrics({"a": 1.0}, 0)
-    store.delete_run(run_id)  # MLflow takes nothing for a deleted run
+    store.delete_run(run_id)  # MLflow refuses values of a deleted run
     logger.finalize("success")
     assert "1 metric values are not in MLflow run" in caplog.text
 
 
-def test_other_processes_log_nothing_and_make_no_store(tmp_path, monkeypatch):
-    """Two that start together would both create its tables, and one fail."""
+def test_other_processes_log_nothing_and_create_no_store(tmp_path, monkeypatch):
+    """Two processes that start together would both create its tables, and one would fail."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     logger = RunLogger(None)

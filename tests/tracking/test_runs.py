@@ -22,7 +22,7 @@ def test_a_configuration_becomes_dotted_parameters():
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_under_its_id_and_lies_where_a_bare_mlflow_ui_looks(tmp_path, monkeypatch):
+def test_a_run_resumes_under_its_id_in_the_store_that_mlflow_ui_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -35,15 +35,14 @@ def test_a_run_goes_on_under_its_id_and_lies_where_a_bare_mlflow_ui_looks(tmp_pa
     tracking = Tracking("trial", "first", system_metrics=False)
     with tracking.run(None, {"seed": "0"}) as run_id:
         described = {"source": "d", "digest": "f" * 64, "problems": [{"name": "x"}], "findings": []}
-        log_inputs(
-            {"a": {str(place): place for place in range(120)}}, described
-        )  # more than one request holds
+        many = {str(index): index for index in range(120)}  # more than fit one request
+        log_inputs({"a": many}, described)
         mlflow.log_metric("loss", 1.0)
-    with tracking.run(run_id, {MODEL_TAG: "abc"}) as again:
+    with tracking.run(run_id, {MODEL_TAG: "abc"}) as resumed_id:
         mlflow.log_metric("loss", 0.5, step=1)
     client = connect()
     run = client.get_run(run_id)
-    assert again == run_id
+    assert resumed_id == run_id
     assert len(client.get_metric_history(run_id, "loss")) == 2
     assert len(run.data.params) == 120
     assert run.inputs.dataset_inputs[0].dataset.digest == "f" * 36

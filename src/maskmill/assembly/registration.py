@@ -53,7 +53,8 @@ def register(settings: RegisterSettings, metrics: dict[str, Any]) -> dict[str, A
         metrics: of the evaluation.
 
     Returns:
-        name, version, alias, reason, run_id, fingerprint and the deciding metric.
+        name, version, alias, reason, fingerprint and the deciding metric. Nothing in it differs between fresh clones: the run is found by
+        the fingerprint (`tracking.lineage.find_run`).
 
     Raises:
         ValueError: the evaluation lacks the deciding metric.
@@ -75,7 +76,6 @@ def register(settings: RegisterSettings, metrics: dict[str, Any]) -> dict[str, A
         "version": int(version.version),
         "alias": decision.alias,
         "reason": decision.reason,
-        "run_id": version.run_id,
         "fingerprint": files.fingerprint,
         settings.metric: metrics[settings.metric],
     }
@@ -136,7 +136,8 @@ def _decide(settings: RegisterSettings, version: ModelVersion) -> Decision:
     if present is None:
         return Decision(CHAMPION, "the first version of this model")
     if present.version == version.version:
-        return Decision(CHAMPION, "it is the champion already")
+        # The reason given at first, so that registering again writes the same bytes.
+        return Decision(CHAMPION, present.tags.get("decision", "it is the champion already"))
     counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
     if counts is None:
         return Decision(

@@ -1,1 +1,1 @@
-"""The one format everything speaks: categories, segments, COCO panoptic PNG + JSON."""
+"""The data format that all stages share: categories, segments, COCO panoptic PNG + JSON."""

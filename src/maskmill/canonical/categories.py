@@ -1,6 +1,7 @@
 """The category table: which classes a data set has, and which of them are countable things."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,13 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-IGNORE_INDEX = 255  # uint8 semantic targets: never a class, since a table holds at most 254 of them and a background
+# A table has at most 254 classes and a background, so 255 is never a class of a uint8 target.
+IGNORE_INDEX = 255
 MAX_CATEGORIES = 254
 
 
 @dataclass(frozen=True)
 class Category:
-    """One class: `id` is the data set's own number, `isthing` tells countable objects from stuff."""
+    """One class: `id` is the data set's own id, `isthing` separates countable objects from stuff.
+
+    Example:
+        >>> Category(7, "car", isthing=True, color=(0, 0, 142)).as_dict()
+        {'id': 7, 'name': 'car', 'isthing': 1, 'color': [0, 0, 142]}
+    """
 
     id: int
     name: str
@@ -32,32 +39,41 @@ class Category:
 
 
 class Categories:
-    """An ordered table of categories; a class index 0..K-1 is a place in this order.
+    """An ordered table of categories; the class index 0..K-1 of a category is its position.
 
-    A table without any stuff describes objects on an unlabelled background: pixels of no object are then a class of their own
-    to the network (`background_index`), since a detector that is never shown "nothing here" cannot learn it.
+    A table without stuff describes objects on an unlabelled background. The network then gets a
+    class for pixels of no object (`background_index`), since a detector that never sees negative
+    examples cannot learn them.
 
     Raises:
-        ValueError: the table is empty, too long, or holds an id or name twice or a negative id.
+        ValueError: the table is empty or too long, an id is negative, or an id or name is repeated.
+
+    Example:
+        >>> categories = Categories.from_list(
+        ...     [{"id": 7, "name": "road"}, {"id": 26, "name": "car", "isthing": 1}]
+        ... )
+        >>> categories[26].name
+        'car'
+        >>> categories.index
+        {7: 0, 26: 1}
+        >>> categories.num_classes, categories.background_index
+        (2, None)
     """
 
     def __init__(self, categories: Iterable[Category]) -> None:
         self._categories = tuple(categories)
         ids = [category.id for category in self]
-        names = [category.name for category in self]
         if not 1 <= len(ids) <= MAX_CATEGORIES:
             raise ValueError(
-                f"Expected 1 to {MAX_CATEGORIES} categories, but got {len(ids)} - merge or drop classes in the source"
+                f"Expected 1 to {MAX_CATEGORIES} categories, but got {len(ids)} - "
+                "merge or drop classes in the source"
             )
-        for kind, values in (("id", [str(key) for key in ids]), ("name", names)):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(
-                    f"Expected each category {kind} once, but found twice: {', '.join(twice)} - rename or merge them"
-                )
+        _require_unique("id", [str(category_id) for category_id in ids])
+        _require_unique("name", [category.name for category in self])
         if min(ids) < 0:
             raise ValueError(
-                f"Expected category ids of 0 and above, but got {min(ids)} - renumber the category table"
+                f"Expected category ids of 0 and above, but got {min(ids)} - "
+                "renumber the category table"
             )
 
     def __iter__(self) -> Iterator[Category]:
@@ -73,7 +89,7 @@ class Categories:
         return hash(self._categories)
 
     def __getitem__(self, category_id: int) -> Category:
-        """The category with this id (not: at this place)."""
+        """The category with this id (not: at this position)."""
         return self._categories[self.index[category_id]]
 
     def __contains__(self, category_id: int) -> bool:
@@ -82,7 +98,7 @@ class Categories:
     @cached_property
     def index(self) -> dict[int, int]:
         """Category id -> class index 0..K-1."""
-        return {category.id: place for place, category in enumerate(self)}
+        return {category.id: index for index, category in enumerate(self)}
 
     @cached_property
     def ids(self) -> npt.NDArray[np.int32]:
@@ -91,7 +107,7 @@ class Categories:
 
     @cached_property
     def isthing(self) -> npt.NDArray[np.bool_]:
-        """Class index -> is it a thing, (K,) bool."""
+        """Class index -> whether it is a thing, (K,) bool."""
         return np.array([category.isthing for category in self], dtype=bool)
 
     @property
@@ -101,12 +117,12 @@ class Categories:
 
     @property
     def background_index(self) -> int | None:
-        """K where every category is a thing, else None: then unlabelled pixels are void and teach nothing."""
+        """K if every category is a thing, else None: unlabelled pixels are then void."""
         return len(self) if bool(self.isthing.all()) else None
 
     @property
     def num_outputs(self) -> int:
-        """Channels a semantic head needs: K, and one more where there is a background."""
+        """Number of channels of a semantic head: K, plus one if there is a background."""
         return len(self) + (self.background_index is not None)
 
     def as_list(self) -> list[dict[str, Any]]:
@@ -115,32 +131,49 @@ class Categories:
 
     @classmethod
     def from_list(cls, rows: Iterable[dict[str, Any]]) -> "Categories":
-        """Read the COCO form; a missing `isthing` means stuff, a missing `color` gets one from `color_of`.
+        """Read the COCO form; `isthing` defaults to stuff, `color` to that of `color_of`.
 
         Raises:
             ValueError: a row lacks `id` or `name`, or the table is not valid.
         """
         categories = []
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             missing = {"id", "name"} - row.keys()
             if missing:
                 raise ValueError(
-                    f"Expected `id` and `name` in every category, but row {place} ({row}) lacks {sorted(missing)}"
+                    f"Expected `id` and `name` in every category, but row {index} ({row}) lacks "
+                    f"{sorted(missing)}"
                 )
-            red, green, blue = row.get("color") or color_of(place)
+            red, green, blue = row.get("color") or color_of(index)
             color = (int(red), int(green), int(blue))
-            categories.append(
-                Category(int(row["id"]), str(row["name"]), bool(row.get("isthing", 0)), color)
-            )
+            isthing = bool(row.get("isthing", 0))
+            categories.append(Category(int(row["id"]), str(row["name"]), isthing, color))
         return cls(categories)
 
 
-def color_of(place: int) -> tuple[int, int, int]:
-    """A colour for the category at `place`, each far from its predecessors: the bit-reversal colour map of PASCAL VOC."""
-    place += 1  # 0 would be black, which void wears
+def _require_unique(kind: str, values: Sequence[str]) -> None:
+    counts = Counter(values)
+    repeated = sorted(value for value, count in counts.items() if count > 1)
+    if repeated:
+        raise ValueError(
+            f"Expected each category {kind} once, but got several times: {', '.join(repeated)} - "
+            "either rename or merge these categories"
+        )
+
+
+def color_of(index: int) -> tuple[int, int, int]:
+    """A colour for the category at `index`, far from those before: PASCAL VOC's colour map.
+
+    It distributes the bits of the number over the three channels, the lowest bits first.
+
+    Example:
+        >>> color_of(0), color_of(1), color_of(2)
+        ((128, 0, 0), (0, 128, 0), (128, 128, 0))
+    """
+    remaining = index + 1  # 0 would give black, the colour of void
     channels = [0, 0, 0]
     for bit in range(7, -1, -1):
         for channel in range(3):
-            channels[channel] |= ((place >> channel) & 1) << bit
-        place >>= 3
+            channels[channel] |= ((remaining >> channel) & 1) << bit
+        remaining >>= 3
     return channels[0], channels[1], channels[2]

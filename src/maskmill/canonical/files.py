@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and names that cannot leave their folder."""
+"""Files that are whole or absent, and file names that cannot leave their folder."""
 
 import json
 import os
@@ -8,16 +8,17 @@ from typing import Any
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
-    """Write `data` so that `path` is either the old file or the whole new one, never a part."""
+    """Write `data` so that `path` is always either the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        Path(temporary).chmod(0o644)  # mkstemp makes 0600, which another user's server cannot read
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)  # mkstemp makes 0600, which another user's server cannot read
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
@@ -28,15 +29,19 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write `value` as indented JSON, whole or not at all; NaN is refused, since JSON has none."""
+    """Write `value` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: `value` contains NaN or infinity, which JSON cannot represent.
+    """
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; the error of a broken one names the file and the line.
+    """Read a JSON file; the error message of a broken one contains the file and the line.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is not JSON.
     """
     if not path.is_file():
@@ -47,19 +52,23 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path}: expected JSON, but found {error} - mend or write the file again"
+            f"{path}: expected JSON, but found {error} - either correct the file or write it again"
         ) from error
 
 
 def inside(root: Path, name: str) -> Path:
-    """Join a file name that came from a data file, refusing one that leaves `root`.
+    """Join `root` and a file name that was read from a data file.
 
     Raises:
-        ValueError: the name is absolute or climbs out of `root`.
+        ValueError: the name is absolute or contains "..", so that it may leave `root`.
+
+    Example:
+        >>> inside(Path("images"), "aachen/1.png").as_posix()
+        'images/aachen/1.png'
     """
-    path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(
-            f"{root}: file name {name!r} leaves the data folder - use names relative to it, without '..'"
+            f"{root}: file name {name!r} leaves the data folder - "
+            "use names relative to it, without '..'"
         )
-    return path
+    return root / name

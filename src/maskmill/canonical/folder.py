@@ -1,4 +1,4 @@
-"""A split on disk: images, panoptic PNGs and the JSON that names their segments (COCO panoptic)."""
+"""A split on disk: images, panoptic PNGs and the JSON with their segments (COCO panoptic)."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of a split. `file_name` is relative to the images folder."""
+    """One image of a split: `file_name` is relative to the images folder, the size is in pixels."""
 
     id: int
     file_name: str
@@ -28,108 +28,164 @@ class ImageRecord:
     width: int
 
 
+def png_name(record: ImageRecord) -> str:
+    """The name of an image's label PNG: the image's own name, ending in .png.
+
+    Example:
+        >>> png_name(ImageRecord(1, "aachen/a.jpg", height=480, width=640))
+        'aachen/a.png'
+    """
+    return str(Path(record.file_name).with_suffix(".png"))
+
+
+def require_distinct_png_names(records: Iterable[ImageRecord]) -> None:
+    """Refuse images whose label PNGs would overwrite each other, as those of a.jpg and a.png.
+
+    Raises:
+        ValueError: two images differ only in the ending of their names.
+    """
+    image_of: dict[str, str] = {}
+    for record in records:
+        name = png_name(record)
+        if name in image_of:
+            raise ValueError(
+                f"Expected image names that differ before the ending, but got {image_of[name]} and "
+                f"{record.file_name}, whose labels would both be written to {name} - "
+                "either rename one of the images or move it to another folder"
+            )
+        image_of[name] = record.file_name
+
+
 def annotation(record: ImageRecord, panoptic: Panoptic) -> dict[str, Any]:
-    """The COCO annotation of one image; its PNG has the image's name with the ending .png."""
+    """The COCO annotation of one image."""
     rows = [segment.as_dict() for segment in panoptic.segments]
     return {"image_id": record.id, "file_name": png_name(record), "segments_info": rows}
 
 
-def png_name(record: ImageRecord) -> str:
-    """The name of an image's label PNG: the image's own, ending in .png."""
-    return str(Path(record.file_name).with_suffix(".png"))
-
-
 def write_panoptic(folder: Path, record: ImageRecord, panoptic: Panoptic) -> dict[str, Any]:
-    """Write one image's PNG to `folder`/panoptic and return its annotation, for the index once all are there."""
-    write_ids(folder / "panoptic" / png_name(record), panoptic.ids)
+    """Write one image's PNG to `folder`/panoptic and return its annotation for the index.
+
+    Raises:
+        ValueError: the name of the image leaves its folder.
+    """
+    write_ids(inside(folder / "panoptic", png_name(record)), panoptic.ids)
     return annotation(record, panoptic)
 
 
 class IndexWriter:
-    """Writes `folder`/panoptic.json image by image, so that a million of them need no more memory than one.
+    """Writes `folder`/panoptic.json image by image, in constant memory.
 
-    The file appears when it is closed, whole; it makes the split readable.
+    The file appears when the writer is closed, whole; it makes the split readable.
     """
 
     def __init__(self, folder: Path, categories: Categories) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._categories = folder, categories
-        self._rows = {
-            key: tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed in close()
-            for key in ("images", "annotations")
-        }
+        self._folder = folder
+        self._categories = categories
+        self._images = _open_temporary_file(folder)
+        self._annotations = _open_temporary_file(folder)
         self.num_images = 0
 
-    def add(self, record: ImageRecord, row: dict[str, Any]) -> None:
-        """Add an image and its annotation."""
-        for key, value in (("images", asdict(record)), ("annotations", row)):
-            self._rows[key].write(
-                f"{',' if self.num_images else ''}\n{json.dumps(value, allow_nan=False)}"
-            )
+    def add(self, record: ImageRecord, row: Mapping[str, Any]) -> None:
+        """Add an image and its annotation.
+
+        Raises:
+            ValueError: the annotation contains NaN or infinity.
+        """
+        separator = ",\n" if self.num_images else "\n"
+        self._images.write(separator + json.dumps(asdict(record)))
+        self._annotations.write(separator + json.dumps(row, allow_nan=False))
         self.num_images += 1
 
     def close(self) -> Path:
-        """Write the index."""
-        part = self._folder / ".panoptic.json"
-        with part.open("w", encoding="utf-8") as file:
-            for key, rows in self._rows.items():
-                rows.seek(0)
-                file.write(f'{"{" if key == "images" else ","}\n"{key}": [')
-                shutil.copyfileobj(rows, file)
-                file.write("\n]")
-                rows.close()
-            file.write(f',\n"categories": {json.dumps(self._categories.as_list())}\n}}\n')
-        return part.replace(self._folder / "panoptic.json")
+        """Write the index and return its path."""
+        unfinished = self._folder / ".panoptic.json"
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write('{\n"images": [')
+            self._images.seek(0)
+            shutil.copyfileobj(self._images, file)
+            file.write('\n],\n"annotations": [')
+            self._annotations.seek(0)
+            shutil.copyfileobj(self._annotations, file)
+            file.write(f'\n],\n"categories": {json.dumps(self._categories.as_list())}\n}}\n')
+        self._images.close()
+        self._annotations.close()
+        return unfinished.replace(self._folder / "panoptic.json")
+
+
+def _open_temporary_file(folder: Path) -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)
 
 
 def write_index(
     folder: Path,
     categories: Categories,
     records: Iterable[ImageRecord],
-    annotations: Iterable[dict[str, Any]],
+    annotations: Iterable[Mapping[str, Any]],
 ) -> Path:
-    """Write `folder`/panoptic.json: written last, it makes the split readable."""
+    """Write `folder`/panoptic.json; written last, it makes the split readable."""
     writer = IndexWriter(folder, categories)
     for record, row in zip(records, annotations, strict=True):
         writer.add(record, row)
     return writer.close()
 
 
-def labelled(
+def make_panoptic(
     ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str
 ) -> Panoptic:
-    """The labels that an id map and its rows make together, measured afresh; `where` says in errors whose they are.
+    """Combine an id map and its rows of the JSON; areas and boxes are measured from the map.
+
+    Args:
+        ids: (H, W) int32.
+        segments_info: the rows; only `id`, `category_id`, `iscrowd` and `score` are read.
+        where: the source of both, for error messages.
 
     Raises:
         ValueError: map and rows disagree on the ids.
     """
     infos = {int(info["id"]): info for info in segments_info}
+    category_of = {key: int(info["category_id"]) for key, info in infos.items()}
+    crowds = {key for key, info in infos.items() if info.get("iscrowd")}
+    scores = {key: info["score"] for key, info in infos.items() if "score" in info}
     try:
-        panoptic = Panoptic.from_ids(
-            ids,
-            {key: int(info["category_id"]) for key, info in infos.items()},
-            crowds={key for key, info in infos.items() if info.get("iscrowd")},
-            scores={key: info["score"] for key, info in infos.items() if "score" in info},
-        )
+        panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds, scores=scores)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     absent = sorted(infos.keys() - panoptic.category_of.keys())
     if absent:
         raise ValueError(
-            f"{where}: segments_info names ids {absent[:5]}, but no pixel has them - remove these rows"
+            f"{where}: segments_info contains ids {absent[:5]}, but no pixel has them - "
+            "remove these rows"
         )
     return panoptic
 
 
 class PanopticFolder:
-    """Read a split of ours, or anyone's COCO panoptic JSON with its PNGs in the folder of the same name beside it.
+    """Read a split that `prepare` wrote, or any COCO panoptic JSON file with its PNGs.
+
+    The PNGs are in the folder with the name of the JSON file, next to it.
 
     Args:
-        path: a folder holding panoptic.json, panoptic/ and perhaps images/, or a COCO panoptic JSON file.
+        path: a folder with panoptic.json, panoptic/ and optionally images/, or a JSON file.
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: the JSON is broken, lacks a part, or names a category or an image it does not have.
+        ValueError: the JSON is broken, lacks a key, or refers to a category or image it lacks.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> folder = Path(TemporaryDirectory().name)
+        >>> ids = np.array([[0, 1, 1]], np.int32)
+        >>> panoptic = Panoptic.from_ids(ids, {1: 26})
+        >>> record = ImageRecord(5, "a.jpg", height=1, width=3)
+        >>> row = write_panoptic(folder, record, panoptic)
+        >>> categories = Categories.from_list([{"id": 26, "name": "car", "isthing": 1}])
+        >>> _ = write_index(folder, categories, [record], [row])
+        >>> split = PanopticFolder(folder)
+        >>> split.records
+        (ImageRecord(id=5, file_name='a.jpg', height=1, width=3),)
+        >>> split.panoptic(5).ids
+        array([[0, 1, 1]], dtype=int32)
     """
 
     def __init__(self, path: Path) -> None:
@@ -138,7 +194,8 @@ class PanopticFolder:
         self.image_folder = self.json_path.parent / "images"
         if not self.json_path.is_file():
             raise FileNotFoundError(
-                f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - check the path or run the stage before"
+                f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - "
+                "either check the path or run the previous stage first"
             )
         index = read_json(self.json_path)
         missing = {"annotations", "categories"} - set(index)
@@ -150,88 +207,92 @@ class PanopticFolder:
         self._annotations = {int(row["image_id"]): row for row in index["annotations"]}
         if len(self._annotations) != len(index["annotations"]):
             raise ValueError(
-                f"{self.json_path}: expected one annotation per image, but an image_id stands twice - remove one"
+                f"{self.json_path}: expected one annotation per image, but got an image_id twice - "
+                "remove one of them"
             )
         self._images = index.get("images")
-        self._validate_categories()
+        self._require_known_categories()
 
     def __len__(self) -> int:
         return len(self._annotations)
+
+    def __contains__(self, image_id: int) -> bool:
+        return image_id in self._annotations
 
     @cached_property
     def records(self) -> tuple[ImageRecord, ...]:
         """The images in the order of the file.
 
         Raises:
-            ValueError: the JSON has no images, as predictions may, or an image without annotation.
+            ValueError: the JSON has no images (predictions may lack them), an image has no
+                annotation, or a file name leaves the folder of the images.
         """
         if self._images is None:
             raise ValueError(
-                f"{self.json_path}: expected `images` with their sizes, but there are none - add them"
+                f"{self.json_path}: expected `images` with their sizes, but there are none - "
+                "add them"
             )
-        records = tuple(
-            ImageRecord(
-                int(row["id"]), str(row["file_name"]), int(row["height"]), int(row["width"])
-            )
-            for row in self._images
-        )
+        records = []
+        for row in self._images:
+            name = str(row["file_name"])
+            inside(self.image_folder, name)
+            record = ImageRecord(int(row["id"]), name, int(row["height"]), int(row["width"]))
+            records.append(record)
         bare = [record.file_name for record in records if record.id not in self._annotations]
         if bare:
             raise ValueError(
-                f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have none - label or remove them"
+                f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have "
+                "none - either label these images or remove them"
             )
-        return records
-
-    def __contains__(self, image_id: int) -> bool:
-        return image_id in self._annotations
+        return tuple(records)
 
     def panoptic(self, image_id: int) -> Panoptic:
-        """The labels of one image, measured afresh from its PNG.
+        """The labels of one image; areas and boxes are measured from its PNG.
 
         Raises:
-            FileNotFoundError: the PNG is not there.
-            ValueError: the PNG and segments_info disagree on the ids, or the PNG does not decode.
+            FileNotFoundError: the PNG does not exist.
+            ValueError: the PNG does not decode, or disagrees with segments_info on the ids.
         """
         path = self.png_path(image_id)
-        return labelled(
-            read_ids(path),
-            self.annotation(image_id)["segments_info"],
-            f"{path} (image {image_id} of {self.json_path})",
-        )
+        where = f"{path} (image {image_id} of {self.json_path})"
+        return make_panoptic(read_ids(path), self.annotation(image_id)["segments_info"], where)
 
     def annotation(self, image_id: int) -> dict[str, Any]:
-        """One image's row of the JSON."""
+        """The annotation of one image, as in the JSON file."""
         row: dict[str, Any] = self._annotations[image_id]
         return row
 
     def png_path(self, image_id: int) -> Path:
-        """Where an image's labels lie."""
+        """The path of an image's label PNG."""
         return inside(self.png_folder, self._annotations[image_id]["file_name"])
 
     def image_path(self, record: ImageRecord) -> Path:
-        """Where an image lies."""
+        """The path of an image."""
         return inside(self.image_folder, record.file_name)
 
     def image(self, record: ImageRecord) -> RGB:
         """One image, (H, W, 3) uint8 RGB.
 
         Raises:
-            FileNotFoundError: the image is not there.
-            ValueError: it does not decode, or is not as large as the JSON says.
+            FileNotFoundError: the image does not exist.
+            ValueError: it does not decode, or its size is not the one in the JSON file.
         """
-        image = read_rgb(self.image_path(record))
-        if image.shape[:2] != (record.height, record.width):
+        path = self.image_path(record)
+        image = read_rgb(path)
+        height, width = image.shape[:2]
+        if (height, width) != (record.height, record.width):
             raise ValueError(
-                f"{self.image_path(record)}: expected {record.height} x {record.width} pixels as in {self.json_path.name}, "
-                f"but got {image.shape[0]} x {image.shape[1]} - run `dvc repro prepare` again"
+                f"{path}: expected {record.height} x {record.width} pixels as in "
+                f"{self.json_path.name}, but got {height} x {width} - run `dvc repro prepare` again"
             )
         return image
 
-    def _validate_categories(self) -> None:
+    def _require_known_categories(self) -> None:
         for row in self._annotations.values():
             for info in row["segments_info"]:
                 if int(info["category_id"]) not in self.categories:
                     raise ValueError(
-                        f"{self.json_path}: segment {info['id']} of image {row['image_id']} has category {info['category_id']}, "
-                        "which the category table lacks - add the category or mend the segment"
+                        f"{self.json_path}: segment {info['id']} of image {row['image_id']} has "
+                        f"category {info['category_id']}, which is not in the category table - "
+                        "either add the category or correct the segment"
                     )

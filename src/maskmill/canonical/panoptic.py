@@ -1,4 +1,4 @@
-"""One image's labels: an id per pixel and what each id is."""
+"""The labels of one image: an id per pixel and the segments with these ids."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -12,12 +12,21 @@ from maskmill.canonical.runs import IntMap, relabel, run_lengths
 
 VOID_ID = 0  # segment id of pixels without a label
 VOID_CATEGORY = -1  # category id of pixels without a label: 0 may be a real category
-MAX_ID = 256**3 - 1  # what three bytes of a PNG can hold
+MAX_ID = 256**3 - 1  # the largest id that three bytes of a PNG can encode
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One region: a thing's visible pixels, or all pixels of a stuff class. `bbox` is x, y, w, h in pixels."""
+    """One region: the visible pixels of a thing, or all pixels of a stuff class.
+
+    Args:
+        id: its value in the id map.
+        category_id: the data set's own id of its category.
+        area: in pixels.
+        bbox: x, y, w, h in pixels.
+        iscrowd: whether it is a group of objects without single outlines.
+        score: confidence of a prediction in 0..1, None for ground truth.
+    """
 
     id: int
     category_id: int
@@ -27,23 +36,30 @@ class Segment:
     score: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The COCO form."""
+        """The COCO form; the key `score` only exists if there is one."""
         row = {
             "id": self.id,
             "category_id": self.category_id,
             "area": self.area,
             "bbox": list(self.bbox),
+            "iscrowd": int(self.iscrowd),
         }
-        return (
-            row
-            | {"iscrowd": int(self.iscrowd)}
-            | ({} if self.score is None else {"score": self.score})
-        )
+        return row if self.score is None else row | {"score": self.score}
 
 
 @dataclass(frozen=True, eq=False)
 class Panoptic:
-    """Segment ids (H, W) int32, 0 = void, and the segments those ids name. Build it with `from_ids`, which measures them."""
+    """Segment ids (H, W) int32, 0 = void, and the segments; made by `from_ids`.
+
+    Example:
+        >>> ids = np.array([[1, 1, 0], [1, 2, 2]])
+        >>> panoptic = Panoptic.from_ids(ids, {1: 7, 2: 26})
+        >>> panoptic.segments[1]
+        Segment(id=2, category_id=26, area=2, bbox=(1, 1, 2, 1), iscrowd=False, score=None)
+        >>> panoptic.category_map()
+        array([[ 7,  7, -1],
+               [ 7, 26, 26]], dtype=int32)
+    """
 
     ids: npt.NDArray[np.int32]
     segments: tuple[Segment, ...]
@@ -70,9 +86,9 @@ class Panoptic:
 
     def renumbered(self) -> "Panoptic":
         """The same segments with ids 1..N in their order."""
-        table = {segment.id: place for place, segment in enumerate(self.segments, start=1)}
-        segments = tuple(replace(segment, id=table[segment.id]) for segment in self.segments)
-        return Panoptic(relabel(self.ids, table, default=VOID_ID), segments)
+        new_id = {segment.id: index for index, segment in enumerate(self.segments, start=1)}
+        segments = tuple(replace(segment, id=new_id[segment.id]) for segment in self.segments)
+        return Panoptic(relabel(self.ids, new_id, default=VOID_ID), segments)
 
     @classmethod
     def from_ids(
@@ -87,15 +103,16 @@ class Panoptic:
 
         Args:
             ids: (H, W) integers, 0 = void, at most 2**24 - 1.
-            category_of: segment id -> category id. Entries without a pixel are left out of the result.
-            crowds: ids of the segments that stand for a group.
+            category_of: segment id -> category id; entries without a pixel are ignored.
+            crowds: ids of the segments that are crowds.
             scores: segment id -> confidence in 0..1, for predictions.
 
         Returns:
             the map as int32 and its segments, by ascending id.
 
         Raises:
-            ValueError: the map is not two-dimensional, has an id outside 0..2**24 - 1, or one that `category_of` lacks.
+            ValueError: the map is not two-dimensional, has an id outside 0..2**24 - 1, or has an
+                id that `category_of` lacks.
         """
         if ids.ndim != 2 or ids.size == 0:
             raise ValueError(
@@ -104,28 +121,24 @@ class Panoptic:
         values, areas, boxes = measure(ids)
         if values[0] < 0 or values[-1] > MAX_ID:
             raise ValueError(
-                f"Expected segment ids in 0..{MAX_ID}, but got {values[0]}..{values[-1]} - renumber the segments"
+                f"Expected segment ids in 0..{MAX_ID}, but got {values[0]}..{values[-1]} - "
+                "renumber the segments"
             )
-        unknown = [
-            int(value) for value in values if value != VOID_ID and int(value) not in category_of
-        ]
+        segment_ids = values.tolist()
+        unknown = [key for key in segment_ids if key != VOID_ID and key not in category_of]
         if unknown:
             raise ValueError(
-                f"Expected every id of the map among the segments, but {unknown[:5]} are not - give each a category"
+                f"Expected every id of the map among the segments, but {unknown[:5]} are not - "
+                "give each a category"
             )
-        segments = tuple(
-            Segment(
-                id=int(value),
-                category_id=category_of[int(value)],
-                area=int(area),
-                bbox=(int(box[0]), int(box[1]), int(box[2]), int(box[3])),
-                iscrowd=int(value) in crowds,
-                score=None if scores is None else scores.get(int(value)),
-            )
-            for value, area, box in zip(values, areas, boxes, strict=True)
-            if value != VOID_ID
-        )
-        return cls(np.ascontiguousarray(ids, dtype=np.int32), segments)
+        segments = []
+        for key, area, box in zip(segment_ids, areas.tolist(), boxes.tolist(), strict=True):
+            if key == VOID_ID:
+                continue
+            score = None if scores is None else scores.get(key)
+            segment = Segment(key, category_of[key], area, tuple(box), key in crowds, score)
+            segments.append(segment)
+        return cls(np.ascontiguousarray(ids, dtype=np.int32), tuple(segments))
 
 
 def measure(
@@ -141,16 +154,23 @@ def measure(
     """
     width = ids.shape[1]
     flat = np.ascontiguousarray(ids).reshape(-1)
-    new = flat[1:] != flat[:-1]
-    new[width - 1 :: width] = True  # a run ends with its row, so its x range is its box's
-    starts = np.concatenate([[0], np.flatnonzero(new) + 1])
+    is_new = flat[1:] != flat[:-1]
+    is_new[width - 1 :: width] = True  # a run ends with its row, so that it has one x range
+    starts = np.concatenate([[0], np.flatnonzero(is_new) + 1])
     lengths = run_lengths(starts, flat.size)
+
+    # Sort the runs by value; those of one value then begin at each entry of `firsts`.
     order = np.argsort(flat[starts], kind="stable")
     run_ids = flat[starts][order]
-    firsts = np.flatnonzero(np.concatenate([[True], run_ids[1:] != run_ids[:-1]]))
+    is_first = np.concatenate([[True], run_ids[1:] != run_ids[:-1]])
+    firsts = np.flatnonzero(is_first)
+    lengths = lengths[order]
+
     y, x = np.divmod(starts[order], width)
-    x_end = x + lengths[order]
-    left, right = np.minimum.reduceat(x, firsts), np.maximum.reduceat(x_end, firsts)
-    top, bottom = np.minimum.reduceat(y, firsts), np.maximum.reduceat(y, firsts) + 1
+    left = np.minimum.reduceat(x, firsts)
+    right = np.maximum.reduceat(x + lengths, firsts)
+    top = np.minimum.reduceat(y, firsts)
+    bottom = np.maximum.reduceat(y, firsts) + 1
     boxes = np.stack([left, top, right - left, bottom - top], axis=1)
-    return run_ids[firsts].astype(np.int64), np.add.reduceat(lengths[order], firsts), boxes
+    areas = np.add.reduceat(lengths, firsts)
+    return run_ids[firsts].astype(np.int64), areas, boxes

@@ -1,4 +1,4 @@
-"""PNG and JPEG files to arrays and back, and the COCO encoding of ids as colours."""
+"""Image files to arrays and back, and the COCO encoding of ids as colours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,80 +13,94 @@ from maskmill.canonical.panoptic import MAX_ID
 
 RGB = npt.NDArray[np.uint8]
 PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, 4)
-# Runs of one value need no filter: encoded in two thirds of the time, decoded in less than half, for -7 to +31 % of size (CamVid, COCO).
+# Runs of one value need no filter. Without one, encoding takes two thirds and decoding less than
+# half of the time; the size changes by -7 to +31 % (CamVid, COCO).
 LABELS = (cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+MAX_UINT8 = 255
+MAX_UINT16 = 65_535
 
 
 def ids_to_rgb(ids: npt.NDArray[np.int32]) -> RGB:
-    """Spell ids (H, W), 0..2**24 - 1, as R + 256 G + 256**2 B: (H, W, 3) uint8 (COCO panoptic format)."""
+    """Encode ids (H, W), 0..2**24 - 1, as colours (H, W, 3) uint8: id = R + 256 G + 256**2 B.
+
+    Example:
+        >>> ids_to_rgb(np.array([[5, 256]], np.int32))
+        array([[[5, 0, 0],
+                [0, 1, 0]]], dtype=uint8)
+    """
     little_endian = np.ascontiguousarray(ids, dtype="<i4")
     return little_endian.view(np.uint8).reshape(*ids.shape, 4)[..., :3]
 
 
 def rgb_to_ids(rgb: RGB) -> npt.NDArray[np.int32]:
-    """Read ids (H, W) int32 from colours (H, W, 3) uint8: R + 256 G + 256**2 B (COCO panoptic format)."""
-    return _ids(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
+    """Decode ids (H, W) int32 from colours (H, W, 3) uint8: id = R + 256 G + 256**2 B."""
+    return _decode_colors(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
 
 
-def _ids(colors: RGB, code: int) -> npt.NDArray[np.int32]:
-    """Ids of contiguous colours that `code` turns to RGBA: OpenCV adds the fourth byte many times faster than numpy."""
+def _decode_colors(colors: RGB, code: int) -> npt.NDArray[np.int32]:
+    """Ids of contiguous colours, which `code` converts to RGBA.
+
+    OpenCV adds the fourth byte many times faster than numpy.
+    """
     ids = cv2.cvtColor(colors, code).view("<i4")[..., 0]
-    ids &= MAX_ID  # the alpha OpenCV adds is 255
+    ids &= MAX_ID  # removes the alpha of 255 that OpenCV adds
     return ids.astype(np.int32, copy=False)
 
 
-def _file(path: Path) -> npt.NDArray[np.uint8]:
+def _read_bytes(path: Path) -> npt.NDArray[np.uint8]:
     """The bytes of an image file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: expected an image here, but there is none - check the path or run `dvc repro prepare`"
+            f"{path}: expected an image here, but there is none - "
+            "either check the path or run `dvc repro prepare`"
         )
     return np.fromfile(path, dtype=np.uint8)
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int, name: str) -> npt.NDArray[Any]:
-    """Decode the bytes of an image file with OpenCV; `name` says in errors which.
+    """Decode the bytes of an image file with OpenCV; `name` is the file's name in messages.
 
     Raises:
-        ValueError: they are no image, or are cut short.
+        ValueError: the bytes are not an image, or are truncated.
     """
     array = cv2.imdecode(data, flags) if data.size else None
     if array is None:
         raise ValueError(
-            f"{name}: expected an image, but {data.size} bytes do not decode - replace the file"
+            f"{name}: expected an image, but its {data.size} bytes do not decode - replace the file"
         )
     return array
 
 
 def decode_rgb(data: npt.NDArray[np.uint8], name: str) -> RGB:
-    """Decode any image file's bytes to (H, W, 3) uint8 RGB, turned as its EXIF orientation says."""
+    """Decode an image file's bytes to (H, W, 3) uint8 RGB, rotated by its EXIF orientation."""
     return decode(data, cv2.IMREAD_COLOR_RGB, name).astype(np.uint8, copy=False)
 
 
 def read_rgb(path: Path) -> RGB:
-    """Read any image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says."""
-    return decode_rgb(_file(path), str(path))
+    """Read an image file as (H, W, 3) uint8 RGB, rotated by its EXIF orientation."""
+    return decode_rgb(_read_bytes(path), str(path))
 
 
 def read_gray(path: Path) -> npt.NDArray[np.uint8]:
-    """Read any image file as its luma (H, W) uint8 (ITU-R BT.601)."""
-    return decode(_file(path), cv2.IMREAD_GRAYSCALE, str(path)).astype(np.uint8, copy=False)
+    """Read an image file as its luma (H, W) uint8 (ITU-R BT.601)."""
+    return decode(_read_bytes(path), cv2.IMREAD_GRAYSCALE, str(path)).astype(np.uint8, copy=False)
 
 
 def read_labels(path: Path) -> npt.NDArray[np.int32]:
-    """Read a single-channel 8 or 16 bit PNG as (H, W) int32.
+    """Read a single-channel 8-bit or 16-bit PNG as (H, W) int32.
 
     Raises:
         ValueError: the file has several channels.
     """
-    array = decode(_file(path), cv2.IMREAD_UNCHANGED, str(path))
+    array = decode(_read_bytes(path), cv2.IMREAD_UNCHANGED, str(path))
     if array.ndim != 2:
         raise ValueError(
-            f"{path}: expected one channel of labels, but got an array of shape {array.shape} - save it as a gray PNG"
+            f"{path}: expected one channel of labels, but got an array of shape {array.shape} - "
+            "save it as a gray PNG"
         )
     return array.astype(np.int32)
 
@@ -95,31 +109,39 @@ def decode_ids(data: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.int32]:
     """Decode a COCO panoptic PNG's bytes to ids (H, W) int32.
 
     Raises:
-        ValueError: they are not an 8 bit RGB picture.
+        ValueError: the bytes are not an 8-bit RGB image.
     """
     array = decode(data, cv2.IMREAD_UNCHANGED, name)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise ValueError(
-            f"{name}: expected an 8 bit RGB PNG of panoptic ids, but got shape {array.shape} of {array.dtype} - "
-            "spell each id as R + 256 G + 65536 B"
+            f"{name}: expected an 8-bit RGB PNG of panoptic ids, but got shape {array.shape} of "
+            f"{array.dtype} - encode each id as R + 256 G + 65536 B"
         )
-    return _ids(array.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGBA)
+    return _decode_colors(array.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGBA)
 
 
 def read_ids(path: Path) -> npt.NDArray[np.int32]:
     """Read a COCO panoptic PNG as ids (H, W) int32.
 
     Raises:
-        ValueError: the file is not an 8 bit RGB picture.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not an 8-bit RGB image.
     """
-    return decode_ids(_file(path), str(path))
+    return decode_ids(_read_bytes(path), str(path))
 
 
 def encode_png(array: npt.NDArray[np.generic], settings: Sequence[int] = PHOTO) -> bytes:
-    """Encode (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG bytes, with OpenCV's settings for photographs or for `LABELS`."""
+    """Encode an array as PNG bytes.
+
+    Args:
+        array: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB.
+        settings: of OpenCV: `PHOTO` or `LABELS`.
+    """
     bgr = array[..., ::-1] if array.ndim == 3 else array
-    done, data = cv2.imencode(".png", np.ascontiguousarray(bgr), settings)
-    assert done, f"OpenCV could not encode an array of shape {array.shape} and dtype {array.dtype}"
+    is_encoded, data = cv2.imencode(".png", np.ascontiguousarray(bgr), settings)
+    assert is_encoded, (
+        f"OpenCV could not encode an array of shape {array.shape} and dtype {array.dtype}"
+    )
     return data.tobytes()
 
 
@@ -129,22 +151,20 @@ def write_rgb(path: Path, rgb: RGB) -> Path:
 
 
 def write_labels(path: Path, labels: npt.NDArray[np.integer]) -> Path:
-    """Write (H, W) values of 0..65535 as a gray PNG, with 8 bits where they fit and 16 where not.
+    """Write (H, W) values in 0..65535 as a gray PNG of 8 bits if they fit, else of 16 bits.
 
     Raises:
-        ValueError: a value does not fit.
+        ValueError: a value is outside 0..65535.
     """
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > np.iinfo(np.uint16).max:
+    low = int(labels.min())
+    high = int(labels.max())
+    if low < 0 or high > MAX_UINT16:
         raise ValueError(
-            f"{path}: expected labels in 0..65535, but got {low}..{high} - a gray PNG cannot hold them"
+            f"{path}: expected labels in 0..{MAX_UINT16}, but got {low}..{high} - "
+            "renumber the labels, since a gray PNG cannot contain these"
         )
-    return write_bytes(
-        path,
-        encode_png(
-            labels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16), LABELS
-        ),
-    )
+    dtype = np.uint8 if high <= MAX_UINT8 else np.uint16
+    return write_bytes(path, encode_png(labels.astype(dtype), LABELS))
 
 
 def ids_to_png(ids: npt.NDArray[np.int32]) -> bytes:

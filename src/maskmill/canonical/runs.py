@@ -10,21 +10,29 @@ import numpy.typing as npt
 IntMap = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]
 
-DIRECT_CODES = (
-    2**16
-)  # pairs of values that a table in the cache can count, whether they occur or not
-# Bits of a slot, and factors that are odd and whose bits spread (Knuth, TAOCP 3, sec. 6.4). The first table stays in the cache and is
-# enough for a hundred values.
-HASHES = ((14, 0x9E3779B97F4A7C15), (16, 0xC2B2AE3D27D4EB4F), (16, 0xD6E8FEB86659FD93))
-BLOCK = 2**18  # flags
+# Pairs of values that a table in the cache can count, whether they occur or not.
+DIRECT_CODES = 2**16
+# Bits of a slot, and an odd factor that spreads the bits of its argument (multiplicative hashing:
+# Knuth, TAOCP 3, sec. 6.4). The first table stays in the cache and is enough for 100 values.
+HASHES = (
+    (14, 0x9E3779B97F4A7C15),
+    (16, 0xC2B2AE3D27D4EB4F),
+    (16, 0xD6E8FEB86659FD93),
+)
+BLOCK = 2**18  # pixels compared at a time, so that their flags stay in the cache
+FLAGS_PER_WORD = 8  # bool flags that fit a uint64
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """How many pixels every pair of values of two maps shares.
+    """How many pixels each pair of values of two maps has in common.
 
-    `first` (U,) and `second` (V,) are the values that occur, ascending. Of each pair that occurs, `rows` (P,) is the place in `first`,
-    `columns` (P,) in `second`, and `pixels` (P,) their number; by row, then column.
+    Args:
+        first: (U,) the values that occur in the first map, ascending.
+        second: (V,) the values that occur in the second map, ascending.
+        rows: (N,) for each pair that occurs, the index of its value in `first`.
+        columns: (N,) the index of its value in `second`; pairs are sorted by row, then by column.
+        pixels: (N,) the number of pixels of each pair.
     """
 
     first: Ints
@@ -35,54 +43,71 @@ class Overlaps:
 
 
 def run_starts(*maps: IntMap) -> Ints:
-    """Flat positions where a new run begins: where any of the equally sized maps changes.
+    """Flat positions where a run begins: where any of the maps changes.
 
     Args:
         maps: integer arrays of one shape, read in C order; at least one, not empty.
 
     Returns:
-        (R,) ascending, beginning with 0.
+        (R,) ascending; the first is 0.
     """
-    return starts_of_rows(*(np.ascontiguousarray(array).reshape(-1, 1) for array in maps))
+    columns = [np.ascontiguousarray(array).reshape(-1, 1) for array in maps]
+    return starts_of_rows(*columns)
 
 
 def starts_of_rows(*tables: IntMap) -> Ints:
-    """`run_starts` of pixels that consist of several numbers: contiguous (N, C) integer arrays of one shape, C one or two."""
-    size, width = tables[0].shape
-    flags = np.empty(
-        min(BLOCK, -(-size // 8) * 8), bool
-    )  # of a block at a time: it stays in the cache from one pass to the next
+    """`run_starts` of pixels that consist of one or two integers.
+
+    Args:
+        tables: contiguous integer arrays (pixels, C) of one shape, C is 1 or 2.
+
+    Returns:
+        (R,) ascending; the first is 0.
+    """
+    # The loop below is, block by block and without temporary arrays:
+    #   changes = any(table[1:] != table[:-1] for table in tables)
+    #   starts = [0, *(flatnonzero(changes) + 1)]
+    num_pixels, width = tables[0].shape
+    flags = np.empty(min(BLOCK, _whole_words(num_pixels)), bool)
     differs = np.empty((len(flags), width), bool)
     starts = []
-    for first in range(0, size, BLOCK):
-        last = min(first + BLOCK, size)
-        change = flags[: -(-(last - first) // 8) * 8]  # eight flags are a word, see `_true_places`
+    for first in range(0, num_pixels, BLOCK):
+        last = min(first + BLOCK, num_pixels)
+        change = flags[: _whole_words(last - first)]
         change[:] = False
         change[0] = first == 0
         begin = max(first, 1)
         for table in tables:
-            differ = np.not_equal(
-                table[begin:last], table[begin - 1 : last - 1], out=differs[: last - begin]
-            )
-            change[begin - first : last - first] |= (
-                differ[:, 0] if width == 1 else differ.view(np.uint16)[:, 0] != 0
-            )  # two flags are a word
-        places = _true_places(change)
-        places += first
-        starts.append(places)
+            current = table[begin:last]
+            previous = table[begin - 1 : last - 1]
+            differ = np.not_equal(current, previous, out=differs[: last - begin])
+            # With two columns, the two flags of a pixel are one uint16.
+            pixel_differs = differ[:, 0] if width == 1 else differ.view(np.uint16)[:, 0] != 0
+            change[begin - first : last - first] |= pixel_differs
+        positions = _true_positions(change)
+        positions += first
+        starts.append(positions)
     return np.concatenate(starts)
 
 
-def _true_places(flags: npt.NDArray[np.bool_]) -> Ints:
-    """`flags.nonzero()[0]` of a multiple of eight flags, few of them set: looks at eight at once, then into the words that have one."""
+def _whole_words(num_flags: int) -> int:
+    """`num_flags` rounded up to a multiple of `FLAGS_PER_WORD`."""
+    return -(-num_flags // FLAGS_PER_WORD) * FLAGS_PER_WORD
+
+
+def _true_positions(flags: npt.NDArray[np.bool_]) -> Ints:
+    """`flags.nonzero()[0]`, faster where few flags are set; their number is a multiple of eight.
+
+    It looks at words of eight flags first, and then only into the words that are not zero.
+    """
     words = flags.view(np.uint64)
     occupied = (words != 0).nonzero()[0]
-    places: Ints = (
-        words.take(occupied).view(np.bool_).nonzero()[0]
-    )  # among the flags of the occupied words
-    skipped = (occupied - np.arange(len(occupied))) * 8
-    places += skipped.take(places >> 3)
-    return places
+    # Positions among the flags of the occupied words ...
+    positions: Ints = words.take(occupied).view(np.bool_).nonzero()[0]
+    # ... plus the number of flags in the empty words before each.
+    skipped = (occupied - np.arange(len(occupied))) * FLAGS_PER_WORD
+    positions += skipped.take(positions >> 3)
+    return positions
 
 
 def run_lengths(starts: Ints, num_pixels: int) -> Ints:
@@ -94,81 +119,110 @@ def run_lengths(starts: Ints, num_pixels: int) -> Ints:
 
 
 def overlaps(first: IntMap, second: IntMap) -> Overlaps:
-    """Count the pixels of every pair of values two maps have in common.
+    """Count the pixels that each pair of values of two maps has in common.
 
     Args:
         first: (H, W) integers.
-        second: (H, W), likewise.
+        second: (H, W) integers.
 
     Returns:
-        the pairs.
+        the pairs of values and their pixels.
     """
     starts = run_starts(first, second)
-    left, right = (
-        np.ascontiguousarray(array).reshape(-1).take(starts) for array in (first, second)
-    )
-    return overlaps_of_runs(left, right, run_lengths(starts, first.size))
+    first_values = np.ascontiguousarray(first).reshape(-1).take(starts)
+    second_values = np.ascontiguousarray(second).reshape(-1).take(starts)
+    return overlaps_of_runs(first_values, second_values, run_lengths(starts, first.size))
 
 
-def overlaps_of_runs(left: IntMap, right: IntMap, lengths: Ints) -> Overlaps:
-    """`overlaps` of maps given as their runs: the values in `first` and `second` and the length of each, (R,)."""
-    (left_low, left_high), (right_low, right_high) = (
-        (int(values.min()), int(values.max())) for values in (left, right)
-    )
-    num_left, num_right = left_high - left_low + 1, right_high - right_low + 1
-    if num_left * num_right > DIRECT_CODES:
-        left_values, left_places = _dense(left)
-        right_values, right_places = _dense(right)
-        return _count(
-            left_values, right_values, left_places * len(right_values) + right_places, lengths
-        )
-    codes = left.astype(np.int64)
-    codes -= left_low
-    codes *= num_right
-    codes += right.astype(np.int64)
-    codes -= right_low
-    counted = _count(
-        np.arange(left_low, left_high + 1), np.arange(right_low, right_high + 1), codes, lengths
-    )
-    return _without_gaps(counted)
+def overlaps_of_runs(first: IntMap, second: IntMap, lengths: Ints) -> Overlaps:
+    """`overlaps` of two maps that are given as their runs.
+
+    Args:
+        first: (R,) value of the first map in each run.
+        second: (R,) value of the second map in each run.
+        lengths: (R,) pixels of each run.
+
+    Returns:
+        the pairs of values and their pixels.
+    """
+    first_low = int(first.min())
+    first_high = int(first.max())
+    second_low = int(second.min())
+    second_high = int(second.max())
+    num_second = second_high - second_low + 1
+    if (first_high - first_low + 1) * num_second > DIRECT_CODES:
+        first_values, first_index = _unique(first)
+        second_values, second_index = _unique(second)
+        codes = first_index * len(second_values) + second_index
+        return _count(first_values, second_values, codes, lengths)
+    # Few values: those between lowest and highest that do not occur cost less than finding them.
+    codes = first.astype(np.int64)
+    codes -= first_low
+    codes *= num_second
+    codes += second.astype(np.int64)
+    codes -= second_low
+    first_values = np.arange(first_low, first_high + 1)
+    second_values = np.arange(second_low, second_high + 1)
+    return _without_absent_values(_count(first_values, second_values, codes, lengths))
 
 
 def joint_histogram(first: IntMap, second: IntMap) -> tuple[Ints, Ints, Ints]:
-    """`overlaps` as three (P,) arrays: the values in `first`, those in `second`, and the pixels they share; by first, then second."""
-    found = overlaps(first, second)
-    return found.first[found.rows], found.second[found.columns], found.pixels
+    """`overlaps` as three arrays, sorted by the value in `first`, then by that in `second`.
 
+    Args:
+        first: (H, W) integers.
+        second: (H, W) integers.
 
-def _dense(values: IntMap) -> tuple[Ints, Ints]:
-    """The values that occur, ascending, and the place of each among them: np.unique by a hash table in place of a sort.
+    Returns:
+        (N,) values in `first`, (N,) values in `second`, (N,) pixels that they have in common.
 
-    A value's slot in the table is written by all its occurrences, and the last one stays. Where every value then finds itself in its
-    slot, no two share one.
+    Example:
+        >>> values, others, pixels = joint_histogram(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> values.tolist(), others.tolist(), pixels.tolist()
+        ([1, 1, 2], [5, 6, 6], [1, 1, 1])
     """
-    numbers = np.arange(len(values))
+    pairs = overlaps(first, second)
+    return pairs.first[pairs.rows], pairs.second[pairs.columns], pairs.pixels
+
+
+def _unique(values: IntMap) -> tuple[Ints, Ints]:
+    """`np.unique(values, return_inverse=True)` by a hash table instead of a sort.
+
+    Every occurrence of a value writes its position to the value's slot of the table, and the last
+    one remains. If every value then finds itself in its slot, no two values share a slot.
+    """
+    positions = np.arange(len(values))
     word: Any = np.uint64 if values.itemsize == 8 else np.uint32
     words = values.astype(word)
-    for bits, factor in HASHES:
-        slots = (
-            words * word(factor & np.iinfo(word).max) >> word(8 * words.itemsize - bits)
-        ).astype(np.int64)
-        table = np.full(2**bits, -1)
-        table[slots] = numbers
+    num_bits = 8 * words.itemsize
+    for slot_bits, factor in HASHES:
+        product = words * word(factor & np.iinfo(word).max)
+        slots = (product >> word(num_bits - slot_bits)).astype(np.int64)
+        table = np.full(2**slot_bits, -1)
+        table[slots] = positions
         occupied = (table >= 0).nonzero()[0]
-        found = values.take(table.take(occupied))
-        kept = np.empty(len(table), values.dtype)
-        kept[occupied] = found
-        if (kept.take(slots) == values).all():
-            order = found.argsort()
-            table[occupied[order]] = numbers[: len(found)]
-            return found[order].astype(np.int64), table.take(slots)
-    found, places = np.unique(values, return_inverse=True)  # many values
-    return found.astype(np.int64), places
+        candidates = values.take(table.take(occupied))
+        value_of_slot = np.empty(len(table), values.dtype)
+        value_of_slot[occupied] = candidates
+        if (value_of_slot.take(slots) == values).all():
+            order = candidates.argsort()
+            table[occupied[order]] = positions[: len(candidates)]
+            return candidates[order].astype(np.int64), table.take(slots)
+    distinct, index = np.unique(values, return_inverse=True)  # too many values for the tables
+    return distinct.astype(np.int64), index
 
 
 def _count(first: Ints, second: Ints, codes: IntMap, lengths: Ints) -> Overlaps:
-    """The pairs of runs, whose codes are place in `first` times the size of `second`, plus place in `second`."""
-    if len(first) * len(second) > max(DIRECT_CODES, len(lengths)):  # most pairs cannot occur
+    """Add up the lengths of runs with the same code.
+
+    Args:
+        first: (U,) values of the first map.
+        second: (V,) values of the second map.
+        codes: (R,) of each run: index in `first` * V + index in `second`.
+        lengths: (R,) pixels of each run.
+    """
+    num_codes = len(first) * len(second)
+    if num_codes > max(DIRECT_CODES, len(lengths)):  # most pairs cannot occur
         codes, inverse = np.unique(codes, return_inverse=True)
         pixels = np.bincount(inverse, weights=lengths)
     else:
@@ -179,15 +233,18 @@ def _count(first: Ints, second: Ints, codes: IntMap, lengths: Ints) -> Overlaps:
     return Overlaps(first, second, rows, columns, pixels.astype(np.int64))
 
 
-def _without_gaps(counted: Overlaps) -> Overlaps:
-    """Drop the values that do not occur."""
-    sides = []
-    for values, places in ((counted.first, counted.rows), (counted.second, counted.columns)):
-        occurs = np.zeros(len(values), bool)
-        occurs[places] = True
-        sides.append((values[occurs], (np.cumsum(occurs) - 1)[places]))
-    (first, rows), (second, columns) = sides
-    return Overlaps(first, second, rows, columns, counted.pixels)
+def _without_absent_values(pairs: Overlaps) -> Overlaps:
+    first, rows = _drop_absent(pairs.first, pairs.rows)
+    second, columns = _drop_absent(pairs.second, pairs.columns)
+    return Overlaps(first, second, rows, columns, pairs.pixels)
+
+
+def _drop_absent(values: Ints, index: Ints) -> tuple[Ints, Ints]:
+    """The values that `index` refers to, and `index` into these."""
+    occurs = np.zeros(len(values), bool)
+    occurs[index] = True
+    new_index = np.cumsum(occurs) - 1
+    return values[occurs], new_index[index]
 
 
 def relabel(ids: IntMap, table: Mapping[int, int], *, default: int) -> npt.NDArray[np.int32]:
@@ -196,14 +253,19 @@ def relabel(ids: IntMap, table: Mapping[int, int], *, default: int) -> npt.NDArr
     Args:
         ids: (H, W) integers.
         table: old value -> new value.
-        default: what values missing from `table` become.
+        default: the new value of those that `table` lacks.
 
     Returns:
         (H, W) int32.
+
+    Example:
+        >>> relabel(np.array([[0, 7, 7, 3]]), {7: 1}, default=-1)
+        array([[-1,  1,  1, -1]], dtype=int32)
     """
     if ids.size == 0:
         return ids.astype(np.int32)
     starts = run_starts(ids)
-    values, places = _dense(np.ascontiguousarray(ids).reshape(-1).take(starts))
-    new = np.array([table.get(value, default) for value in values.tolist()], dtype=np.int32)
-    return np.repeat(new[places], run_lengths(starts, ids.size)).reshape(ids.shape)
+    values, index = _unique(np.ascontiguousarray(ids).reshape(-1).take(starts))
+    new_values = [table.get(value, default) for value in values.tolist()]
+    new = np.array(new_values, dtype=np.int32)
+    return np.repeat(new[index], run_lengths(starts, ids.size)).reshape(ids.shape)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
+from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.png import read_ids
 from maskmill.data.shards import BLOCK, INDEX, padded
 from maskmill.data.stores import LocalStore, Store
@@ -27,7 +28,7 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
 
     Args:
         source: what `prepare` wrote.
-        store: an empty place.
+        store: a folder, which is replaced as a whole if `shard` wrote it, or an empty prefix on S3.
         shard_bytes: a shard ends with the first sample that makes it as long as this.
         decoded: store arrays instead of the files' own bytes: several times the space, and nothing to decode.
 
@@ -36,12 +37,20 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
 
     Raises:
         FileNotFoundError: there is no prepared data set, or one of its files is missing.
-        ValueError: the store holds a data set already.
+        ValueError: the store contains a data set or files that `shard` did not write.
     """
+    if isinstance(store, LocalStore):
+        with replaced_folder(store.root, written_by="shard", inputs=[source]) as folder:
+            local = LocalStore(folder)
+            return _write_splits(source, local, shard_bytes=shard_bytes, decoded=decoded)
     if store.has("dataset.json"):
         raise ValueError(
             f"{store.where('dataset.json')}: expected an empty place, but a data set is there - choose another, or remove it"
         )
+    return _write_splits(source, store, shard_bytes=shard_bytes, decoded=decoded)
+
+
+def _write_splits(source: Path, store: Store, *, shard_bytes: int, decoded: bool) -> int:
     description = source / "dataset.json"
     splits = read_json(description)["splits"]
     number = 0

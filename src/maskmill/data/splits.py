@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.folder import PanopticFolder, labelled
+from maskmill.canonical.folder import PanopticFolder, make_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB, read_ids
 from maskmill.data.shards import INDEX, ShardReader
@@ -53,7 +53,7 @@ class LabelledImage:
 
     def panoptic(self) -> Panoptic:
         """The labels, measured, and their ids held against the rows in both directions."""
-        return labelled(self.ids, self.segments_info, self.name)
+        return make_panoptic(self.ids, self.segments_info, self.name)
 
 
 class Split(Protocol):

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,65 +18,87 @@ from maskmill.canonical.png import RGB
 from maskmill.serving.model_files import DESCRIPTION, ModelFiles, describe
 from maskmill.serving.program import export_program
 
-# What the model's own code imports, with the versions it was made with.
+PACKAGE = Path(maskmill.__file__).parent
+# What the model's own code imports; the versions are those it was made with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors")
-# The part of this package that production needs; it travels inside the model.
-CARRIED = (
-    "__init__.py",
-    "canonical",
-    "networks/__init__.py",
-    "networks/padding.py",
-    "postprocess",
-    "serving/__init__.py",
-    "serving/model_files.py",
-    "serving/predictor.py",
-    "serving/program.py",
-)
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
+MAP = (-1, -1, -1)  # (B, H, W) of any size
 SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+    inputs=Schema([TensorSpec(np.dtype(np.uint8), (*MAP, 3))]),
     outputs=Schema(
-        [TensorSpec(np.dtype(np.int32), (-1, -1, -1), name) for name in ("category", "instance")]
+        [
+            TensorSpec(np.dtype(np.int32), MAP, "category"),
+            TensorSpec(np.dtype(np.int32), MAP, "instance"),
+        ]
     ),
 )
 
 
-def log_model(files: ModelFiles, network: nn.Module, example: RGB) -> str:
-    """Log the model to the active MLflow run: program, description, signature, input example, environment and code.
+def _modules_of(folder: str) -> list[str]:
+    names = sorted(path.stem for path in (PACKAGE / folder).glob("*.py"))
+    return [f"maskmill.{folder}.{name}" for name in names if name != "__init__"]
+
+
+# The modules of this package that production needs.
+MODULES = (
+    *_modules_of("canonical"),
+    "maskmill.networks.padding",
+    *_modules_of("postprocess"),
+    "maskmill.serving.model_files",
+    "maskmill.serving.predictor",
+    "maskmill.serving.program",
+)
+
+
+def log_model(
+    files: ModelFiles, network: nn.Module, example: RGB, *, modules: Sequence[str] = MODULES
+) -> str:
+    """Log the model to the active MLflow run.
+
+    It consists of program, description, signature, input example, environment and code.
 
     Args:
         files: the trained model.
         network: its network with weights, in evaluation mode, on the CPU.
-        example: (H, W, 3) uint8 RGB, an image the model is made for.
+        example: (H, W, 3) uint8 RGB, a typical input.
+        modules: dotted names of the maskmill modules that travel inside the model.
 
     Returns:
-        the logged model's URI, which a version can be registered from.
+        the URI of the logged model, from which a version can be registered.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        artifact, code = Path(temporary) / "model", Path(temporary) / "maskmill"
+        artifact = Path(temporary) / "model"
+        code = Path(temporary) / "maskmill"
         export_program(network, artifact)
         write_json(artifact / DESCRIPTION, describe(files))
-        _copy_package(code)
+        copy_modules(modules, code)
+        corner = example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(artifact)},
             code_paths=[str(code)],
             signature=SIGNATURE,
-            input_example=np.ascontiguousarray(example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]),
+            input_example=np.ascontiguousarray(corner),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             metadata={"fingerprint": files.fingerprint, "data_digest": files.data_digest},
         )
     return str(info.model_uri)
 
 
-def _copy_package(code: Path) -> None:
-    package = Path(maskmill.__file__).parent
-    for name in CARRIED:
-        source = package / name
-        (code / name).parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, code / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, code / name)
+def copy_modules(modules: Sequence[str], folder: Path) -> None:
+    """Copy modules of this package, and the `__init__.py` of their packages, to another folder.
+
+    Args:
+        modules: dotted names, as `maskmill.canonical.runs`.
+        folder: becomes the package `maskmill`.
+    """
+    paths = {Path("__init__.py")}
+    for module in modules:
+        path = Path(*module.split(".")[1:])
+        paths.add(path.with_suffix(".py"))
+        paths.update(parent / "__init__.py" for parent in path.parents)
+    for path in sorted(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / path, folder / path)

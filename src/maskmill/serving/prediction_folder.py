@@ -1,62 +1,71 @@
-"""Predictions as files: semantic/, panoptic/ with panoptic.json, instances.json (COCO results) and prediction.json."""
+"""Predictions as files: semantic/, panoptic/ + panoptic.json, instances.json, prediction.json."""
 
-import logging
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from maskmill.canonical.files import write_json
-from maskmill.canonical.folder import ImageRecord, png_name, write_index, write_panoptic
+from maskmill.canonical.files import inside, write_json
+from maskmill.canonical.folder import (
+    ImageRecord,
+    png_name,
+    require_distinct_png_names,
+    write_index,
+    write_panoptic,
+)
+from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.png import write_labels
 from maskmill.metrics.functional.mask_ap import coco_results
 from maskmill.postprocess.prediction import Prediction
 from maskmill.serving.model_files import ModelFiles
 
-log = logging.getLogger(__name__)
-
 
 def write_predictions(
     out: Path, model: ModelFiles, records: Sequence[ImageRecord], predictions: Iterable[Prediction]
 ) -> Path:
-    """Write one prediction per record; the folder is replaced whole, once all are there.
+    """Write one prediction per record; the folder is replaced as a whole at the end.
+
+    If every category is a thing, there is no semantic/: background pixels have no class.
 
     Args:
         out: the folder to write.
-        model: whose categories and fingerprint go with the predictions.
+        model: the model, for its categories and fingerprint.
         records: the images.
         predictions: of the images, in the same order.
 
     Returns:
         `out`.
+
+    Raises:
+        ValueError: `out` contains files that `predict` did not write, two images share the name of
+            their label PNG, or an image's name leaves its folder.
     """
-    categories = model.categories
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    annotations, instances = [], []
-    bar = tqdm(
-        zip(records, predictions, strict=True),
-        total=len(records),
-        unit="image",
-        disable=not sys.stderr.isatty(),
-    )
-    for record, prediction in bar:
-        annotations.append(write_panoptic(part, record, prediction.panoptic))
-        instances += [
-            {"image_id": record.id, **result}
-            for result in coco_results(prediction.panoptic, categories)
-        ]
-        if (
-            categories.background_index is None
-        ):  # on a background not every pixel has a class, so there is no such map
-            write_labels(part / "semantic" / png_name(record), prediction.semantic)
-    write_json(part / "instances.json", instances)
-    write_json(
-        part / "prediction.json", {"model": model.fingerprint, "data_digest": model.data_digest}
-    )
-    write_index(part, categories, records, annotations)
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
+    require_distinct_png_names(records)
+    with replaced_folder(out, written_by="predict") as folder:
+        _write_files(folder, model, records, predictions)
     return out
+
+
+def _write_files(
+    folder: Path,
+    model: ModelFiles,
+    records: Sequence[ImageRecord],
+    predictions: Iterable[Prediction],
+) -> None:
+    categories = model.categories
+    annotations = []
+    instances = []
+    pairs = zip(records, predictions, strict=True)
+    for record, prediction in tqdm(
+        pairs, total=len(records), unit="image", disable=not sys.stderr.isatty()
+    ):
+        annotations.append(write_panoptic(folder, record, prediction.panoptic))
+        for result in coco_results(prediction.panoptic, categories):
+            instances.append({"image_id": record.id, **result})
+        if categories.background_index is None:
+            write_labels(inside(folder / "semantic", png_name(record)), prediction.semantic)
+    write_json(folder / "instances.json", instances)
+    origin = {"model": model.fingerprint, "data_digest": model.data_digest}
+    write_json(folder / "prediction.json", origin)
+    write_index(folder, categories, records, annotations)

@@ -1,4 +1,4 @@
-"""Images in, label maps out: the same path for evaluation, the registered model and anyone's script."""
+"""Images in, predictions out: shared by `predict`, the registered model and users' scripts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,13 +11,14 @@ from maskmill.postprocess.whole_image import WholeImage
 
 
 class Predictor:
-    """A network and what makes segments of its outputs.
+    """A network and its postprocessing.
 
     Args:
-        network: images (B, 3, H, W) uint8 to outputs at that size; a module in evaluation mode or an exported program.
+        network: images (B, 3, H, W) uint8 to outputs of that size; a module in evaluation mode or
+            an exported program.
         postprocess: outputs to predictions.
-        inference: how images go through the network; None is each as it is.
-        device: where the network is.
+        inference: how images pass through the network; None: whole.
+        device: the device of the network.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class Predictor:
         inference: Inference | None = None,
         device: str = "cpu",
     ) -> None:
-        self.network, self.postprocess, self.device = network, postprocess, torch.device(device)
+        self.network = network
+        self.postprocess = postprocess
         self.inference = inference or WholeImage()
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, images: Iterable[RGB], *, batch_size: int = 1) -> Iterator[Prediction]:
@@ -37,12 +40,12 @@ class Predictor:
 
         Args:
             images: (H, W, 3) uint8 RGB, of any sizes.
-            batch_size: images, or windows of one, per pass.
+            batch_size: images of one size, or windows of one image, per forward pass.
 
         Yields:
             the prediction of each image at its size.
         """
-        yield from self.inference(self._run, self.postprocess, images, batch_size)
+        yield from self.inference(self._forward, self.postprocess, images, batch_size)
 
-    def _run(self, images: Tensor) -> Outputs:
+    def _forward(self, images: Tensor) -> Outputs:
         return self.network(images.to(self.device))

@@ -1,9 +1,9 @@
-"""The network as a torch.export program: weights and computation in one file, without pickle or this package's code."""
+"""The network as a torch.export program: weights and computation in one file, without pickle."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,48 +12,53 @@ from torch.export import Dim
 from maskmill.networks.padding import Outputs, at_any_size
 
 PROGRAM = "program.pt2"
-STRIDE_ENTRY = "stride"  # kept inside the file, beside the program
-MAX_BATCH, MAX_SIDE_PX = 1024, 32_768
+STRIDE_ENTRY = "stride"  # an extra file inside the program's file
+MAX_BATCH = 1024
+MAX_SIDE_PX = 32_768
 
 
 class Exportable(Protocol):
-    """What a network offers beside `forward`: a body for sizes that are multiples of its stride, which an exporter can follow."""
+    """What a network offers besides `forward`.
+
+    torch.export can follow `body`, which takes sizes that are multiples of the stride.
+    """
 
     stride: int
 
     def body(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W) to outputs (B, ?, H, W)."""
+        """Images (B, 3, H, W) to outputs (B, C, H, W)."""
 
 
 class Body(nn.Module):
-    """The body of a network as a module of its own, since an exporter follows `forward`."""
+    """The body of a network as a module of its own, since torch.export follows `forward`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W) uint8, H and W multiples of the stride, to outputs (B, ?, H, W)."""
-        body: Callable[[Tensor], Outputs] = self.network.body  # type: ignore[assignment] # see Exportable
+        """Images (B, 3, H, W) uint8, H and W multiples of the stride, to outputs (B, C, H, W)."""
+        body = cast(Exportable, self.network).body
         return body(images)
 
 
 def export_program(network: nn.Module, folder: Path) -> Path:
-    """Write the network as a program for batches of any number and any size.
+    """Write the network as a program for batches of any number of images and any image size.
 
     Args:
         network: `Exportable`, in evaluation mode, on the CPU.
-        folder: where to.
+        folder: the folder to write to.
 
     Returns:
-        the file.
+        the path of the program.
     """
     stride = int(network.stride)  # type: ignore[arg-type] # see Exportable
-    most = MAX_SIDE_PX // stride
-    rows, columns = Dim("rows", min=2, max=most), Dim("columns", min=2, max=most)
+    max_steps = MAX_SIDE_PX // stride
+    rows = Dim("rows", min=2, max=max_steps)
+    columns = Dim("columns", min=2, max=max_steps)
     dynamic = {0: Dim("batch", min=1, max=MAX_BATCH), 2: stride * rows, 3: stride * columns}
     example = torch.zeros(2, 3, 3 * stride, 4 * stride, dtype=torch.uint8)
-    with torch.no_grad(), _whole_number_padding():
+    with torch.no_grad(), _exportable_padding():
         program = torch.export.export(Body(network), (example,), dynamic_shapes=(dynamic,))
     folder.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, folder / PROGRAM, extra_files={STRIDE_ENTRY: str(stride)})
@@ -61,12 +66,17 @@ def export_program(network: nn.Module, folder: Path) -> Path:
 
 
 @contextmanager
-def _whole_number_padding() -> Iterator[None]:
-    """Have timm's "same" padding round up in whole numbers: a program cannot hold the `math.ceil` it uses, which gives the same."""
+def _exportable_padding() -> Iterator[None]:
+    """Replace timm's "same" padding by the same formula in integers.
+
+    timm uses `math.ceil`, which a program with dynamic sizes cannot contain.
+    """
     from timm.layers import padding  # production loads programs without timm
 
     def same_padding(x: int, kernel_size: int, stride: int, dilation: int) -> int:
-        return max((-(-x // stride) - 1) * stride + (kernel_size - 1) * dilation + 1 - x, 0)
+        num_steps = -(-x // stride)  # ceil(x / stride)
+        reach = (kernel_size - 1) * dilation + 1
+        return max((num_steps - 1) * stride + reach - x, 0)
 
     original = padding.get_same_padding
     padding.get_same_padding = same_padding
@@ -80,7 +90,7 @@ def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], Out
     """Load the program as a function of images (B, 3, H, W) uint8 of any size.
 
     Raises:
-        FileNotFoundError: the folder holds no program.
+        FileNotFoundError: the folder contains no program.
     """
     path = folder / PROGRAM
     if not path.is_file():
@@ -89,4 +99,5 @@ def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], Out
         )
     extra = {STRIDE_ENTRY: ""}
     module = torch.export.load(path, extra_files=extra).module().to(device)
-    return lambda images: at_any_size(module, images, int(extra[STRIDE_ENTRY]))
+    stride = int(extra[STRIDE_ENTRY])
+    return lambda images: at_any_size(module, images, stride)

@@ -1,4 +1,7 @@
-"""The registered model. MLflow runs this file where the model is loaded; it needs torch, numpy and OpenCV, and none of what trains."""
+"""The registered model: MLflow runs this file where it loads the model, without the training code.
+
+It needs torch, numpy, OpenCV and the maskmill modules that travel inside the model.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -29,39 +32,40 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         self.files = read_model(folder)
         self.predictor = Predictor(load_program(folder), self.files.postprocess())
 
-    # Without a hint on `model_input`: MLflow would take it for the signature, which is logged with the model.
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Maps:  # type: ignore[no-untyped-def] # noqa: ANN001
+    # `model_input` has no annotation, since MLflow would infer the signature from it.
+    def predict(  # type: ignore[no-untyped-def]
+        self,
+        context: Any,
+        model_input,  # noqa: ANN001
+        params: dict[str, Any] | None = None,
+    ) -> Maps:
         """Label images.
 
         Args:
-            context: MLflow's.
+            context: MLflow's context, unused.
             model_input: (B, H, W, 3) uint8 RGB.
-            params: none are taken.
+            params: unused.
 
         Returns:
-            `category` (B, H, W) int32: the data set's category id of every pixel, -1 for background;
-            `instance` (B, H, W) int32: 1..N within each image for things, 0 elsewhere.
+            `category` (B, H, W) int32: the data set's category id of every pixel, -1 for
+            background; `instance` (B, H, W) int32: 1..N within each image for things, else 0.
         """
-        maps = [self._maps(prediction) for prediction in self.predictor(model_input)]
-        return {key: np.stack([each[key] for each in maps]) for key in ("category", "instance")}
+        predictions = list(self.predictor(model_input))
+        categories = [self._category_map(prediction) for prediction in predictions]
+        instances = [self._instance_map(prediction) for prediction in predictions]
+        return {"category": np.stack(categories), "instance": np.stack(instances)}
 
-    def _maps(self, prediction: Prediction) -> Maps:
-        panoptic = prediction.panoptic
-        things = [
-            segment.id
-            for segment in panoptic.segments
-            if self.files.categories[segment.category_id].isthing
-        ]
-        category = panoptic.category_map()
-        category = np.where(category == VOID_CATEGORY, prediction.semantic, category).astype(
-            np.int32
-        )
-        return {
-            "category": category,
-            "instance": relabel(
-                panoptic.ids, {key: n for n, key in enumerate(things, start=1)}, default=0
-            ),
-        }
+    def _category_map(self, prediction: Prediction) -> npt.NDArray[np.int32]:
+        category = prediction.panoptic.category_map()
+        is_void = category == VOID_CATEGORY
+        return np.where(is_void, prediction.semantic, category).astype(np.int32)
+
+    def _instance_map(self, prediction: Prediction) -> npt.NDArray[np.int32]:
+        instance_of: dict[int, int] = {}
+        for segment in prediction.panoptic.segments:
+            if self.files.categories[segment.category_id].isthing:
+                instance_of[segment.id] = len(instance_of) + 1
+        return relabel(prediction.panoptic.ids, instance_of, default=0)
 
 
 mlflow.models.set_model(SegmentationModel())

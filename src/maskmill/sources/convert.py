@@ -2,9 +2,7 @@
 
 import hashlib
 import logging
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,18 +12,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import joblib
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from maskmill.canonical.files import inside, write_bytes, write_json
 from maskmill.canonical.folder import ImageRecord, IndexWriter, png_name
+from maskmill.canonical.output_folder import replaced_folder, require_replaceable
 from maskmill.canonical.png import ids_to_png
 from maskmill.sources.backends import parallel
 from maskmill.sources.cache import ConversionCache
 from maskmill.sources.collection import Collection, Outcome
 from maskmill.sources.examine import examine, unique
 from maskmill.sources.finding import Finding, Findings
-from maskmill.sources.folders import require_own
 from maskmill.sources.images import MAX_PIXELS
 from maskmill.sources.relabelled import Relabelled
 from maskmill.sources.similar import print_of
@@ -115,12 +112,13 @@ class Converter:
             FileNotFoundError: the source lacks a folder or a list; or, told to stop, an image or its labels.
             ValueError: the source is broken, an image is and we are told to stop, a split has no image left, or `out` holds other things.
         """
-        require_own(self.out, "dataset.json", "prepare.out")
+        inputs = _input_folders(source, shown)
+        require_replaceable(self.out, written_by="prepare", inputs=inputs)
         name, source = type(source).__name__, self._seen(source)
         samples, collection = self._listed(source, shown)
         self._judge(collection.findings)
         log.info("%d images of %d categories to convert", len(samples), len(source.categories))
-        with _fresh_folder(self.out) as folder:
+        with replaced_folder(self.out, written_by="prepare", inputs=inputs) as folder:
             digest = self._write(source, samples, folder, collection, shown)
             content = collection.content(name, source.categories) | {"digest": digest}
             write_json(folder / "dataset.json", content)
@@ -303,41 +301,7 @@ def _progress(outcomes: Iterator[Outcome], total: int, what: str) -> Iterator[Ou
         yield outcome
 
 
-@contextmanager
-def _fresh_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill, which takes its place if all goes well; what killed conversions left there is removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{out.name}.*"):
-        _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    lock = FileLock(folder / ".lock")
-    try:
-        with lock:
-            folder.chmod(0o755)  # mkdtemp makes 0700
-            yield folder
-            (folder / ".lock").unlink(missing_ok=True)
-            _replace(out, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_if_left(folder: Path) -> None:
-    """Remove the folder of a conversion that runs no more: its lock is free."""
-    if not (folder / ".lock").is_file():
-        return
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
-    except Timeout:
-        log.warning("another conversion to the same place runs in %s", folder)
-
-
-def _replace(out: Path, folder: Path) -> None:
-    """Put `folder` in the place of `out`."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.")) / "old"
-    out.rename(old)
-    folder.rename(out)
-    shutil.rmtree(old.parent)
+def _input_folders(source: Source, shown: Shown) -> list[Path]:
+    """The raw data as the user names it, which the output must not contain."""
+    root = shown[1] or getattr(source, "root", None)
+    return [] if root is None else [Path(root)]

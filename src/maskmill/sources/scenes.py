@@ -14,12 +14,13 @@ from typing import Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json, write_json
+from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources import scene_painter
 from maskmill.sources.class_maps import panoptic_of_instances
 from maskmill.sources.finding import Findings
-from maskmill.sources.folders import require_folder, require_own
+from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_image, require_size
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_each
@@ -96,7 +97,7 @@ class SceneSet:
     """Scenes to draw. Scene number i of a split is the same however many are drawn beside it.
 
     Args:
-        out: a folder that is not there yet, or an earlier set to draw over.
+        out: a new folder, or an earlier set, which is replaced as a whole.
         num_train: scenes to learn from.
         num_val: scenes that choose the checkpoint.
         num_test: scenes that judge the model.
@@ -135,21 +136,20 @@ class SceneSet:
         """Draw them to files.
 
         Returns:
-            the index, which is written last.
+            the path of scenes.json.
 
         Raises:
-            ValueError: `out` holds something else.
+            ValueError: `out` contains files that `draw` did not write.
         """
-        require_own(self.out, "scenes.json", "draw.out")
-        names = {name for listed in self.splits.values() for name in listed}
-        for kind in ("images", "classes", "instances"):
-            for path in (self.out / kind).glob("*.png"):
-                if path.stem not in names:
-                    path.unlink()  # of an earlier, larger set
+        with replaced_folder(self.out, written_by="draw") as folder:
+            self._write_files(folder)
+        return self.out / "scenes.json"
+
+    def _write_files(self, folder: Path) -> None:
         for name, scene in self.scenes():
-            write_rgb(self.out / "images" / f"{name}.png", scene.image)
-            write_labels(self.out / "classes" / f"{name}.png", scene.classes)
-            write_labels(self.out / "instances" / f"{name}.png", scene.instances)
+            write_rgb(folder / "images" / f"{name}.png", scene.image)
+            write_labels(folder / "classes" / f"{name}.png", scene.classes)
+            write_labels(folder / "instances" / f"{name}.png", scene.instances)
         index = {
             "description": "Street scenes drawn by `maskmill draw`; free to use under the licence of maskmill.",
             "height": scene_painter.HEIGHT,
@@ -159,4 +159,4 @@ class SceneSet:
             "void": scene_painter.VOID,
             "splits": self.splits,
         }
-        return write_json(self.out / "scenes.json", index)
+        write_json(folder / "scenes.json", index)

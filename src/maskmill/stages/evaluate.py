@@ -24,9 +24,12 @@ BACKGROUND = {"auto": None, "ignore": False, "background": True}
 def main(cfg: DictConfig) -> None:
     """Score, write, and add the result to the MLflow run of the model that predicted, where there is one."""
     settings = build(cfg.evaluate, EvaluateSettings)
-    from maskmill.reporting.evaluation_folder import require_replaceable, write_evaluation
+    from maskmill.canonical.output_folder import require_replaceable
+    from maskmill.reporting.evaluation_folder import write_evaluation
 
-    require_replaceable(settings.out)  # before the work, not after it
+    sources = (settings.target, settings.prediction, settings.images, settings.baseline)
+    inputs = [path for path in sources if path is not None]
+    require_replaceable(settings.out, written_by="evaluate", inputs=inputs)
     gallery = analysed(settings)
     write_evaluation(settings.out, gallery)
     analysis = gallery.analysis

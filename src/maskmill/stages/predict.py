@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import PredictSettings
-from maskmill.canonical.folder import ImageRecord, PanopticFolder
+from maskmill.canonical.files import inside
+from maskmill.canonical.folder import ImageRecord, PanopticFolder, require_distinct_png_names
+from maskmill.canonical.output_folder import require_replaceable
 from maskmill.canonical.png import RGB, read_rgb
 from maskmill.stages.entry import stage
 
@@ -27,7 +29,7 @@ class Images:
 
     def __iter__(self) -> Iterator[RGB]:
         for record in self.records:
-            yield read_rgb(self.root / record.file_name)
+            yield read_rgb(inside(self.root, record.file_name))
 
 
 def find_images(folder: Path) -> Images:
@@ -59,7 +61,9 @@ def find_images(folder: Path) -> Images:
 def main(cfg: DictConfig) -> None:
     """Predict every image."""
     settings = build(cfg.predict, PredictSettings)
+    require_replaceable(settings.out, written_by="predict", inputs=[settings.images])
     images = find_images(settings.images)
+    require_distinct_png_names(images.records)
     from maskmill.assembly.model_loading import load_model
     from maskmill.serving.prediction_folder import write_predictions
 

@@ -1,1 +1,1 @@
-"""Runs, data sets and lineage in MLflow."""
+"""Runs, data sets, lineage and model versions in MLflow."""

@@ -1,4 +1,4 @@
-"""From a model's bytes to the run that made it, so that later stages add to that run."""
+"""From the fingerprint of a model to the run that trained it, so that later stages add to it."""
 
 import logging
 import time
@@ -18,7 +18,8 @@ WEIGHTS_TAG = "maskmill.weights"
 def find_run(fingerprint: str) -> Run | None:
     """The latest run that produced the model with this fingerprint.
 
-    A run id would differ from clone to clone, so no pipeline output holds one; the model's fingerprint does not.
+    A run id differs between clones and the fingerprint does not, so pipeline outputs contain only
+    the fingerprint.
     """
     client = connect()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -34,7 +35,7 @@ def find_run(fingerprint: str) -> Run | None:
 def log_evaluation(
     fingerprint: str, out: Path, metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
 ) -> None:
-    """Add an evaluation's numbers and files to the run of the model; warn where no run has it.
+    """Add an evaluation's metrics and files to the run of the model; warn if there is no such run.
 
     Args:
         fingerprint: of the model whose predictions were evaluated.
@@ -45,18 +46,19 @@ def log_evaluation(
     run = find_run(fingerprint)
     if run is None:
         log.warning(
-            "no MLflow run made model %s here: its evaluation is in %s only - train it here to have both",
+            "No MLflow run for model %s, so its evaluation is in %s only - "
+            "train the model here to have both",
             fingerprint[:12],
             out,
         )
         return
-    client = connect()
     values = {f"test/{name}": value for name, value in metrics.items()}
-    for side, place in (("low", 0), ("high", 1)):
-        values |= {f"test_{side}/{name}": interval[place] for name, interval in bounds.items()}
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in values.items()]
-    )
+    for name, (low, high) in bounds.items():
+        values[f"test_low/{name}"] = low
+        values[f"test_high/{name}"] = high
+    now_ms = int(time.time() * 1000)
+    client = connect()
+    logged = [Metric(name, value, now_ms, 0) for name, value in values.items()]
+    client.log_batch(run.info.run_id, metrics=logged)
     client.log_artifacts(run.info.run_id, str(out), "evaluate")
     log.info("added the evaluation to run %s", run.info.run_id)

@@ -10,19 +10,19 @@ from mlflow.exceptions import MlflowException
 from maskmill.tracking.lineage import MODEL_TAG
 from maskmill.tracking.store import connect
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
 
 
 def find_version(name: str, fingerprint: str) -> ModelVersion | None:
-    """The version that holds the model with this fingerprint, so that registering twice makes one version."""
-    found = connect().search_model_versions(
-        f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
-    )
-    return found[0] if found else None
+    """The version of the model with this fingerprint, so that registering it twice makes one."""
+    query = f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
+    versions = connect().search_model_versions(query)
+    return versions[0] if versions else None
 
 
 def create_version(name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
-    """Register a logged model under `name`, which is made where it is new."""
+    """Register a logged model under `name`, which is created if it is new."""
     client = connect()
     try:
         client.create_registered_model(name)
@@ -36,7 +36,7 @@ def create_version(name: str, model_uri: str, run_id: str, tags: dict[str, str])
 
 
 def champion(name: str) -> ModelVersion | None:
-    """The version with the alias `champion`, where there is one."""
+    """The version with the alias `champion`, or None."""
     try:
         return connect().get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
@@ -46,27 +46,27 @@ def champion(name: str) -> ModelVersion | None:
 
 
 def set_alias(version: ModelVersion, alias: str) -> None:
-    """Point an alias at a version; a version that becomes champion is no challenger any more."""
+    """Set an alias of a version; a version that becomes champion loses the alias `challenger`."""
     client = connect()
     client.set_registered_model_alias(version.name, alias, version.version)
-    if (
-        alias == CHAMPION
-        and CHALLENGER in client.get_model_version(version.name, version.version).aliases
-    ):
+    if alias != CHAMPION:
+        return
+    current = client.get_model_version(version.name, version.version)
+    if CHALLENGER in current.aliases:
         client.delete_registered_model_alias(version.name, CHALLENGER)
 
 
 def run_artifact(run_id: str, name: str) -> Path | None:
-    """A local copy of an artifact of a run, None where the run has none of that name."""
+    """A local copy of an artifact of a run, or None if the run has no artifact of that name."""
     connect()
+    folder = tempfile.mkdtemp()
     try:
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                run_id=run_id, artifact_path=name, dst_path=tempfile.mkdtemp()
-            )
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=name, dst_path=folder
         )
     except (MlflowException, OSError):
         return None
+    return Path(path)
 
 
 def download(uri: str) -> Path:
@@ -83,6 +83,7 @@ def download(uri: str) -> Path:
         folder = Path(mlflow.artifacts.download_artifacts(uri))
     except (MlflowException, OSError) as error:
         raise ValueError(
-            f"{uri}: expected a registered model, but got: {error} - register one, or see `mlflow ui`"
+            f"{uri}: expected a registered model, but got: {error} - "
+            "either register one or choose one that `mlflow ui` shows"
         ) from error
     return folder / "artifacts" / "model"

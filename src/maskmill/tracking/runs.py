@@ -16,7 +16,8 @@ from maskmill.tracking.store import experiment_id
 
 log = logging.getLogger(__name__)
 
-MAX_PARAM_LENGTH = 6000  # of MLflow's stores
+MAX_PARAM_LENGTH = 6000  # characters, the limit of MLflow's stores
+MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
 MAX_BATCH = 100  # parameters per request
 
 
@@ -25,8 +26,8 @@ class Tracking:
     """How trainings are tracked.
 
     Args:
-        experiment: MLflow experiment that holds the runs.
-        run_name: shown in the list of runs.
+        experiment: MLflow experiment of the runs.
+        run_name: name in the list of runs.
         system_metrics: sample CPU, memory, disk, network and GPU use.
     """
 
@@ -36,88 +37,97 @@ class Tracking:
 
     @contextmanager
     def run(self, run_id: str | None, tags: Mapping[str, str]) -> Iterator[str]:
-        """Open a run, or go on with the one an earlier start of the same training opened; an exception marks it failed, SIGTERM killed.
+        """Open a new run, or resume the run of an earlier start of the same training.
+
+        An exception marks it as failed, SIGTERM as killed.
 
         Args:
             run_id: of the earlier start, None for a new run.
-            tags: set on the run, beside the git commit.
+            tags: of the run, in addition to the git commit.
 
         Yields:
             the run's id.
         """
-        experiment = experiment_id(self.experiment)
-        everything = {**tags, "git_commit": git_commit()}
+        experiment = experiment_id(self.experiment)  # also sets the tracking URI
         with mlflow.start_run(
-            run_id=run_id if run_id and _is_known(run_id) else None,
             experiment_id=experiment,
+            run_id=run_id if run_id and _exists(run_id) else None,
             run_name=self.run_name,
-            tags=everything,
+            tags={**tags, "git_commit": git_commit()},
             log_system_metrics=self.system_metrics,
         ) as run:
             try:
                 yield run.info.run_id
-            except InterruptedError:  # told to leave: nothing failed
+            except InterruptedError:  # received SIGTERM, which is not a failure
                 mlflow.end_run("KILLED")
                 raise
 
 
 def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """Log the resolved configuration as parameters and the data set as input of the active run.
+    """Log the resolved configuration as parameters, and the data set as input of the active run.
 
     Args:
         config: nested.
-        described: what dataset.json holds; it becomes the artifact data/dataset.json, and images left out are counted as a metric.
+        described: content of dataset.json; it becomes the artifact data/dataset.json, and the
+            number of images left out becomes a metric.
     """
     params = list(flatten(config).items())
     for start in range(0, len(params), MAX_BATCH):
-        mlflow.log_params(
-            {key: value[:MAX_PARAM_LENGTH] for key, value in params[start : start + MAX_BATCH]}
-        )
+        batch = params[start : start + MAX_BATCH]
+        mlflow.log_params({key: value[:MAX_PARAM_LENGTH] for key, value in batch})
     digest = described["digest"]
-    dataset = MetaDataset(
-        CodeDatasetSource(tags={"digest": digest}), name=described["source"], digest=digest[:36]
-    )  # 36: MLflow's limit
+    source = CodeDatasetSource(tags={"digest": digest})
+    dataset = MetaDataset(source, name=described["source"], digest=digest[:MAX_DIGEST_LENGTH])
     mlflow.log_input(dataset, context="training")
     mlflow.log_dict(dict(described), "data/dataset.json")
-    mlflow.log_metrics(
-        {"data/left_out": len(described["problems"]), "data/findings": len(described["findings"])}
-    )
+    counts = {
+        "data/left_out": len(described["problems"]),
+        "data/findings": len(described["findings"]),
+    }
+    mlflow.log_metrics(counts)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted keys and spelled values of a nested configuration; empty groups stay visible."""
+    """Dotted keys and the text of each value of a nested configuration; empty groups are kept.
+
+    Example:
+        >>> flatten({"optimizer": {"lr": 0.1}, "parts": [{"a": 1}], "empty": {}})
+        {'optimizer.lr': '0.1', 'parts.0.a': '1', 'empty': '{}'}
+    """
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            flat |= flatten({str(place): item for place, item in enumerate(value)}, f"{name}.")
+            items = {str(index): item for index, item in enumerate(value)}
+            flat |= flatten(items, f"{name}.")
         else:
             flat[name] = str(value)
     return flat
 
 
 def git_commit() -> str:
-    """The commit checked out here, with `+changes` where files differ from it; `unknown` outside a repository."""
+    """The current commit, with `+changes` if tracked files differ from it.
+
+    Outside a repository it is the environment variable GIT_COMMIT, or `unknown`.
+    """
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        commit = _run_git("rev-parse", "HEAD")
+        changes = _run_git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("GIT_COMMIT", "unknown")
     return commit + ("+changes" if changes else "")
 
 
-def _is_known(run_id: str) -> bool:
+def _run_git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _exists(run_id: str) -> bool:
     try:
         return bool(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
     except mlflow.exceptions.MlflowException:
-        log.warning(
-            "run %s of the earlier start is gone from MLflow: this training goes on in a new run",
-            run_id,
-        )
+        log.warning("Run %s is no longer in MLflow - the training resumes in a new run", run_id)
         return False
