@@ -10,6 +10,7 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import albumentations as A
 import numpy as np
@@ -72,7 +73,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
             super().do_GET()
             return
         first, last = requested.removeprefix("bytes=").split("-")
-        with open(self.translate_path(self.path), "rb") as file:
+        with Path(self.translate_path(self.path)).open("rb") as file:
             file.seek(int(first))
             data = file.read(int(last) - int(first) + 1)
         self.send_response(206)

@@ -69,8 +69,3 @@ def test_the_right_guess_costs_least():
         for each in (sure, shifted, -sure)
     )
     assert right < near < far
-
-
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match=r"Expected .* but got -1"):
-        Boundary(-1.0)

@@ -57,12 +57,6 @@ def test_equal_weights_are_none():
     assert equal() is None
 
 
-@pytest.mark.parametrize("beta", [-0.1, 1.0, float("nan")])
-def test_a_beta_out_of_range_is_refused(tmp_path, beta):
-    with pytest.raises(ValueError, match=r"`beta` in \[0, 1\), but got"):
-        effective_number(prepared(tmp_path, [1, 1, 1, 1]), beta)
-
-
 def test_a_data_set_without_statistics_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="check the path"):
         inverse_frequency(tmp_path)

@@ -61,8 +61,3 @@ def test_the_library_gives_no_scalar_without_labels_which_is_why_we_have_our_own
     assert smp.losses.FocalLoss("multiclass", ignore_index=IGNORE_INDEX)(
         torch.zeros(1, 3, 2, 2), target
     ).isnan()
-
-
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match=r"Expected .* but got -1"):
-        Lovasz(-1.0)

@@ -90,23 +90,12 @@ def test_a_sure_and_right_guess_costs_nothing():
     assert [term.item() for term in terms.values()] == pytest.approx([0, 0], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        pytest.param(lambda: CrossEntropy(-1.0), id="weight"),
-        pytest.param(lambda: CrossEntropy(float("nan")), id="weight-nan"),
-        pytest.param(lambda: CrossEntropy(label_smoothing=1.0), id="smoothing"),
-        pytest.param(lambda: CrossEntropy(hardest=0.0), id="hardest"),
-        pytest.param(lambda: CrossEntropy(class_weights=[1.0, -1.0]), id="class-weights"),
-        pytest.param(lambda: Focal(-1.0), id="focal-weight"),
-        pytest.param(lambda: Focal(gamma=-1.0), id="focal-gamma"),
-        pytest.param(lambda: Sum([]), id="no-losses"),
-        pytest.param(
-            lambda: Sum([CrossEntropy(), CrossEntropy()])(logits(EVEN), batch([[0]])),
-            id="two-terms-of-one-name",
-        ),
-    ],
-)
-def test_values_out_of_range_are_refused(build):
-    with pytest.raises(ValueError, match=r"Expected .* but got"):
-        build()
+def test_a_sum_of_no_losses_is_refused():
+    with pytest.raises(ValueError, match="at least one of `losses`, but got none"):
+        Sum([])
+
+
+def test_two_losses_with_terms_of_one_name_are_refused():
+    loss = Sum([CrossEntropy(), CrossEntropy()])
+    with pytest.raises(ValueError, match=r"but got \['cross_entropy'\] twice - merge them"):
+        loss(logits(EVEN), batch([[0]]))
