@@ -14,7 +14,6 @@ DATA = {
     "num_workers": 0,
     "seed": 0,
 }
-SIZE = {"size": [4, 4]}
 
 OUT_OF_RANGE = [
     ("copy_paste.CopyPaste", {}, "p", 1.1),
@@ -22,9 +21,6 @@ OUT_OF_RANGE = [
     ("copy_paste.CopyPaste", {}, "min_visible", -0.1),
     ("mixing.Mosaic", {}, "p", -1),
     ("mixing.Mosaic", {}, "center", [-0.1, 0.5]),
-    ("scale_jitter.ScaleJitter", {}, "size", [0, 4]),
-    ("scale_jitter.ScaleJitter", SIZE, "scale", [0.0, 1.0]),
-    ("scale_jitter.ScaleJitter", SIZE, "p", 1.5),
     ("transforms.Augmentation", {"transforms": []}, "min_area_px", -1),
     ("datamodule.SegmentationDataModule", DATA, "batch_size", 0),
     ("datamodule.SegmentationDataModule", DATA, "num_workers", -1),

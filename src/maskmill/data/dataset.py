@@ -116,10 +116,11 @@ class SegmentationDataset(Dataset[Sample]):
             image, ids = augmentation(labelled.image, labelled.ids, seed)
             return View(image, ids, labelled.category_of, labelled.crowds, labelled.name)
 
-        if augmentation.mix is None:
-            view = augmented(draw.sample, seed)
-        else:
-            view = mixed(augmentation.mix, augmented, len(self), seed, categories)
+        view = (
+            augmented(draw.sample, seed)
+            if augmentation.mix is None
+            else mixed(augmentation.mix, augmented, len(self), seed, categories)
+        )
         return _sample(view, draw.sample, categories, min_area_px=augmentation.min_area_px)
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from albumentations.core.type_definitions import Targets
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 
 Pixels = npt.NDArray[Any]
 Side = Annotated[int, Ge(1)]  # px
@@ -53,28 +53,29 @@ class ScaleJitter(albumentations.DualTransform):
         p: probability of being applied; batches of one size need 1.
 
     Raises:
-        ValueError: the first factor of `scale` is larger than the second.
+        ValueError: a value is out of range, or the first factor of `scale` is larger than the
+            second.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
 
-    # albumentations checks arguments by such a class, which must name them.
+    # albumentations hides the annotations of __init__ and checks arguments by this class instead.
     class InitSchema(albumentations.DualTransform.InitSchema):
-        """The arguments by name."""
+        """The arguments and their bounds."""
 
-        size: tuple[int, int]
-        scale: tuple[float, float]
+        size: tuple[Side, Side]
+        scale: tuple[Factor, Factor]
 
     def __init__(
         self,
-        size: tuple[Side, Side],
-        scale: tuple[Factor, Factor] = (0.1, 2.0),
-        p: Annotated[float, Interval(ge=0, le=1)] = 1.0,
+        size: tuple[int, int],
+        scale: tuple[float, float] = (0.1, 2.0),
+        p: float = 1.0,
     ) -> None:
         super().__init__(p=p)
         if scale[0] > scale[1]:
             raise ValueError(
-                f"Expected `scale` to be the smallest and the largest factor, "
+                "Expected `scale` to be the smallest and the largest factor, "
                 f"but got {tuple(scale)} - swap them"
             )
         self.size = tuple(size)
