@@ -21,7 +21,7 @@ Factor = Annotated[float, Gt(0)]
 
 @dataclass(frozen=True)
 class Span:
-    """Along one axis in px: the window of the source, its resized length, its start in the result."""
+    """Along one axis in px: the source window, its resized length, its start in the result."""
 
     window: slice
     length: int

@@ -116,8 +116,9 @@ class _ShardWriter:
         return self._shards
 
     def _open(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 - closed by _upload
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by _upload
+        self._file = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 - _upload closes it
+        # noqa SIM115: _upload closes both files.
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         self._samples = []
         self._size = 0
 
