@@ -1,13 +1,17 @@
-"""One loader worker against its floor and its peers' recipe, and shards against files; run by hand on CamVid or any folder in its form.
+"""Time of one loader worker, compared with a lower bound and with the usual recipe.
+
+Also compares shards with files. Run by hand on CamVid or any folder with its layout:
 
     python benchmarks/loading.py CAMVID_FOLDER [--images 64] [--rounds 5]
 
-Every contender makes batches of eight from the same files, in this process, with OpenCV's own threads off, as in a worker. Large images are
-small ones side by side. Rounds are interleaved; medians of processor time are compared, so that neighbours on the machine count little.
+Every candidate makes batches of eight from the same files, in this process, without OpenCV's own
+threads, as in a worker. Large images are tiled small ones. Rounds are interleaved and medians of
+processor time are compared, so that other processes on the machine have little effect.
 
-floor   OpenCV decodes; the window is cut before anything else touches it, one colour matrix; image and classes are uint8
+floor   OpenCV decodes, crops the window first, and applies one colour matrix; all is uint8
 ours    SegmentationDataset with the transforms of conf/augment/crop_flip
-peers   the same transforms, then albumentations' float32 normalisation and int64 classes, from a gray PNG of classes
+peers   the same transforms, then albumentations' float32 normalisation and int64 classes, from a
+        gray PNG of classes
 """
 
 import argparse
@@ -42,7 +46,7 @@ SIZES = {
 
 
 def tiled(array, size):
-    """Copies side by side, cut to a size: large, and as hard to decode as the original."""
+    """Tile and crop to a size: large, and as slow to decode as the original per pixel."""
     repeats = [-(-want // have) for want, have in zip(size, array.shape[:2], strict=True)]
     return np.ascontiguousarray(
         np.tile(array, [*repeats, *[1] * (array.ndim - 2)])[: size[0], : size[1]]
@@ -50,17 +54,17 @@ def tiled(array, size):
 
 
 def write_folders(camvid, root, number, size):
-    """The same images as PNG and as JPEG, with their labels in our form, and as a gray PNG of classes for the peers."""
+    """Write the images as PNG and as JPEG, with panoptic labels and, for peers, class PNGs."""
     paths = sorted((camvid / "train").glob("*.png"))[:number]
     for kind in ("png", "jpg"):
         folder, records, rows = root / kind / "train", [], []
-        for place, path in enumerate(paths):
+        for index, path in enumerate(paths):
             image = tiled(read_rgb(path), size)
             classes = tiled(
                 cv2.imread(str(camvid / "trainannot" / path.name), cv2.IMREAD_UNCHANGED), size
             )
             ids = np.where(classes == 11, 0, classes.astype(np.int32) + 1)
-            record = ImageRecord(place, f"{place:04}.{kind}", *size)
+            record = ImageRecord(index, f"{index:04}.{kind}", *size)
             (folder / "images").mkdir(parents=True, exist_ok=True)
             (folder / "classes").mkdir(parents=True, exist_ok=True)
             if kind == "png":
@@ -71,7 +75,7 @@ def write_folders(camvid, root, number, size):
                     image[..., ::-1],
                     [cv2.IMWRITE_JPEG_QUALITY, 95],
                 )
-            (folder / "classes" / f"{place:04}.png").write_bytes(encode_png(classes))
+            (folder / "classes" / f"{index:04}.png").write_bytes(encode_png(classes))
             rows.append(
                 write_panoptic(
                     folder, record, Panoptic.from_ids(ids, {key + 1: key for key in range(11)})
@@ -93,22 +97,21 @@ def transforms(size):
 
 
 class Floor:
-    """The least that can be done: two decodings, one window, one colour matrix."""
+    """A lower bound: two decodings, one window, one colour matrix."""
 
     def __init__(self, folder, size):
-        self.images, self.labels = (
-            sorted((folder / kind).iterdir()) for kind in ("images", "panoptic")
-        )
+        self.images = sorted((folder / "images").iterdir())
+        self.labels = sorted((folder / "panoptic").iterdir())
         self.size = size
         self.lut = np.array([255, *range(11), *[255] * 244], np.uint8)
 
     def window(self, random, height, width):
-        area, ratio = (
-            height * width * random.uniform(0.4, 1.0),
-            np.exp(random.uniform(np.log(1.2), np.log(2.2))),
-        )
-        w, h = min(width, round(np.sqrt(area * ratio))), min(height, round(np.sqrt(area / ratio)))
-        y, x = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
+        area = height * width * random.uniform(0.4, 1.0)
+        ratio = np.exp(random.uniform(np.log(1.2), np.log(2.2)))
+        w = min(width, round(np.sqrt(area * ratio)))
+        h = min(height, round(np.sqrt(area / ratio)))
+        y = random.integers(0, height - h + 1)
+        x = random.integers(0, width - w + 1)
         return slice(y, y + h), slice(x, x + w)
 
     def __getitem__(self, draw):
@@ -137,12 +140,11 @@ class Floor:
 
 
 class Peers:
-    """What segmentation repositories do: albumentations up to a normalised float32 image and int64 classes."""
+    """The usual recipe: albumentations to a normalised float32 image and int64 classes."""
 
     def __init__(self, folder, size):
-        self.images, self.labels = (
-            sorted((folder / kind).iterdir()) for kind in ("images", "classes")
-        )
+        self.images = sorted((folder / "images").iterdir())
+        self.labels = sorted((folder / "classes").iterdir())
         self.compose = albumentations.Compose(
             [*transforms(size), albumentations.Normalize(), albumentations.ToTensorV2()]
         )
@@ -161,20 +163,21 @@ def stacked(samples):
 def sharded(root, size):
     """The dataset over shards that hold the files' bytes, and over shards of decoded arrays."""
     write_json(root / "dataset.json", {"splits": {"train": {}}})
-    found = {}
+    datasets = {}
     for who, decoded in (("ours, shards", False), ("ours, decoded shards", True)):
         write_shards(root, open_store(root / who), shard_bytes=64_000_000, decoded=decoded)
         dataset = SegmentationDataset(
             open_split(root / who, "train"), augmentation=Augmentation(transforms(size))
         )
-        found[who] = (dataset, collate)
-    return found
+        datasets[who] = (dataset, collate)
+    return datasets
 
 
 def seconds(dataset, batch, number, epoch):
     start = time.process_time()
     for first in range(0, number, BATCH):
-        batch([dataset[Draw(place, epoch)] for place in range(first, min(first + BATCH, number))])
+        indices = range(first, min(first + BATCH, number))
+        batch([dataset[Draw(index, epoch)] for index in indices])
     return time.process_time() - start
 
 
@@ -188,7 +191,8 @@ def compare(name, contenders, number, rounds):
     floor = next(iter(medians.values()))
     for who, value in medians.items():
         print(
-            f"{name:<26}{who:<22}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s{value / floor:7.2f} x floor",
+            f"{name:<26}{who:<22}{1e3 * value:8.2f} ms{1 / value:9.1f} images/s"
+            f"{value / floor:7.2f} x floor",
             flush=True,
         )
 

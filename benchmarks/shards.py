@@ -1,11 +1,14 @@
-"""Reading samples from files, from our shards, by LitData and by WebDataset; run by hand on CamVid or any folder in its form.
+"""Time to read samples from files, from shards, by LitData and by WebDataset.
+
+Run by hand on CamVid or any folder with its layout:
 
     pip install litdata webdataset    # not dependencies of maskmill
     python benchmarks/shards.py CAMVID_FOLDER [--rounds 5]
 
-Read are the bytes of an image and of its labels; decoding costs the same everywhere and is left out. Files, shards and LitData are read in
-a random order, WebDataset as it can: in sequence through a shuffle buffer. `cold` evicts the files from the page cache before each round.
-S3 is a moto server in a process of its own, whose own work dominates the time: the number of requests is what carries over.
+Only bytes are read, not decoded, since decoding takes the same time everywhere. Files, shards and
+LitData are read in a random order, WebDataset in sequence through a shuffle buffer. `cold` removes
+the files from the page cache before each round. S3 is a moto server in another process. It takes
+most of the time, so only the number of requests can be transferred to a real server.
 """
 
 import argparse
@@ -35,10 +38,12 @@ SHARD = 16_000_000
 
 
 def prepare(camvid, root):
-    folder, records, rows = root / "train", [], []
-    for place, path in enumerate(sorted((camvid / "train").glob("*.png"))):
+    folder = root / "train"
+    records = []
+    rows = []
+    for index, path in enumerate(sorted((camvid / "train").glob("*.png"))):
         classes = read_labels(camvid / "trainannot" / path.name)
-        record = ImageRecord(place, path.name, *classes.shape)
+        record = ImageRecord(index, path.name, *classes.shape)
         (folder / "images").mkdir(parents=True, exist_ok=True)
         (folder / "images" / path.name).write_bytes(path.read_bytes())
         rows.append(
@@ -116,6 +121,10 @@ def milliseconds(work, number, rounds, before):
     return statistics.median(times)
 
 
+def megabytes(paths):
+    return sum(path.stat().st_blocks * 512 for path in paths) / 1e6
+
+
 def serve_s3():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -169,9 +178,7 @@ def main():
             print(f"write {name:<10}{1e3 * (time.perf_counter() - start) / number:8.3f} ms/sample")
         for name in ("files", "shards", "litdata"):
             paths = [path for path in (root / name).rglob("*") if path.is_file()]
-            print(
-                f"on disk {name:<10}{sum(path.stat().st_blocks * 512 for path in paths) / 1e6:8.1f} MB in {len(paths)} files"
-            )
+            print(f"on disk {name:<10}{megabytes(paths):8.1f} MB in {len(paths)} files")
         works = {
             "files, random": lambda: random_files(folder, order),
             "shards, random": lambda: random_items(
@@ -185,7 +192,8 @@ def main():
         for state, before in (("warm", lambda: None), ("cold", lambda: evict(root))):
             for name, work in works.items():
                 print(
-                    f"{state} {name:<22}{milliseconds(work, number, options.rounds, before):8.3f} ms/sample",
+                    f"{state} {name:<22}"
+                    f"{milliseconds(work, number, options.rounds, before):8.3f} ms/sample",
                     flush=True,
                 )
         server = serve_s3()
@@ -208,9 +216,8 @@ def main():
                 ).__getitem__,
             }
             for name, items in remote.items():
-                print(
-                    f"S3 {name:<22}{milliseconds(lambda: random_items(items, order), number, 3, lambda: None):8.3f} ms/sample"
-                )
+                time_ms = milliseconds(lambda: random_items(items, order), number, 3, lambda: None)
+                print(f"S3 {name:<22}{time_ms:8.3f} ms/sample")
         finally:
             server.terminate()
             server.wait()

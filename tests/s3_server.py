@@ -1,4 +1,4 @@
-"""A real server that speaks S3 over HTTP, for tests that read and write buckets."""
+"""A real server with the protocol of S3 over HTTP, for tests that read and write buckets."""
 
 from contextlib import contextmanager
 
@@ -9,7 +9,8 @@ from moto.server import ThreadedMotoServer
 
 @contextmanager
 def s3_server(bucket):
-    """A server with one bucket, and the AWS variables that lead to it."""
+    """Start a server with one bucket, set the AWS variables for it, and yield the bucket's URL."""
+    pytest.importorskip("s3fs", reason="needs s3fs: pip install 'maskmill[s3]'")
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

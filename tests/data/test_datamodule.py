@@ -22,12 +22,15 @@ CATEGORIES = Categories(
 
 def write_split(folder, num_images, sizes=((40, 56),)):
     generator = np.random.default_rng(len(folder.name))
-    records, annotations = [], []
-    for place in range(num_images):
-        height, width = sizes[place % len(sizes)]
+    records = []
+    annotations = []
+    for index in range(num_images):
+        height, width = sizes[index % len(sizes)]
         ids = np.full((height, width), 1, np.int32)
-        ids[:4], ids[10:24, 8:20], ids[20:33, 25:40] = 0, 70_002, 70_003
-        record = ImageRecord(place + 10, f"{place:03d}.png", height, width)
+        ids[:4] = 0
+        ids[10:24, 8:20] = 70_002
+        ids[20:33, 25:40] = 70_003
+        record = ImageRecord(index + 10, f"{index:03d}.png", height, width)
         write_rgb(
             folder / "images" / record.file_name,
             generator.integers(0, 255, (height, width, 3), np.uint8),
@@ -75,7 +78,7 @@ CUDA = pytest.param(
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_bytes_travel_to_the_device_and_the_network_normalises_there(root, device):
+def test_images_are_moved_as_bytes_and_normalised_on_the_device(root, device):
     network = EncoderDecoder(TimmEncoder("resnet10t"), smp.FPN, num_classes=2).to(device)
     seen = []
     network.normalise.register_forward_hook(
@@ -93,24 +96,25 @@ def test_bytes_travel_to_the_device_and_the_network_normalises_there(root, devic
 
 
 def test_the_samples_do_not_depend_on_the_number_of_workers(root):
-    here, there = (list(module(root, num_workers=workers).train_dataloader()) for workers in (0, 2))
-    assert len(here) == 2  # five images, batches of two: the last one would be smaller
-    for one, other in zip(here, there, strict=True):
+    without_workers = list(module(root, num_workers=0).train_dataloader())
+    with_workers = list(module(root, num_workers=2).train_dataloader())
+    assert len(without_workers) == 2  # five images: the last batch would be smaller than two
+    for batch, same_batch in zip(without_workers, with_workers, strict=True):
         for key in ("image", "semantic", "instance"):
-            assert torch.equal(one[key], other[key])
+            assert torch.equal(batch[key], same_batch[key])
 
 
-def test_validation_keeps_the_truth_at_its_own_size_and_pads_with_unknown(root):
+def test_validation_keeps_the_ground_truth_at_its_own_size_and_pads_with_unknown(root):
     batch = next(iter(module(root).val_dataloader()))
     assert batch["size"] == [(40, 56), (33, 47)]
-    assert [truth.size for truth in batch["panoptic"]] == batch["size"]
+    assert [target.size for target in batch["panoptic"]] == batch["size"]
     assert batch["image"].shape == (2, 3, 40, 56)
     assert (batch["semantic"][1, 33:] == 255).all()
     assert (batch["instance"][1, :, 47:] == -1).all()
 
 
 def test_an_augmentation_of_another_size_is_refused_before_training(root):
-    with pytest.raises(ValueError, match=r"crop_size \(48, 48\), but it gives \(24, 32\)"):
+    with pytest.raises(ValueError, match=r"crop_size \(48, 48\), but it produces \(24, 32\)"):
         module(root, crop_size=(48, 48)).train_dataloader()
 
 
@@ -135,5 +139,5 @@ def test_samples_of_one_size_are_stacked_without_padding(root):
 def test_labels_of_an_unknown_segment_name_the_file(tmp_path):
     write_split(tmp_path / "train", 1)
     write_ids(tmp_path / "train" / "panoptic" / "000.png", np.full((40, 56), 5, np.int32))
-    with pytest.raises(ValueError, match=r"000\.png of .*panoptic\.json: .* but 5 is not"):
+    with pytest.raises(ValueError, match=r"000\.png of .*panoptic\.json: .* but 5 is missing"):
         module(tmp_path).train_dataloader()

@@ -1,4 +1,4 @@
-"""What holds for every preset under conf/augment, built as the stage `train` builds it."""
+"""Laws of every preset in conf/augment, built as the stage `train` builds it."""
 
 from pathlib import Path
 
@@ -24,29 +24,22 @@ every_preset = pytest.mark.parametrize("preset", PRESETS)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Scenes of the crop's size, which the preset `none` wants."""
+    """Scenes of the crop size, which the preset `none` needs."""
     root = tmp_path_factory.mktemp("prepared")
-    for split, num in (("train", 6), ("val", 1)):
-        write_split(
-            root / split,
-            [scene(seed, height=SIZE[0], width=SIZE[1]) for seed in range(num)],
-            images=True,
-        )
+    scenes = [scene(seed, height=SIZE[0], width=SIZE[1]) for seed in range(6)]
+    write_split(root / "train", scenes, images=True)
+    write_split(root / "val", scenes[:1], images=True)
     return root
 
 
 @pytest.fixture(scope="module")
 def presets():
+    built = {}
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return {
-            name: build(
-                compose(
-                    "config", [f"augment={name}", f"data.crop_size=[{SIZE[0]},{SIZE[1]}]"]
-                ).augment,
-                Augmentation,
-            )
-            for name in PRESETS
-        }
+        for name in PRESETS:
+            overrides = [f"augment={name}", f"data.crop_size=[{SIZE[0]},{SIZE[1]}]"]
+            built[name] = build(compose("config", overrides).augment, Augmentation)
+    return built
 
 
 def module(root, augmentation, workers=0):
@@ -56,11 +49,12 @@ def module(root, augmentation, workers=0):
 
 
 @every_preset
-def test_a_batch_has_the_crop_size_and_targets_that_agree(root, presets, preset):
+def test_a_batch_has_the_crop_size_and_consistent_targets(root, presets, preset):
     for batch in module(root, presets[preset]).train_dataloader():
         assert batch["image"].shape == (2, 3, *SIZE)
         assert batch["image"].dtype == torch.uint8
-        semantic, instance = batch["semantic"], batch["instance"]
+        semantic = batch["semantic"]
+        instance = batch["instance"]
         isthing = torch.zeros(256, dtype=torch.bool)
         isthing[: len(CATEGORIES)] = torch.from_numpy(CATEGORIES.isthing)
         assert set(semantic.unique().tolist()) <= {*range(len(CATEGORIES)), 255}
@@ -69,36 +63,36 @@ def test_a_batch_has_the_crop_size_and_targets_that_agree(root, presets, preset)
 
 
 @every_preset
-def test_every_pixel_names_a_known_segment(root, presets, preset):
+def test_every_pixel_belongs_to_a_known_segment(root, presets, preset):
     dataset = module(root, presets[preset]).train_dataloader().dataset
     for epoch in range(3):
         for sample in range(len(dataset)):
-            dataset[Draw(sample, epoch)]  # it refuses a map with an id that no segment has
+            dataset[Draw(sample, epoch)]  # refuses an id that no segment has
 
 
 @every_preset
-def test_a_sample_depends_on_seed_epoch_and_index_alone(root, presets, preset):
-    first, again = (module(root, presets[preset]).train_dataloader().dataset for _ in range(2))
-    again[Draw(3, 9)]  # what was drawn before does not matter
+def test_a_sample_depends_only_on_seed_epoch_and_index(root, presets, preset):
+    first = module(root, presets[preset]).train_dataloader().dataset
+    second = module(root, presets[preset]).train_dataloader().dataset
+    second[Draw(3, 9)]  # earlier draws do not matter
     for key in ("image", "semantic", "instance"):
-        assert torch.equal(first[Draw(2, 4)][key], again[Draw(2, 4)][key])
+        assert torch.equal(first[Draw(2, 4)][key], second[Draw(2, 4)][key])
     if preset != "none":
         assert not torch.equal(first[Draw(2, 4)]["image"], first[Draw(2, 5)]["image"])
 
 
 @pytest.mark.parametrize("preset", ["copy_paste", "mosaic", "medical"])
 def test_the_samples_do_not_depend_on_the_number_of_workers(root, presets, preset):
-    here, there = (
-        list(module(root, presets[preset], workers).train_dataloader()) for workers in (0, 2)
-    )
-    for one, other in zip(here, there, strict=True):
+    without_workers = list(module(root, presets[preset], 0).train_dataloader())
+    with_workers = list(module(root, presets[preset], 2).train_dataloader())
+    for batch, same_batch in zip(without_workers, with_workers, strict=True):
         for key in ("image", "semantic", "instance"):
-            assert torch.equal(one[key], other[key])
+            assert torch.equal(batch[key], same_batch[key])
 
 
 def test_copy_paste_without_things_says_what_to_choose(tmp_path, presets):
     stuff = Categories([category for category in CATEGORIES if not category.isthing])
     labels = [Panoptic.from_ids(np.full(SIZE, 1, np.int32), {1: stuff.ids[0].item()})] * 2
     write_split(tmp_path / "train", labels, categories=stuff, images=True)
-    with pytest.raises(ValueError, match="only stuff - choose augment=mosaic"):
+    with pytest.raises(ValueError, match="only stuff - choose another augment"):
         module(tmp_path, presets["copy_paste"]).train_dataloader()

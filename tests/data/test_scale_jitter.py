@@ -16,7 +16,7 @@ def jitter(size, scale):
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.floats(0.1, 2.0), st.integers(0, 99))
 @hypothesis_settings(deadline=None)
-def test_every_result_has_the_size_asked_for_and_only_ids_of_the_image(source, size, scale, seed):
+def test_every_result_has_the_requested_size_and_only_ids_of_the_image(source, size, scale, seed):
     ids = np.random.default_rng(seed).integers(1, 16_000_000, source).astype(np.int32)
     image, moved = jitter(size, (scale, scale))(np.zeros((*source, 3), np.uint8), ids, (seed,))
     assert image.shape == (*size, 3)
@@ -36,7 +36,7 @@ def test_at_scale_one_the_image_just_fits_and_the_rest_is_black_and_void():
     assert np.array_equal(np.flatnonzero(image.any(axis=(0, 2))), columns)
 
 
-def test_at_scale_two_a_half_of_each_side_is_seen_at_twice_the_size():
+def test_at_scale_two_half_of_each_side_is_visible_at_twice_the_size():
     painted = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
     for seed in range(10):
         _, ids = jitter((64, 64), (2.0, 2.0))(
@@ -52,18 +52,24 @@ def test_image_and_ids_move_together():
     image = np.repeat((ids * 10).astype(np.uint8)[..., None], 3, axis=2)
     for seed in range(20):
         seen, moved = jitter((48, 48), (0.5, 2.0))(image, ids, (seed,))
-        inner = np.ones(
-            moved.shape, bool
-        )  # where all neighbours have one id, so that interpolation mixes nothing
+        # Where all neighbours have the same id, interpolation mixes nothing.
+        inner = np.ones(moved.shape, bool)
         for axis in (0, 1):
             for step in (-1, 1):
                 inner &= np.roll(moved, step, axis) == moved
-        assert (
-            np.abs(seen[..., 0].astype(int) - moved * 10)[inner].max() <= 5
-        )  # half a pixel of blur at most
+        difference = np.abs(seen[..., 0].astype(int) - moved * 10)
+        assert difference[inner].max() <= 5  # at most half a pixel of blur
 
 
-@pytest.mark.parametrize("values", [{"size": (0, 4)}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}])
-def test_values_out_of_range_are_refused(values):
-    with pytest.raises(ValueError, match=r"Expected .* but got"):
-        ScaleJitter(**{"size": (4, 4), "scale": (0.5, 1.0), **values})
+def test_a_scale_in_the_wrong_order_is_refused():
+    with pytest.raises(ValueError, match=r"but got \(2\.0, 1\.0\) - swap them"):
+        ScaleJitter((4, 4), (2.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("size", (0, 4)), ("scale", (0.0, 1.0)), ("p", 1.5)]
+)
+def test_a_value_out_of_range_is_refused(argument, value):
+    values = {"size": (4, 4), "scale": (0.5, 1.0), argument: value}
+    with pytest.raises(ValueError, match=r"Input should be (greater|less) than"):
+        ScaleJitter(**values)

@@ -6,7 +6,8 @@ from maskmill.data.transforms import Augmentation
 
 IMAGE = np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3)
 IDS = np.zeros((40, 60), np.int32)
-IDS[:20, :30], IDS[20:, 10:50] = 70_000, 16_000_001  # above 16 bit: COCO's ids are
+IDS[:20, :30] = 70_000  # more than 16 bits, as in COCO
+IDS[20:, 10:50] = 16_000_001
 
 
 def crop(**overrides):
@@ -23,22 +24,20 @@ def test_ids_survive_crop_flip_and_scaling():
 
 
 def test_image_and_ids_move_together():
-    painted = np.repeat(
-        np.where(IDS == 70_000, 200, np.where(IDS == 0, 0, 90)).astype(np.uint8)[..., None],
-        3,
-        axis=2,
-    )
-    augment = crop(
-        interpolation=0
-    )  # nearest for the picture too, so that colours and ids must agree in every pixel
+    painted = np.zeros((*IDS.shape, 3), np.uint8)
+    painted[IDS == 70_000] = 200
+    painted[IDS == 16_000_001] = 90
+    # Nearest neighbour for the image too, so that colours and ids must agree in every pixel.
+    augment = crop(interpolation=0)
     for index in range(20):
         image, ids = augment(painted, IDS, (0, 0, index))
         assert np.array_equal(image[..., 0] == 200, ids == 70_000)
         assert np.array_equal(image[..., 0] == 90, ids == 16_000_001)
 
 
-def test_a_draw_depends_on_its_seed_alone_and_not_on_what_was_drawn_before():
-    first, other = crop(), crop()
+def test_a_draw_depends_only_on_its_seed_and_not_on_earlier_draws():
+    first = crop()
+    other = crop()
     other(IMAGE, IDS, (9, 9, 9))
     assert np.array_equal(first(IMAGE, IDS, (1, 2, 3))[0], other(IMAGE, IDS, (1, 2, 3))[0])
     assert not np.array_equal(first(IMAGE, IDS, (1, 2, 3))[0], first(IMAGE, IDS, (1, 2, 4))[0])
@@ -46,11 +45,11 @@ def test_a_draw_depends_on_its_seed_alone_and_not_on_what_was_drawn_before():
 
 def test_an_interpolating_mask_is_refused():
     with pytest.raises(
-        ValueError, match=r"RandomResizedCrop.* average masks - set mask_interpolation: 0"
+        ValueError, match=r"RandomResizedCrop interpolates masks - set mask_interpolation: 0"
     ):
         crop(mask_interpolation=1)
 
 
-def test_what_is_no_transform_is_refused():
+def test_an_object_that_is_not_a_transform_is_refused():
     with pytest.raises(ValueError, match="albumentations transforms"):
         Augmentation(["HorizontalFlip"])

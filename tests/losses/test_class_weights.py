@@ -24,9 +24,9 @@ def prepared(folder, pixels, *, categories=CATEGORIES, void=0):
     return folder
 
 
-def test_inverse_frequency_makes_all_classes_weigh_the_same_in_sum(tmp_path):
+def test_inverse_frequency_gives_all_classes_the_same_total_weight(tmp_path):
     weights = inverse_frequency(prepared(tmp_path, [100, 300, 50, 0]))
-    # 1/100, 1/300 and 1/50 have a mean of 1/90; the class without a pixel weighs 1
+    # 1/100, 1/300 and 1/50 have a mean of 1/90; the class without a pixel has the weight 1
     assert weights == pytest.approx([0.9, 0.3, 1.8, 1.0])
 
 
@@ -40,11 +40,11 @@ def test_effective_number_is_between_equal_and_inverse(tmp_path):
     )
 
 
-def test_median_frequency_is_the_suggestion_of_the_data_set(tmp_path):
+def test_median_frequency_reads_the_weights_of_dataset_json(tmp_path):
     assert median_frequency(prepared(tmp_path, [100, 0, 3, 5])) == [0.5, 1.0, 0.5, 0.5]
 
 
-def test_the_background_of_things_is_an_output_like_any_other(tmp_path):
+def test_the_background_has_a_weight_if_the_data_set_has_no_stuff(tmp_path):
     dataset = prepared(tmp_path, [100, 300], categories=THINGS, void=50)
     assert inverse_frequency(dataset) == pytest.approx([0.9, 0.3, 1.8])
     with pytest.raises(
@@ -55,12 +55,6 @@ def test_the_background_of_things_is_an_output_like_any_other(tmp_path):
 
 def test_equal_weights_are_none():
     assert equal() is None
-
-
-@pytest.mark.parametrize("beta", [-0.1, 1.0, float("nan")])
-def test_a_beta_out_of_range_is_refused(tmp_path, beta):
-    with pytest.raises(ValueError, match=r"`beta` in \[0, 1\), but got"):
-        effective_number(prepared(tmp_path, [1, 1, 1, 1]), beta)
 
 
 def test_a_data_set_without_statistics_says_what_to_do(tmp_path):

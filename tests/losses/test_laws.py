@@ -1,4 +1,4 @@
-"""What holds for every loss under conf/loss, built as the stage `train` builds it."""
+"""Laws of every loss in conf/loss, built as the stage `train` builds it."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def shipped(name):
         return build(compose("config", [f"loss={name}"]).loss, nn.Module)
 
 
-# Losses of the outputs above; those of others, as of queries, have their tests beside their networks.
+# Losses of the outputs above; the loss of queries has its own tests.
 DENSE = sorted(
     path.stem for path in CONF.glob("loss/*.yaml") if "mask_classification" not in path.read_text()
 )
@@ -34,7 +34,7 @@ every_loss = pytest.mark.parametrize(
 
 
 def example(seed=0, ignored=True):
-    """Outputs that learn, and targets of three classes with a thing; void where asked for."""
+    """Random outputs, and targets of three classes, one of them a thing, with or without void."""
     generator = torch.Generator().manual_seed(seed)
     outputs = {
         name: torch.randn(2, width, *SIZE, generator=generator) for name, width in CHANNELS.items()
@@ -47,7 +47,7 @@ def example(seed=0, ignored=True):
     return outputs, {"semantic": semantic, "instance": instance}
 
 
-def value_and_slopes(loss, outputs, batch):
+def value_and_gradients(loss, outputs, batch):
     leaves = {name: value.clone().requires_grad_() for name, value in outputs.items()}
     total = sum(loss(leaves, batch).values())
     total.backward()
@@ -58,81 +58,76 @@ def value_and_slopes(loss, outputs, batch):
 
 
 @every_loss
-def test_it_is_finite_and_teaches(loss):
-    total, slopes = value_and_slopes(loss, *example())
+def test_the_loss_and_its_gradient_are_finite(loss):
+    total, gradients = value_and_gradients(loss, *example())
     assert total.isfinite()
-    assert all(slope.isfinite().all() for slope in slopes.values())
-    assert slopes["semantic"].any()
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    assert gradients["semantic"].any()
 
 
 @every_loss
 @hypothesis_settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 999))
-def test_what_is_said_of_an_unlabelled_pixel_changes_neither_loss_nor_slope(loss, seed):
+def test_predictions_for_unlabelled_pixels_change_neither_loss_nor_gradient(loss, seed):
     outputs, batch = example(seed)
     void = (batch["semantic"] == IGNORE_INDEX).unsqueeze(1)
     other = {
         name: torch.where(void, 30 * torch.randn_like(value), value)
         for name, value in outputs.items()
     }
-    total, slopes = value_and_slopes(loss, outputs, batch)
-    other_total, other_slopes = value_and_slopes(loss, other, batch)
+    total, gradients = value_and_gradients(loss, outputs, batch)
+    other_total, other_gradients = value_and_gradients(loss, other, batch)
     assert torch.equal(total, other_total)
-    for name, slope in slopes.items():
-        assert torch.equal(slope, other_slopes[name])
-        assert not (slope * void).any()
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, other_gradients[name])
+        assert not (gradient * void).any()
 
 
 @every_loss
-def test_a_batch_without_labels_is_zero_and_teaches_nothing(loss):
+def test_a_batch_without_labels_has_zero_loss_and_no_gradient(loss):
     outputs, batch = example()
     unknown = {
         "semantic": torch.full_like(batch["semantic"], IGNORE_INDEX),
         "instance": torch.full_like(batch["instance"], -1),
     }
-    total, slopes = value_and_slopes(loss, outputs, unknown)
+    total, gradients = value_and_gradients(loss, outputs, unknown)
     assert total == 0
-    assert not any(slope.any() for slope in slopes.values())
+    assert not any(gradient.any() for gradient in gradients.values())
 
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_outputs_are_summed_in_full(loss, dtype):
+def test_half_precision_outputs_are_summed_in_float32(loss, dtype):
     outputs, batch = example()
     half = {name: value.to(dtype) for name, value in outputs.items()}
-    short, full = (
-        loss(half, batch),
-        loss({name: value.float() for name, value in half.items()}, batch),
-    )
-    assert short == full
-    assert all(value.dtype == torch.float32 for value in short.values())
+    full = {name: value.float() for name, value in half.items()}
+    terms = loss(half, batch)
+    assert terms == loss(full, batch)
+    assert all(value.dtype == torch.float32 for value in terms.values())
 
 
 @every_loss
-def test_it_is_finite_for_logits_as_large_as_half_precision_holds(loss):
+def test_the_loss_is_finite_for_the_largest_logits_of_half_precision(loss):
     outputs, batch = example()
-    total, slopes = value_and_slopes(
+    total, gradients = value_and_gradients(
         loss, outputs | {"semantic": 60_000 * outputs["semantic"].sign()}, batch
     )
     assert total.isfinite()
-    assert all(slope.isfinite().all() for slope in slopes.values())
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
 @every_loss
-def test_a_right_and_sure_guess_costs_less_than_a_wrong_one(loss):
+def test_a_confident_correct_prediction_has_a_lower_loss_than_a_wrong_one(loss):
     outputs, batch = example(ignored=False)
-    right = (
-        20 * torch.nn.functional.one_hot(batch["semantic"].long(), 3).permute(0, 3, 1, 2).float()
-    )
-    good, bad = (
-        sum(loss(outputs | {"semantic": each}, batch).values())
-        for each in (right, right.roll(1, dims=1))
-    )
-    assert good < bad
+    one_hot = torch.nn.functional.one_hot(batch["semantic"].long(), 3).permute(0, 3, 1, 2)
+    correct = 20 * one_hot.float()
+    correct_loss = sum(loss(outputs | {"semantic": correct}, batch).values())
+    wrong_loss = sum(loss(outputs | {"semantic": correct.roll(1, dims=1)}, batch).values())
+    assert correct_loss < wrong_loss
 
 
 @every_loss
-def test_steps_down_its_slope_lower_it(loss):
+def test_gradient_descent_lowers_the_loss(loss):
     outputs, batch = example()
     leaves = {name: value.clone().requires_grad_() for name, value in outputs.items()}
     optimizer = torch.optim.Adam(leaves.values(), lr=0.05)

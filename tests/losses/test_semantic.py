@@ -21,7 +21,7 @@ CERTAIN, EVEN, WRONG = (0.99, 0.01), (0.5, 0.5), (0.25, 0.75)
 
 
 def test_cross_entropy_is_the_mean_over_labelled_pixels():
-    # -ln 0.5 and -ln 0.25 over two pixels; the third is not labelled, however wrong it is
+    # -ln 0.5 and -ln 0.25 over two pixels; the third is not labelled
     loss = CrossEntropy()(logits(EVEN, WRONG, WRONG), batch([[0, 0, IGNORE_INDEX]]))
     assert loss["cross_entropy"].item() == pytest.approx((math.log(2) + math.log(4)) / 2)
 
@@ -35,21 +35,21 @@ def test_weight_scales_the_term():
 @pytest.mark.parametrize(
     ("hardest", "expected"), [(0.25, math.log(4)), (0.5, (math.log(4) + math.log(2)) / 2)]
 )
-def test_only_the_hardest_share_of_the_labelled_pixels_counts(hardest, expected):
-    # four labelled pixels: a share of 1/4 keeps WRONG, 1/2 keeps WRONG and EVEN; the unlabelled fifth does not enlarge the share
+def test_only_the_hardest_fraction_of_the_labelled_pixels_is_counted(hardest, expected):
+    # Of four labelled pixels, 1/4 is WRONG, and 1/2 is WRONG and EVEN. The fifth is not labelled.
     outputs = logits(CERTAIN, EVEN, CERTAIN, WRONG, WRONG)
     loss = CrossEntropy(hardest=hardest)(outputs, batch([[0, 0, 0, 0, IGNORE_INDEX]]))
     assert loss["cross_entropy"].item() == pytest.approx(expected)
 
 
-def test_label_smoothing_asks_for_a_share_of_every_class():
+def test_label_smoothing_spreads_the_target_over_every_class():
     # target (0.9, 0.1): 0.8 for the label and half of 0.2 for each of two classes
     expected = -(0.9 * math.log(0.25) + 0.1 * math.log(0.75))
     loss = CrossEntropy(label_smoothing=0.2)(logits(WRONG, WRONG), batch([[0, IGNORE_INDEX]]))
     assert loss["cross_entropy"].item() == pytest.approx(expected)
 
 
-def test_class_weights_make_a_weighted_mean():
+def test_class_weights_give_a_weighted_mean():
     # (3 * ln 2 + 1 * ln 4/3) / (3 + 1)
     loss = CrossEntropy(class_weights=[3.0, 1.0])(
         logits(EVEN, WRONG, WRONG), batch([[0, 1, IGNORE_INDEX]])
@@ -57,56 +57,44 @@ def test_class_weights_make_a_weighted_mean():
     assert loss["cross_entropy"].item() == pytest.approx((3 * math.log(2) + math.log(4 / 3)) / 4)
 
 
-def test_class_weights_of_another_number_of_classes_are_refused():
+def test_a_wrong_number_of_class_weights_is_refused():
     with pytest.raises(ValueError, match=r"weight.*2 classes.*got 3"):
         CrossEntropy(class_weights=[1.0, 1.0, 1.0])(logits(EVEN), batch([[0]]))
 
 
-def test_focal_fades_what_is_right():
+def test_focal_lowers_the_weight_of_well_classified_pixels():
     # (1 - 0.5) ** 2 * ln 2 and (1 - 0.25) ** 2 * ln 4
     loss = Focal(gamma=2.0)(logits(EVEN, WRONG, WRONG), batch([[0, 0, IGNORE_INDEX]]))
     assert loss["focal"].item() == pytest.approx((0.25 * math.log(2) + 0.5625 * math.log(4)) / 2)
 
 
-def test_focal_without_fading_is_the_weighted_cross_entropy():
-    given_ = logits(EVEN, WRONG, CERTAIN), batch([[0, 1, IGNORE_INDEX]])
-    focal, plain = (
-        Focal(gamma=0.0, class_weights=[3.0, 1.0])(*given_),
-        CrossEntropy(class_weights=[3.0, 1.0])(*given_),
-    )
-    assert focal["focal"].item() == pytest.approx(plain["cross_entropy"].item())
+def test_focal_with_gamma_zero_is_the_weighted_cross_entropy():
+    outputs = logits(EVEN, WRONG, CERTAIN)
+    targets = batch([[0, 1, IGNORE_INDEX]])
+    focal = Focal(gamma=0.0, class_weights=[3.0, 1.0])(outputs, targets)
+    cross_entropy = CrossEntropy(class_weights=[3.0, 1.0])(outputs, targets)
+    assert focal["focal"].item() == pytest.approx(cross_entropy["cross_entropy"].item())
 
 
-def test_focal_of_a_sure_pixel_has_a_finite_slope_for_any_gamma():
+def test_focal_of_a_confident_pixel_has_a_finite_gradient_for_any_gamma():
     outputs = {"semantic": torch.tensor([[90.0], [-90.0]])[None, :, None, :].requires_grad_()}
     Focal(gamma=0.5)(outputs, batch([[0]]))["focal"].backward()
     assert outputs["semantic"].grad.isfinite().all()
 
 
-def test_a_sure_and_right_guess_costs_nothing():
+def test_a_confident_correct_prediction_has_zero_loss():
     outputs = {"semantic": torch.tensor([[50.0, -50.0], [-50.0, 50.0]])[None, :, None, :]}
     terms = Sum([CrossEntropy(), Dice()])(outputs, batch([[0, 1]]))
     assert terms.keys() == {"cross_entropy", "dice"}
     assert [term.item() for term in terms.values()] == pytest.approx([0, 0], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        pytest.param(lambda: CrossEntropy(-1.0), id="weight"),
-        pytest.param(lambda: CrossEntropy(float("nan")), id="weight-nan"),
-        pytest.param(lambda: CrossEntropy(label_smoothing=1.0), id="smoothing"),
-        pytest.param(lambda: CrossEntropy(hardest=0.0), id="hardest"),
-        pytest.param(lambda: CrossEntropy(class_weights=[1.0, -1.0]), id="class-weights"),
-        pytest.param(lambda: Focal(-1.0), id="focal-weight"),
-        pytest.param(lambda: Focal(gamma=-1.0), id="focal-gamma"),
-        pytest.param(lambda: Sum([]), id="no-losses"),
-        pytest.param(
-            lambda: Sum([CrossEntropy(), CrossEntropy()])(logits(EVEN), batch([[0]])),
-            id="two-terms-of-one-name",
-        ),
-    ],
-)
-def test_values_out_of_range_are_refused(build):
-    with pytest.raises(ValueError, match=r"Expected .* but got"):
-        build()
+def test_a_sum_of_no_losses_is_refused():
+    with pytest.raises(ValueError, match="at least one of `losses`, but got none"):
+        Sum([])
+
+
+def test_two_losses_with_terms_of_one_name_are_refused():
+    loss = Sum([CrossEntropy(), CrossEntropy()])
+    with pytest.raises(ValueError, match=r"but got \['cross_entropy'\] twice - merge them"):
+        loss(logits(EVEN), batch([[0]]))

@@ -1,9 +1,11 @@
-"""The splits of a prepared data set as loaders of the Trainer."""
+"""The training and validation data loaders of a prepared data set."""
 
 from collections.abc import Iterator
+from typing import Annotated, cast
 
 import cv2
 import torch
+from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -13,47 +15,56 @@ from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
 from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
 
+Side = Annotated[int, Ge(1)]  # px
+
 
 class ResumableLoader(DataLoader[Batch]):
-    """A loader whose state is its place, epoch and batches given; after a resume those are skipped without being read.
+    """A training loader with a state: the epoch and the number of batches yielded in it.
 
-    Lightning keeps the state in its checkpoints. The same batches follow, since a sample is a function of (seed, epoch, place) alone.
+    Lightning keeps the state in its checkpoints. A resumed epoch skips those batches without
+    reading them and yields the same batches after them, since a sample depends only on
+    (seed, epoch, index).
     """
 
     sampler: ShuffledSampler
-    _given = 0
-    _loaded: tuple[int, int] | None = None
+    _num_yielded = 0
+    _resume_from: dict[str, int] | None = None
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator, so that workers start when the epoch is set
-        epoch, given = self._loaded or (-1, 0)
-        self._given, self._loaded = given if epoch == self.sampler.epoch else 0, None
-        self.sampler.skip(self._given * (self.batch_size or 1))
+    # A generator, so that the workers start only after the epoch is set.
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        state = self._resume_from
+        self._resume_from = None
+        is_same_epoch = state is not None and state["epoch"] == self.sampler.epoch
+        self._num_yielded = state["batches_given"] if state and is_same_epoch else 0
+        self.sampler.skip(self._num_yielded * (self.batch_size or 1))
         for batch in super().__iter__():
-            self._given += 1
+            self._num_yielded += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and the batches given in it."""
-        return {"epoch": self.sampler.epoch, "batches_given": self._given}
+        """The epoch and the number of batches yielded in it."""
+        return {"epoch": self.sampler.epoch, "batches_given": self._num_yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Have the next iteration, if it is of that epoch, begin after those batches."""
-        self._loaded = state["epoch"], state["batches_given"]
+        """Make the next iteration start after those batches, if it is of the same epoch."""
+        self._resume_from = state
 
 
 class SegmentationDataModule(LightningDataModule):
-    """Train and validation loaders; every process gets its share, and validation counts each image once.
+    """The training and validation loaders of a prepared data set.
+
+    Every process loads its share of the images, and validation counts each image exactly once.
 
     Args:
-        root: what `prepare` wrote: a folder per split; or what `shard` wrote, a folder or s3://BUCKET/PREFIX.
-        augmentation: for training.
-        crop_size: height and width of a training sample, which the augmentation must end at.
+        root: a folder that `prepare` wrote; or what `shard` wrote, a folder or a URL such as
+            s3://BUCKET/FOLDER.
+        augmentation: applied to training samples.
+        crop_size: height and width in px of a training sample, the size that the augmentation
+            must produce.
         batch_size: training samples per process and step.
-        num_workers: loader processes; 0 loads in the training process. The samples do not depend on it.
-        seed: of order and augmentation.
-
-    Raises:
-        ValueError: a number is out of range.
+        num_workers: loader processes; 0 loads in the training process. The samples are the same
+            for any number.
+        seed: seed of the order and the augmentation.
     """
 
     def __init__(
@@ -61,70 +72,74 @@ class SegmentationDataModule(LightningDataModule):
         root: str,
         augmentation: Augmentation,
         *,
-        crop_size: tuple[int, int],
-        batch_size: int,
-        num_workers: int,
+        crop_size: tuple[Side, Side],
+        batch_size: Annotated[int, Ge(1)],
+        num_workers: Annotated[int, Ge(0)],
         seed: int,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0 or min(crop_size) < 1:
-            raise ValueError(
-                f"Expected `batch_size` and `crop_size` of at least 1 and `num_workers` of at least 0, "
-                f"but got {batch_size}, {tuple(crop_size)} and {num_workers} - mend conf/data"
-            )
-        self.root, self.augmentation, self.crop_size = root, augmentation, tuple(crop_size)
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.root = root
+        self.augmentation = augmentation
+        self.crop_size = tuple(crop_size)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, augmented batches of one size; a last, smaller batch is left out, as batch statistics want."""
+        """Shuffled, augmented batches of one size.
+
+        A last, smaller batch is dropped, because batch statistics need full batches.
+
+        Raises:
+            ValueError: the augmentation does not produce samples of `crop_size`.
+        """
         dataset = SegmentationDataset(
             open_split(self.root, "train"), augmentation=self.augmentation, seed=self.seed
         )
-        sample = dataset[0]["image"].shape[1:]
-        if tuple(sample) != self.crop_size:
+        size = tuple(dataset[0]["image"].shape[1:])
+        if size != self.crop_size:
             raise ValueError(
-                f"Expected the augmentation to end at data.crop_size {self.crop_size}, but it gives {tuple(sample)} - "
-                "set both alike, or end the transforms with a crop of ${data.crop_size}"
+                f"Expected an augmentation that produces data.crop_size {self.crop_size}, "
+                f"but it produces {size} - "
+                "either set both to the same size or end the transforms with a crop of "
+                "${data.crop_size}"
             )
-        rank, world_size = self._place()
+        rank, world_size = self._rank_and_world_size()
         sampler = ShuffledSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
-        return self._loader(
-            ResumableLoader, dataset, sampler, drop_last=len(sampler) >= self.batch_size
-        )
+        drop_last = len(sampler) >= self.batch_size
+        return self._loader(ResumableLoader, dataset, sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation images at their own sizes, with their truth."""
+        """The validation images at their own sizes, with their ground truth."""
         dataset = SegmentationDataset(open_split(self.root, "val"))
-        rank, world_size = self._place()
-        return self._loader(
-            DataLoader,
-            dataset,
-            EvaluationSampler(len(dataset), rank=rank, world_size=world_size),
-            drop_last=False,
-        )
+        rank, world_size = self._rank_and_world_size()
+        sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world_size)
+        return self._loader(DataLoader, dataset, sampler, drop_last=False)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move the tensors; the truth that metrics count stays where it is."""
-        return {
-            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for key, value in batch.items()
-        }
+        """Move the tensors. The ground truth for metrics stays in memory of the CPU."""
+        moved = dict(batch)
+        for key, value in batch.items():
+            if isinstance(value, Tensor):
+                moved[key] = value.to(device, non_blocking=True)
+        return cast(Batch, moved)
 
-    def _place(self) -> tuple[int, int]:
-        """This process among the others: rank, world size."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     def _loader(
         self,
-        kind: type[DataLoader[Batch]],
+        loader_class: type[DataLoader[Batch]],
         dataset: SegmentationDataset,
         sampler: Sampler[Draw],
         *,
         drop_last: bool,
     ) -> DataLoader[Batch]:
-        return kind(
+        return loader_class(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -133,11 +148,10 @@ class SegmentationDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_use_one_thread,
         )
 
 
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(
-        0
-    )  # the workers are the parallelism; OpenCV's own threads would fight them for the cores
+def _use_one_thread(_: int) -> None:
+    # The workers already use all cores; OpenCV's own threads would compete with them.
+    cv2.setNumThreads(0)

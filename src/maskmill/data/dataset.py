@@ -1,6 +1,6 @@
-"""One canonical split as samples, and samples as batches."""
+"""The samples of one split as tensors, and batches of samples."""
 
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -10,23 +10,62 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from maskmill.canonical.categories import IGNORE_INDEX, Categories
+from maskmill.canonical.panoptic import Panoptic
 from maskmill.data.mixing import Seed, View, mixed
 from maskmill.data.sampling import Draw
 from maskmill.data.splits import Split
 from maskmill.data.targets import UNKNOWN, encode_ids
 from maskmill.data.transforms import Augmentation
 
-Sample = dict[str, Any]
-Batch = dict[str, Any]
+
+class Sample(TypedDict):
+    """One image and its targets.
+
+    image: (3, H, W) uint8 RGB.
+    semantic: (H, W) uint8, class index as in `data.targets`, 255 = ignored.
+    instance: (H, W) int32, things 1..N, 0 = no thing, -1 = unknown.
+    index: index of the image in its split.
+    panoptic: only for evaluation, the ground truth with the data set's own ids, ids (H, W) int32.
+    valid: only for evaluation, False for a repeat that must not be counted.
+    """
+
+    image: Tensor
+    semantic: Tensor
+    instance: Tensor
+    index: int
+    panoptic: NotRequired[Panoptic]
+    valid: NotRequired[bool]
+
+
+class Batch(TypedDict):
+    """B samples, padded to the largest height H and the largest width W among them.
+
+    image: (B, 3, H, W) uint8 RGB, padded with 0.
+    semantic: (B, H, W) uint8, class index as in `data.targets`, 255 = ignored or padding.
+    instance: (B, H, W) int32, things 1..N of each image, 0 = no thing, -1 = unknown or padding.
+    size: B tuples, the height and width of each image before padding.
+    index: B indices of the images in their split.
+    panoptic: only for evaluation, B ground truths with the data set's own ids, without padding.
+    valid: only for evaluation, B flags, False for a repeat that must not be counted.
+    """
+
+    image: Tensor
+    semantic: Tensor
+    instance: Tensor
+    size: list[tuple[int, int]]
+    index: list[int]
+    panoptic: NotRequired[list[Panoptic]]
+    valid: NotRequired[list[bool]]
 
 
 class SegmentationDataset(Dataset[Sample]):
     """Images and targets of one split.
 
     Args:
-        split: the samples as they lie on disk, see `data.splits`.
-        augmentation: what training sees; None leaves images as they are and adds the truth for metrics.
-        seed: of the augmentation, together with epoch and index.
+        split: the stored samples, see `data.splits`.
+        augmentation: applied to training samples. None leaves the images unchanged and adds the
+            ground truth for metrics.
+        seed: seed of the augmentation, combined with epoch and index.
     """
 
     def __init__(
@@ -43,90 +82,96 @@ class SegmentationDataset(Dataset[Sample]):
         """One sample.
 
         Args:
-            draw: the place in the split, and for training the epoch.
+            draw: the index in the split, and for training the epoch.
 
         Returns:
-            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in `data.targets`, `index` (the place);
-            without augmentation also `panoptic` (the truth with the data set's own ids) and `valid` (False for a repeat).
+            image (3, H, W) uint8, semantic (H, W) uint8 and instance (H, W) int32 as in
+            `data.targets`, and `index`; without augmentation also `panoptic` and `valid`.
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: a file does not decode, or image and labels do not belong together.
+            FileNotFoundError: a file does not exist.
+            ValueError: a file cannot be decoded, or image and labels do not match.
         """
         draw = Draw(draw) if isinstance(draw, int) else draw
         if self.augmentation is None:
-            labelled = self.split[draw.sample]
-            view = View(
-                labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name
-            )
-            truth = {"panoptic": labelled.panoptic(), "valid": draw.valid}
-            return _tensors(view, self.split.categories) | truth | {"index": draw.sample}
+            return self._evaluation_sample(draw)
+        return self._training_sample(draw, self.augmentation)
+
+    def _evaluation_sample(self, draw: Draw) -> Sample:
+        labelled = self.split[draw.sample]
+        view = View(
+            labelled.image, labelled.ids, labelled.category_of, labelled.crowds, labelled.name
+        )
+        sample = _sample(view, draw.sample, self.split.categories)
+        sample["panoptic"] = labelled.panoptic()
+        sample["valid"] = draw.valid
+        return sample
+
+    def _training_sample(self, draw: Draw, augmentation: Augmentation) -> Sample:
         seed = (self.seed, draw.epoch, draw.sample)
-        mix = self.augmentation.mix
+        categories = self.split.categories
+
+        def augmented(index: int, seed: Seed) -> View:
+            labelled = self.split[index]
+            image, ids = augmentation(labelled.image, labelled.ids, seed)
+            return View(image, ids, labelled.category_of, labelled.crowds, labelled.name)
+
         view = (
-            self._view(draw.sample, seed)
-            if mix is None
-            else mixed(mix, self._view, len(self), seed, self.split.categories)
+            augmented(draw.sample, seed)
+            if augmentation.mix is None
+            else mixed(augmentation.mix, augmented, len(self), seed, categories)
         )
-        return _tensors(view, self.split.categories, min_area_px=self.augmentation.min_area_px) | {
-            "index": draw.sample
-        }
-
-    def _view(self, sample: int, seed: Seed) -> View:
-        """One augmented sample by itself."""
-        assert self.augmentation is not None
-        labelled = self.split[sample]
-        return View(
-            *self.augmentation(labelled.image, labelled.ids, seed),
-            labelled.category_of,
-            labelled.crowds,
-            labelled.name,
-        )
+        return _sample(view, draw.sample, categories, min_area_px=augmentation.min_area_px)
 
 
-def _tensors(view: View, categories: Categories, *, min_area_px: int = 0) -> Sample:
-    """Image and targets."""
+def _sample(view: View, index: int, categories: Categories, *, min_area_px: int = 0) -> Sample:
     try:
         semantic, instance = encode_ids(
             view.ids, view.category_of, categories, crowds=view.crowds, min_area_px=min_area_px
         )
     except ValueError as error:
         raise ValueError(f"{view.name}: {error}") from error
-    planes = np.stack(
-        cv2.split(view.image)
-    )  # (3, H, W): OpenCV takes pixels apart faster than a transposed copy does
+    # (3, H, W): OpenCV separates the channels faster than a transposed copy does.
+    planes = np.stack(cv2.split(view.image))
     return {
         "image": torch.from_numpy(planes),
         "semantic": torch.from_numpy(semantic),
         "instance": torch.from_numpy(instance),
+        "index": index,
     }
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples to a batch; smaller ones are padded right and below with black and unknown labels.
-
-    Args:
-        samples: of `SegmentationDataset`.
-
-    Returns:
-        image (B, 3, H, W) uint8, semantic (B, H, W) uint8, instance (B, H, W) int32, `size`: (h, w) of each before padding, the
-        list `index`; for evaluation also the lists `panoptic` and `valid`.
-    """
-    sizes = [(int(sample["image"].shape[1]), int(sample["image"].shape[2])) for sample in samples]
-    height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
-    fills = {"image": 0, "semantic": IGNORE_INDEX, "instance": UNKNOWN}
+    """Stack samples to a batch. Smaller images are padded at the right and at the bottom."""
+    sizes = [_size(sample["image"]) for sample in samples]
+    height = max(size[0] for size in sizes)
+    width = max(size[1] for size in sizes)
+    images: list[Tensor] = []
+    semantic: list[Tensor] = []
+    instance: list[Tensor] = []
+    for sample in samples:
+        images.append(_pad(sample["image"], height, width, 0))
+        semantic.append(_pad(sample["semantic"], height, width, IGNORE_INDEX))
+        instance.append(_pad(sample["instance"], height, width, UNKNOWN))
     batch: Batch = {
-        key: torch.stack([_pad(sample[key], height, width, fill) for sample in samples])
-        for key, fill in fills.items()
+        "image": torch.stack(images),
+        "semantic": torch.stack(semantic),
+        "instance": torch.stack(instance),
+        "size": sizes,
+        "index": [sample["index"] for sample in samples],
     }
-    lists = {
-        key: [sample[key] for sample in samples]
-        for key in ("panoptic", "valid", "index")
-        if key in samples[0]
-    }
-    return batch | {"size": sizes} | lists
+    if "panoptic" in samples[0]:
+        batch["panoptic"] = [sample["panoptic"] for sample in samples]
+        batch["valid"] = [sample["valid"] for sample in samples]
+    return batch
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    _, height, width = image.shape
+    return int(height), int(width)
 
 
 def _pad(tensor: Tensor, height: int, width: int, value: int) -> Tensor:
+    """Extend (..., h, w) to (..., H, W)."""
     missing = (0, width - tensor.shape[-1], 0, height - tensor.shape[-2])
     return functional.pad(tensor, missing, value=value) if any(missing) else tensor

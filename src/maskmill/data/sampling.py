@@ -1,4 +1,7 @@
-"""Which sample comes when: a function of (seed, epoch, rank) alone, and every evaluated image exactly once."""
+"""The order of the samples.
+
+It depends only on (seed, epoch, rank), and evaluation uses every image exactly once.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +11,12 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One request to the dataset: the sample, the epoch that seeds its augmentation, and whether it counts."""
+    """What a sampler asks the dataset for.
+
+    sample: index in the split.
+    epoch: seeds the augmentation.
+    valid: False for a repeat that must not be counted.
+    """
 
     sample: int
     epoch: int = 0
@@ -16,9 +24,10 @@ class Draw(NamedTuple):
 
 
 class ShuffledSampler(Sampler[Draw]):
-    """Every sample once an epoch in an order drawn from (seed, epoch), dealt to the processes in turn.
+    """Every sample once per epoch, in an order drawn from (seed, epoch), split over the processes.
 
-    Where the number of processes does not divide the samples, the first ones are drawn a second time, so that all take equally many steps.
+    If the number of processes does not divide the number of samples, the first samples of the
+    order are repeated, so that all processes take the same number of steps.
 
     Raises:
         ValueError: there are no samples.
@@ -27,23 +36,22 @@ class ShuffledSampler(Sampler[Draw]):
     def __init__(self, num_samples: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if num_samples < 1:
             raise ValueError(
-                "Expected at least one training image, but got none - check the splits in dataset.json"
+                "Expected at least one training image, but got none - "
+                "check the splits in dataset.json"
             )
-        self.num_samples, self.seed, self.rank, self.world_size, self.epoch = (
-            num_samples,
-            seed,
-            rank,
-            world_size,
-            0,
-        )
-        self._first = 0
+        self.num_samples = num_samples
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._num_skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Begin the next epoch after so many samples of this process, as a training does that was killed within it."""
-        self._first = num_samples
+        """Start the next epoch after this many samples of this process, as a resumed run does."""
+        self._num_skipped = num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to draw next; the Trainer calls this."""
+        """Choose the epoch to draw next. The Trainer calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -52,21 +60,28 @@ class ShuffledSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.num_samples, generator=generator).tolist()
-        first, self._first = self._first, 0
-        for step in range(first, len(self)):
-            yield Draw(order[(step * self.world_size + self.rank) % self.num_samples], self.epoch)
+        first_step = self._num_skipped
+        self._num_skipped = 0
+        for step in range(first_step, len(self)):
+            position = step * self.world_size + self.rank
+            yield Draw(order[position % self.num_samples], self.epoch)
 
 
 class EvaluationSampler(Sampler[Draw]):
-    """Every sample exactly once over all processes, in order; repeats that only keep processes in step are marked `valid=False`."""
+    """Every sample exactly once over all processes, in order.
+
+    Repeats, which only give all processes the same number of steps, have `valid=False`.
+    """
 
     def __init__(self, num_samples: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.num_samples, self.rank, self.world_size = num_samples, rank, world_size
+        self.num_samples = num_samples
+        self.rank = rank
+        self.world_size = world_size
 
     def __len__(self) -> int:
         return -(-self.num_samples // self.world_size)
 
     def __iter__(self) -> Iterator[Draw]:
         for step in range(len(self)):
-            place = step * self.world_size + self.rank
-            yield Draw(place % self.num_samples, valid=place < self.num_samples)
+            position = step * self.world_size + self.rank
+            yield Draw(position % self.num_samples, valid=position < self.num_samples)

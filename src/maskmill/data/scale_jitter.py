@@ -1,106 +1,129 @@
-"""Large-scale jitter, which albumentations lacks: one resize of the window that is seen, whatever the scale."""
+"""Large-scale jitter, which albumentations lacks.
+
+At any scale, only the visible window is resized, and only once.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
 from albumentations.core.type_definitions import Targets
+from annotated_types import Ge, Gt
 
 Pixels = npt.NDArray[Any]
+Side = Annotated[int, Ge(1)]  # px
+Factor = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one axis in px: the source window, its resized length, its start in the result."""
+
+    window: slice
+    length: int
+    start: int
+
+    @property
+    def in_result(self) -> slice:
+        """The part of the result that the window covers."""
+        return slice(self.start, self.start + self.length)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A window of the source, y0:y1 and x0:x1, resized to `size` (h, w) and put at `top`, `left` of the result."""
+    """Which window of the source is resized, and where it is in the result."""
 
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-    size: tuple[int, int]
-    top: int
-    left: int
+    rows: Span
+    columns: Span
 
 
 class ScaleJitter(albumentations.DualTransform):
-    """Scale the image at random, then crop or pad it, at a random place, to one size (Ghiasi et al., CVPR 2021, arXiv:2012.07177, sec. 3).
+    """Scale the image by a random factor, then crop or pad it at a random position to one size.
 
-    At a scale of 1 the image just fits into the result. What it does not cover becomes black and void.
+    At a scale of 1, the whole image just fits into the result. Padding is black and void.
+    Ghiasi et al., CVPR 2021 (arXiv:2012.07177), sec. 3.
 
     Args:
         size: height and width of the result in px.
-        scale: smallest and largest; 0.1 and 2.0 in the paper.
-        p: probability of being applied, which for batches of one size must be 1.
+        scale: smallest and largest factor; 0.1 and 2.0 in the paper.
+        p: probability of being applied; batches of one size need 1.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a value is out of range, or the first factor of `scale` is larger than the
+            second.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
 
-    class InitSchema(
-        albumentations.DualTransform.InitSchema
-    ):  # albumentations checks its arguments by such a class; ours are checked below
-        """The arguments by name."""
+    # albumentations hides the annotations of __init__ and checks arguments by this class instead.
+    class InitSchema(albumentations.DualTransform.InitSchema):
+        """The arguments and their bounds."""
 
-        size: tuple[int, int]
-        scale: tuple[float, float]
+        size: tuple[Side, Side]
+        scale: tuple[Factor, Factor]
 
     def __init__(
-        self, size: tuple[int, int], scale: tuple[float, float] = (0.1, 2.0), p: float = 1.0
+        self,
+        size: tuple[int, int],
+        scale: tuple[float, float] = (0.1, 2.0),
+        p: float = 1.0,
     ) -> None:
         super().__init__(p=p)
-        if min(size) < 1 or not 0 < scale[0] <= scale[1]:
+        if scale[0] > scale[1]:
             raise ValueError(
-                f"Expected sides of `size` from 1 px and `scale` as two rising factors above 0, but got {tuple(size)} and {tuple(scale)} - "
-                "mend conf/augment"
+                "Expected `scale` to be the smallest and the largest factor, "
+                f"but got {tuple(scale)} - swap them"
             )
-        self.size, self.scale = tuple(size), tuple(scale)
+        self.size = tuple(size)
+        self.scale = tuple(scale)
 
     def get_params_dependent_on_data(
         self, params: Mapping[str, Any], data: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Draw scale and place for an image of `params["shape"]`."""
-        source = params["shape"][:2]
-        factor = self.py_random.uniform(*self.scale) * min(
-            self.size[0] / source[0], self.size[1] / source[1]
-        )
-        (y0, y1, height, top), (x0, x1, width, left) = (
-            self._along(source[axis], self.size[axis], factor) for axis in (0, 1)
-        )
-        return {"placement": Placement(y0, y1, x0, x1, (height, width), top, left)}
+        """Draw the scale and the position for an image of `params["shape"]`."""
+        height, width = params["shape"][:2]
+        new_height, new_width = self.size
+        scale = self.py_random.uniform(*self.scale)
+        factor = scale * min(new_height / height, new_width / width)
+        rows = self._span(height, new_height, factor)
+        columns = self._span(width, new_width, factor)
+        return {"placement": Placement(rows, columns)}
 
-    def _along(self, length: int, wanted: int, factor: float) -> tuple[int, int, int, int]:
-        """Along one axis: the source's window, its length in the result, and where it begins there."""
-        scaled = max(1, round(length * factor))
-        if scaled <= wanted:
-            return 0, length, scaled, self.py_random.randint(0, wanted - scaled)
-        begin = self.py_random.randint(0, scaled - wanted) / factor
+    def _span(self, length: int, new_length: int, factor: float) -> Span:
+        """Draw the position along one axis."""
+        scaled_length = max(1, round(length * factor))
+        if scaled_length <= new_length:
+            start = self.py_random.randint(0, new_length - scaled_length)
+            return Span(slice(0, length), scaled_length, start)
+        begin = self.py_random.randint(0, scaled_length - new_length) / factor
         first = min(int(begin), length - 1)
-        return first, max(first + 1, min(length, round(begin + wanted / factor))), wanted, 0
+        end = max(first + 1, min(length, round(begin + new_length / factor)))
+        return Span(slice(first, end), new_length, 0)
 
     def apply(self, img: Pixels, placement: Placement, **params: Any) -> Pixels:
-        """The image; smaller it is averaged, larger interpolated."""
-        shrinks = placement.size[0] < placement.y1 - placement.y0
-        return _placed(img, placement, self.size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        """The image, averaged when it shrinks and interpolated when it grows."""
+        window = placement.rows.window
+        is_smaller = placement.rows.length < window.stop - window.start
+        return _placed(
+            img, placement, self.size, cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+        )
 
     def apply_to_mask(self, mask: Pixels, placement: Placement, **params: Any) -> Pixels:
-        """The ids, never averaged; 0 where nothing is."""
+        """The ids, never interpolated, and 0 in the padding."""
         return _placed(mask, placement, self.size, cv2.INTER_NEAREST_EXACT)
 
 
 def _placed(
     pixels: Pixels, placement: Placement, size: tuple[int, ...], interpolation: int
 ) -> Pixels:
-    window = np.ascontiguousarray(pixels[placement.y0 : placement.y1, placement.x0 : placement.x1])
-    height, width = placement.size
-    resized = cv2.resize(window, (width, height), interpolation=interpolation)
+    rows = placement.rows
+    columns = placement.columns
+    window = np.ascontiguousarray(pixels[rows.window, columns.window])
+    resized = cv2.resize(window, (columns.length, rows.length), interpolation=interpolation)
     result = np.zeros((*size, *pixels.shape[2:]), pixels.dtype)
-    result[placement.top : placement.top + height, placement.left : placement.left + width] = (
-        resized
-    )
+    result[rows.in_result, columns.in_result] = resized
     return result

@@ -1,12 +1,15 @@
-"""Sharded splits: the files of many samples in few tar files, in WebDataset's naming, and an index that makes them readable in any order.
+"""Sharded splits: many samples in a few tar files, named as in WebDataset, and an index.
 
-A sample `00000012` is three members that follow each other: `.json` (COCO's image and `segments_info`), the image under its own ending,
-and `.panoptic.png`; or, decoded, `.image.npy` and `.panoptic.npy`. The index (`shards.json`) says where in which tar file each begins, so
-that one read gets a sample, as training in an order of its own needs. Read in sequence, the tar files serve WebDataset and `tar` as well.
+A sample `00000012` has three consecutive members: `.json` (COCO's image row and `segments_info`),
+the image with its own extension, and `.panoptic.png`; or, decoded, `.image.npy` and
+`.panoptic.npy`. The index (`shards.json`) says at which byte of which tar file each sample starts,
+so that one read gets one sample, in any order. WebDataset and `tar` can read the same files in
+sequence.
 """
 
 import io
 import json
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -17,127 +20,144 @@ from maskmill.canonical.png import RGB, decode_ids, decode_rgb
 from maskmill.data.stores import Store, load_json
 
 INDEX = "shards.json"
-BLOCK = 512  # tar: a header is one block, and contents are filled up to whole ones
+BLOCK = 512  # tar: a header is one block, and the contents are padded to whole blocks
 NUMPY = b"\x93NUMPY"
 
 
+class Column(IntEnum):
+    """Columns of the table of samples; the last four are the fields of a sample in the index."""
+
+    SHARD = 0
+    START = 1  # of the row's contents, in bytes from the start of the tar file
+    ROW_SIZE = 2
+    IMAGE_SIZE = 3
+    LABELS_SIZE = 4
+
+
 def padded(size: int) -> int:
-    """The bytes a tar member's contents take."""
+    """The number of bytes that contents of `size` bytes occupy in a tar file."""
     return -(-size // BLOCK) * BLOCK
 
 
 class ShardReader:
-    """Samples of one sharded split, by their place.
+    """The samples of one sharded split, by index.
 
     Args:
-        store: where the data set lies.
-        split: its folder there.
+        store: where the data set is stored.
+        split: the folder of the split in the store.
 
     Raises:
-        FileNotFoundError: the index or a shard is not there.
-        ValueError: the index is broken, or a shard is not as long as the index says.
+        FileNotFoundError: the index or a shard is missing.
+        ValueError: the index is invalid, or the size of a shard differs from the index.
     """
 
     def __init__(self, store: Store, split: str) -> None:
-        self._store, self._split = store, split
+        self._store = store
+        self._split = split
         self.where = store.where(f"{split}/{INDEX}")
         index = self._read_index()
         self.categories = Categories.from_list(index["categories"])
         self._files = [f"{split}/{shard['file']}" for shard in index["shards"]]
         self._check_files(index["shards"])
-        rows = [
-            (number, *sample)
-            for number, shard in enumerate(index["shards"])
-            for sample in shard["samples"]
-        ]
-        self._places = np.array(rows, dtype=np.int64).reshape(
-            -1, 5
-        )  # shard, start, bytes of row, image and labels
+        self._table = _table(index["shards"])
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._table)
 
-    def read(self, place: int) -> tuple[dict[str, Any], RGB, npt.NDArray[np.int32]]:
-        """One sample.
+    def read(self, index: int) -> tuple[dict[str, Any], RGB, npt.NDArray[np.int32]]:
+        """Read and decode one sample.
 
         Returns:
-            COCO's row of the image with its `segments_info`, the image (H, W, 3) uint8 RGB, its segment ids (H, W) int32.
+            COCO's image row with its `segments_info`, the image (H, W, 3) uint8 RGB, and its
+            segment ids (H, W) int32.
 
         Raises:
-            ValueError: the sample is cut short or does not decode.
+            ValueError: the sample is incomplete or cannot be decoded.
         """
-        row, image, labels = self.members(place)
-        where = f"sample {place} of {self.where}"
+        row, image, labels = self.members(index)
+        where = f"sample {index} of {self.where}"
         return json.loads(row), _image(image, where), _ids(labels, where)
 
-    def members(self, place: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """The contents of a sample's three files, got by one read.
+    def members(self, index: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """The contents of the three files of a sample, from one read.
 
         Raises:
-            ValueError: the sample is cut short.
+            ValueError: the sample is incomplete.
         """
-        shard, start, row_size, image_size, labels_size = self._places[place].tolist()
-        image_start = padded(row_size) + BLOCK
-        labels_start = image_start + padded(image_size) + BLOCK
-        size = labels_start + labels_size
-        data = self._store.read(self._files[shard], start, size)
+        sample = self._table[index].tolist()
+        start = sample[Column.START]
+        image_start = padded(sample[Column.ROW_SIZE]) + BLOCK
+        labels_start = image_start + padded(sample[Column.IMAGE_SIZE]) + BLOCK
+        size = labels_start + sample[Column.LABELS_SIZE]
+        file = self._files[sample[Column.SHARD]]
+        data = self._store.read(file, start, size)
         if len(data) != size:
-            where = self._store.where(self._files[shard])
             raise ValueError(
-                f"{where}: expected {size} bytes from {start} on, but got {len(data)} - copy the shards again"
+                f"{self._store.where(file)}: expected {size} bytes from position {start}, "
+                f"but got {len(data)} - copy the shards again"
             )
-        return (
-            data[:row_size],
-            _part(data, image_start, image_size),
-            _part(data, labels_start, labels_size),
-        )
+        row = data[: sample[Column.ROW_SIZE]]
+        image = np.frombuffer(data, np.uint8, sample[Column.IMAGE_SIZE], image_start)
+        labels = np.frombuffer(data, np.uint8, sample[Column.LABELS_SIZE], labels_start)
+        return row, image, labels
 
     def _read_index(self) -> dict[str, Any]:
         try:
             index = load_json(self._store, f"{self._split}/{INDEX}")
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{self.where}: expected the index of a sharded split, but there is none ({error}) - write it with `maskmill shard`"
+                f"{self.where}: expected the index of a sharded split, but there is none ({error}) "
+                "- write it with `maskmill shard`"
             ) from error
         missing = {"categories", "shards"} - set(index)
         if missing:
             raise ValueError(
-                f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - write the shards again"
+                f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - "
+                "write the shards again"
             )
         return dict(index)
 
     def _check_files(self, shards: list[dict[str, Any]]) -> None:
-        """Find a missing or cut file before training, not in its third hour."""
-        sizes = self._store.sizes(self._split)
-        for shard in shards:
-            found = sizes.get(shard["file"])
-            if found is None:
-                raise FileNotFoundError(
-                    f"{self._store.where(self._split)}: expected {shard['file']} as in the index, but it is missing - copy the shards again"
-                )
-            if found != shard["bytes"]:
+        """Find a missing or incomplete shard before training starts."""
+        folder = self._store.where(self._split)
+        try:
+            sizes = self._store.sizes(self._files)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{folder}: expected every shard of the index, but one is missing ({error}) - "
+                "copy the shards again"
+            ) from error
+        for shard, size in zip(shards, sizes, strict=True):
+            if size != shard["bytes"]:
                 raise ValueError(
-                    f"{self._store.where(self._split)}: expected {shard['file']} of {shard['bytes']} bytes, but it has {found} - "
-                    "copy the shards again"
+                    f"{folder}: expected {shard['file']} of {shard['bytes']} bytes, "
+                    f"but it has {size} - copy the shards again"
                 )
 
 
-def _part(data: bytes, start: int, size: int) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8, size, start)
+def _table(shards: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
+    """The samples of all shards: (N, 5) int64 with the columns of `Column`."""
+    rows: list[list[int]] = []
+    for number, shard in enumerate(shards):
+        rows += [[number, *sample] for sample in shard["samples"]]
+    return np.array(rows, dtype=np.int64).reshape(-1, len(Column))
 
 
 def _image(data: npt.NDArray[np.uint8], where: str) -> RGB:
-    return _array(data) if data[: len(NUMPY)].tobytes() == NUMPY else decode_rgb(data, where)
+    return _array(data) if _is_array(data) else decode_rgb(data, where)
 
 
 def _ids(data: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.int32]:
-    return (
-        _array(data).astype(np.int32)
-        if data[: len(NUMPY)].tobytes() == NUMPY
-        else decode_ids(data, where)
-    )
+    return _array(data).astype(np.int32) if _is_array(data) else decode_ids(data, where)
+
+
+def _is_array(data: npt.NDArray[np.uint8]) -> bool:
+    return data[: len(NUMPY)].tobytes() == NUMPY
 
 
 def _array(data: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    """A .npy file's array, copied, since augmentations may write; nothing pickled is read."""
+    """The array of a .npy file, copied because augmentations may write into it.
+
+    Pickled objects are refused.
+    """
     return np.asarray(np.load(io.BytesIO(data.data), allow_pickle=False))

@@ -1,4 +1,4 @@
-"""One split as decoded samples, wherever it lies: a folder as `prepare` writes it, or a sharded copy, local or on S3."""
+"""The decoded samples of one split, read from the files of `prepare` or from a sharded copy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from maskmill.data.stores import LocalStore, open_store
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One sample as it lies on disk. Its ids are not measured yet: training looks at a crop, and only that is worth it.
+    """An image and its labels as stored. Areas and boxes are computed only by `panoptic`.
 
     Args:
-        name: says in errors which.
+        name: identifies the image in error messages.
         image: (H, W, 3) uint8 RGB.
         ids: (H, W) int32 segment ids, 0 = void.
         segments_info: COCO's rows.
@@ -38,7 +38,8 @@ class LabelledImage:
     def __post_init__(self) -> None:
         if self.ids.shape != self.image.shape[:2]:
             raise ValueError(
-                f"{self.name}: its labels are {self.ids.shape}, but its image is {self.image.shape[:2]} - run `dvc repro prepare` again"
+                f"{self.name}: expected labels of the image's size {self.image.shape[:2]}, "
+                f"but got {self.ids.shape} - run `dvc repro prepare` again"
             )
 
     @property
@@ -48,34 +49,38 @@ class LabelledImage:
 
     @property
     def crowds(self) -> frozenset[int]:
-        """Ids of the segments that stand for a group."""
+        """Ids of the crowd segments."""
         return frozenset(int(info["id"]) for info in self.segments_info if info.get("iscrowd"))
 
     def panoptic(self) -> Panoptic:
-        """The labels, measured, and their ids held against the rows in both directions."""
+        """The labels with areas and boxes.
+
+        Raises:
+            ValueError: the ids of the map and of `segments_info` differ.
+        """
         return make_panoptic(self.ids, self.segments_info, self.name)
 
 
 class Split(Protocol):
-    """Samples by their place."""
+    """Samples by index."""
 
     categories: Categories
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, place: int) -> LabelledImage: ...
+    def __getitem__(self, index: int) -> LabelledImage: ...
 
-    def name(self, place: int) -> str:
-        """The image's file name."""
+    def name(self, index: int) -> str:
+        """The file name of the image."""
         ...
 
 
 class FolderSplit:
-    """The files of one split.
+    """A split that `prepare` wrote, read from its files.
 
     Raises:
-        FileNotFoundError: the split is not there.
-        ValueError: the split is broken.
+        FileNotFoundError: the split does not exist.
+        ValueError: the split is invalid.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,27 +91,25 @@ class FolderSplit:
     def __len__(self) -> int:
         return len(self._records)
 
-    def name(self, place: int) -> str:
-        """The image's file name."""
-        return self._records[place].file_name
+    def name(self, index: int) -> str:
+        """The file name of the image."""
+        return self._records[index].file_name
 
-    def __getitem__(self, place: int) -> LabelledImage:
-        record = self._records[place]
+    def __getitem__(self, index: int) -> LabelledImage:
+        record = self._records[index]
         ids = read_ids(self._folder.png_path(record.id))
-        return LabelledImage(
-            f"{record.file_name} of {self._folder.json_path}",
-            self._folder.image(record),
-            ids,
-            self._folder.annotation(record.id)["segments_info"],
-        )
+        image = self._folder.image(record)
+        segments_info = self._folder.annotation(record.id)["segments_info"]
+        name = f"{record.file_name} of {self._folder.json_path}"
+        return LabelledImage(name, image, ids, segments_info)
 
 
 class ShardedSplit:
-    """A split that `maskmill shard` wrote, read sample by sample: one range of one file each.
+    """A split that `maskmill shard` wrote. Each sample is read as one range of bytes of one file.
 
     Raises:
-        FileNotFoundError: the index or a shard is not there.
-        ValueError: the index is broken, or a shard is cut short.
+        FileNotFoundError: the index or a shard is missing.
+        ValueError: the index is invalid, or a shard is incomplete.
     """
 
     def __init__(self, shards: ShardReader) -> None:
@@ -116,34 +119,42 @@ class ShardedSplit:
     def __len__(self) -> int:
         return len(self._shards)
 
-    def name(self, place: int) -> str:
-        """The image's file name, which stands in the shard."""
-        return str(self._shards.read(place)[0]["file_name"])
+    def name(self, index: int) -> str:
+        """The file name of the image, which is read from the shard."""
+        row, _, _ = self._shards.read(index)
+        return str(row["file_name"])
 
-    def __getitem__(self, place: int) -> LabelledImage:
-        row, image, ids = self._shards.read(place)
+    def __getitem__(self, index: int) -> LabelledImage:
+        row, image, ids = self._shards.read(index)
         name = f"{row['file_name']} of {self._shards.where}"
-        unknown = sorted(
-            {int(info["category_id"]) for info in row["segments_info"]}
-            - self.categories.index.keys()
-        )
-        if unknown or image.shape[:2] != (row["height"], row["width"]):
+        category_ids = {int(info["category_id"]) for info in row["segments_info"]}
+        unknown = sorted(category_ids - self.categories.index.keys())
+        if unknown:
             raise ValueError(
-                f"{name}: its size or its categories {unknown} are not those of the index - write the shards again"
+                f"{name}: expected categories of the index, but got {unknown} - "
+                "write the shards again"
+            )
+        size = (row["height"], row["width"])
+        if image.shape[:2] != size:
+            raise ValueError(
+                f"{name}: expected an image of {size} pixels, but got {image.shape[:2]} - "
+                "write the shards again"
             )
         return LabelledImage(name, image, ids, row["segments_info"])
 
 
 def open_split(root: str | Path, name: str) -> Split:
-    """The split `name` of a data set, as files or as shards, whichever is there.
+    """A split of a data set, stored either as files or as shards.
 
     Args:
-        root: a folder that `prepare` or `shard` wrote, or s3://BUCKET/PREFIX with shards.
-        name: of the split.
+        root: a folder that `prepare` or `shard` wrote, or the URL of shards (s3://BUCKET/FOLDER,
+            or any other that fsspec opens).
+        name: name of the split.
 
     Raises:
-        FileNotFoundError: there is no such split.
-        ValueError: the split is broken, or its place cannot be read.
+        FileNotFoundError: the split does not exist.
+        ValueError: the split is invalid, or the URL cannot be opened.
+        OSError: access to the URL fails.
     """
     store = open_store(root)
     if isinstance(store, LocalStore) and not store.has(f"{name}/{INDEX}"):

@@ -1,244 +1,262 @@
-"""Where a sharded data set lies: a folder, or S3 and what speaks its protocol."""
+"""The files of a data set, in a local folder or at any URL that fsspec opens."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import fsspec
+from fsspec import AbstractFileSystem
+
 from maskmill.canonical.files import inside, write_bytes
 
-S3 = "s3://"
-TRIES = 4
-ABSENT = ("404", "NoSuchKey", "NoSuchBucket")
+EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}  # URL protocol -> extra of maskmill
+COPY_BLOCK_BYTES = 1 << 20
 
 
 class Store(Protocol):
-    """Named files; names are relative and use /."""
+    """Named files. Names are relative and separate folders by `/`."""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        """A file's bytes, or at most `size` of them from `start`."""
+        """The bytes of a file: all of them, or at most `size` from position `start`."""
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """The files in a folder and their bytes."""
+    def sizes(self, names: Sequence[str]) -> list[int]:
+        """The size of each file in bytes."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
+        """Write a small file, completely or not at all."""
 
-    def upload(self, name: str, path: Path) -> None:
-        """Take a local file over, whole or not at all; the local one may be gone afterwards."""
+    def upload(self, name: str, local: Path) -> None:
+        """Copy a local file into the store, completely or not at all."""
 
     def where(self, name: str) -> str:
-        """The full name, for messages."""
+        """The full path or URL of a file, for messages."""
 
 
 class LocalStore:
-    """A folder."""
+    """The files of a local folder, read without fsspec, which is slower."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         return inside(self.root, name).is_file()
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        """A file's bytes, or at most `size` of them from `start`."""
-        path = inside(self.root, name)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: expected a file here, but there is none - check the path or run the stage before"
-            )
-        with path.open("rb") as file:
+        """The bytes of a file: all of them, or at most `size` from position `start`.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+        """
+        with self._existing(name).open("rb") as file:
             file.seek(start)
             return file.read() if size is None else file.read(size)
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """The files in a folder and their bytes."""
-        return {
-            path.name: path.stat().st_size
-            for path in inside(self.root, folder).iterdir()
-            if path.is_file()
-        }
+    def sizes(self, names: Sequence[str]) -> list[int]:
+        """The size of each file in bytes.
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+        """
+        return [self._existing(name).stat().st_size for name in names]
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
+        """Write a small file, completely or not at all."""
         write_bytes(inside(self.root, name), data)
 
-    def upload(self, name: str, path: Path) -> None:
-        """Take a local file over, whole or not at all."""
+    def upload(self, name: str, local: Path) -> None:
+        """Copy a local file into the store, completely or not at all."""
         target = inside(self.root, name)
-        part = target.with_name(
-            f".{target.name}.part"
-        )  # `path` may lie on another disk, whose files cannot be renamed to this one
         target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as source, part.open("wb") as copy:
-            while block := source.read(1 << 20):
+        # Copied, not renamed: `local` may be on another disk.
+        unfinished = target.with_name(f".{target.name}.part")
+        with local.open("rb") as source, unfinished.open("wb") as copy:
+            while block := source.read(COPY_BLOCK_BYTES):
                 copy.write(block)
-        part.replace(target)
+        unfinished.replace(target)
 
     def where(self, name: str) -> str:
-        """The full name, for messages."""
+        """The full path of a file, for messages."""
         return str(self.root / name)
 
+    def _existing(self, name: str) -> Path:
+        path = inside(self.root, name)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected a file, but there is none - "
+                "either check the path or run the stage that writes it"
+            )
+        return path
 
-class S3Store:
-    """A bucket or a part of one. Endpoint, region and credentials are boto3's business: AWS_ENDPOINT_URL, AWS_PROFILE and the others.
+
+class RemoteStore:
+    """The files below a URL, read by fsspec: s3://, gs://, https://, memory:// and others.
+
+    Endpoints and credentials are those of the fsspec package for the protocol: s3fs reads
+    AWS_ENDPOINT_URL, AWS_PROFILE and the other AWS variables, gcsfs reads
+    GOOGLE_APPLICATION_CREDENTIALS.
 
     Args:
-        url: s3://BUCKET/PREFIX.
+        url: PROTOCOL://BUCKET/FOLDER.
 
     Raises:
-        ValueError: the address names no bucket, or boto3 is not installed.
+        ValueError: the URL names no bucket or folder, the protocol is unknown, or the package that
+            opens it is not installed.
     """
 
     def __init__(self, url: str) -> None:
-        self.bucket, _, prefix = url.removeprefix(S3).strip("/").partition("/")
-        self._prefix = f"{prefix}/" if prefix else ""
-        if not self.bucket:
-            raise ValueError(f"Expected s3://BUCKET/PREFIX, but got {url!r} - name the bucket")
-        try:
-            import boto3  # noqa: F401 - only to say so early
-        except ModuleNotFoundError as error:
+        protocol, _, location = url.partition("://")
+        if not location.strip("/"):
             raise ValueError(
-                f"Expected the package boto3 for {url}, but it is missing - pip install 'maskmill[s3]'"
-            ) from error
-        self._connection: tuple[int, Any] = (0, None)
+                f"Expected {protocol}://BUCKET/FOLDER, but got {url!r} - add the bucket or folder"
+            )
+        _check_protocol(protocol.rpartition("::")[2], url)  # s3 of simplecache::s3
+        self.url = url.rstrip("/")
+        self._opened: dict[int, tuple[AbstractFileSystem, str]] = {}
 
     def has(self, name: str) -> bool:
-        """Whether there is such an object."""
-        from botocore.exceptions import ClientError
-
+        """Whether the file exists."""
+        file_system, path = self._open(name)
         with self._explained(name):
-            try:
-                self._client().head_object(Bucket=self.bucket, Key=self._prefix + name)
-            except ClientError as error:
-                if error.response["Error"]["Code"] in ABSENT:
+            try:  # not `exists`, which answers False when the server cannot be reached
+                return bool(file_system.info(path)["type"] == "file")
+            except FileNotFoundError as error:
+                # Over HTTP, fsspec also says "not found" when a connection fails.
+                if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
                     return False
                 raise
-        return True
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        """An object's bytes, or at most `size` of them from `start`."""
-        part = {} if size is None else {"Range": f"bytes={start}-{start + size - 1}"}
+        """The bytes of a file: all of them, or at most `size` from position `start`.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            OSError: access fails, or the server cannot send a range of bytes.
+        """
+        file_system, path = self._open(name)
         with self._explained(name):
-            return self._get(self._prefix + name, part, tries=TRIES)
-
-    def _get(self, key: str, part: dict[str, str], *, tries: int) -> bytes:
-        """Get an object, again where the answer breaks off: boto3 itself only tries requests again, not what follows them."""
-        from botocore.exceptions import (
-            IncompleteReadError,
-            ReadTimeoutError,
-            ResponseStreamingError,
-        )
-
-        try:
-            return bytes(
-                self._client().get_object(Bucket=self.bucket, Key=key, **part)["Body"].read()
+            if size is None:
+                return bytes(file_system.cat_file(path))
+            data = bytes(file_system.cat_file(path, start=start, end=start + size))
+        if len(data) > size:
+            raise OSError(
+                f"{self.where(name)}: expected {size} bytes from position {start}, but the server "
+                "sent the whole file - use a server that supports the Range header of HTTP"
             )
-        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-            if tries == 1:
-                raise
-        return self._get(key, part, tries=tries - 1)
+        return data
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """The objects in a folder and their bytes."""
-        prefix = f"{self._prefix}{folder}/"
-        with self._explained(folder):
-            pages = (
-                self._client()
-                .get_paginator("list_objects_v2")
-                .paginate(Bucket=self.bucket, Prefix=prefix)
-            )
-            return {
-                row["Key"].removeprefix(prefix): row["Size"]
-                for page in pages
-                for row in page.get("Contents", [])
-            }
+    def sizes(self, names: Sequence[str]) -> list[int]:
+        """The size of each file in bytes.
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+            OSError: access fails.
+        """
+        file_system, root = self._open("")
+        paths = [f"{root}{name}" for name in names]
+        with self._explained(""):
+            return list(file_system.sizes(paths))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small object; S3 shows objects only when they are whole."""
+        """Write a small file. Object stores show a file only when it is complete."""
+        file_system, path = self._open(name)
         with self._explained(name):
-            self._client().put_object(Bucket=self.bucket, Key=self._prefix + name, Body=data)
+            file_system.pipe_file(path, data)
 
-    def upload(self, name: str, path: Path) -> None:
-        """Upload a local file, in parts where it is large."""
+    def upload(self, name: str, local: Path) -> None:
+        """Copy a local file into the store, in several parts if it is large."""
+        file_system, path = self._open(name)
         with self._explained(name):
-            self._client().upload_file(str(path), self.bucket, self._prefix + name)
+            file_system.put_file(str(local), path)
 
     def where(self, name: str) -> str:
-        """The full name, for messages."""
-        return f"{S3}{self.bucket}/{self._prefix}{name}"
+        """The URL of a file, for messages."""
+        return f"{self.url}/{name}"
 
-    def _client(self) -> Any:
-        process, client = self._connection
-        if (
-            process != os.getpid()
-        ):  # loader processes are forks, and must not share their parent's sockets
-            import boto3
+    def _open(self, name: str) -> tuple[AbstractFileSystem, str]:
+        """This process's own file system object, and the path of a file in it.
 
-            client = boto3.session.Session().client("s3")
-            self._connection = (os.getpid(), client)
-        return client
+        Such an object has a thread and sockets, which a forked loader process must not share with
+        its parent. A fork keeps the parent's object, since deleting it would close the parent's
+        connections.
+        """
+        process = os.getpid()
+        if process not in self._opened:
+            with self._explained(""):
+                file_system, root = fsspec.url_to_fs(self.url, skip_instance_cache=True)
+            self._opened[process] = file_system, root.rstrip("/")
+        file_system, root = self._opened[process]
+        inside(Path(root), name)  # refuses names that leave the folder
+        return file_system, f"{root}/{name}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {
-            "_connection": (0, None)
-        }  # spawned loader processes get a copy by pickle
+        return self.__dict__ | {"_opened": {}}  # a spawned process opens its own
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
-        """Say what S3 refused, and what to do, in place of boto3's own errors."""
-        from boto3.exceptions import S3UploadFailedError
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        """Turn the exceptions of any fsspec package into one clear message."""
         try:
             yield
-        except ClientError as error:
-            answer = error.response["Error"]
-            said = f"S3 answers {answer.get('Code')} ({answer.get('Message')})"
-            if answer.get("Code") in ABSENT:
-                raise FileNotFoundError(
-                    f"{self.where(name)}: expected it here, but {said} - check bucket and prefix"
-                ) from error
-            raise OSError(
-                f"{self.where(name)}: expected access, but {said} - check AWS_ACCESS_KEY_ID and the rights it has"
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.where(name)}: expected a file, but got: {error.__cause__ or error} - "
+                "check the URL and the network"
             ) from error
-        except (BotoCoreError, S3UploadFailedError) as error:
+        except Exception as error:  # the packages' exceptions have no base class in common
             raise OSError(
-                f"{self.where(name)}: expected an answer, but {error} - check AWS_ENDPOINT_URL, region and credentials"
+                f"{self.where(name)}: expected access, but got {type(error).__name__}: {error} - "
+                "check the endpoint, the credentials and their permissions"
             ) from error
+
+
+def _check_protocol(protocol: str, url: str) -> None:
+    """Check that the package for a protocol is installed, without connecting to anything."""
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        extra = EXTRAS.get(protocol)
+        remedy = f"pip install 'maskmill[{extra}]'" if extra else str(error)
+        raise ValueError(
+            f"Expected the fsspec package for {url}, but it is not installed - {remedy}"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"Expected a folder or a URL that fsspec opens, but got {url!r} ({error}) - "
+            "check data.root or shard.out"
+        ) from error
 
 
 def load_json(store: Store, name: str) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not JSON.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON.
     """
     try:
         return json.loads(store.read(name))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{store.where(name)}: expected JSON, but found {error} - write the file again"
+            f"{store.where(name)}: expected JSON, but got {error} - write the file again"
         ) from error
 
 
-def open_store(root: str | Path) -> LocalStore | S3Store:
-    """The store at a folder or an s3:// address.
+def open_store(root: str | Path) -> LocalStore | RemoteStore:
+    """The store of a folder or URL.
 
     Raises:
-        ValueError: the address is of another kind, or boto3 is missing.
+        ValueError: the URL names no bucket or folder, the protocol is unknown, or the package that
+            opens it is not installed.
     """
-    if str(root).startswith(S3):
-        return S3Store(str(root))
-    if "://" in str(root):
-        raise ValueError(
-            f"Expected a folder or s3://BUCKET/PREFIX, but got {str(root)!r} - mend data.root"
-        )
+    address = str(root)
+    if address.startswith("file://"):
+        return LocalStore(Path(address.removeprefix("file://")))
+    if "://" in address:
+        return RemoteStore(address)
     return LocalStore(Path(root))

@@ -1,55 +1,51 @@
-"""Augmentation of an image together with its segment ids; with `data.scale_jitter` the only place that knows albumentations."""
+"""Augmentation of an image and its segment ids.
+
+Only this module and `data.scale_jitter` use albumentations.
+"""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge
 
 from maskmill.canonical.png import RGB
 from maskmill.data.mixing import Mix
 
+Transform = albumentations.BasicTransform | albumentations.BaseCompose
+
 
 class Augmentation:
-    """Apply albumentations transforms to an image and its segment ids at once.
+    """Albumentations transforms, applied to an image and its segment ids together.
 
-    Only the id map is moved; classes follow from the ids afterwards, so the two cannot part. What a transform uncovers becomes void.
+    Only the id map is transformed. Classes are derived from the ids afterwards, so the two always
+    match. Pixels that a transform uncovers become void.
 
     Args:
-        transforms: albumentations transforms in order; crops should end at the configured crop size, so that samples can be stacked.
-        min_area_px: a thing of which a crop leaves fewer pixels keeps its class, but teaches no centre (see `data.targets`).
-        mix: makes one sample of several augmented ones (see `data.mixing`); the dataset, which has the others, calls it.
+        transforms: albumentations transforms in order; the last one should crop to the configured
+            size, so that samples can be stacked.
+        min_area_px: a thing with fewer pixels after the crop keeps its class, but is unknown as an
+            instance (see `data.targets`).
+        mix: combines several augmented samples into one (see `data.mixing`). The dataset applies
+            it, since it can read the other samples.
 
     Raises:
-        ValueError: a transform averages the values of masks or is no albumentations transform, or `min_area_px` is negative.
+        ValueError: a transform is not of albumentations, or it interpolates masks.
     """
 
     def __init__(
         self,
-        transforms: Sequence[albumentations.BasicTransform | albumentations.BaseCompose],
-        min_area_px: int = 16,
+        transforms: Sequence[Transform],
+        min_area_px: Annotated[int, Ge(0)] = 16,
         mix: Mix | None = None,
     ) -> None:
-        if min_area_px < 0:
-            raise ValueError(
-                f"Expected argument `min_area_px` of 0 and above, but got {min_area_px}"
-            )
-        if not all(
-            isinstance(transform, albumentations.BasicTransform | albumentations.BaseCompose)
-            for transform in transforms
-        ):
-            raise ValueError(
-                f"Expected argument `transforms` to hold albumentations transforms, but got {list(transforms)}"
-            )
-        interpolating = [
-            type(transform).__name__ for transform in transforms if _interpolates_masks(transform)
-        ]
-        if interpolating:
-            raise ValueError(
-                f"Expected transforms that keep segment ids, but {interpolating} average masks - set mask_interpolation: 0"
-            )
-        self.min_area_px, self.mix = min_area_px, mix
+        for transform in transforms:
+            _check_transform(transform)
+        self.min_area_px = min_area_px
+        self.mix = mix
         self._compose = albumentations.Compose(list(transforms))
 
     def __call__(
@@ -60,22 +56,34 @@ class Augmentation:
         Args:
             image: (H, W, 3) uint8 RGB.
             ids: (H, W) int32 segment ids.
-            seed: whatever names this draw, as (seed, epoch, index): the result depends on it and on nothing else.
+            seed: identifies the draw, such as (seed, epoch, index); the result depends on nothing
+                else.
 
         Returns:
-            image (H', W', 3) uint8 and ids (H', W') int32; ids that left the picture are gone.
+            image (H', W', 3) uint8 and ids (H', W') int32; segments outside the crop are gone.
         """
-        self._compose.set_random_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
-        moved = self._compose(image=image, mask=ids)
-        return np.ascontiguousarray(moved["image"]), np.ascontiguousarray(
-            moved["mask"], dtype=np.int32
+        compose_seed = np.random.SeedSequence(list(seed)).generate_state(1)[0]
+        self._compose.set_random_seed(int(compose_seed))
+        augmented = self._compose(image=image, mask=ids)
+        new_image = np.ascontiguousarray(augmented["image"])
+        new_ids = np.ascontiguousarray(augmented["mask"], dtype=np.int32)
+        return new_image, new_ids
+
+
+def _check_transform(transform: Transform) -> None:
+    if not isinstance(transform, Transform):
+        raise ValueError(
+            f"Expected `transforms` to be albumentations transforms, but got {transform!r} - "
+            "check conf/augment"
+        )
+    if _interpolates_masks(transform):
+        raise ValueError(
+            f"Expected transforms that keep segment ids, but {type(transform).__name__} "
+            "interpolates masks - set mask_interpolation: 0"
         )
 
 
-def _interpolates_masks(
-    transform: albumentations.BasicTransform | albumentations.BaseCompose,
-) -> bool:
+def _interpolates_masks(transform: Transform) -> bool:
+    interpolation = getattr(transform, "mask_interpolation", cv2.INTER_NEAREST)
     inner = getattr(transform, "transforms", ())
-    return getattr(transform, "mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST or any(
-        map(_interpolates_masks, inner)
-    )
+    return interpolation != cv2.INTER_NEAREST or any(map(_interpolates_masks, inner))

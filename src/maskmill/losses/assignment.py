@@ -1,4 +1,7 @@
-"""Queries to segments, one to one, at the least total cost (Carion et al., DETR, arXiv:2005.12872, sec. 3.1)."""
+"""One-to-one assignment of queries to segments with the lowest total cost.
+
+Carion et al., DETR (arXiv:2005.12872), sec. 3.1.
+"""
 
 from collections.abc import Mapping
 
@@ -8,9 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-IMPOSSIBLE = (
-    1e6  # a cost for what is not finite: the assignment refuses NaN, and the loss will show it
-)
+# Replaces costs that are not finite: the assignment refuses NaN, and the loss will show it.
+VERY_LARGE = 1e6
 
 
 def match(
@@ -21,32 +23,37 @@ def match(
     classes: Tensor,
     weights: Mapping[str, float],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of least cost in each image; costs are computed for the whole batch on its device and assigned on the CPU.
+    """Find the pairs of lowest total cost in each image.
+
+    The costs of the whole batch are computed on its device, the assignment on the CPU.
 
     Args:
         class_logits: (B, Q, K + 1).
         mask_logits: (B, Q, P) at points.
-        inside: (B, N, P), 1 where a point lies in a segment.
+        inside: (B, N, P), 1 where a point is inside a segment.
         counted: (B, P) bool, False at void.
         classes: (B, N), -1 where there is no segment.
-        weights: of `class`, `mask` and `dice`.
+        weights: weights of `class`, `mask` and `dice`.
 
     Returns:
-        image, query and segment of each pair: three (M,) on the device. Where an image has more segments than queries, some have none.
+        the image, query and segment of each pair: three (M,) long on the device. If an image has
+        more segments than queries, some segments have no pair.
     """
     cost = matching_cost(class_logits, mask_logits, inside, counted, classes, weights)
-    numbers = (
-        torch.nan_to_num(cost, nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=-IMPOSSIBLE).cpu().numpy()
-    )  # the one wait for the device
+    finite_cost = torch.nan_to_num(cost, nan=VERY_LARGE, posinf=VERY_LARGE, neginf=-VERY_LARGE)
+    cost_on_cpu = finite_cost.cpu().numpy()  # the only synchronisation with the device
     num_segments = (classes >= 0).sum(dim=1).tolist()
-    pairs = [
-        linear_sum_assignment(image[:, :num])
-        for image, num in zip(numbers, num_segments, strict=True)
-    ]
-    image = np.repeat(np.arange(len(pairs)), [len(query) for query, _ in pairs])
-    query, segment = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-    made = torch.from_numpy(np.stack([image, query, segment]).astype(np.int64)).to(cost.device)
-    return made[0], made[1], made[2]
+    images = []
+    queries = []
+    segments = []
+    for index, image_cost in enumerate(cost_on_cpu):
+        query, segment = linear_sum_assignment(image_cost[:, : num_segments[index]])
+        images.append(np.full(len(query), index))
+        queries.append(query)
+        segments.append(segment)
+    pairs = np.stack([np.concatenate(images), np.concatenate(queries), np.concatenate(segments)])
+    image, query, segment = torch.from_numpy(pairs.astype(np.int64)).to(cost.device).unbind()
+    return image, query, segment
 
 
 def matching_cost(
@@ -57,21 +64,32 @@ def matching_cost(
     classes: Tensor,
     weights: Mapping[str, float],
 ) -> Tensor:
-    """Minus the probability of the class, plus cross-entropy and Dice of the masks at the points that count: (B, Q, N)."""
+    """The cost of each pair: mask cross-entropy plus Dice minus the probability of the class.
+
+    Args:
+        class_logits: (B, Q, K + 1).
+        mask_logits: (B, Q, P) at points.
+        inside: (B, N, P), 1 where a point is inside a segment.
+        counted: (B, P) bool, False at void.
+        classes: (B, N), -1 where there is no segment.
+        weights: weights of `class`, `mask` and `dice`.
+
+    Returns:
+        (B, Q, N).
+    """
     counted = counted.float()[:, None]  # (B, 1, P)
-    num = counted.sum(dim=2, keepdim=True).clamp(min=1)  # (B, 1, 1)
-    on, off = (
-        F.softplus(-mask_logits) * counted,
-        F.softplus(mask_logits) * counted,
-    )  # what each point costs as inside, as outside: (B, Q, P)
-    mask = (
-        off.sum(dim=2, keepdim=True) + torch.einsum("bqp,bnp->bqn", on - off, inside)
-    ) / num  # (B, Q, N)
+    num_counted = counted.sum(dim=2, keepdim=True).clamp(min=1)  # (B, 1, 1)
+    # The cross-entropy of each point, if it is inside and if it is outside: (B, Q, P).
+    loss_inside = F.softplus(-mask_logits) * counted
+    loss_outside = F.softplus(mask_logits) * counted
+    difference = torch.einsum("bqp,bnp->bqn", loss_inside - loss_outside, inside)
+    mask_cost = (loss_outside.sum(dim=2, keepdim=True) + difference) / num_counted  # (B, Q, N)
     probs = mask_logits.sigmoid() * counted
-    both = torch.einsum("bqp,bnp->bqn", probs, inside)
-    dice = 1 - (2 * both + 1) / (probs.sum(dim=2)[:, :, None] + inside.sum(dim=2)[:, None] + 1)
-    queries = class_logits.shape[1]
-    likely = class_logits.softmax(dim=2).gather(
-        2, classes.clamp(min=0)[:, None].expand(-1, queries, -1)
-    )  # (B, Q, N)
-    return weights["mask"] * mask + weights["dice"] * dice - weights["class"] * likely
+    overlap = torch.einsum("bqp,bnp->bqn", probs, inside)
+    total = probs.sum(dim=2)[:, :, None] + inside.sum(dim=2)[:, None]
+    dice_cost = 1 - (2 * overlap + 1) / (total + 1)
+    num_queries = class_logits.shape[1]
+    class_index = classes.clamp(min=0)[:, None].expand(-1, num_queries, -1)
+    class_probs = class_logits.softmax(dim=2).gather(2, class_index)  # (B, Q, N)
+    weighted_masks = weights["mask"] * mask_cost + weights["dice"] * dice_cost
+    return weighted_masks - weights["class"] * class_probs

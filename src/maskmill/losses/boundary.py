@@ -1,4 +1,4 @@
-"""The boundary loss: how far from the true outline the probability of a class lies."""
+"""The boundary loss: the probability of a class times the distance to the class's outline."""
 
 from collections.abc import Mapping
 
@@ -9,63 +9,63 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.canonical.categories import IGNORE_INDEX
-from maskmill.losses.semantic import Batch, Terms
+from maskmill.losses.semantic import Batch, Terms, Weight
 
 
 class Boundary(nn.Module):
-    """Probability times signed distance to the class's outline, in px (Kervadec et al., MIDL 2019, arXiv:1812.07032, eq. 5).
+    """Probability times signed distance in px to the outline of the class.
 
-    The mean over labelled pixels and over the classes of their image that have an outline there. It may be negative, and it is flat
-    for classes not in the image: use it beside a loss of regions, as the authors do. The distances are found on the CPU, for which a GPU
-    waits: some 20 ms per class present in an image of 512 x 512.
+    Kervadec et al., MIDL 2019 (arXiv:1812.07032), eq. 5. The mean over the labelled pixels and over
+    the classes of their image that have an outline. It can be negative, and its gradient is 0 for
+    classes that are not in the image: use it together with a region loss, as the authors do. The
+    distances are computed on the CPU, and a GPU waits for them: about 20 ms per class present in
+    an image of 512 x 512.
 
     Args:
-        weight: factor of the term; the authors begin with 0.01.
+        weight: factor of the term; the authors start with 0.01.
 
-    Raises:
-        ValueError: a negative weight.
+    Example:
+        >>> logits = torch.zeros(1, 2, 1, 2)
+        >>> target = torch.tensor([[[0, 1]]], dtype=torch.uint8)
+        >>> Boundary(weight=1.0)({"semantic": logits}, {"semantic": target})
+        {'boundary': tensor(0.2500)}
     """
 
-    def __init__(self, weight: float = 0.01) -> None:
+    def __init__(self, weight: Weight = 0.01) -> None:
         super().__init__()
-        if not weight >= 0:  # NaN is refused too
-            raise ValueError(
-                f"Expected argument `weight` of at least 0, but got {weight} - mend conf/loss"
-            )
         self.weight = weight
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
-        """Logits (B, K, H, W) against `semantic` (B, H, W) uint8: one scalar, 0 where no class has an outline."""
+        """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no class has an outline."""
         probs = outputs["semantic"].float().softmax(dim=1)
-        targets = batch["semantic"].cpu().numpy()
-        found = [signed_distances(target, probs.shape[1]) for target in targets]
-        distance = torch.from_numpy(np.stack([each for each, _ in found])).to(
-            probs.device
-        )  # (B, K, H, W), 0 where nothing counts
-        counted = sum(
-            num_classes * int((target != IGNORE_INDEX).sum())
-            for target, (_, num_classes) in zip(targets, found, strict=True)
-        )
-        return {"boundary": self.weight * (probs * distance).sum() / max(counted, 1)}
+        distances = []
+        num_counted = 0
+        for target in batch["semantic"].cpu().numpy():
+            distance, num_classes = signed_distances(target, probs.shape[1])
+            distances.append(distance)
+            num_counted += num_classes * int((target != IGNORE_INDEX).sum())
+        distance = torch.from_numpy(np.stack(distances)).to(probs.device)  # (B, K, H, W)
+        return {"boundary": self.weight * (probs * distance).sum() / max(num_counted, 1)}
 
 
 def signed_distances(
     target: npt.NDArray[np.uint8], num_classes: int
 ) -> tuple[npt.NDArray[np.float32], int]:
-    """Distance of each pixel to the outline of each class, counted as the authors' code does.
+    """The distance of each pixel to the outline of each class, as in the authors' code.
 
     Args:
-        target: (H, W) class indices, 255 ignored: an unknown pixel is neither inside nor outside.
+        target: (H, W) class indices, 255 = ignored; an ignored pixel is neither inside nor outside.
         num_classes: K.
 
     Returns:
-        (K, H, W) float32: outside a class the distance in px to its nearest pixel; inside minus that to the nearest pixel of another class,
-        plus 1; 0 where ignored and for a class without an outline. And the number of classes that have one.
+        (K, H, W) float32 in px: outside a class, the distance to its nearest pixel; inside it, 1
+        minus the distance to the nearest pixel of another class; 0 where ignored and for a class
+        without an outline. And the number of classes that have an outline.
     """
     distance = np.zeros((num_classes, *target.shape), np.float32)
     labelled = target != IGNORE_INDEX
     present = np.unique(target[labelled])
-    if len(present) < 2:  # nothing, or one class alone, which ends nowhere in view
+    if len(present) < 2:  # without a second class, there is no outline in the image
         return distance, 0
     for index in present:
         inside = target == index
@@ -75,8 +75,7 @@ def signed_distances(
 
 
 def _distance_to(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Exact Euclidean distance of every pixel to the nearest one of the mask, which is not empty."""
-    return np.asarray(
-        cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
-        np.float32,
-    )
+    """The exact Euclidean distance of every pixel to the nearest pixel of a mask, not empty."""
+    background = (~mask).astype(np.uint8)
+    distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance, np.float32)

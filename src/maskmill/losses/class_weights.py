@@ -1,74 +1,85 @@
-"""Weights of classes from how often they occur, as dataset.json of the prepared data set counts them.
+"""Class weights computed from the class frequencies in dataset.json of the prepared data set.
 
-Each function gives one weight per output of the network, in the order of the category table, for the `class_weights` of a loss.
-A class without a pixel in the training split weighs 1.
+Each function returns one weight per output of the network, in the order of the category table, for
+the `class_weights` of a loss. A class without a pixel in the training split has the weight 1.
 """
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json
 
 
 def equal() -> None:
-    """No weights: every pixel counts alike."""
+    """No weights: all pixels count equally."""
 
 
 def inverse_frequency(dataset: Path) -> list[float]:
-    """One over the pixels of the class, scaled to a mean of 1.
+    """The inverse of each class's number of pixels, scaled to a mean of 1.
 
     Args:
-        dataset: the folder `prepare` wrote.
+        dataset: the folder that `prepare` wrote.
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: it has no statistics.
+        ValueError: dataset.json contains no statistics.
     """
     return _scaled([1 / count if count else None for count in _pixels(dataset)])
 
 
-def effective_number(dataset: Path, beta: float) -> list[float]:
-    """One over (1 - beta ** n) / (1 - beta), n the pixels of the class, scaled to a mean of 1 (Cui et al., CVPR 2019, arXiv:1901.05555).
+def effective_number(dataset: Path, beta: Annotated[float, Interval(ge=0, lt=1)]) -> list[float]:
+    """The inverse of each class's effective number of pixels, scaled to a mean of 1.
+
+    The effective number of n pixels is (1 - beta ** n) / (1 - beta).
+    Cui et al., CVPR 2019 (arXiv:1901.05555), eq. 2.
 
     Args:
-        dataset: the folder `prepare` wrote.
-        beta: 0 weighs all classes alike, near 1 it is the inverse frequency; pixels beyond about 1 / (1 - beta) add nothing new.
+        dataset: the folder that `prepare` wrote.
+        beta: 0 gives all classes the same weight, a value near 1 the inverse frequency; more than
+            about 1 / (1 - beta) pixels of a class no longer lower its weight.
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: `beta` is not in [0, 1), or the data set has no statistics.
+        ValueError: dataset.json contains no statistics.
     """
-    if not 0 <= beta < 1:
-        raise ValueError(f"Expected `beta` in [0, 1), but got {beta} - mend conf/class_weights")
     rate = math.log(beta) if beta else -math.inf
     return _scaled([-1 / math.expm1(count * rate) if count else None for count in _pixels(dataset)])
 
 
 def median_frequency(dataset: Path) -> list[float]:
-    """The median of the classes' frequencies over the class's own, as dataset.json has it (Eigen and Fergus, ICCV 2015, sec. 6.3.2).
+    """The median of the class frequencies divided by each class's frequency.
+
+    dataset.json contains these weights. Eigen and Fergus, ICCV 2015, sec. 6.3.2.
 
     Args:
-        dataset: the folder `prepare` wrote.
+        dataset: the folder that `prepare` wrote.
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: it has no statistics, or no stuff: the background of things has no frequency of its own there.
+        ValueError: dataset.json contains no statistics; or the data set has no stuff, since
+            dataset.json has no frequency of the background.
     """
     statistics, categories = _statistics(dataset)
     if categories.background_index is not None:
         raise ValueError(
-            f"{dataset}: expected a data set with stuff, but it has things on a background - use class_weights=inverse_frequency"
+            f"{dataset}: expected a data set with stuff, but it has only things on a background - "
+            "use class_weights=inverse_frequency"
         )
-    return [1.0 if row["weight"] is None else float(row["weight"]) for row in statistics["classes"]]
+    weights = [row["weight"] for row in statistics["classes"]]
+    return [1.0 if weight is None else float(weight) for weight in weights]
 
 
 def _pixels(dataset: Path) -> list[int]:
-    """Training pixels of each output; those of the background are the unlabelled ones."""
+    """The number of training pixels of each output; unlabelled ones are those of the background."""
     statistics, categories = _statistics(dataset)
-    background = [] if categories.background_index is None else [int(statistics["void_pixels"])]
-    return [int(row["pixels"]) for row in statistics["classes"]] + background
+    pixels = [int(row["pixels"]) for row in statistics["classes"]]
+    if categories.background_index is not None:
+        pixels.append(int(statistics["void_pixels"]))
+    return pixels
 
 
 def _statistics(dataset: Path) -> tuple[dict[str, Any], Categories]:
@@ -78,12 +89,13 @@ def _statistics(dataset: Path) -> tuple[dict[str, Any], Categories]:
         return content["statistics"]["train"], Categories.from_list(content["categories"])
     except KeyError as error:
         raise ValueError(
-            f"{path}: expected statistics of the training split, but {error} is missing - prepare the data again"
+            f"{path}: expected statistics of the training split, but {error} is missing - "
+            "prepare the data again"
         ) from error
 
 
 def _scaled(weights: list[float | None]) -> list[float]:
-    """Scaled to a mean of 1 over the classes that occur; 1 for the others."""
+    """Weights scaled to a mean of 1 over the classes that occur, and 1 for the others."""
     known = [weight for weight in weights if weight is not None]
     mean = sum(known) / max(len(known), 1)
     return [1.0 if weight is None else weight / mean for weight in weights]
