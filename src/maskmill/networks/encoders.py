@@ -182,7 +182,7 @@ class TimmEncoder:
         Raises:
             ValueError: it does not accept images of any size, or has fewer than `frozen_stages`.
         """
-        backbone: nn.Module = encoder.model  # type: ignore[assignment] # smp's name for timm's model
+        backbone: nn.Module = encoder.model  # type: ignore[assignment] # smp's name of it
         indices = getattr(encoder, "_output_indices", None)
         if indices:  # a whole classifier: layers above the last feature would never be trained
             backbone.prune_intermediate_layers(  # type: ignore[operator] # of timm models

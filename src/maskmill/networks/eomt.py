@@ -1,6 +1,6 @@
-"""EoMT: a plain ViT whose last blocks process queries too (Kerssies et al., CVPR 2025, arXiv:2503.19108).
+"""EoMT: a plain ViT whose last blocks process queries too.
 
-The layers are those of transformers.
+Kerssies et al., CVPR 2025 (arXiv:2503.19108). The layers are those of transformers.
 """
 
 from typing import Annotated, Literal

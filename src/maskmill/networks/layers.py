@@ -66,7 +66,7 @@ def set_fine_tuning_of_stages(
     *,
     layers: dict[str, int] | None = None,
 ) -> None:
-    """Freeze layers of a backbone whose stages are known, and store the positions of its parameters.
+    """Freeze layers of a backbone with known stages, and store the positions of its parameters.
 
     Args:
         backbone: changed in place; parameters that are not in `stages` are trained like the rest of

@@ -158,7 +158,7 @@ def from_encoder(
     check_num_classes(num_classes)
     backbone = encoder.create()
     out_channels = backbone.out_channels
-    channels: list[int] = list(out_channels)[-len(STAGES) :]  # type: ignore[arg-type] # smp encoders
+    channels: list[int] = list(out_channels)[-len(STAGES) :]  # type: ignore[arg-type] # smp
     # transformers builds a backbone before we can replace it: a small one with our channels.
     placeholder = ResNetConfig(
         hidden_sizes=channels, depths=[1] * len(STAGES), layer_type="basic", out_features=STAGES

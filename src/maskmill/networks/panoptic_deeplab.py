@@ -1,4 +1,7 @@
-"""Panoptic-DeepLab: class, centre and offset per pixel (Cheng et al., CVPR 2020, arXiv:1911.10194)."""
+"""Panoptic-DeepLab: class, centre and offset per pixel.
+
+Cheng et al., CVPR 2020 (arXiv:1911.10194).
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal

@@ -52,7 +52,8 @@ def check_weights_source(name: str, weights: Path) -> None:
     if weights == PACKAGE and not PACKAGED.fullmatch(name):
         raise ValueError(
             "Expected tf_efficientnet_lite0, lite1 or lite2, whose weights come as packages, "
-            f"but got {name!r} - either set encoder.weights to a file or set encoder.pretrained=true"
+            f"but got {name!r} - either set encoder.weights to a file or "
+            "set encoder.pretrained=true"
         )
     if weights != PACKAGE and not weights.is_file():
         raise FileNotFoundError(

@@ -250,7 +250,7 @@ def assign_pixels(mask_logits: Tensor, class_probs: Tensor, size: Size) -> Pixel
     probs = probs.flatten(1)  # (patches, side * side)
     patch_area = (probs >= 0.5).sum(dim=1)
     mask_area = _sum_by_index(query, patch_area, num_queries)  # (N,)
-    # for each pixel: best = max over queries of mask_prob * class_prob;  owner = the first such query
+    # for each pixel: best = max over queries of mask_prob * class_prob;  owner = the first with it
     block = (row * num_columns + column)[:, None].expand_as(probs)
     product = probs * class_probs[query][:, None]  # (patches, side * side)
     best = torch.zeros(num_rows * num_columns, side**2, device=device)

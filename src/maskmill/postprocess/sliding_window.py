@@ -23,8 +23,8 @@ ROWS = 64  # finished at a time; their means and probabilities need memory besid
 class SlidingWindow:
     """Overlapping windows, blended by a Gaussian, for networks whose outputs are maps.
 
-    The Gaussian is that of nnU-Net (Isensee et al., Nature Methods 2021). Instances are found in the
-    maps of the whole image, so an instance that crosses windows is one instance.
+    The Gaussian is that of nnU-Net (Isensee et al., Nature Methods 2021). Instances are found in
+    the maps of the whole image, so an instance that crosses windows is one instance.
 
     Class logits are stored for one row of windows only: a finished row keeps the most likely class
     and its probability. The maps need 5 bytes per pixel of the image (17 for Panoptic-DeepLab), and
