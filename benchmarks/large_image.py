@@ -1,7 +1,9 @@
-"""Peak memory and time of one large image through `inference=sliding_window` and `stitched_windows`: `python benchmarks/large_image.py`.
+"""Peak memory and time of one large image in windows: `python benchmarks/large_image.py`.
 
-A tiny fully convolutional network stands for the real one, whose own memory depends on the window only. Each way runs in a process of its
-own; the table gives the peak of its resident memory above what it held before the image was made, in all and per pixel of the image.
+Compares `inference=sliding_window` and `inference=stitched_windows`. A tiny fully convolutional
+network replaces the real one, whose own memory depends on the window only. Each run is a separate
+process. The table shows by how much the peak of its resident memory exceeds the memory before the
+image was made, in total and per pixel of the image.
 """
 
 import argparse
@@ -19,14 +21,35 @@ from maskmill.postprocess.sliding_window import SlidingWindow
 from maskmill.postprocess.stitched_windows import StitchedWindows
 from maskmill.postprocess.whole_image import WholeImage
 
-NUM_CLASSES, CELL_PX = 19, 250
+NUM_CLASSES = 19
+CELL_PX = 250
+WINDOW = (512, 512)
 CATEGORIES = Categories(
-    [Category(place, f"class {place}", place > 10, (0, 0, place)) for place in range(NUM_CLASSES)]
+    [Category(key, f"class {key}", key > 10, (0, 0, key)) for key in range(NUM_CLASSES)]
 )
+INFERENCES = {
+    "whole": WholeImage,
+    "sliding_window": lambda: SlidingWindow(WINDOW),
+    "stitched_windows": lambda: StitchedWindows(WINDOW),
+}
+POSTPROCESSES = {
+    "semantic": lambda: SemanticSegments(categories=CATEGORIES),
+    "panoptic": lambda: PanopticGrouping(
+        threshold=0.1,
+        nms_kernel=7,
+        top_k=2000,
+        min_area_px=16,
+        stuff_area_px=16,
+        categories=CATEGORIES,
+    ),
+}
 
 
-def painted(side):
-    """Cells of one class each, with a bright middle, made without more memory than the image."""
+def paint_cells(side):
+    """Cells of one class each, made without more memory than the image.
+
+    Red is the class, and green and blue are the position in the cell.
+    """
     image = np.empty((side, side, 3), np.uint8)
     x = np.arange(side)
     for y in range(side):
@@ -37,7 +60,7 @@ def painted(side):
 
 
 class Cells(torch.nn.Module):
-    """Class, centre and offset of each cell, read off the colours through a convolution that does nothing but cost."""
+    """Reads class, centre and offset of each cell from the colours after an identity convolution."""
 
     def __init__(self):
         super().__init__()
@@ -45,37 +68,35 @@ class Cells(torch.nn.Module):
         torch.nn.init.dirac_(self.identity.weight)
 
     def forward(self, images):
-        colours = self.identity(images.float())
-        offset = CELL_PX // 2 - colours[:, 1:]
-        near = offset.square().sum(dim=1, keepdim=True)
-        logits = torch.zeros(len(colours), NUM_CLASSES, *colours.shape[2:]).scatter_(
-            1, colours[:, :1].round().long(), 9.0
-        )
-        return {"semantic": logits, "center": torch.exp(-near / 50), "offset": offset}
+        colours = self.identity(images.float())  # (B, 3, H, W)
+        offset = CELL_PX // 2 - colours[:, 1:]  # (B, 2, H, W)
+        squared_distance = offset.square().sum(dim=1, keepdim=True)  # (B, 1, H, W)
+        classes = colours[:, :1].round().long()  # (B, 1, H, W)
+        logits = torch.zeros(len(colours), NUM_CLASSES, *colours.shape[2:])
+        return {
+            "semantic": logits.scatter_(1, classes, 9.0),
+            "center": torch.exp(-squared_distance / 50),
+            "offset": offset,
+        }
 
 
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(way, task, side, queue):
+def measure(inference_name, task, side, queue):
+    """Put the peak memory in MiB, the seconds and the number of segments into the queue."""
     torch.set_num_threads(1)
-    network, window = Cells().eval(), (512, 512)
-    ways = {
-        "whole": WholeImage,
-        "sliding_window": lambda: SlidingWindow(window),
-        "stitched_windows": lambda: StitchedWindows(window),
-    }
-    areas = {"min_area_px": 16, "stuff_area_px": 16}
-    grouping = PanopticGrouping(
-        threshold=0.1, nms_kernel=7, top_k=2000, **areas, categories=CATEGORIES
-    )
-    postprocess = grouping if task == "panoptic" else SemanticSegments(categories=CATEGORIES)
+    network = Cells().eval()
+    inference = INFERENCES[inference_name]()
+    postprocess = POSTPROCESSES[task]()
     with torch.inference_mode():
-        network(torch.zeros(1, 3, *window, dtype=torch.uint8))  # what torch itself allocates once
-        before, start = peak_mib(), time.perf_counter()
-        (prediction,) = ways[way]()(network, postprocess, [painted(side)], 1)
-    queue.put((peak_mib() - before, time.perf_counter() - start, len(prediction.panoptic.segments)))
+        network(torch.zeros(1, 3, *WINDOW, dtype=torch.uint8))  # torch's own first allocations
+        memory_before = peak_mib()
+        start = time.perf_counter()
+        (prediction,) = inference(network, postprocess, [paint_cells(side)], 1)
+    seconds = time.perf_counter() - start
+    queue.put((peak_mib() - memory_before, seconds, len(prediction.panoptic.segments)))
 
 
 def main():
@@ -85,22 +106,24 @@ def main():
         "--ways",
         nargs="+",
         default=["sliding_window", "stitched_windows"],
-        help="whole too, for images that fit",
+        choices=list(INFERENCES),
+        help="`whole` needs an image that fits into memory",
     )
-    parser.add_argument("--tasks", nargs="+", default=["semantic", "panoptic"])
-    arguments = parser.parse_args()
-    print(f"{arguments.side} x {arguments.side} px, {NUM_CLASSES} classes, one thread")
-    for task in arguments.tasks:
-        for way in arguments.ways:
-            context = multiprocessing.get_context("spawn")
+    parser.add_argument("--tasks", nargs="+", default=list(POSTPROCESSES))
+    options = parser.parse_args()
+    print(f"{options.side} x {options.side} px, {NUM_CLASSES} classes, one thread")
+    context = multiprocessing.get_context("spawn")
+    for task in options.tasks:
+        for name in options.ways:
             queue = context.Queue()
-            process = context.Process(target=measure, args=(way, task, arguments.side, queue))
+            process = context.Process(target=measure, args=(name, task, options.side, queue))
             process.start()
             mib, seconds, num_segments = queue.get()
             process.join()
-            per_pixel = mib * 2**20 / arguments.side**2
+            per_pixel = mib * 2**20 / options.side**2
             print(
-                f"{task:9} {way:17} peak {mib:7.0f} MiB = {per_pixel:5.1f} bytes/px  {seconds:6.1f} s  {num_segments} segments"
+                f"{task:9} {name:17} peak {mib:7.0f} MiB = {per_pixel:5.1f} bytes/px  "
+                f"{seconds:6.1f} s  {num_segments} segments"
             )
 
 

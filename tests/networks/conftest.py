@@ -16,12 +16,23 @@ def _same_weights():
 
 
 @pytest.fixture(scope="session")
-def shipped():
-    """A network as conf/ has it, built as the stage `train` builds it."""
+def build_network():
+    """Builds a network of conf/network in the same way as the stage `train`."""
 
-    def make(name, *overrides, num_classes=5):
+    def build_from_conf(name, *overrides, num_classes=5):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", [f"network={name}", *overrides])
         return build(cfg.network, nn.Module, num_classes=num_classes)
 
-    return make
+    return build_from_conf
+
+
+@pytest.fixture(scope="session")
+def random_images():
+    """Random uint8 images (B, 3, H, W)."""
+
+    def draw(size, batch=2, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
+
+    return draw

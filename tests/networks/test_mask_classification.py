@@ -11,14 +11,19 @@ from transformers import (
 
 from maskmill.networks import eomt, mask2former
 from maskmill.networks.encoders import TimmEncoder
+from maskmill.networks.layers import learned_parameters
+from maskmill.networks.vit_weights import eomt_config, load_vit
 
-SMALL = {"width": 32, "num_queries": 6, "pixel_layers": 1, "decoder_layers": 2, "num_heads": 4}
-
-
-def images(size, batch=2):
-    return torch.randint(
-        0, 256, (batch, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+FITTING = [("mask2former", "resnet10t"), ("mask2former", "pvt_v2_b0"), ("eomt", "vit_tiny")]
+NOT_FITTING = [("mask2former", "vit_tiny"), ("eomt", "resnet10t"), ("eomt", "pvt_v2_b0")]
+ONE_OF_EACH = [("mask2former", "resnet10t"), ("eomt", "vit_tiny")]
+SMALL_MASK2FORMER = {
+    "width": 32,
+    "num_queries": 6,
+    "pixel_layers": 1,
+    "decoder_layers": 2,
+    "num_heads": 4,
+}
 
 
 def tiny_eomt_config(**changes):
@@ -29,228 +34,229 @@ def tiny_eomt_config(**changes):
         "image_size": 64,
         "num_queries": 5,
         "num_blocks": 2,
+        "num_register_tokens": 1,
+        "num_labels": 3,
     }
-    return EomtConfig(**sizes | {"num_register_tokens": 1, "num_labels": 3} | changes)
+    return EomtConfig(**sizes | changes)
+
+
+def tiny_eomt(name, **changes):
+    encoder = TimmEncoder(name, **changes)
+    return eomt.from_encoder(encoder, num_queries=3, num_blocks=1, num_classes=2)
 
 
 def shapes(outputs):
     return {name: tuple(value.shape) for name, value in outputs.items()}
 
 
-@pytest.mark.parametrize("network", ["mask2former", "eomt"])
-@pytest.mark.parametrize("encoder", ["resnet10t", "pvt_v2_b0", "vit_tiny"])
-def test_queries_give_classes_and_masks_at_a_quarter_of_any_size_and_every_weight_learns(
-    shipped, network, encoder
+@pytest.mark.parametrize(("network", "encoder"), NOT_FITTING)
+def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, encoder):
+    message = r"Expected a backbone that fits.* does not: .* - choose one with features"
+    with pytest.raises(ValueError, match=message):
+        build_network(network, f"encoder={encoder}")
+
+
+@pytest.mark.parametrize(("network", "encoder"), FITTING)
+def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
+    build_network, random_images, network, encoder
 ):
-    if (network == "eomt") != (encoder == "vit_tiny"):
-        with pytest.raises(
-            Exception,
-            match=r"Expected a backbone that fits.* does not: .* - choose one with features",
-        ):
-            shipped(network, f"encoder={encoder}")
-        return
-    made = shipped(network, f"encoder={encoder}", "network.num_queries=7", num_classes=4)
-    outputs = made.train()(images((97, 131)))
-    layers = 3  # decoder layers of mask2former.yaml before the last prediction, blocks with queries of eomt.yaml
-    assert shapes(outputs) == {
+    overrides = [f"encoder={encoder}", "network.num_queries=7"]
+    made = build_network(network, *overrides, num_classes=4)
+    expected = {
         "class_logits": (2, 7, 5),
         "mask_logits": (2, 7, 25, 33),  # 97 / 4 and 131 / 4, rounded up
-        "aux_class_logits": (layers, 2, 7, 5),
-        "aux_mask_logits": (layers, 2, 7, 25, 33),
     }
+    images = random_images((97, 131))
+    with torch.no_grad():
+        assert shapes(made.eval()(images)) == expected
+    # In training also those before each of the 3 decoder layers of conf/network/mask2former.yaml
+    # and the 3 blocks with queries of conf/network/eomt.yaml
+    assert shapes(made.train()(images)) == expected | {
+        "aux_class_logits": (3, 2, 7, 5),
+        "aux_mask_logits": (3, 2, 7, 25, 33),
+    }
+
+
+@pytest.mark.parametrize(("network", "encoder"), FITTING)
+def test_every_weight_gets_a_finite_gradient(build_network, random_images, network, encoder):
+    made = build_network(network, f"encoder={encoder}", "network.num_queries=7").train()
+    outputs = made(random_images((97, 131)))
     sum(value.square().mean() for value in outputs.values()).backward()
     gradients = {name: value.grad for name, value in made.named_parameters()}
-    assert [
-        name for name, value in gradients.items() if value is None or not value.isfinite().all()
-    ] == []
-    with torch.no_grad():
-        assert shapes(made.eval()(images((97, 131)))) == {
-            "class_logits": (2, 7, 5),
-            "mask_logits": (2, 7, 25, 33),
-        }
+    assert [name for name, value in gradients.items() if value is None] == []
+    assert [name for name, value in gradients.items() if not value.isfinite().all()] == []
 
 
-@pytest.mark.parametrize(
-    ("network", "encoder"), [("mask2former", "resnet10t"), ("eomt", "vit_tiny")]
-)
-def test_an_image_padded_by_hand_gives_the_same(shipped, network, encoder):
-    made = shipped(network, f"encoder={encoder}").eval()
-    padded = F.pad(images((70, 100)), (0, 28, 0, 26))
-    with torch.no_grad():
-        ours, by_hand = made(images((70, 100))), made(padded)
-    assert torch.equal(ours["class_logits"], by_hand["class_logits"])
-    assert torch.equal(ours["mask_logits"], by_hand["mask_logits"][..., :18, :25])
-
-
-def test_mask2former_of_the_library_is_loaded_with_a_new_class_head_and_gives_what_the_library_gives(
-    tmp_path,
+@pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
+def test_an_image_padded_by_the_caller_gives_the_same_outputs(
+    build_network, random_images, network, encoder
 ):
+    made = build_network(network, f"encoder={encoder}").eval()
+    images = random_images((70, 100))
+    with torch.no_grad():
+        outputs = made(images)
+        padded_outputs = made(F.pad(images, (0, 28, 0, 26)))
+    assert torch.equal(outputs["class_logits"], padded_outputs["class_logits"])
+    assert torch.equal(outputs["mask_logits"], padded_outputs["mask_logits"][..., :18, :25])
+
+
+def test_a_checkpoint_of_mask2former_keeps_its_masks_and_gets_a_new_class_head(
+    tmp_path, random_images
+):
+    stages = ["stage1", "stage2", "stage3", "stage4"]
     swin = SwinConfig(
-        embed_dim=24,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        out_features=[f"stage{n}" for n in range(1, 5)],
+        embed_dim=24, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], out_features=stages
     )
-    sizes = {
-        "feature_size": 32,
-        "mask_feature_size": 32,
-        "hidden_dim": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 3,
-        "num_queries": 6,
-    }
-    theirs = Mask2FormerForUniversalSegmentation(
-        Mask2FormerConfig(backbone_config=swin, **sizes, num_labels=9)
-    ).eval()
+    config = Mask2FormerConfig(
+        backbone_config=swin,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_layers=1,
+        decoder_layers=3,
+        num_queries=6,
+        num_labels=9,
+    )
+    theirs = Mask2FormerForUniversalSegmentation(config).eval()
     theirs.save_pretrained(tmp_path)
     ours = mask2former.from_checkpoint(str(tmp_path), num_classes=4).eval()
+    images = random_images((64, 96))
     with torch.no_grad():
-        outputs = ours(images((64, 96)))
-        expected = theirs(pixel_values=ours.normalise(images((64, 96))))
+        outputs = ours(images)
+        expected = theirs(pixel_values=ours.normalise(images))
     assert outputs["class_logits"].shape == (2, 6, 5)
     torch.testing.assert_close(outputs["mask_logits"], expected.masks_queries_logits)
 
 
-def test_the_encoder_of_mask2former_is_ours_with_its_freezing():
-    made = mask2former.from_encoder(
-        TimmEncoder("resnet10t", frozen_stages=2), **SMALL, num_classes=2
-    )
+def test_mask2former_freezes_stages_of_our_encoder():
+    encoder = TimmEncoder("resnet10t", frozen_stages=2)
+    made = mask2former.from_encoder(encoder, **SMALL_MASK2FORMER, num_classes=2)
     backbone = made.model.model.pixel_level_module.encoder.encoder.model
     assert not backbone.layer1[0].conv1.weight.requires_grad
     assert backbone.layer2[0].conv1.weight.requires_grad
 
 
-def test_eomt_of_the_library_is_loaded_with_a_new_class_head_and_gives_what_the_library_gives(
-    tmp_path,
-):
+def test_a_checkpoint_of_eomt_gives_the_librarys_outputs(tmp_path, random_images):
     theirs = EomtForUniversalSegmentation(tiny_eomt_config()).eval()
     theirs.save_pretrained(tmp_path)
     ours = eomt.from_checkpoint(str(tmp_path), num_classes=3).eval()
+    images = random_images((64, 64))
     with torch.no_grad():
-        outputs, expected = (
-            ours(images((64, 64))),
-            theirs(pixel_values=ours.normalise(images((64, 64)))),
-        )
-    # 1e-4: the library adds 1 to every allowed attention, which softmax takes out again but for rounding
-    torch.testing.assert_close(
-        outputs["mask_logits"], expected.masks_queries_logits, rtol=1e-4, atol=1e-4
-    )
-    torch.testing.assert_close(
-        outputs["class_logits"], expected.class_queries_logits, rtol=1e-4, atol=1e-4
-    )
+        outputs = ours(images)
+        expected = theirs(pixel_values=ours.normalise(images))
+    # The library adds 1 to all attention that is not masked; softmax cancels it except for rounding
+    tolerance = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(outputs["mask_logits"], expected.masks_queries_logits, **tolerance)
+    torch.testing.assert_close(outputs["class_logits"], expected.class_queries_logits, **tolerance)
 
 
-def test_without_masks_eomt_gives_what_the_library_gives_without_masks():
+def test_eomt_without_attention_masks_gives_the_librarys_outputs(random_images):
     theirs = EomtForUniversalSegmentation(tiny_eomt_config()).eval()
     ours = eomt.EoMT(theirs, TimmEncoder("vit_tiny_patch16_224").normalisation())
     ours.mask_probability.zero_()
+    images = random_images((64, 64))
     with torch.no_grad():
-        outputs, expected = (
-            ours.eval()(images((64, 64))),
-            theirs(pixel_values=ours.normalise(images((64, 64)))),
-        )
+        outputs = ours.eval()(images)
+        expected = theirs(pixel_values=ours.normalise(images))
     torch.testing.assert_close(outputs["mask_logits"], expected.masks_queries_logits)
 
 
-def test_masks_that_were_annealed_away_leave_the_same_predictions_for_every_draw():
-    ours = eomt.from_encoder(
-        TimmEncoder("vit_tiny_patch16_224"), num_queries=4, num_blocks=2, num_classes=2
-    )
-    ours.mask_probability.zero_()
+def test_masks_annealed_to_probability_0_have_no_effect(random_images):
+    encoder = TimmEncoder("vit_tiny_patch16_224")
+    made = eomt.from_encoder(encoder, num_queries=4, num_blocks=2, num_classes=2)
+    made.mask_probability.zero_()
+    images = random_images((64, 64))
     with torch.no_grad():
-        trained, evaluated = ours.train()(images((64, 64))), ours.eval()(images((64, 64)))
-    torch.testing.assert_close(
-        trained["mask_logits"], evaluated["mask_logits"], rtol=1e-4, atol=1e-4
-    )
+        trained = made.train()(images)["mask_logits"]
+        evaluated = made.eval()(images)["mask_logits"]
+    torch.testing.assert_close(trained, evaluated, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"]
-)  # the second has registers and layer scales
-def test_the_blocks_before_the_queries_are_those_of_the_vit(name):
+    "name",
+    ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"],
+    ids=["plain", "registers-and-layer-scales"],
+)
+def test_blocks_before_the_queries_give_the_features_of_the_vit(name, random_images):
     encoder = TimmEncoder(name)
     vit = encoder.create_plain(patch_size=16, image_size=64).eval()
     torch.nn.init.normal_(vit.pos_embed)
-    model = EomtForUniversalSegmentation(
-        eomt.eomt_config(vit, name, num_queries=3, num_blocks=1, num_classes=2)
-    )
-    eomt.load_vit(model, vit, encoder)
+    config = eomt_config(vit, name, num_queries=3, num_blocks=1, num_classes=2)
+    model = EomtForUniversalSegmentation(config)
+    load_vit(model, vit, encoder)
     made = eomt.EoMT(model, encoder.normalisation()).eval()
     side = vit.patch_embed.img_size[0]
-    pixels = made.normalise(images((side, side), batch=1))
+    images = made.normalise(random_images((side, side), batch=1))
+    second_to_last = len(vit.blocks) - 2
     with torch.no_grad():
-        x = made._embed(pixels, (side // 16, side // 16))
+        x = made._embed(images, (side // 16, side // 16))  # (1, N, D)
         for layer in model.layers[:-1]:
             x = layer(x, None)
-        expected = vit.forward_intermediates(
-            pixels, indices=[len(vit.blocks) - 2], intermediates_only=True, norm=False
-        )[0]
+        (expected,) = vit.forward_intermediates(
+            images, indices=[second_to_last], intermediates_only=True, norm=False
+        )
     ours = x[:, vit.num_prefix_tokens :].transpose(1, 2).reshape(expected.shape)
-    torch.testing.assert_close(
-        ours, expected, rtol=1e-4, atol=1e-4
-    )  # queries, keys and values are one product there and three here
+    # timm multiplies by one matrix for queries, keys and values, and transformers by three
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_vits_of_other_parts_are_refused():
-    with pytest.raises(
-        ValueError,
-        match="fits EoMT, but vit_little_patch16_reg4_gap_256 does not: it has no class token",
-    ):
-        eomt.from_encoder(
-            TimmEncoder("vit_little_patch16_reg4_gap_256"),
-            num_queries=3,
-            num_blocks=1,
-            num_classes=2,
-        )
-    with pytest.raises(
-        ValueError, match="vit_small_patch16_dinov3 does not: it is a Eva, no VisionTransformer"
-    ):
-        eomt.from_encoder(
-            TimmEncoder("vit_small_patch16_dinov3"), num_queries=3, num_blocks=1, num_classes=2
-        )
+def test_a_vit_without_a_class_token_raises_a_value_error():
+    name = "vit_little_patch16_reg4_gap_256"
+    with pytest.raises(ValueError, match=f"fits EoMT, but {name} does not: it has no class token"):
+        tiny_eomt(name)
 
 
-def test_layers_of_eomt_slow_down_towards_the_input_and_freeze_from_it():
-    from maskmill.networks.layers import learned_parameters
+def test_a_transformer_that_is_not_a_plain_vit_raises_a_value_error():
+    message = "vit_small_patch16_dinov3 does not: it is a Eva, not a VisionTransformer"
+    with pytest.raises(ValueError, match=message):
+        tiny_eomt("vit_small_patch16_dinov3")
 
-    made = eomt.from_encoder(
-        TimmEncoder("vit_tiny_patch16_224", layer_decay=0.5, frozen_stages=1),
-        num_queries=3,
-        num_blocks=1,
-        num_classes=2,
-    )
+
+def test_layer_decay_of_eomt_lowers_learning_rates_towards_the_input():
+    made = tiny_eomt("vit_tiny_patch16_224", layer_decay=0.5)
+    factor = {id(value): factor for value, _, factor in learned_parameters(made)}
+    assert factor[id(made.model.layers[11].norm1.weight)] == 0.5
+    assert factor[id(made.model.layers[0].norm1.weight)] == 0.5**12
+    assert factor[id(made.model.query.weight)] == 1
+
+
+def test_the_first_frozen_stage_of_eomt_is_its_embeddings():
+    made = tiny_eomt("vit_tiny_patch16_224", frozen_stages=1)
     assert not made.model.embeddings.cls_token.requires_grad
-    scale = {id(value): scale for value, _, scale in learned_parameters(made)}
-    assert scale[id(made.model.layers[11].norm1.weight)] == 0.5
-    assert scale[id(made.model.layers[0].norm1.weight)] == 0.5**12
-    assert scale[id(made.model.query.weight)] == 1
+    assert made.model.layers[0].norm1.weight.requires_grad
 
 
 @pytest.mark.parametrize(
-    ("network", "override", "message"),
+    ("network", "encoder", "override", "message"),
     [
-        ("mask2former", "network.width=48", "multiple of 32"),
-        ("mask2former", "network.num_queries=0", "at least one query"),
-        ("eomt", "network.num_blocks=13", "1 to the 12 blocks"),
-        ("eomt", "network.patch_size=14", "8, 16 or 32 px"),
+        ("mask2former", "resnet10t", "network.width=48", r"network\.width: .*multiple of 32"),
+        ("mask2former", "resnet10t", "network.num_heads=5", "multiple of `num_heads`"),
+        (
+            "mask2former",
+            "resnet10t",
+            "network.num_queries=0",
+            r"network\.num_queries: .*equal to 1",
+        ),
+        ("eomt", "vit_tiny", "network.num_blocks=0", r"network\.num_blocks: .*equal to 1"),
+        ("eomt", "vit_tiny", "network.num_blocks=13", "from 1 to the 12 blocks"),
+        ("eomt", "vit_tiny", "network.patch_size=14", r"network\.patch_size: .*8, 16 or 32"),
     ],
 )
-def test_wrong_settings_are_refused(shipped, network, override, message):
-    with pytest.raises(Exception, match=message):
-        shipped(network, "encoder=vit_tiny" if network == "eomt" else "encoder=resnet10t", override)
+def test_settings_out_of_range_raise_a_value_error(
+    build_network, network, encoder, override, message
+):
+    with pytest.raises(ValueError, match=message):
+        build_network(network, f"encoder={encoder}", override)
 
 
-@pytest.mark.parametrize(
-    ("network", "encoder"), [("mask2former", "resnet10t"), ("eomt", "vit_tiny")]
-)
-def test_a_network_without_classes_is_refused(shipped, network, encoder):
-    with pytest.raises(Exception, match=r"Expected `num_classes`.*got"):
-        shipped(network, f"encoder={encoder}", num_classes=0)
+@pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
+def test_fewer_than_one_class_raises_a_value_error(build_network, network, encoder):
+    with pytest.raises(ValueError, match=r"Expected `num_classes`.*got 0"):
+        build_network(network, f"encoder={encoder}", num_classes=0)
 
 
-def test_a_patch_that_does_not_end_at_a_quarter_is_refused():
+def test_masks_that_are_not_a_quarter_of_the_image_raise_a_value_error():
+    model = EomtForUniversalSegmentation(tiny_eomt_config(patch_size=32))
+    normalise = TimmEncoder("resnet10t").normalisation()
     with pytest.raises(ValueError, match="Expected a patch size of 16 px"):
-        eomt.EoMT(
-            EomtForUniversalSegmentation(tiny_eomt_config(patch_size=32)),
-            TimmEncoder("resnet10t").normalisation(),
-        )
+        eomt.EoMT(model, normalise)

@@ -7,9 +7,10 @@ STRIDE = 8
 
 
 def body(images):
-    """Each pixel's own value, and the size it was computed at."""
-    assert images.shape[2] % STRIDE == images.shape[3] % STRIDE == 0
+    """The images, and maps that contain the height and width that the body received."""
     height, width = images.shape[2:]
+    assert height % STRIDE == 0
+    assert width % STRIDE == 0
     return {
         "image": images,
         "height": torch.full_like(images, height),
@@ -23,11 +24,11 @@ def body(images):
         ((16, 24), (16, 24)),
         ((17, 25), (24, 32)),
         ((1, 23), (16, 24)),
-        ((8, 16), (16, 16)),
-    ],  # at least two strides each way
+        ((8, 16), (16, 16)),  # at least two strides in each direction
+    ],
     ids=str,
 )
-def test_the_body_sees_multiples_of_its_stride_and_the_result_has_the_images_size(size, padded):
+def test_body_gets_multiples_of_its_stride_and_outputs_have_the_size_of_the_images(size, padded):
     images = torch.rand(2, 3, *size)
     outputs = at_any_size(body, images, STRIDE)
     assert torch.equal(outputs["image"], images)

@@ -15,161 +15,168 @@ from maskmill.postprocess import mask_classification as module
 from maskmill.postprocess.mask_classification import PanopticMasks, SemanticMasks
 from strategies import CATEGORIES
 
-GROUND, SKY, BALL, BOX, NOTHING = range(
-    5
-)  # class indices of CATEGORIES, whose ids are 7, 0, 21 and 3, and no object
+# Class indices; the category ids of the first four are 7, 0, 21 and 3
+GROUND, SKY, BALL, BOX, NO_OBJECT = range(5)
 NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
+SETTINGS = {"threshold": 0.5, "overlap": 0.5, "min_area_px": 0, "stuff_area_px": 0}
 
 
-def masks(categories=CATEGORIES, **changes):
-    return PanopticMasks(
-        **{"threshold": 0.5, "overlap": 0.5, "min_area_px": 0, "stuff_area_px": 0} | changes,
-        categories=categories,
-    )
+def outputs_of(queries, num_classes=4):
+    """Outputs of one image that is one row of mask pixels high.
 
-
-def drawn(queries, num_classes=4):
-    """Outputs of one image of rows of mask pixels, 4 px each: per query a class, its probability, and a mask of characters."""
-    classes, drawings = [], []
-    for kind, prob, mask in queries:
-        classes.append(
-            [
-                np.log(prob) if c == kind else np.log((1 - prob) / num_classes)
-                for c in range(num_classes + 1)
-            ]
-        )
-        drawings.append([[20.0 if character == "#" else -20.0 for character in mask]])
+    Args:
+        queries: class index, its probability, and a mask as a string of # and . per query.
+        num_classes: K.
+    """
+    probs = []
+    mask_logits = []
+    for class_index, prob, mask in queries:
+        query_probs = np.full(num_classes + 1, (1 - prob) / num_classes)
+        query_probs[class_index] = prob
+        probs.append(query_probs)
+        mask_logits.append([[20.0 if character == "#" else -20.0 for character in mask]])
     return {
-        "class_logits": torch.tensor([classes]).float(),
-        "mask_logits": torch.tensor([drawings]),
+        "class_logits": torch.from_numpy(np.log([probs])).float(),
+        "mask_logits": torch.tensor([mask_logits]),
     }
 
 
-def predict(made, outputs, size=None):
-    height, width = (4 * side for side in outputs["mask_logits"].shape[2:])
-    (pred,) = made(outputs, [size or (height, width)])
+def apply(postprocess, outputs, size=None):
+    mask_height, mask_width = outputs["mask_logits"].shape[2:]
+    (pred,) = postprocess(outputs, [size or (4 * mask_height, 4 * mask_width)])
     return pred
 
 
-def columns(array):
-    """One value per mask pixel: between two of them the edge is half-way."""
+def predict(outputs, size=None, categories=CATEGORIES, **changes):
+    return apply(PanopticMasks(**SETTINGS | changes, categories=categories), outputs, size)
+
+
+def predict_classes(outputs, size=None):
+    return apply(SemanticMasks(categories=CATEGORIES), outputs, size)
+
+
+def per_mask_pixel(array):
+    """The value of a map near the middle of each mask pixel; edges are half-way between them."""
     return array[0, 1::4].tolist()
+
+
+def segment_facts(panoptic):
+    segments = panoptic.segments
+    return {(segment.category_id, segment.area, segment.bbox) for segment in segments}
 
 
 SCENE = [
     (BALL, 0.9, "##......"),
     (BALL, 0.8, "..##...."),
     (GROUND, 0.9, "....####"),
-    (NOTHING, 0.9, "########"),
+    (NO_OBJECT, 0.9, "########"),
 ]
 
 
-def test_things_are_their_queries_and_stuff_comes_after_them():
-    pred = predict(masks(), drawn(SCENE))
-    assert columns(pred.panoptic.ids) == [1, 1, 2, 2, 3, 3, 3, 3]
+def test_each_thing_is_a_query_and_stuff_comes_after_the_things():
+    pred = predict(outputs_of(SCENE))
+    assert per_mask_pixel(pred.panoptic.ids) == [1, 1, 2, 2, 3, 3, 3, 3]
     assert pred.panoptic.category_of == {1: 21, 2: 21, 3: 7}
-    assert columns(pred.semantic) == [21, 21, 21, 21, 7, 7, 7, 7]
+    assert per_mask_pixel(pred.semantic) == [21, 21, 21, 21, 7, 7, 7, 7]
 
 
 def test_scores_are_class_probability_times_mask_probability():
-    pred = predict(masks(), drawn(SCENE))
-    # the masks are sure but for the two columns of pixels at their edges, where probability falls from 1 to 1/2
-    assert [segment.score for segment in pred.panoptic.segments] == pytest.approx(
-        [0.9, 0.8, 0.9], rel=0.01
-    )
+    pred = predict(outputs_of(SCENE))
+    scores = [segment.score for segment in pred.panoptic.segments]
+    # The mask probability is 1, except in two columns at an edge, where it falls from 1 to 1/2
+    assert scores == pytest.approx([0.9, 0.8, 0.9], rel=0.01)
 
 
-def test_queries_of_one_stuff_class_are_one_segment():
-    pred = predict(
-        masks(), drawn([(SKY, 0.9, "##......"), (BALL, 0.9, "..##...."), (SKY, 0.8, "....####")])
-    )
-    assert columns(pred.panoptic.ids) == [2, 2, 1, 1, 2, 2, 2, 2]
+def test_queries_of_a_stuff_class_are_one_segment():
+    left_sky = (SKY, 0.9, "##......")
+    ball = (BALL, 0.9, "..##....")
+    right_sky = (SKY, 0.8, "....####")
+    pred = predict(outputs_of([left_sky, ball, right_sky]))
+    assert per_mask_pixel(pred.panoptic.ids) == [2, 2, 1, 1, 2, 2, 2, 2]
     assert pred.panoptic.category_of == {1: 21, 2: 0}
-    assert pred.panoptic.segments[1].score == pytest.approx(
-        (2 * 0.9 + 4 * 0.8) / 6, rel=0.01
-    )  # by area
+    mean_by_area = (2 * 0.9 + 4 * 0.8) / 6
+    assert pred.panoptic.segments[1].score == pytest.approx(mean_by_area, rel=0.01)
 
 
-def test_of_two_masks_the_surer_query_has_the_pixel():
-    pred = predict(masks(), drawn([(BALL, 0.7, "####...."), (BOX, 0.9, "...#####")]))
-    assert columns(pred.panoptic.ids) == [1, 1, 1, 2, 2, 2, 2, 2]
+def test_a_pixel_in_two_masks_belongs_to_the_more_confident_query():
+    pred = predict(outputs_of([(BALL, 0.7, "####...."), (BOX, 0.9, "...#####")]))
+    assert per_mask_pixel(pred.panoptic.ids) == [1, 1, 1, 2, 2, 2, 2, 2]
 
 
-def test_a_query_that_loses_most_of_its_mask_is_dropped_and_what_is_left_of_it_void():
-    outputs = drawn([(BALL, 0.7, "####...."), (BOX, 0.9, ".#######")])
-    assert columns(predict(masks(), outputs).panoptic.ids) == [0, 1, 1, 1, 1, 1, 1, 1]
-    assert columns(predict(masks(overlap=0.2), outputs).panoptic.ids) == [1, 2, 2, 2, 2, 2, 2, 2]
-    assert columns(predict(masks(), outputs).semantic)[0] == 21, (
-        "every pixel has a class nevertheless"
-    )
+LOSING_BALL = [(BALL, 0.7, "####...."), (BOX, 0.9, ".#######")]
 
 
-def test_queries_below_the_threshold_and_pixels_outside_every_mask_are_void():
-    pred = predict(masks(threshold=0.75), drawn([(BALL, 0.7, "##......"), (BOX, 0.8, "..##....")]))
-    assert columns(pred.panoptic.ids) == [0, 0, 1, 1, 0, 0, 0, 0]
+@pytest.mark.parametrize(
+    ("overlap", "expected"),
+    [(0.5, [0, 1, 1, 1, 1, 1, 1, 1]), (0.2, [1, 2, 2, 2, 2, 2, 2, 2])],
+    ids=["dropped", "kept"],
+)
+def test_a_query_that_keeps_less_than_the_minimum_share_of_its_mask_is_dropped(overlap, expected):
+    pred = predict(outputs_of(LOSING_BALL), overlap=overlap)
+    assert per_mask_pixel(pred.panoptic.ids) == expected
 
 
-def test_segments_below_their_least_area_are_void():
-    assert columns(predict(masks(min_area_px=33), drawn(SCENE)).panoptic.ids) == [
-        0,
-        0,
-        0,
-        0,
-        1,
-        1,
-        1,
-        1,
-    ]  # balls have 2 x 16 px
-    assert columns(predict(masks(stuff_area_px=65), drawn(SCENE)).panoptic.ids) == [
-        1,
-        1,
-        2,
-        2,
-        0,
-        0,
-        0,
-        0,
-    ]
+def test_the_pixels_of_a_dropped_query_have_a_class():
+    assert per_mask_pixel(predict(outputs_of(LOSING_BALL)).semantic)[0] == 21
 
 
-def test_without_stuff_everything_but_things_is_void():
-    pred = predict(masks(keep_stuff=False), drawn(SCENE))
-    assert columns(pred.panoptic.ids) == [1, 1, 2, 2, 0, 0, 0, 0]
-    assert columns(pred.semantic) == [21, 21, 21, 21, 7, 7, 7, 7]
+def test_queries_below_the_threshold_and_pixels_outside_all_masks_are_void():
+    outputs = outputs_of([(BALL, 0.7, "##......"), (BOX, 0.8, "..##....")])
+    pred = predict(outputs, threshold=0.75)
+    assert per_mask_pixel(pred.panoptic.ids) == [0, 0, 1, 1, 0, 0, 0, 0]
 
 
-def test_background_of_a_table_of_things_is_void():
-    outputs = drawn([(0, 0.9, "###....."), (1, 0.9, "...#####")], num_classes=2)
-    pred = predict(masks(NUCLEI, keep_stuff=False), outputs)
-    assert columns(pred.panoptic.ids) == [1, 1, 1, 0, 0, 0, 0, 0]
-    assert columns(pred.semantic) == [5, 5, 5, -1, -1, -1, -1, -1]
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ({"min_area_px": 33}, [0, 0, 0, 0, 1, 1, 1, 1]),  # a ball has 2 x 16 px
+        ({"stuff_area_px": 65}, [1, 1, 2, 2, 0, 0, 0, 0]),  # the ground has 4 x 16 px
+    ],
+    ids=str,
+)
+def test_segments_below_their_minimum_area_are_void(limit, expected):
+    assert per_mask_pixel(predict(outputs_of(SCENE), **limit).panoptic.ids) == expected
 
 
-def test_an_image_without_any_segment_is_all_void():
-    pred = predict(masks(), drawn([(NOTHING, 0.9, "########")]))
+def test_without_stuff_all_other_pixels_are_void():
+    pred = predict(outputs_of(SCENE), keep_stuff=False)
+    assert per_mask_pixel(pred.panoptic.ids) == [1, 1, 2, 2, 0, 0, 0, 0]
+    assert per_mask_pixel(pred.semantic) == [21, 21, 21, 21, 7, 7, 7, 7]
+
+
+def test_background_is_void():
+    outputs = outputs_of([(0, 0.9, "###....."), (1, 0.9, "...#####")], num_classes=2)
+    pred = predict(outputs, categories=NUCLEI, keep_stuff=False)
+    assert per_mask_pixel(pred.panoptic.ids) == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert per_mask_pixel(pred.semantic) == [5, 5, 5, -1, -1, -1, -1, -1]
+
+
+def test_an_image_without_segments_is_void():
+    pred = predict(outputs_of([(NO_OBJECT, 0.9, "########")]))
     assert pred.panoptic.segments == ()
     assert not pred.panoptic.ids.any()
 
 
-def test_classes_are_what_queries_vote_for_with_their_masks():
-    pred = predict(
-        SemanticMasks(categories=CATEGORIES),
-        drawn([(BALL, 0.6, "####...."), (BOX, 0.9, "..##...."), (GROUND, 0.3, "....####")]),
-    )
-    assert columns(pred.semantic) == [21, 21, 3, 3, 7, 7, 7, 7]
+def test_queries_vote_for_the_class_of_each_pixel():
+    ball = (BALL, 0.6, "####....")
+    box = (BOX, 0.9, "..##....")
+    ground = (GROUND, 0.3, "....####")
+    pred = predict_classes(outputs_of([ball, box, ground]))
+    assert per_mask_pixel(pred.semantic) == [21, 21, 3, 3, 7, 7, 7, 7]
     assert pred.panoptic.category_of == {3: 21, 4: 3, 1: 7}
-    # ball: 0.6 against 0.1 each of ground, sky and box; its segment is as sure as its share of the votes
-    assert {s.category_id: s.score for s in pred.panoptic.segments}[21] == pytest.approx(
-        0.6 / 0.9, rel=0.06
-    )  # less at its edge
+    # The ball's query votes 0.6 for ball, and 0.1 each for ground, sky and box. The score is the
+    # share of votes, which is smaller at the edge.
+    score_of = {segment.category_id: segment.score for segment in pred.panoptic.segments}
+    assert score_of[21] == pytest.approx(0.6 / 0.9, rel=0.06)
 
 
-def test_an_edge_lies_where_the_masks_logits_cross_between_mask_pixels():
-    outputs = drawn([(BALL, 0.9, "#."), (GROUND, 0.9, ".#")])
+def test_an_edge_is_where_interpolated_mask_logits_are_equal():
+    outputs = outputs_of([(BALL, 0.9, "#."), (GROUND, 0.9, ".#")])
     outputs["mask_logits"] = torch.tensor([[[[8.0, -2.0]], [[-8.0, 2.0]]]])
-    pred = predict(SemanticMasks(categories=CATEGORIES), outputs)
-    # Both are 0 at 8/10 of the way from the middle of the first mask pixel, x = 1.5, to that of the second, x = 5.5: at x = 4.7.
-    # Votes of mask pixels, 0.9997 against 0.119, would cross half-way at x = 3.5.
+    pred = predict_classes(outputs)
+    # Both are 0 at 8/10 of the way from the middle of the first mask pixel (x = 1.5) to that of
+    # the second (x = 5.5), at x = 4.7. Votes of mask pixels, 0.9997 and 0.119, would be equal
+    # half-way, at x = 3.5.
     assert pred.semantic[0].tolist() == [21, 21, 21, 21, 21, 7, 7, 7]
 
 
@@ -181,36 +188,42 @@ def random_outputs(seed, num_queries=8, size=(5, 6)):
     }
 
 
-def slow_panoptic(outputs, size, *, threshold, overlap, min_area_px, stuff_area_px):
-    """Query by query, as the inference of arXiv:2107.06278 (sec. 3.4) does it, on all masks at full size."""
-    probs = outputs["class_logits"][0].softmax(dim=1)
-    full = F.interpolate(
+def mask_probs_of(outputs, size):
+    """All masks (Q, H, W) at the size of the image."""
+    logits = F.interpolate(
         outputs["mask_logits"], scale_factor=4, mode="bilinear", align_corners=False
-    )[0, :, : size[0], : size[1]].sigmoid()
-    kept = [
-        q for q in range(len(probs)) if probs[q].argmax() != NOTHING and probs[q].max() > threshold
-    ]
-    ids, category_of, stuff_of = np.zeros(size, np.int32), {}, {}
+    )
+    return logits[0, :, : size[0], : size[1]].sigmoid()
+
+
+def slow_panoptic(outputs, size, *, threshold, overlap, min_area_px, stuff_area_px):
+    """The inference of arXiv:2107.06278 (sec. 3.4), one query at a time."""
+    class_probs, classes = outputs["class_logits"][0].softmax(dim=1).max(dim=1)
+    is_kept = (classes != NO_OBJECT) & (class_probs > threshold)
+    kept = is_kept.nonzero().flatten().tolist()
+    ids = np.zeros(size, np.int32)
     if not kept:
         return Panoptic.from_ids(ids, {})
-    owner = torch.stack([probs[q].max() * full[q] for q in kept]).argmax(dim=0)
-    number = 0
-    for k, q in enumerate(kept):
-        category = CATEGORIES[int(CATEGORIES.ids[int(probs[q].argmax())])]
-        mask = ((owner == k) & (full[q] >= 0.5)).numpy()
-        original = int((full[q] >= 0.5).sum())
-        if not original or int(mask.sum()) / original < overlap:
+    mask_probs = mask_probs_of(outputs, size)
+    owner = (class_probs[kept, None, None] * mask_probs[kept]).argmax(dim=0)
+    category_of = {}
+    id_of_stuff = {}
+    for index, query in enumerate(kept):
+        category = CATEGORIES[int(CATEGORIES.ids[classes[query]])]
+        inside = mask_probs[query] >= 0.5
+        own_pixels = (inside & (owner == index)).numpy()
+        mask_area = int(inside.sum())
+        if mask_area == 0 or own_pixels.sum() / mask_area < overlap:
             continue
-        if category.isthing or category.id not in stuff_of:
-            number += 1
-            if not category.isthing:
-                stuff_of[category.id] = number
-            category_of[number] = category.id
-        ids[mask] = number if category.isthing else stuff_of[category.id]
-    for number, category_id in category_of.items():
-        area = (ids == number).sum()
-        if area < (min_area_px if CATEGORIES[category_id].isthing else stuff_area_px):
-            ids[ids == number] = 0
+        segment_id = len(category_of) + 1
+        if not category.isthing:
+            segment_id = id_of_stuff.setdefault(category.id, segment_id)
+        category_of[segment_id] = category.id
+        ids[own_pixels] = segment_id
+    for segment_id, category_id in category_of.items():
+        min_area = min_area_px if CATEGORIES[category_id].isthing else stuff_area_px
+        if (ids == segment_id).sum() < min_area:
+            ids[ids == segment_id] = 0
     return Panoptic.from_ids(ids, category_of)
 
 
@@ -222,126 +235,123 @@ def slow_panoptic(outputs, size, *, threshold, overlap, min_area_px, stuff_area_
     min_area_px=st.sampled_from([0, 20]),
     stuff_area_px=st.sampled_from([0, 60]),
 )
-def test_it_decides_as_the_definition_does(seed, **values):
+def test_it_finds_the_segments_of_the_definition(seed, **values):
     outputs = random_outputs(seed)
-    pred, slow = (
-        predict(masks(**values), outputs, (19, 22)).panoptic,
-        slow_panoptic(outputs, (19, 22), **values),
-    )
-    found = {(s.category_id, s.area, s.bbox) for s in pred.segments}
-    assert found == {
-        (s.category_id, s.area, s.bbox) for s in slow.segments
-    }  # numbers differ: ours count things first
-    np.testing.assert_array_equal(pred.category_map(), slow.category_map())
+    pred = predict(outputs, (19, 22), **values).panoptic
+    expected = slow_panoptic(outputs, (19, 22), **values)
+    assert segment_facts(pred) == segment_facts(expected)  # ids differ: ours start with the things
+    np.testing.assert_array_equal(pred.category_map(), expected.category_map())
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_masks_that_cross_blocks_are_decided_as_the_definition_does(seed):
-    # smooth masks over 3 x 4 blocks of 32 px, of which each mask is present in some
-    coarse = random_outputs(seed, num_queries=12, size=(3, 4))
-    outputs = coarse | {
-        "mask_logits": F.interpolate(coarse["mask_logits"], (19, 29), mode="bilinear")
-    }
+def test_masks_across_blocks_give_the_segments_of_the_definition(seed):
+    # smooth masks over 3 x 4 blocks of 32 px; each mask is in some of the blocks
+    outputs = random_outputs(seed, num_queries=12, size=(3, 4))
+    outputs["mask_logits"] = F.interpolate(outputs["mask_logits"], (19, 29), mode="bilinear")
     values = {"threshold": 0.3, "overlap": 0.2, "min_area_px": 10, "stuff_area_px": 10}
-    pred, slow = (
-        predict(masks(**values), outputs, (75, 115)).panoptic,
-        slow_panoptic(outputs, (75, 115), **values),
-    )
-    assert len(slow.segments) > 1
-    assert {(s.category_id, s.area, s.bbox) for s in pred.segments} == {
-        (s.category_id, s.area, s.bbox) for s in slow.segments
-    }
-    np.testing.assert_array_equal(pred.category_map(), slow.category_map())
+    pred = predict(outputs, (75, 115), **values).panoptic
+    expected = slow_panoptic(outputs, (75, 115), **values)
+    assert len(expected.segments) > 1
+    assert segment_facts(pred) == segment_facts(expected)
+    np.testing.assert_array_equal(pred.category_map(), expected.category_map())
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_classes_are_voted_as_the_definition_does(seed):
-    outputs, size = random_outputs(seed), (19, 22)
-    probs = outputs["class_logits"][0].softmax(dim=1)[:, :-1]
-    full = F.interpolate(
-        outputs["mask_logits"], scale_factor=4, mode="bilinear", align_corners=False
-    )[0, :, : size[0], : size[1]].sigmoid()
-    votes = torch.einsum("qk,qhw->khw", probs, full)
-    pred = predict(SemanticMasks(categories=CATEGORIES), outputs, size)
+def test_votes_give_the_classes_of_the_definition(seed):
+    outputs = random_outputs(seed)
+    size = (19, 22)
+    class_probs = outputs["class_logits"][0].softmax(dim=1)[:, :-1]
+    votes = torch.einsum("qk,qhw->khw", class_probs, mask_probs_of(outputs, size))
+    share = votes.amax(dim=0) / votes.sum(dim=0)
+    pred = predict_classes(outputs, size)
     np.testing.assert_array_equal(pred.semantic, CATEGORIES.ids[votes.argmax(dim=0).numpy()])
-    share = votes.max(dim=0).values / votes.sum(dim=0)
     for segment in pred.panoptic.segments:
-        assert segment.score == pytest.approx(
-            share[pred.semantic == segment.category_id].mean().item(), abs=1e-5
-        )  # float32 places
+        mean_share = share[pred.semantic == segment.category_id].mean().item()
+        assert segment.score == pytest.approx(mean_share, abs=1e-5)  # float32 coordinates
 
 
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=20)
-def test_the_order_of_queries_means_nothing(seed):
+def test_the_order_of_queries_does_not_change_the_result(seed):
     outputs = random_outputs(seed)
-    flipped = {name: value.flip(1) for name, value in outputs.items()}
-    straight, back = predict(masks(), outputs), predict(masks(), flipped)
-    np.testing.assert_array_equal(straight.panoptic.category_map(), back.panoptic.category_map())
-    np.testing.assert_array_equal(straight.semantic, back.semantic)
+    reversed_outputs = {name: value.flip(1) for name, value in outputs.items()}
+    pred = predict(outputs)
+    reversed_pred = predict(reversed_outputs)
+    np.testing.assert_array_equal(
+        pred.panoptic.category_map(), reversed_pred.panoptic.category_map()
+    )
+    np.testing.assert_array_equal(pred.semantic, reversed_pred.semantic)
 
 
-def test_pixels_no_segment_claims_get_the_class_the_semantic_task_gives_them(monkeypatch):
-    monkeypatch.setattr(module, "MAX_PROBS", 80)  # in small pieces
+def test_void_pixels_have_the_class_of_the_semantic_task(monkeypatch):
+    monkeypatch.setattr(module, "MAX_PROBS", 80)  # several chunks
     outputs = random_outputs(3)
-    nothing = masks(threshold=0.999999)
-    pred = predict(nothing, outputs, (19, 22))
+    pred = predict(outputs, (19, 22), threshold=0.999999)
     assert not pred.panoptic.ids.any()
-    assert (
-        pred.semantic == predict(SemanticMasks(categories=CATEGORIES), outputs, (19, 22)).semantic
-    ).all()
+    np.testing.assert_array_equal(pred.semantic, predict_classes(outputs, (19, 22)).semantic)
 
 
-def test_padding_of_a_batch_changes_nothing():
+def test_padding_of_a_batch_does_not_change_the_result():
     outputs = random_outputs(1)
-    padded = outputs | {"mask_logits": F.pad(outputs["mask_logits"], (0, 3, 0, 2), value=5.0)}
-    ours, alone = predict(masks(), padded, (16, 20)), predict(masks(), outputs, (16, 20))
-    np.testing.assert_array_equal(ours.panoptic.ids, alone.panoptic.ids)
+    padded_masks = F.pad(outputs["mask_logits"], (0, 3, 0, 2), value=5.0)
+    padded = predict(outputs | {"mask_logits": padded_masks}, (16, 20))
+    expected = predict(outputs, (16, 20))
+    np.testing.assert_array_equal(padded.panoptic.ids, expected.panoptic.ids)
 
 
-def test_the_targets_of_a_scene_are_decided_back_into_it():
+def test_the_training_targets_of_a_scene_give_back_its_segments():
     ids = np.zeros((48, 64), np.int32)
-    ids[4:16, 4:24], ids[8:32, 32:44], ids[20:40, 4:20] = 1, 2, 3
-    semantic = torch.from_numpy(np.array([GROUND, BALL, BOX, BALL])[ids].astype(np.uint8))[None]
-    found = segments_of(semantic, torch.from_numpy(ids)[None], separate_things=True)
-    of_pixel = found.of_pixel[0, 1::4, 1::4]
-    sure = torch.stack([(of_pixel == number) * 40.0 - 20 for number in range(4)])
-    classes = torch.full((4, 5), -9.0).scatter_(1, found.classes[0][:, None], 9.0)
-    pred = predict(masks(), {"class_logits": classes[None], "mask_logits": sure[None]}).panoptic
-    truth = Panoptic.from_ids(np.where(ids == 0, 4, ids), {1: 21, 2: 3, 3: 21, 4: 7})
-    assert {(s.category_id, s.bbox) for s in pred.segments} == {
-        (s.category_id, s.bbox) for s in truth.segments
+    ids[4:16, 4:24] = 1
+    ids[8:32, 32:44] = 2
+    ids[20:40, 4:20] = 3
+    semantic = np.array([GROUND, BALL, BOX, BALL])[ids].astype(np.uint8)
+    targets = segments_of(
+        torch.from_numpy(semantic)[None], torch.from_numpy(ids)[None], separate_things=True
+    )
+    segment_of_mask_pixel = targets.of_pixel[0, 1::4, 1::4]
+    is_inside = segment_of_mask_pixel == torch.arange(4)[:, None, None]
+    class_logits = torch.full((4, 5), -9.0).scatter_(1, targets.classes[0][:, None], 9.0)
+    outputs = {
+        "class_logits": class_logits[None],
+        "mask_logits": 40.0 * is_inside[None] - 20,
     }
-    assert (
-        np.mean(pred.category_map() == truth.category_map()) > 0.99
-    )  # corners are rounded by the interpolation of masks
+    pred = predict(outputs).panoptic
+    target = Panoptic.from_ids(np.where(ids == 0, 4, ids), {1: 21, 2: 3, 3: 21, 4: 7})
+    pred_boxes = {(segment.category_id, segment.bbox) for segment in pred.segments}
+    target_boxes = {(segment.category_id, segment.bbox) for segment in target.segments}
+    assert pred_boxes == target_boxes
+    # interpolation of the masks rounds corners
+    assert np.mean(pred.category_map() == target.category_map()) > 0.99
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"threshold": 1.0}, {"overlap": 1.5}, {"min_area_px": -1}, {"threshold": float("nan")}],
-    ids=str,
+    ("argument", "value"),
+    [("threshold", 1.0), ("overlap", 1.5), ("min_area_px", -1), ("threshold", float("nan"))],
 )
-def test_values_out_of_range_are_refused(values):
-    with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
-        masks(**values)
+def test_values_out_of_range_raise_a_value_error(build_from_config, argument, value):
+    values = SETTINGS | {argument: value}
+    target = "mask_classification.PanopticMasks"
+    with pytest.raises(ValueError, match=rf"node\.{argument}: expected .* but got {value}"):
+        build_from_config(target, with_categories=True, **values)
 
 
-def test_production_needs_torch_and_numpy_alone():
-    code = (
-        "import sys, maskmill.postprocess.mask_classification;"
-        "found = {'timm', 'lightning', 'torchvision', 'transformers', 'scipy', 'segmentation_models_pytorch'} & set(sys.modules);"
-        "sys.exit(str(found) if found else 0)"
-    )
+def test_post_processing_imports_no_training_libraries():
+    code = """
+import sys
+import maskmill.postprocess.mask_classification
+training_only = {"timm", "lightning", "torchvision", "transformers", "scipy",
+                 "segmentation_models_pytorch"}
+imported = training_only & set(sys.modules)
+sys.exit(str(imported) if imported else 0)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.gpu
-def test_a_gpu_decides_alike():
+def test_a_gpu_gives_the_same_segments():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     outputs = random_outputs(2)
-    there = predict(masks(), {name: value.cuda() for name, value in outputs.items()})
-    np.testing.assert_array_equal(
-        there.panoptic.category_map(), predict(masks(), outputs).panoptic.category_map()
-    )
+    on_gpu = predict({name: value.cuda() for name, value in outputs.items()})
+    expected = predict(outputs)
+    np.testing.assert_array_equal(on_gpu.panoptic.category_map(), expected.panoptic.category_map())

@@ -15,185 +15,186 @@ from maskmill.postprocess import panoptic as module
 from maskmill.postprocess.panoptic import PanopticGrouping
 from strategies import CATEGORIES
 
-GROUND, SKY, BALL, BOX = range(4)  # class indices of CATEGORIES, whose ids are 7, 0, 21 and 3
+GROUND, SKY, BALL, BOX = range(4)  # class indices; their category ids are 7, 0, 21 and 3
+STUFF = [GROUND, SKY]
 NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
-
-
-def grouping(categories=CATEGORIES, **changes):
-    settings = {
-        "threshold": 0.1,
-        "nms_kernel": 3,
-        "top_k": 200,
-        "min_area_px": 0,
-        "stuff_area_px": 0,
-    }
-    return PanopticGrouping(**settings | changes, categories=categories)
+SETTINGS = {
+    "threshold": 0.1,
+    "nms_kernel": 3,
+    "top_k": 200,
+    "min_area_px": 0,
+    "stuff_area_px": 0,
+}
 
 
 def logits_of(classes, num_classes=4, confidence=0.9):
+    """Logits (K, H, W) whose softmax is `confidence` for the given class."""
     one_hot = F.one_hot(torch.as_tensor(classes), num_classes).permute(2, 0, 1).float()
-    return (one_hot * confidence + (1 - one_hot) * (1 - confidence) / (num_classes - 1)).log()
+    others = (1 - confidence) / (num_classes - 1)
+    return (one_hot * confidence + (1 - one_hot) * others).log()
 
 
-def drawn(classes, centers, offset=None, num_classes=4):
-    """Outputs for one image: a class map, {(y, x): height} of the heatmap, and offsets, zero unless given."""
-    logits = logits_of(classes, num_classes)
-    center = torch.zeros(1, *logits.shape[1:])
-    for (y, x), height in centers.items():
-        center[0, y, x] = height
-    offset = (
-        torch.zeros(2, *logits.shape[1:])
-        if offset is None
-        else torch.as_tensor(offset, dtype=torch.float32)
-    )
-    return {"semantic": logits[None], "center": center[None], "offset": offset[None]}
+def outputs_of(classes, heights, num_classes=4):
+    """Outputs for one image: class indices, {(y, x): height} of the heatmap, and zero offsets."""
+    semantic = logits_of(classes, num_classes)[None]
+    center = torch.zeros(1, 1, *semantic.shape[2:])
+    for (y, x), height in heights.items():
+        center[0, 0, y, x] = height
+    offset = torch.zeros(1, 2, *semantic.shape[2:])
+    return {"semantic": semantic, "center": center, "offset": offset}
 
 
-def predict(made, outputs):
+def predict(outputs, categories=CATEGORIES, **changes):
     height, width = outputs["semantic"].shape[2:]
-    (pred,) = made(outputs, [(height, width)])
+    grouping = PanopticGrouping(**SETTINGS | changes, categories=categories)
+    (pred,) = grouping(outputs, [(height, width)])
     return pred
 
 
 ROW = [[BALL, BALL, GROUND, BALL, BALL, BALL]]
-TWO = {(0, 0): 0.8, (0, 5): 0.5}
+TWO_CENTRES = {(0, 0): 0.8, (0, 5): 0.5}
 
 
-def test_a_thing_pixel_joins_the_nearest_centre_and_stuff_is_one_segment():
-    pred = predict(grouping(), drawn(ROW, TWO))
-    assert pred.panoptic.ids.tolist() == [
-        [1, 1, 3, 2, 2, 2]
-    ]  # the higher centre comes first, stuff after the things
+def test_a_thing_pixel_is_assigned_to_the_nearest_centre_and_stuff_is_one_segment():
+    pred = predict(outputs_of(ROW, TWO_CENTRES))
+    # the highest centre comes first, and stuff after the things
+    assert pred.panoptic.ids.tolist() == [[1, 1, 3, 2, 2, 2]]
     assert pred.panoptic.category_of == {1: 21, 2: 21, 3: 7}
     assert pred.semantic.tolist() == [[21, 21, 7, 21, 21, 21]]
 
 
-def test_it_is_the_pixel_plus_its_offset_that_is_near():
-    offset = np.zeros((2, 1, 6))
-    offset[1, 0, 3] = -3  # dx: the ball's pixel at x = 3 points at x = 0
-    pred = predict(grouping(), drawn(ROW, TWO, offset))
-    assert pred.panoptic.ids.tolist() == [[1, 1, 3, 1, 2, 2]]
+def test_the_nearest_centre_is_that_of_the_pixel_plus_its_offset():
+    outputs = outputs_of(ROW, TWO_CENTRES)
+    outputs["offset"][0, 1, 0, 3] = -3  # dx: the pixel at x = 3 points to x = 0
+    assert predict(outputs).panoptic.ids.tolist() == [[1, 1, 3, 1, 2, 2]]
 
 
-def test_scores_are_class_confidence_times_centre_height_and_for_stuff_the_confidence():
-    pred = predict(grouping(), drawn(ROW, TWO))
-    assert [segment.score for segment in pred.panoptic.segments] == pytest.approx(
-        [0.9 * 0.8, 0.9 * 0.5, 0.9]
-    )
+def test_scores_are_class_confidence_times_centre_height_and_only_confidence_for_stuff():
+    pred = predict(outputs_of(ROW, TWO_CENTRES))
+    scores = [segment.score for segment in pred.panoptic.segments]
+    assert scores == pytest.approx([0.9 * 0.8, 0.9 * 0.5, 0.9])
 
 
-def test_an_instance_has_the_class_most_of_its_pixels_have():
-    pred = predict(grouping(), drawn([[BALL, BOX, BOX, GROUND]], {(0, 0): 0.9}))
+def test_an_instance_has_the_class_of_most_of_its_pixels():
+    pred = predict(outputs_of([[BALL, BOX, BOX, GROUND]], {(0, 0): 0.9}))
     assert pred.panoptic.ids.tolist() == [[1, 1, 1, 2]]
     assert pred.panoptic.category_of == {1: 3, 2: 7}
 
 
-def test_things_without_any_centre_are_void():
-    pred = predict(grouping(), drawn(ROW, {(0, 0): 0.1}))  # not above the threshold
+def test_things_without_a_centre_are_void():
+    pred = predict(outputs_of(ROW, {(0, 0): 0.1}))  # not above the threshold
     assert pred.panoptic.ids.tolist() == [[0, 0, 1, 0, 0, 0]]
 
 
-def test_segments_below_their_least_area_are_void():
-    assert predict(grouping(min_area_px=3), drawn(ROW, TWO)).panoptic.ids.tolist() == [
-        [0, 0, 2, 1, 1, 1]
-    ]
-    assert predict(grouping(stuff_area_px=2), drawn(ROW, TWO)).panoptic.ids.tolist() == [
-        [1, 1, 0, 2, 2, 2]
-    ]
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [({"min_area_px": 3}, [[0, 0, 2, 1, 1, 1]]), ({"stuff_area_px": 2}, [[1, 1, 0, 2, 2, 2]])],
+    ids=str,
+)
+def test_segments_below_their_minimum_area_are_void(limit, expected):
+    pred = predict(outputs_of(ROW, TWO_CENTRES), **limit)
+    assert pred.panoptic.ids.tolist() == expected
 
 
-def test_a_lower_centre_within_the_window_of_a_higher_one_is_none():
-    near = {(0, 1): 0.8, (0, 2): 0.5}
-    assert len(predict(grouping(), drawn([[BALL] * 6], near)).panoptic.segments) == 1
-    assert len(predict(grouping(nms_kernel=1), drawn([[BALL] * 6], near)).panoptic.segments) == 2
+@pytest.mark.parametrize(("nms_kernel", "num_segments"), [(3, 1), (1, 2)])
+def test_a_peak_within_the_window_of_a_higher_peak_is_not_a_centre(nms_kernel, num_segments):
+    outputs = outputs_of([[BALL] * 6], {(0, 1): 0.8, (0, 2): 0.5})
+    pred = predict(outputs, nms_kernel=nms_kernel)
+    assert len(pred.panoptic.segments) == num_segments
 
 
-def test_only_the_highest_centres_up_to_top_k_count():
-    pred = predict(grouping(top_k=1), drawn(ROW, TWO))
+def test_only_the_top_k_centres_count():
+    pred = predict(outputs_of(ROW, TWO_CENTRES), top_k=1)
     assert pred.panoptic.ids.tolist() == [[1, 1, 2, 1, 1, 1]]
 
 
-def test_without_stuff_everything_but_things_is_void():
-    pred = predict(grouping(keep_stuff=False), drawn(ROW, TWO))
+def test_without_stuff_all_other_pixels_are_void():
+    pred = predict(outputs_of(ROW, TWO_CENTRES), keep_stuff=False)
     assert pred.panoptic.ids.tolist() == [[1, 1, 0, 2, 2, 2]]
     assert pred.semantic.tolist() == [[21, 21, 7, 21, 21, 21]]
 
 
-def test_background_of_a_table_of_things_is_void():
-    pred = predict(
-        grouping(NUCLEI), drawn([[0, 0, 1, 0]], {(0, 0): 0.9, (0, 3): 0.9}, num_classes=2)
-    )
+def test_background_is_void():
+    outputs = outputs_of([[0, 0, 1, 0]], {(0, 0): 0.9, (0, 3): 0.9}, num_classes=2)
+    pred = predict(outputs, NUCLEI)
     assert pred.panoptic.ids.tolist() == [[1, 1, 0, 2]]
     assert pred.semantic.tolist() == [[5, 5, -1, 5]]
 
 
-def test_an_image_without_any_segment_is_all_void():
-    pred = predict(grouping(NUCLEI), drawn([[1, 1]], {}, num_classes=2))
+def test_an_image_without_segments_is_void():
+    pred = predict(outputs_of([[1, 1]], {}, num_classes=2), NUCLEI)
     assert pred.panoptic.segments == ()
     assert pred.panoptic.ids.tolist() == [[0, 0]]
 
 
-def test_a_peak_several_pixels_wide_is_one_centre():
+def test_a_peak_of_several_pixels_is_one_centre():
     plateau = {(1, 1): 0.5, (1, 2): 0.5, (2, 1): 0.5, (2, 2): 0.5}
-    assert predict(grouping(), drawn([[BALL] * 5] * 5, plateau)).panoptic.ids.max() == 1
+    assert predict(outputs_of([[BALL] * 5] * 5, plateau)).panoptic.ids.max() == 1
 
 
 def test_rounding_to_bfloat16_does_not_split_an_instance():
-    # bilinear upsampling in eight bits makes neighbours of the highest pixel as high as it, in a third of such bells
+    # Bilinear upsampling in eight bits gives neighbours of the peak its height, for a third of
+    # these Gaussians
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-    for shift in np.random.default_rng(0).uniform(5, 11, size=(40, 2)):
-        bell = 0.8 * torch.exp(-((y - shift[0]) ** 2 + (x - shift[1]) ** 2) / 8)
-        center = F.interpolate(
-            bell[None, None].bfloat16(), scale_factor=4, mode="bilinear", align_corners=False
+    outputs = outputs_of([[BALL] * 64] * 64, {})
+    for centre_y, centre_x in np.random.default_rng(0).uniform(5, 11, size=(40, 2)):
+        squared_distance = (y - centre_y) ** 2 + (x - centre_x) ** 2
+        gaussian = (0.8 * torch.exp(-squared_distance / 8))[None, None].bfloat16()
+        outputs["center"] = F.interpolate(
+            gaussian, scale_factor=4, mode="bilinear", align_corners=False
         )
-        outputs = drawn([[BALL] * 64] * 64, {}) | {"center": center}
-        assert predict(grouping(nms_kernel=7), outputs).panoptic.ids.max() == 1
+        assert predict(outputs, nms_kernel=7).panoptic.ids.max() == 1
 
 
-def random_outputs(seed, size=(13, 17), num_classes=4):
-    """Noise: heights and offsets without ties, so that every rule is used and none is a matter of order."""
+def random_outputs(seed, size=(13, 17)):
+    """Noise: heights and offsets without ties, so that the result does not depend on any order."""
     generator = torch.Generator().manual_seed(seed)
-    height, width = size
     return {
-        "semantic": 2 * torch.randn(1, num_classes, height, width, generator=generator),
-        "center": torch.rand(1, 1, height, width, generator=generator),
-        "offset": 4 * torch.randn(1, 2, height, width, generator=generator),
+        "semantic": 2 * torch.randn(1, 4, *size, generator=generator),
+        "center": torch.rand(1, 1, *size, generator=generator),
+        "offset": 4 * torch.randn(1, 2, *size, generator=generator),
     }
 
 
-def slow_grouping(outputs, *, threshold, nms_kernel, top_k, min_area_px, stuff_area_px):
-    """Sec. 3.3 pixel by pixel."""
-    probs = outputs["semantic"][0].softmax(dim=0).numpy()
-    center, offset = outputs["center"][0, 0].numpy(), outputs["offset"][0].numpy()
-    height, width = center.shape
-    classes, reach = probs.argmax(axis=0), nms_kernel // 2
+def slow_peaks(center, *, threshold, nms_kernel, top_k):
+    reach = nms_kernel // 2
     peaks = []
-    for y, x in np.ndindex(height, width):
+    for y, x in np.ndindex(center.shape):
         window = center[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
         if center[y, x] > threshold and center[y, x] == window.max():
             peaks.append((center[y, x], y, x))
-    peaks = sorted(peaks, reverse=True)[:top_k]
-    members = {place: [] for place in range(len(peaks))}
-    stuff = {GROUND: [], SKY: []}
-    for y, x in np.ndindex(height, width):
+    return sorted(peaks, reverse=True)[:top_k]
+
+
+def slow_grouping(outputs, *, min_area_px, stuff_area_px, **peak_settings):
+    """Sec. 3.3 pixel by pixel."""
+    probs = outputs["semantic"][0].softmax(dim=0).numpy()
+    offset = outputs["offset"][0].numpy()
+    classes = probs.argmax(axis=0)
+    peaks = slow_peaks(outputs["center"][0, 0].numpy(), **peak_settings)
+    things = [[] for _ in peaks]
+    stuff = {index: [] for index in STUFF}
+    for y, x in np.ndindex(classes.shape):
         if classes[y, x] in stuff:
             stuff[classes[y, x]].append((y, x))
         elif peaks:
-            point = (y + offset[0, y, x], x + offset[1, y, x])
-            distances = [(point[0] - peak[1]) ** 2 + (point[1] - peak[2]) ** 2 for peak in peaks]
-            members[int(np.argmin(distances))].append((y, x))
-    ids, category_of = np.zeros((height, width), np.int32), {}
-    for pixels in members.values():
+            point_y = y + offset[0, y, x]
+            point_x = x + offset[1, y, x]
+            distances = [(point_y - peak[1]) ** 2 + (point_x - peak[2]) ** 2 for peak in peaks]
+            things[np.argmin(distances)].append((y, x))
+    segments = []  # class index and pixels
+    for pixels in things:
         if len(pixels) >= max(1, min_area_px):
-            number = len(category_of) + 1
-            votes = [sum(classes[pixel] == index for pixel in pixels) for index in range(4)]
-            category_of[number] = int(CATEGORIES.ids[int(np.argmax(votes))])
-            ids[tuple(np.transpose(pixels))] = number
-    for index, pixels in stuff.items():
+            votes = np.bincount([classes[pixel] for pixel in pixels])
+            segments.append((np.argmax(votes), pixels))
+    for class_index, pixels in stuff.items():
         if len(pixels) >= max(1, stuff_area_px):
-            number = len(category_of) + 1
-            category_of[number] = int(CATEGORIES.ids[index])
-            ids[tuple(np.transpose(pixels))] = number
+            segments.append((class_index, pixels))
+    ids = np.zeros(classes.shape, np.int32)
+    category_of = {}
+    for segment_id, (class_index, pixels) in enumerate(segments, start=1):
+        ids[tuple(np.transpose(pixels))] = segment_id
+        category_of[segment_id] = int(CATEGORIES.ids[class_index])
     return Panoptic.from_ids(ids, category_of)
 
 
@@ -206,49 +207,52 @@ def slow_grouping(outputs, *, threshold, nms_kernel, top_k, min_area_px, stuff_a
     min_area_px=st.sampled_from([0, 5]),
     stuff_area_px=st.sampled_from([0, 60]),
 )
-def test_it_groups_as_the_definition_does(seed, **values):
+def test_it_groups_like_the_definition(seed, **values):
     outputs = random_outputs(seed)
-    pred, slow = predict(grouping(**values), outputs), slow_grouping(outputs, **values)
-    np.testing.assert_array_equal(pred.panoptic.ids, slow.ids)
-    assert pred.panoptic.category_of == slow.category_of
+    pred = predict(outputs, **values).panoptic
+    expected = slow_grouping(outputs, **values)
+    np.testing.assert_array_equal(pred.ids, expected.ids)
+    assert pred.category_of == expected.category_of
 
 
 @given(seed=st.integers(0, 10_000), axis=st.sampled_from([0, 1]))
 @settings(deadline=None, max_examples=20)
 def test_flipping_the_outputs_flips_the_segments(seed, axis):
-    outputs, sign = random_outputs(seed), torch.ones(1, 2, 1, 1)
-    sign[0, axis] = -1  # an offset along the flipped axis points the other way
+    outputs = random_outputs(seed)
     flipped = {name: value.flip(2 + axis) for name, value in outputs.items()}
-    flipped["offset"] = flipped["offset"] * sign
-    straight, back = predict(grouping(), outputs).panoptic, predict(grouping(), flipped).panoptic
-    np.testing.assert_array_equal(np.flip(back.ids, axis), straight.ids)
+    flipped["offset"][:, axis] *= -1
+    expected = predict(outputs).panoptic.ids
+    np.testing.assert_array_equal(np.flip(predict(flipped).panoptic.ids, axis), expected)
 
 
-def test_grouping_in_small_pieces_changes_nothing(monkeypatch):
+def test_grouping_in_small_chunks_does_not_change_the_result(monkeypatch):
     outputs = random_outputs(0)
-    whole = predict(grouping(), outputs).panoptic
+    expected = predict(outputs).panoptic.ids
     monkeypatch.setattr(module, "MAX_DISTANCES", 100)
-    np.testing.assert_array_equal(predict(grouping(), outputs).panoptic.ids, whole.ids)
+    np.testing.assert_array_equal(predict(outputs).panoptic.ids, expected)
 
 
-def test_far_from_the_origin_the_nearest_centre_is_still_found():
-    # at 30,000 px squares are near 1e9, where float32 rounds to 64: the difference of 1 between 10**2 and 101 would be lost
+def test_the_nearest_centre_is_exact_far_from_the_origin():
+    # At 30,000 px squares are near 1e9, where float32 rounds to 64. It would not resolve the
+    # difference between the squared distances 10**2 and 101.
     peaks = torch.tensor([[30_000, 30_000], [30_020, 30_001]])
     points = torch.tensor([[30_010.0, 30_000.0], [30_010.0, 30_001.0]])
-    assert module._nearest(points, peaks).tolist() == [0, 1]
+    assert module._find_nearest(points, peaks).tolist() == [0, 1]
 
 
-def test_padding_of_a_batch_changes_nothing():
+def test_padding_of_a_batch_does_not_change_the_result():
     outputs = random_outputs(1)
     padded = {name: F.pad(value, (0, 9, 0, 5), value=3.0) for name, value in outputs.items()}
-    (pred,) = grouping()(padded, [(13, 17)])
-    np.testing.assert_array_equal(pred.panoptic.ids, predict(grouping(), outputs).panoptic.ids)
+    grouping = PanopticGrouping(**SETTINGS, categories=CATEGORIES)
+    (pred,) = grouping(padded, [(13, 17)])
+    np.testing.assert_array_equal(pred.panoptic.ids, predict(outputs).panoptic.ids)
 
 
-def test_the_targets_of_a_scene_group_back_into_it():
+def test_the_training_targets_of_a_scene_give_back_its_segments():
     ids = np.zeros((40, 60), np.int32)
-    ids[5:15, 5:25], ids[10:30, 30:40], ids[20:38, 4:20] = 1, 2, 3
-    truth = Panoptic.from_ids(np.where(ids == 0, 4, ids), {1: 21, 2: 3, 3: 21, 4: 7})
+    ids[5:15, 5:25] = 1
+    ids[10:30, 30:40] = 2
+    ids[20:38, 4:20] = 3
     classes = np.array([GROUND, BALL, BOX, BALL])[ids]
     targets = center_targets(torch.from_numpy(ids)[None], sigma_px=3.0)
     outputs = {
@@ -256,42 +260,53 @@ def test_the_targets_of_a_scene_group_back_into_it():
         "center": targets.heatmap,
         "offset": targets.offset,
     }
-    pred = predict(grouping(nms_kernel=7), outputs).panoptic
-    assert sorted((s.category_id, s.area, s.bbox) for s in pred.segments) == sorted(
-        (s.category_id, s.area, s.bbox) for s in truth.segments
-    )
+    pred = predict(outputs, nms_kernel=7).panoptic
+    target = Panoptic.from_ids(np.where(ids == 0, 4, ids), {1: 21, 2: 3, 3: 21, 4: 7})
+    assert sorted_segments(pred) == sorted_segments(target)
+
+
+def sorted_segments(panoptic):
+    segments = panoptic.segments
+    return sorted((segment.category_id, segment.area, segment.bbox) for segment in segments)
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("argument", "value"),
     [
-        {"threshold": 1.5},
-        {"nms_kernel": 4},
-        {"nms_kernel": 0},
-        {"top_k": 0},
-        {"min_area_px": -1},
-        {"stuff_area_px": -1},
+        ("threshold", 1.5),
+        ("nms_kernel", 0),
+        ("top_k", 0),
+        ("min_area_px", -1),
+        ("stuff_area_px", -1),
     ],
-    ids=str,
 )
-def test_values_out_of_range_are_refused(values):
-    with pytest.raises(ValueError, match=r"Expected .* but got .* mend"):
-        grouping(**values)
+def test_values_out_of_range_raise_a_value_error(build_from_config, argument, value):
+    values = SETTINGS | {argument: value}
+    with pytest.raises(ValueError, match=rf"node\.{argument}: expected .* but got {value} .*equal"):
+        build_from_config("panoptic.PanopticGrouping", with_categories=True, **values)
 
 
-def test_production_needs_torch_and_numpy_alone():
-    code = (
-        "import sys, maskmill.postprocess.panoptic, maskmill.postprocess.semantic;"
-        "found = {'timm', 'lightning', 'torchvision', 'torchmetrics', 'cv2', 'segmentation_models_pytorch'} & set(sys.modules);"
-        "sys.exit(str(found) if found else 0)"
-    )
+def test_an_even_window_raises_a_value_error():
+    with pytest.raises(ValueError, match="Expected an odd `nms_kernel`, but got 4"):
+        PanopticGrouping(**SETTINGS | {"nms_kernel": 4}, categories=CATEGORIES)
+
+
+def test_grouping_imports_no_training_libraries():
+    code = """
+import sys
+import maskmill.postprocess.panoptic, maskmill.postprocess.semantic
+training_only = {"timm", "lightning", "torchvision", "torchmetrics", "cv2",
+                 "segmentation_models_pytorch"}
+imported = training_only & set(sys.modules)
+sys.exit(str(imported) if imported else 0)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.gpu
-def test_a_gpu_groups_alike():
+def test_a_gpu_gives_the_same_segments():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     outputs = random_outputs(2)
-    there = predict(grouping(), {name: value.cuda() for name, value in outputs.items()})
-    np.testing.assert_array_equal(there.panoptic.ids, predict(grouping(), outputs).panoptic.ids)
+    on_gpu = predict({name: value.cuda() for name, value in outputs.items()})
+    np.testing.assert_array_equal(on_gpu.panoptic.ids, predict(outputs).panoptic.ids)

@@ -11,36 +11,57 @@ from strategies import CATEGORIES
 GROUND, SKY, BALL, BOX = (category.id for category in CATEGORIES)
 
 
-class ByColour:
-    """Segments as a network of queries gives them: one for each red value; green is its category and blue its score in percent.
+class SegmentsByColour:
+    """A post-processor for a network of queries that returns the colours of the image.
 
-    `blind` red values are not seen by windows of which they fill less than a quarter.
+    Each red value is a segment, green is its category, and blue its score in percent.
+
+    Args:
+        rare: red values that become void in windows of which they fill less than a quarter.
     """
 
-    def __init__(self, blind=()):
-        self.table, self.blind = ClassTable(CATEGORIES), blind
+    def __init__(self, rare=()):
+        self.table = ClassTable(CATEGORIES)
+        self.rare = rare
 
     def __call__(self, outputs, sizes):
-        return [
-            self.predict(each[:, :height, :width])
-            for each, (height, width) in zip(outputs["colours"], sizes, strict=True)
-        ]
+        predictions = []
+        for colours, (height, width) in zip(outputs["colours"], sizes, strict=True):
+            predictions.append(self.predict(colours[:, :height, :width]))
+        return predictions
 
     def predict(self, colours):
         red, green, blue = colours.numpy().astype(np.int32)
-        ids = np.where(
-            np.isin(red, [value for value in self.blind if (red == value).mean() < 0.25]), 0, red
-        )
-        category_of = {int(value): int(green[red == value][0]) for value in np.unique(ids[ids > 0])}
-        scores = {value: float(blue[red == value][0]) / 100 for value in category_of}
+        ids = red.copy()
+        for value in self.rare:
+            if (red == value).mean() < 0.25:
+                ids[red == value] = 0
+        category_of = {}
+        scores = {}
+        for value in np.unique(ids[ids > 0]).tolist():
+            category_of[value] = int(green[red == value][0])
+            scores[value] = float(blue[red == value][0]) / 100
         return Prediction(green, Panoptic.from_ids(ids, category_of, scores=scores))
 
 
-def network(batch):
-    return {"colours": batch}
+class QuarterOfTheThing(SegmentsByColour):
+    """Predicts a whole thing where it starts, and elsewhere only one of four columns of it."""
+
+    def predict(self, colours):
+        starts_with_ground = colours[0, 0, 0] == 1
+        if not starts_with_ground:
+            colours = colours.clone()
+            is_ground = torch.arange(colours.shape[2]) % 4 > 0
+            ground = torch.tensor([1, GROUND, 50], dtype=torch.uint8)
+            colours[:, :, is_ground] = ground[:, None, None]
+        return super().predict(colours)
 
 
-def painted(height, width, *regions):
+def network(images):
+    return {"colours": images}
+
+
+def paint(height, width, *regions):
     """An image of ground (red 1) with regions (rows, columns, red, category)."""
     image = np.empty((height, width, 3), np.uint8)
     image[:] = (1, GROUND, 50)
@@ -49,106 +70,103 @@ def painted(height, width, *regions):
     return image
 
 
-def stitched(image, **settings):
-    blind = settings.pop("blind", ())
-    (prediction,) = StitchedWindows(**{"window": (64, 64)} | settings)(
-        network, ByColour(blind), [image], 1
-    )
+def predict(image, postprocess=None, **settings):
+    inference = StitchedWindows(**{"window": (64, 64)} | settings)
+    (prediction,) = inference(network, postprocess or SegmentsByColour(), [image], 1)
     return prediction
 
 
-def test_a_thing_lying_across_four_windows_is_one():
-    where = slice(20, 108), slice(30, 120)
-    image = painted(128, 150, (*where, 2, BALL))
-    prediction = stitched(image)
-    assert [(s.category_id, s.area) for s in prediction.panoptic.segments] == [
-        (GROUND, 128 * 150 - 88 * 90),
-        (BALL, 88 * 90),
-    ]
-    assert len(np.unique(prediction.panoptic.ids[where])) == 1
+def segments_of(prediction, *category_ids):
+    segments = prediction.panoptic.segments
+    return [segment for segment in segments if segment.category_id in category_ids]
+
+
+def areas(segments):
+    return [segment.area for segment in segments]
+
+
+def test_a_thing_across_four_windows_is_one_segment():
+    rows = slice(20, 108)
+    columns = slice(30, 120)
+    image = paint(128, 150, (rows, columns, 2, BALL))
+    prediction = predict(image)
+    ground, ball = prediction.panoptic.segments
+    assert (ground.category_id, ground.area) == (GROUND, 128 * 150 - 88 * 90)
+    assert (ball.category_id, ball.area) == (BALL, 88 * 90)
+    assert np.unique(prediction.panoptic.ids[rows, columns]).tolist() == [ball.id]
     np.testing.assert_array_equal(prediction.semantic, image[..., 1])
-    assert [s.score for s in prediction.panoptic.segments] == pytest.approx([0.5, 0.8])
+    assert [ground.score, ball.score] == pytest.approx([0.5, 0.8])
 
 
-def test_things_side_by_side_stay_two_and_those_of_other_categories_too():
-    image = painted(
-        64,
-        160,
-        (slice(0, 64), slice(20, 70), 2, BALL),
-        (slice(0, 64), slice(70, 130), 3, BALL),
-        (slice(0, 64), slice(130, 150), 4, BOX),
-    )
-    things = [s for s in stitched(image).panoptic.segments if CATEGORIES[s.category_id].isthing]
-    assert [(s.category_id, s.bbox) for s in things] == [
-        (BALL, (20, 0, 50, 64)),
-        (BALL, (70, 0, 60, 64)),
-        (BOX, (130, 0, 20, 64)),
+def test_adjacent_things_stay_separate():
+    rows = slice(0, 64)
+    first_ball = (rows, slice(20, 70), 2, BALL)
+    second_ball = (rows, slice(70, 130), 3, BALL)
+    box = (rows, slice(130, 150), 4, BOX)
+    things = segments_of(predict(paint(64, 160, first_ball, second_ball, box)), BALL, BOX)
+    assert [segment.category_id for segment in things] == [BALL, BALL, BOX]
+    assert [segment.bbox for segment in things] == [
+        (20, 0, 50, 64),
+        (70, 0, 60, 64),
+        (130, 0, 20, 64),
     ]
 
 
-def test_a_stuff_class_is_one_segment_wherever_it_is():
-    image = painted(
-        64, 300, (slice(0, 64), slice(0, 20), 2, SKY), (slice(0, 64), slice(280, 300), 3, SKY)
-    )
-    assert sorted(s.category_id for s in stitched(image).panoptic.segments) == sorted([SKY, GROUND])
+def test_a_stuff_class_is_one_segment():
+    left_sky = (slice(0, 64), slice(0, 20), 2, SKY)
+    right_sky = (slice(0, 64), slice(280, 300), 3, SKY)
+    prediction = predict(paint(64, 300, left_sky, right_sky))
+    assert len(segments_of(prediction, SKY)) == 1
+    assert len(segments_of(prediction, GROUND)) == 1
 
 
-def test_where_one_window_sees_nothing_the_owner_of_the_pixel_decides():
-    # windows 0..64, 32..96 and 64..128 decide up to 48, to 80 and to 128; the second is blind to the 8 px it has of the thing
-    image = painted(64, 128, (slice(0, 64), slice(0, 40), 2, BALL))
-    (thing,) = [s for s in stitched(image, blind=[2]).panoptic.segments if s.category_id == BALL]
-    assert (thing.area, thing.bbox) == (64 * 40, (0, 0, 40, 64))
+def test_a_pixel_gets_the_segment_of_the_window_whose_middle_is_nearest():
+    # The windows are 0..64, 32..96 and 64..128, and their own pixels end at 48, 80 and 128.
+    # The second window does not predict the 8 px of the thing that it contains.
+    image = paint(64, 128, (slice(0, 64), slice(0, 40), 2, BALL))
+    (ball,) = segments_of(predict(image, SegmentsByColour(rare=[2])), BALL)
+    assert (ball.area, ball.bbox) == (64 * 40, (0, 0, 40, 64))
 
 
-def test_windows_that_disagree_do_not_join():
-    class Half(ByColour):
-        """Sees the thing whole where it begins, and one px of each four elsewhere."""
-
-        def predict(self, colours):
-            if colours[0, 0, 0] != 1:
-                colours = colours.clone()
-                colours[:, :, torch.arange(colours.shape[2]) % 4 > 0] = torch.tensor(
-                    [1, GROUND, 50], dtype=torch.uint8
-                )[:, None, None]
-            return super().predict(colours)
-
-    image = painted(64, 96, (slice(0, 64), slice(8, 96), 2, BALL))
-    (prediction,) = StitchedWindows((64, 64))(network, Half(), [image], 1)
-    # the first window decides 48 px, 40 of them the thing; the second sees 12 of its 48, and 8 of 32 where both look: an IoU of 1/4
-    assert [s.area for s in prediction.panoptic.segments if s.category_id == BALL] == [
-        64 * 40,
-        64 * 12,
-    ]
-    (prediction,) = StitchedWindows((64, 64), min_iou=0.25)(network, Half(), [image], 1)
-    assert [s.area for s in prediction.panoptic.segments if s.category_id == BALL] == [64 * 52]
+@pytest.mark.parametrize(
+    ("min_iou", "expected"), [(0.5, [64 * 40, 64 * 12]), (0.25, [64 * 52])], ids=str
+)
+def test_things_join_from_the_minimum_iou_in_the_overlap(min_iou, expected):
+    # The first window decides 48 px, and 40 of them are the thing. The second decides 48 px, and
+    # predicts 12 of them. In the overlap it predicts 8 of 32 px: an IoU of 1/4.
+    image = paint(64, 96, (slice(0, 64), slice(8, 96), 2, BALL))
+    prediction = predict(image, QuarterOfTheThing(), min_iou=min_iou)
+    assert areas(segments_of(prediction, BALL)) == expected
 
 
-def test_without_overlap_nothing_can_be_joined():
-    image = painted(64, 128, (slice(0, 64), slice(30, 100), 2, BALL))
-    assert sorted(
-        s.area for s in stitched(image, overlap=0.0).panoptic.segments if s.category_id == BALL
-    ) == [64 * 34, 64 * 36]
+def test_nothing_is_joined_without_overlap():
+    image = paint(64, 128, (slice(0, 64), slice(30, 100), 2, BALL))
+    balls = segments_of(predict(image, overlap=0.0), BALL)
+    assert sorted(areas(balls)) == [64 * 34, 64 * 36]
 
 
-def test_ids_are_one_to_n_and_every_size_comes_out_as_it_went_in():
-    for size in [(97, 131), (20, 30), (64, 65)]:
-        prediction = stitched(painted(*size, (slice(3, 15), slice(3, 25), 9, BOX)))
-        assert prediction.panoptic.size == prediction.semantic.shape == size
-        assert [s.id for s in prediction.panoptic.segments] == [1, 2]
+@pytest.mark.parametrize("size", [(97, 131), (20, 30), (64, 65)], ids=str)
+def test_predictions_have_the_size_of_the_image_and_ids_from_1(size):
+    prediction = predict(paint(*size, (slice(3, 15), slice(3, 25), 9, BOX)))
+    assert prediction.panoptic.size == size
+    assert prediction.semantic.shape == size
+    assert [segment.id for segment in prediction.panoptic.segments] == [1, 2]
 
 
 @pytest.mark.parametrize("min_iou", [0.0, 1.1, float("nan")])
-def test_an_iou_out_of_range_is_refused(min_iou):
-    with pytest.raises(ValueError, match="`min_iou`"):
-        StitchedWindows((64, 64), min_iou=min_iou)
+def test_a_minimum_iou_out_of_range_raises_a_value_error(build_from_config, min_iou):
+    target = "stitched_windows.StitchedWindows"
+    with pytest.raises(ValueError, match=r"node\.min_iou: expected float, but got"):
+        build_from_config(target, window=[64, 64], min_iou=min_iou)
 
 
-def test_the_network_gets_one_window_after_the_other():
-    sizes = []
+def test_the_network_gets_one_window_at_a_time():
+    shapes = []
 
-    def watched(batch):
-        sizes.append(tuple(batch.shape[-2:]))
-        return {"colours": batch}
+    def recording_network(images):
+        shapes.append((len(images), *images.shape[-2:]))
+        return {"colours": images}
 
-    next(StitchedWindows((64, 64))(watched, ByColour(), [painted(64, 100)], 1))
-    assert sizes == [(64, 64), (64, 64), (64, 36)]
+    inference = StitchedWindows((64, 64))
+    next(inference(recording_network, SegmentsByColour(), [paint(64, 100)], 1))
+    assert shapes == [(1, 64, 64), (1, 64, 64), (1, 64, 36)]

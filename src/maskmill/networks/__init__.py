@@ -1,1 +1,1 @@
-"""Images to outputs: encoder-decoders and Panoptic-DeepLab."""
+"""Images to outputs: encoder-decoder networks, Panoptic-DeepLab and mask classification."""

@@ -1,13 +1,15 @@
-"""Semantic networks: an encoder, one of segmentation_models_pytorch's decoders, a class score per pixel."""
+"""Semantic networks: an encoder and a decoder of segmentation_models_pytorch (smp)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.networks.encoders import TimmEncoder
-from maskmill.networks.padding import Outputs, at_any_size
+from maskmill.networks.outputs import SemanticOutputs, check_num_classes
+from maskmill.networks.padding import at_any_size
 
 
 class EncoderDecoder(nn.Module):
@@ -15,14 +17,24 @@ class EncoderDecoder(nn.Module):
 
     Args:
         encoder: the backbone.
-        decoder: a segmentation_models_pytorch architecture with its own settings, as a partial.
-        stride: in px; images are padded to multiples of it and to at least two. A decoder that pools far down wants more than 32.
-        auxiliary: in training also give class logits of the encoder's last but one feature, for a second loss that reaches the encoder
-            directly (Zhao et al., PSPNet, arXiv:1612.01105, sec. 3.3).
-        num_classes: K, channels of the result.
+        decoder: an architecture of segmentation_models_pytorch as a partial, with its own settings.
+        stride: in px; images are padded to a multiple of it, and to at least twice it. Decoders
+            that pool further need more than 32.
+        auxiliary: in training, also return class logits of the encoder's second to last feature,
+            for a second loss that reaches the encoder directly (Zhao et al., PSPNet,
+            arXiv:1612.01105, sec. 3.3).
+        num_classes: K, the number of output channels.
 
     Raises:
-        ValueError: a number is not positive, the decoder makes something without an encoder, or encoder and decoder do not fit.
+        ValueError: `num_classes` is less than 1, the decoder builds a model without an encoder, or
+            encoder and decoder do not fit.
+
+    Example:
+        >>> import segmentation_models_pytorch as smp
+        >>> import torch
+        >>> network = EncoderDecoder(TimmEncoder("resnet10t"), smp.FPN, num_classes=5)
+        >>> network(torch.zeros(2, 3, 40, 60, dtype=torch.uint8))["semantic"].shape
+        torch.Size([2, 5, 40, 60])
     """
 
     def __init__(
@@ -30,24 +42,17 @@ class EncoderDecoder(nn.Module):
         encoder: TimmEncoder,
         decoder: Callable[..., nn.Module],
         *,
-        stride: int = 32,
+        stride: Annotated[int, Ge(1)] = 32,
         auxiliary: bool = False,
         num_classes: int,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(
-                f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
-            )
-        if stride < 1:
-            raise ValueError(
-                f"Expected `stride` of at least 1 px, but got {stride} - mend network.stride"
-            )
-        self.normalise, self.stride = encoder.normalisation(), stride
-        settings, weights = encoder.settings(), True if encoder.loads else None
-        with encoder.explained(
-            f"the decoder {getattr(getattr(decoder, 'func', decoder), '__name__', decoder)}"
-        ):
+        check_num_classes(num_classes)
+        self.normalise = encoder.normalisation()
+        self.stride = stride
+        settings = encoder.settings()
+        weights = True if encoder.has_weights else None
+        with encoder.explain_misfit(f"the decoder {_name(decoder)}"):
             self.model: Any = decoder(
                 encoder_name=encoder.smp_name,
                 encoder_weights=weights,
@@ -58,36 +63,44 @@ class EncoderDecoder(nn.Module):
         backbone = getattr(self.model, "encoder", None)
         if not isinstance(backbone, nn.Module):
             raise ValueError(
-                f"Expected `decoder` to be of segmentation_models_pytorch, but got a {type(self.model).__name__} - mend conf/network"
+                "Expected `decoder` to be a model of segmentation_models_pytorch, "
+                f"but got a {type(self.model).__name__} - choose a file of conf/network"
             )
-        if auxiliary and hasattr(
-            backbone, "output_strides"
-        ):  # smp's encoder of plain transformers, whose features are all of one stride
+        # smp's encoder of plain transformers; all its features have the same stride
+        is_plain = hasattr(backbone, "output_strides")
+        if auxiliary and is_plain:
             raise ValueError(
-                "Expected `auxiliary` of a network with a feature pyramid, but DPT has none - mend network.auxiliary"
+                "Expected a network with a feature pyramid for `auxiliary`, but DPT has none - "
+                "set network.auxiliary=false"
             )
         encoder.prepare(backbone, stride=stride)
-        channels: Sequence[int] = backbone.out_channels  # type: ignore[assignment] # of every encoder of smp
+        channels: Sequence[int] = backbone.out_channels  # type: ignore[assignment] # smp encoders
         self.auxiliary_head = _auxiliary_head(channels[-2], num_classes) if auxiliary else None
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Images (B, C, H, W), 0..255, to `semantic` logits (B, K, H, W), in training perhaps `auxiliary` ones too."""
+    def forward(self, images: Tensor) -> SemanticOutputs:
+        """Class logits of images (B, C, H, W) with values 0..255."""
         return at_any_size(self.body, images, self.stride)
 
-    def body(self, images: Tensor) -> Outputs:
-        """The same for H and W that are multiples of `stride`; this is what gets exported."""
+    def body(self, images: Tensor) -> SemanticOutputs:
+        """Class logits of images whose sides are multiples of `stride`; the part that is exported.
+
+        Args:
+            images: (B, C, H, W) with values 0..255.
+        """
         images = self.normalise(images)
         if self.auxiliary_head is None or not self.training:
-            return {"semantic": self.model(images)}
+            return {"semantic": self.model(images)}  # (B, K, H, W)
         features = self.model.encoder(images)
-        semantic = self.model.segmentation_head(self.model.decoder(features))
-        auxiliary = F.interpolate(
-            self.auxiliary_head(features[-2]),
-            size=images.shape[-2:],
-            mode="bilinear",
-            align_corners=False,
-        )
+        semantic = self.model.segmentation_head(self.model.decoder(features))  # (B, K, H, W)
+        auxiliary = self.auxiliary_head(features[-2])  # (B, K, H/16, W/16)
+        size = images.shape[-2:]
+        auxiliary = F.interpolate(auxiliary, size=size, mode="bilinear", align_corners=False)
         return {"semantic": semantic, "auxiliary": auxiliary}
+
+
+def _name(decoder: Callable[..., nn.Module]) -> str:
+    function = getattr(decoder, "func", decoder)  # of a partial
+    return str(getattr(function, "__name__", decoder))
 
 
 def _auxiliary_head(in_channels: int, num_classes: int) -> nn.Sequential:

@@ -1,25 +1,32 @@
-"""Mask2Former: queries that each give a class and a mask (Cheng et al., CVPR 2022, arXiv:2112.01527), as transformers has it."""
+"""Mask2Former: a class and a mask per query (Cheng et al., CVPR 2022, arXiv:2112.01527).
+
+The layers are those of transformers.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, MultipleOf
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
 
 from maskmill.networks.encoders import Normalisation, TimmEncoder
-from maskmill.networks.padding import Outputs, at_any_size
+from maskmill.networks.outputs import MaskOutputs, check_num_classes
+from maskmill.networks.padding import at_any_size
 
-NUM_FEATURES = 4  # strides 4, 8, 16, 32
+STAGES = ["stage1", "stage2", "stage3", "stage4"]  # strides 4, 8, 16, 32
 
 
 class Mask2Former(nn.Module):
-    """A class and a mask per query, masks at a quarter of the size; build it with `from_encoder` or `from_checkpoint`.
+    """A class and a mask per query; masks have a quarter of the image's size.
+
+    Build it with `from_encoder` or `from_checkpoint`.
 
     Args:
         model: of transformers.
@@ -30,38 +37,48 @@ class Mask2Former(nn.Module):
         self, model: Mask2FormerForUniversalSegmentation, normalise: Normalisation
     ) -> None:
         super().__init__()
-        model.criterion = None  # the loss is maskmill.losses.mask_classification, which knows void
-        self.model, self.normalise, self.stride = model, normalise, 32
+        # The loss is maskmill.losses.mask_classification, which ignores void.
+        model.criterion = None
+        self.model = model
+        self.normalise = normalise
+        self.stride = 32
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Images (B, C, H, W), 0..255, to `class_logits` (B, Q, K + 1), the last for no object, and `mask_logits` (B, Q, H/4, W/4).
+    def forward(self, images: Tensor) -> MaskOutputs:
+        """Class and mask logits of images (B, C, H, W) with values 0..255.
 
-        In training also those of the L decoder layers before: `aux_class_logits` (L, B, Q, K + 1) and `aux_mask_logits`
-        (L, B, Q, H/4, W/4).
+        In training, also those before each decoder layer.
         """
         return at_any_size(self.body, images, self.stride)
 
-    def body(self, images: Tensor) -> Outputs:
-        """The same for H and W that are multiples of `stride`; this is what gets exported."""
+    def body(self, images: Tensor) -> MaskOutputs:
+        """Outputs for images whose sides are multiples of `stride`; the part that is exported.
+
+        Args:
+            images: (B, C, H, W) with values 0..255.
+        """
         with SizesAsTensors() if torch.compiler.is_exporting() else nullcontext():
-            found = self.model(
+            result = self.model(
                 pixel_values=self.normalise(images), output_auxiliary_logits=self.training
             )
-        outputs = {
-            "class_logits": found.class_queries_logits,
-            "mask_logits": found.masks_queries_logits,
+        outputs: MaskOutputs = {
+            "class_logits": result.class_queries_logits,  # (B, Q, K + 1)
+            "mask_logits": result.masks_queries_logits,  # (B, Q, H/4, W/4)
         }
         if self.training:
-            for ours, theirs in (
-                ("aux_class_logits", "class_queries_logits"),
-                ("aux_mask_logits", "masks_queries_logits"),
-            ):
-                outputs[ours] = torch.stack([layer[theirs] for layer in found.auxiliary_logits])
+            layers = result.auxiliary_logits
+            class_logits = [layer["class_queries_logits"] for layer in layers]
+            mask_logits = [layer["masks_queries_logits"] for layer in layers]
+            outputs["aux_class_logits"] = torch.stack(class_logits)  # (layers, B, Q, K + 1)
+            outputs["aux_mask_logits"] = torch.stack(mask_logits)  # (layers, B, Q, H/4, W/4)
         return outputs
 
 
 class SizesAsTensors(TorchFunctionMode):
-    """Lets an exporter follow the sizes of maps where the library makes tensors of them: torch takes their values for constants."""
+    """Keeps map sizes symbolic during export.
+
+    The library builds tensors from the sizes of its maps; torch would export their values as
+    constants.
+    """
 
     def __torch_function__(
         self,
@@ -70,87 +87,92 @@ class SizesAsTensors(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """As without, but for tensors of pairs of sizes, and for the middles of pixels, which the library makes by `linspace`."""
+        """Call `func`, except for tensors of size pairs and for `linspace`.
+
+        The library uses `linspace` for the centres of pixels.
+        """
         kwargs = kwargs or {}
         if func is torch.linspace:
-            start, _, num = args
-            return torch.arange(num, **kwargs) + start
+            start, _, num_steps = args
+            return torch.arange(num_steps, **kwargs) + start
         if func not in {torch.tensor, torch.as_tensor} or not isinstance(args[0], list):
             return func(*args, **kwargs)
-        rows = [torch.stack([torch.full((), value, **kwargs) for value in row]) for row in args[0]]
+        rows = []
+        for row in args[0]:
+            values = [torch.full((), value, **kwargs) for value in row]
+            rows.append(torch.stack(values))
         return torch.stack(rows)
 
 
 class Pyramid(nn.Module):
-    """An encoder of ours as transformers wants a backbone: the maps at strides 4 to 32 as `feature_maps`."""
+    """Our encoder with the interface of a transformers backbone."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> SimpleNamespace:
-        """Images (B, C, H, W) to the maps, fine to coarse."""
-        return SimpleNamespace(feature_maps=self.encoder(images)[-NUM_FEATURES:])
+        """Maps of images (B, C, H, W) at strides 4, 8, 16 and 32, as `feature_maps`."""
+        return SimpleNamespace(feature_maps=self.encoder(images)[-len(STAGES) :])
 
 
 def from_encoder(
     encoder: TimmEncoder,
     *,
-    width: int,
-    num_queries: int,
-    pixel_layers: int,
-    decoder_layers: int,
-    num_heads: int = 8,
+    width: Annotated[int, Ge(32), MultipleOf(32)],
+    num_queries: Annotated[int, Ge(1)],
+    pixel_layers: Annotated[int, Ge(1)],
+    decoder_layers: Annotated[int, Ge(1)],
+    num_heads: Annotated[int, Ge(1)] = 8,
     num_classes: int,
 ) -> Mask2Former:
-    """Mask2Former over any backbone of ours; all but the backbone begins with random weights.
+    """Mask2Former with any of our backbones; all weights outside the backbone are random.
 
     Args:
         encoder: the backbone.
         width: D, channels of pixel decoder and queries; 256 in the paper.
-        num_queries: Q, most segments in an image; 100 in the paper.
+        num_queries: Q, the largest number of segments in an image; 100 in the paper.
         pixel_layers: of deformable attention in the pixel decoder; 6 in the paper.
         decoder_layers: of masked attention; 9 in the paper.
         num_heads: of every attention.
         num_classes: K.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: `width` is not a multiple of `num_heads`, `num_classes` is less than 1, or the
+            encoder does not fit.
+
+    Example:
+        >>> import torch
+        >>> layers = {"pixel_layers": 1, "decoder_layers": 2, "num_heads": 4}
+        >>> encoder = TimmEncoder("resnet10t")
+        >>> network = from_encoder(encoder, width=32, num_queries=6, **layers, num_classes=5).eval()
+        >>> outputs = network(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'class_logits': (1, 6, 6), 'mask_logits': (1, 6, 16, 24)}
     """
-    if (
-        width < 32
-        or width % 32
-        or width % num_heads
-        or min(num_queries, pixel_layers, decoder_layers) < 1
-    ):
+    if width % num_heads:
         raise ValueError(
-            f"Expected `width` to be a multiple of 32 and of `num_heads`, and at least one query and layer of each kind, "
-            f"but got {width}, {num_heads}, {num_queries}, {pixel_layers} and {decoder_layers} - mend conf/network"
+            f"Expected `width` to be a multiple of `num_heads`, but got {width} and {num_heads} - "
+            "set either network.width or network.num_heads"
         )
-    if num_classes < 1:
-        raise ValueError(
-            f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
-        )
+    check_num_classes(num_classes)
     backbone = encoder.create()
-    channels: list[int] = list(backbone.out_channels)[-NUM_FEATURES:]  # type: ignore[arg-type] # strides 4, 8, 16, 32
-    # transformers builds a backbone of its own before we give it ours: a small one whose maps have our channels
-    stand_in = ResNetConfig(
-        hidden_sizes=channels,
-        depths=[1] * 4,
-        layer_type="basic",
-        out_features=[f"stage{n}" for n in range(1, 5)],
+    out_channels = backbone.out_channels
+    channels: list[int] = list(out_channels)[-len(STAGES) :]  # type: ignore[arg-type] # smp
+    # transformers builds a backbone before we can replace it: a small one with our channels.
+    placeholder = ResNetConfig(
+        hidden_sizes=channels, depths=[1] * len(STAGES), layer_type="basic", out_features=STAGES
     )
-    with _without_notice():
+    with _no_backbone_warning():
         config = Mask2FormerConfig(
-            backbone_config=stand_in,
+            backbone_config=placeholder,
             feature_size=width,
             mask_feature_size=width,
             hidden_dim=width,
             encoder_feedforward_dim=4 * width,
             dim_feedforward=8 * width,
             encoder_layers=pixel_layers,
-            decoder_layers=decoder_layers
-            + 1,  # the library counts the prediction before the first layer too
+            decoder_layers=decoder_layers + 1,  # includes the prediction before the first layer
             num_attention_heads=num_heads,
             num_queries=num_queries,
             num_labels=num_classes,
@@ -161,10 +183,11 @@ def from_encoder(
 
 
 def from_checkpoint(checkpoint: str, *, num_classes: int) -> Mask2Former:
-    """Mask2Former as someone trained it, with its own backbone and a new class head.
+    """A trained Mask2Former with its own backbone and a new class head.
 
     Args:
-        checkpoint: a folder that transformers saved, or a name on its hub, as facebook/mask2former-swin-small-coco-panoptic.
+        checkpoint: a folder that transformers saved, or a name on its hub, such as
+            facebook/mask2former-swin-small-coco-panoptic.
         num_classes: K.
     """
     model = Mask2FormerForUniversalSegmentation.from_pretrained(
@@ -174,8 +197,8 @@ def from_checkpoint(checkpoint: str, *, num_classes: int) -> Mask2Former:
 
 
 @contextmanager
-def _without_notice() -> Iterator[None]:
-    """The library warns of every backbone but Swin; the stand-in is replaced, and tests hold what replaces it."""
+def _no_backbone_warning() -> Iterator[None]:
+    """Silence the library's warning about every backbone except Swin; tests cover our backbones."""
     logger = logging.getLogger("transformers.models.mask2former.configuration_mask2former")
     level = logger.level
     logger.setLevel(logging.ERROR)

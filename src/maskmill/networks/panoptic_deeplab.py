@@ -1,16 +1,22 @@
-"""Panoptic-DeepLab: class, centre and offset per pixel (Cheng et al., CVPR 2020, arXiv:1911.10194)."""
+"""Panoptic-DeepLab: class, centre and offset per pixel.
+
+Cheng et al., CVPR 2020 (arXiv:1911.10194).
+"""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Len, MultipleOf
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.networks.encoders import TimmEncoder
-from maskmill.networks.padding import Outputs, at_any_size
+from maskmill.networks.outputs import PanopticDeepLabOutputs, check_num_classes
+from maskmill.networks.padding import at_any_size
 
-SKIP_STRIDES = (8, 4)  # where low-level features join, coarse to fine (sec. 3.1)
+SKIP_STRIDES = (8, 4)  # of the low-level features that the decoders use, coarse to fine (sec. 3.1)
 
 
 class PanopticDeepLab(nn.Module):
@@ -18,96 +24,110 @@ class PanopticDeepLab(nn.Module):
 
     Args:
         encoder: the backbone, shared by both decoders.
-        width: channels of the semantic decoder; the instance decoder has half as many (sec. 3.1 has 256 and 128).
+        width: channels of the semantic decoder, even; the instance decoder has half as many
+            (256 and 128 in sec. 3.1).
         atrous_rates: dilations of the three atrous convolutions of each ASPP.
-        output_stride: of the encoder: 16 or 32.
-        dual_decoder: give centres and offsets a decoder of their own; False lets them share the semantic one.
-        num_classes: K, channels of the semantic result.
+        output_stride: of the encoder.
+        dual_decoder: use a second decoder for centres and offsets; False lets them share the
+            semantic decoder.
+        num_classes: K, channels of the semantic logits.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: `num_classes` is less than 1, or the encoder does not fit.
+
+    Example:
+        >>> import torch
+        >>> encoder = TimmEncoder("resnet10t")
+        >>> network = PanopticDeepLab(encoder, width=16, atrous_rates=[1, 2, 3], num_classes=5)
+        >>> outputs = network(torch.zeros(2, 3, 40, 60, dtype=torch.uint8))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'semantic': (2, 5, 40, 60), 'center': (2, 1, 40, 60), 'offset': (2, 2, 40, 60)}
     """
 
     def __init__(
         self,
         encoder: TimmEncoder,
         *,
-        width: int,
-        atrous_rates: Sequence[int],
-        output_stride: int = 16,
+        width: Annotated[int, Ge(8), MultipleOf(2)],
+        atrous_rates: Annotated[Sequence[Annotated[int, Ge(1)]], Len(3, 3)],
+        output_stride: Literal[16, 32] = 16,
         dual_decoder: bool = True,
         num_classes: int,
     ) -> None:
         super().__init__()
-        rates = list(atrous_rates)
-        if (
-            width < 8
-            or width % 2
-            or len(rates) != 3
-            or min(rates) < 1
-            or output_stride not in {16, 32}
-        ):
-            raise ValueError(
-                f"Expected an even `width` from 8, three `atrous_rates` of at least 1 and an `output_stride` of 16 or 32, "
-                f"but got {width}, {rates} and {output_stride} - mend conf/network"
-            )
-        if num_classes < 1:
-            raise ValueError(
-                f"Expected `num_classes` of at least 1, but got {num_classes} - pass categories.num_outputs"
-            )
+        check_num_classes(num_classes)
         self.normalise = encoder.normalisation()
         self.encoder = encoder.create(output_stride=output_stride)
         self.stride = 32
-        channels: list[int] = list(self.encoder.out_channels)  # type: ignore[arg-type] # strides 1, 2, 4, 8, 16, 32
-        skips = [channels[stride.bit_length() - 1] for stride in SKIP_STRIDES]
+        out_channels = self.encoder.out_channels
+        channels: list[int] = list(out_channels)  # type: ignore[arg-type] # strides 1, 2, ..., 32
+        skip_channels = [channels[_feature_index(stride)] for stride in SKIP_STRIDES]
         instance_width = width // 2 if dual_decoder else width
-        self.semantic_decoder = Decoder(channels[-1], skips, width, rates)
-        self.instance_decoder = (
-            Decoder(channels[-1], skips, instance_width, rates) if dual_decoder else None
-        )
-        self.semantic_head = head(width, num_classes)
-        self.center_head = head(instance_width, 1)
-        self.offset_head = head(instance_width, 2)
+        self.semantic_decoder = Decoder(channels[-1], skip_channels, width, atrous_rates)
+        self.instance_decoder: Decoder | None = None
+        if dual_decoder:
+            self.instance_decoder = Decoder(
+                channels[-1], skip_channels, instance_width, atrous_rates
+            )
+        self.semantic_head = build_head(width, num_classes)
+        self.center_head = build_head(instance_width, 1)
+        self.offset_head = build_head(instance_width, 2)
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Images (B, C, H, W), 0..255, to `semantic` (B, K, H, W) logits, `center` (B, 1, H, W) and `offset` (B, 2, H, W), dy dx in px.
+    def forward(self, images: Tensor) -> PanopticDeepLabOutputs:
+        """Class logits, centres and offsets of images (B, C, H, W) with values 0..255.
 
         Raises:
-            ValueError: a single image in training: the ASPP normalises over the batch what it pools from each image.
+            ValueError: a single image in training; the ASPP normalises pooled features, one per
+                image, over the batch.
         """
         if self.training and len(images) < 2:
             raise ValueError(
-                "Expected at least two images a batch in training, but got one - raise data.batch_size"
+                "Expected at least two images per batch in training, but got one - "
+                "raise data.batch_size"
             )
         return at_any_size(self.body, images, self.stride)
 
-    def body(self, images: Tensor) -> Outputs:
-        """The same for H and W that are multiples of `stride`; this is what gets exported."""
+    def body(self, images: Tensor) -> PanopticDeepLabOutputs:
+        """Outputs for images whose sides are multiples of `stride`; the part that is exported.
+
+        Args:
+            images: (B, C, H, W) with values 0..255.
+        """
         features = self.encoder(self.normalise(images))
-        skips = [features[stride.bit_length() - 1] for stride in SKIP_STRIDES]
-        semantic = self.semantic_decoder(features[-1], skips)  # (B, D, H/4, W/4)
-        instance = (
-            semantic
-            if self.instance_decoder is None
-            else self.instance_decoder(features[-1], skips)
-        )  # (B, D/2, H/4, W/4)
-        outputs = {
-            "semantic": self.semantic_head(semantic),
-            "center": self.center_head(instance),
-            "offset": self.offset_head(instance),
-        }
-        outputs["offset"] = (
-            outputs["offset"] * SKIP_STRIDES[-1]
-        )  # predicted in pixels of the map it is predicted on
+        skips = [features[_feature_index(stride)] for stride in SKIP_STRIDES]
+        semantic_feature = self.semantic_decoder(features[-1], skips)  # (B, D, H/4, W/4)
+        instance_feature = semantic_feature
+        if self.instance_decoder is not None:
+            instance_feature = self.instance_decoder(features[-1], skips)  # (B, D/2, H/4, W/4)
+        semantic = self.semantic_head(semantic_feature)  # (B, K, H/4, W/4)
+        center = self.center_head(instance_feature)  # (B, 1, H/4, W/4)
+        offset = self.offset_head(instance_feature)  # (B, 2, H/4, W/4), in px of this map
+        offset = offset * SKIP_STRIDES[-1]  # (B, 2, H/4, W/4), in px of the image
         size = images.shape[-2:]
         return {
-            name: F.interpolate(output, size=size, mode="bilinear", align_corners=False)
-            for name, output in outputs.items()
+            "semantic": F.interpolate(semantic, size=size, mode="bilinear", align_corners=False),
+            "center": F.interpolate(center, size=size, mode="bilinear", align_corners=False),
+            "offset": F.interpolate(offset, size=size, mode="bilinear", align_corners=False),
         }
+
+
+def _feature_index(stride: int) -> int:
+    """Index of the feature with this stride; the features have strides 1, 2, 4, ..., 32."""
+    return stride.bit_length() - 1
 
 
 class Decoder(nn.Module):
-    """ASPP, then twice: upsample, join a low-level feature, one depthwise separable 5x5 convolution (sec. 3.1)."""
+    """An ASPP and two fusions with low-level features (sec. 3.1).
+
+    Each fusion upsamples, concatenates a low-level feature, and applies one depthwise separable
+    5x5 convolution.
+
+    Args:
+        in_channels: of the deepest feature.
+        skip_channels: of the low-level features, coarse to fine.
+        width: D, channels of the result.
+        atrous_rates: dilations of the ASPP.
+    """
 
     def __init__(
         self,
@@ -118,27 +138,33 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.aspp = ASPP(in_channels, width, list(atrous_rates), separable=True, dropout=0.1)
-        projected = [
-            max(8, width // 4),
-            max(8, width // 8),
-        ]  # 64 and 32 at the paper's width of 256
-        self.project = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(skip, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU())
-            for skip, narrow in zip(skip_channels, projected, strict=True)
-        )
-        self.fuse = nn.ModuleList(separable(width + narrow, width) for narrow in projected)
+        skip_widths = [max(8, width // 4), max(8, width // 8)]  # 64 and 32 in the paper (width 256)
+        self.project = nn.ModuleList()
+        for channels, skip_width in zip(skip_channels, skip_widths, strict=True):
+            convolution = nn.Conv2d(channels, skip_width, 1, bias=False)
+            block = nn.Sequential(convolution, nn.BatchNorm2d(skip_width), nn.ReLU())
+            self.project.append(block)
+        self.fuse = nn.ModuleList()
+        for skip_width in skip_widths:
+            self.fuse.append(build_separable(width + skip_width, width))
 
     def forward(self, deepest: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        """Deepest feature (B, C, H/16, W/16) and the skips at strides 8 and 4 to (B, D, H/4, W/4)."""
-        x: Tensor = self.aspp(deepest)
+        """Decoded feature (B, D, H/4, W/4).
+
+        Args:
+            deepest: (B, C, H/16, W/16) or (B, C, H/32, W/32).
+            skips: features (B, C, H/8, W/8) and (B, C, H/4, W/4).
+        """
+        x: Tensor = self.aspp(deepest)  # (B, D, H/16, W/16)
         for project, fuse, skip in zip(self.project, self.fuse, skips, strict=True):
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = fuse(torch.cat([x, project(skip)], dim=1))
+            x = torch.cat([x, project(skip)], dim=1)
+            x = fuse(x)  # (B, D, H/8, W/8), then (B, D, H/4, W/4)
         return x
 
 
-def separable(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A 5x5 convolution per channel and a 1x1 across them, each normalised and rectified."""
+def build_separable(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A depthwise 5x5 and a pointwise convolution, each followed by batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 5, padding=2, groups=in_channels, bias=False),
         nn.BatchNorm2d(in_channels),
@@ -149,6 +175,6 @@ def separable(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def head(width: int, num_outputs: int) -> nn.Sequential:
-    """A prediction head: separable 5x5, then 1x1 to the outputs."""
-    return nn.Sequential(separable(width, width), nn.Conv2d(width, num_outputs, 1))
+def build_head(width: int, num_outputs: int) -> nn.Sequential:
+    """A prediction head: a separable 5x5 convolution and a 1x1 convolution to the outputs."""
+    return nn.Sequential(build_separable(width, width), nn.Conv2d(width, num_outputs, 1))

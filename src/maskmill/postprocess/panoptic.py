@@ -1,231 +1,238 @@
-"""Grouping of Panoptic-DeepLab: pixels to centres, centres to instances (Cheng et al., CVPR 2020, arXiv:1911.10194, sec. 3.3)."""
+"""Grouping of Panoptic-DeepLab: pixels to centres, centres to instances.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+Cheng et al., CVPR 2020 (arXiv:1911.10194), sec. 3.3.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import Panoptic
-from maskmill.postprocess.prediction import Prediction
-from maskmill.postprocess.semantic import ClassTable, class_sums, likeliest
+from maskmill.postprocess.outputs import PanopticDeepLabOutputs
+from maskmill.postprocess.prediction import Prediction, Size
+from maskmill.postprocess.semantic import ClassTable, SegmentMap, classify_pixels, sum_per_class
 
-MAX_PIXELS = (
-    2**21
-)  # looked at together, as 1024 x 2048 px: some 100 bytes each, so larger images are taken in bands of rows
-MAX_DISTANCES = (
-    2**20
-)  # pixel-to-centre distances held at once: 8 MiB, which caches hold; 2**24 takes four times as long
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Thing instances of one image: number of each pixel (H, W), 0 = none, and per instance class index (N,) and score (N,)."""
-
-    numbers: Tensor
-    classes: Tensor
-    scores: Tensor
+# Pixels processed at a time, 1024 x 2048. Each needs about 100 bytes, so larger images are split
+# into bands of rows.
+MAX_PIXELS = 2**21
+# Distances from pixels to centres in memory at a time: 8 MiB, which fit into caches. 2**24 is four
+# times slower.
+MAX_DISTANCES = 2**20
 
 
 class PanopticGrouping:
-    """Each thing pixel joins the centre it points at; an instance has the class most of its pixels have.
+    """Assigns each thing pixel to the centre that it points at.
+
+    An instance has the class of most of its pixels.
 
     Args:
-        threshold: least height of a centre in the heatmap, 0.1 in the paper.
-        nms_kernel: side of the window in which a centre must be the highest, odd, 7 px in the paper.
-        top_k: most centres per image, 200 in the paper.
+        threshold: minimum height of a centre in the heatmap; 0.1 in the paper.
+        nms_kernel: side in px of the window in which a centre must be the highest, odd; 7 in the
+            paper.
+        top_k: maximum number of centres per image; 200 in the paper.
         min_area_px: smaller instances become void.
-        stuff_area_px: smaller stuff segments become void, 2048 in the paper for images of 1024 x 2048.
-        keep_stuff: False leaves things only, for instance segmentation.
-        categories: the data set's table.
+        stuff_area_px: smaller stuff segments become void; 2048 in the paper for 1024 x 2048 px.
+        keep_stuff: False keeps things only, for instance segmentation.
+        categories: of the data set.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: `nms_kernel` is even.
+
+    Example:
+        >>> from maskmill.canonical.categories import Category
+        >>> cell = Categories([Category(5, "cell", True, (220, 90, 20))])  # and background
+        >>> limits = {"top_k": 200, "min_area_px": 0, "stuff_area_px": 0}
+        >>> grouping = PanopticGrouping(threshold=0.1, nms_kernel=3, **limits, categories=cell)
+        >>> semantic = torch.tensor([[[[4.0, 4, 0, 4, 4]], [[0.0, 0, 4, 0, 0]]]])  # (1, 2, 1, 5)
+        >>> center = torch.tensor([[[[0.9, 0, 0, 0, 0.8]]]])  # (1, 1, 1, 5)
+        >>> outputs = {"semantic": semantic, "center": center, "offset": torch.zeros(1, 2, 1, 5)}
+        >>> grouping(outputs, [(1, 5)])[0].panoptic.ids
+        array([[1, 1, 0, 2, 2]], dtype=int32)
     """
 
     def __init__(
         self,
         *,
-        threshold: float,
-        nms_kernel: int,
-        top_k: int,
-        min_area_px: int,
-        stuff_area_px: int,
+        threshold: Annotated[float, Interval(ge=0, le=1)],
+        nms_kernel: Annotated[int, Ge(1)],
+        top_k: Annotated[int, Ge(1)],
+        min_area_px: Annotated[int, Ge(0)],
+        stuff_area_px: Annotated[int, Ge(0)],
         keep_stuff: bool = True,
         categories: Categories,
     ) -> None:
-        if not (
-            0 <= threshold <= 1
-            and nms_kernel > 0
-            and nms_kernel % 2
-            and top_k > 0
-            and min(min_area_px, stuff_area_px) >= 0
-        ):
+        if nms_kernel % 2 == 0:
             raise ValueError(
-                f"Expected `threshold` in 0..1, an odd `nms_kernel`, `top_k` above 0 and areas of at least 0, but got "
-                f"{threshold}, {nms_kernel}, {top_k}, {min_area_px} and {stuff_area_px} - mend task.postprocess"
+                f"Expected an odd `nms_kernel`, but got {nms_kernel} - "
+                "set task.postprocess.nms_kernel to an odd number"
             )
-        self.threshold, self.nms_kernel, self.top_k = threshold, nms_kernel, top_k
-        self.min_area_px, self.stuff_area_px, self.keep_stuff = (
-            min_area_px,
-            stuff_area_px,
-            keep_stuff,
-        )
+        self.threshold = threshold
+        self.nms_kernel = nms_kernel
+        self.top_k = top_k
+        self.min_area_px = max(min_area_px, 1)
+        self.stuff_area_px = max(stuff_area_px, 1)
+        self.keep_stuff = keep_stuff
         self.table = ClassTable(categories)
-        things = [
-            *categories.isthing.tolist(),
-            *([False] if categories.background_index is not None else []),
-        ]
-        self._is_thing = torch.tensor(things)
 
     @torch.inference_mode()
-    def __call__(
-        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
-    ) -> list[Prediction]:
-        """`semantic` (B, K, H, W), `center` (B, 1, H, W), `offset` (B, 2, H, W) and the sizes within the batch to predictions."""
-        parts = zip(
-            *likeliest(outputs),
-            outputs["center"].float(),
-            outputs["offset"].float(),
-            sizes,
-            strict=True,
-        )
-        return [
-            self._predict(
-                classes[:height, :width],
-                confidence[:height, :width],
-                center[0, :height, :width],
-                offset[:, :height, :width],
+    def __call__(self, outputs: PanopticDeepLabOutputs, sizes: Sequence[Size]) -> list[Prediction]:
+        """One prediction per image.
+
+        Args:
+            outputs: for a batch.
+            sizes: of the images, which may be padded at the right and bottom.
+        """
+        classes, confidence = classify_pixels(outputs)  # (B, H, W) each
+        center = outputs["center"].float()  # (B, 1, H, W)
+        offset = outputs["offset"].float()  # (B, 2, H, W)
+        predictions = []
+        for image_classes, image_confidence, image_center, image_offset, (height, width) in zip(
+            classes, confidence, center, offset, sizes, strict=True
+        ):
+            prediction = self._predict(
+                image_classes[:height, :width],
+                image_confidence[:height, :width],
+                image_center[0, :height, :width],
+                image_offset[:, :height, :width],
             )
-            for classes, confidence, center, offset, (height, width) in parts
-        ]
+            predictions.append(prediction)
+        return predictions
 
     def _predict(
         self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor
     ) -> Prediction:
-        groups = self.group(classes, confidence, center, offset)
+        segments = self.group(classes, confidence, center, offset)
         if self.keep_stuff:
-            groups = self._with_stuff(groups, classes, confidence)
-        category_of = {
-            n: int(self.table.category_ids[index])
-            for n, index in enumerate(groups.classes.tolist(), start=1)
-        }
-        scores = dict(enumerate(groups.scores.tolist(), start=1))
-        panoptic = Panoptic.from_ids(groups.numbers.cpu().numpy(), category_of, scores=scores)
-        return Prediction(self.table.category_map(classes), panoptic)
+            segments = self._add_stuff(segments, classes, confidence)
+        return Prediction(self.table.category_map(classes), self.table.panoptic(segments))
 
-    def group(self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor) -> Groups:
-        """Thing instances from class indices, their probability and the centre heatmap, all (H, W), and offsets (2, H, W)."""
-        peaks, heights = self._peaks(center)  # (N, 2), (N,)
-        numbers = torch.zeros(classes.shape, dtype=torch.int32, device=classes.device)
-        if not len(peaks):
-            return Groups(
-                numbers,
-                numbers.new_zeros(0, dtype=torch.int64),
-                confidence.new_zeros(0, dtype=torch.float64),
-            )
-        votes = torch.zeros(
-            len(peaks), len(self._is_thing), dtype=torch.int64, device=classes.device
-        )  # (N, K)
-        sure = torch.zeros(len(peaks), dtype=torch.float64, device=classes.device)
-        for top, bottom in _bands(classes):
-            pixels = self._is_thing.to(classes.device)[
-                classes[top:bottom].long()
-            ].nonzero()  # (P, 2)
-            y, x = pixels.T + pixels.new_tensor([[top], [0]])
-            nearest = _nearest(torch.stack([y, x], dim=1) + offset[:, y, x].T, peaks)  # (P,)
-            votes += torch.bincount(
-                nearest * votes.shape[1] + classes[y, x], minlength=votes.numel()
-            ).view_as(votes)
-            sure += torch.bincount(nearest, confidence[y, x].double(), minlength=len(peaks))
-            numbers[y, x] = (nearest + 1).int()
-        area = votes.sum(dim=1)
-        kept = (area >= max(self.min_area_px, 1)).nonzero().squeeze(1)  # (M,)
-        number_of = torch.zeros(len(peaks) + 1, dtype=torch.int32, device=classes.device)
-        number_of[kept + 1] = torch.arange(
-            1, len(kept) + 1, dtype=torch.int32, device=classes.device
-        )
-        for top, bottom in _bands(numbers):
-            numbers[top:bottom] = number_of[numbers[top:bottom].long()]
-        return Groups(
-            numbers, votes.argmax(dim=1)[kept], (sure / area.clamp(min=1) * heights)[kept]
-        )
+    def group(
+        self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor
+    ) -> SegmentMap:
+        """Thing instances of one image.
 
-    def _peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
-        """The highest places of the heatmap (H, W): positions (N, 2) in px, and heights (N,), highest first."""
-        at = torch.cat(
-            [self._peaks_of_rows(center, top, bottom) for top, bottom in _bands(center)]
-        )  # (N, 2)
-        heights = center[at[:, 0], at[:, 1]]
-        order = heights.sort(descending=True, stable=True).indices[: self.top_k]
-        return at[order], heights[order].clamp(max=1).double()
-
-    def _peaks_of_rows(self, center: Tensor, top: int, bottom: int) -> Tensor:
-        """Positions (N, 2) of the peaks in some rows, from the rows and as many around them as decide."""
-        above = max(
-            0, top - self.nms_kernel + 1
-        )  # half a window to tell a peak, half a window to tell the first of equals
-        center = center[above : bottom + self.nms_kernel - 1]
-        is_peak = (center == self._highest(center)) & (center > self.threshold)
-        # Rounding, to bfloat16 above all, makes neighbours equally high; two centres would split the instance, so the first one stands.
-        order = (
-            torch.arange(center.numel(), 0, -1, dtype=torch.float64, device=center.device).view_as(
-                center
-            )
-            * is_peak
-        )
-        at = (is_peak & (order == self._highest(order)))[top - above : bottom - above].nonzero()
-        return at + at.new_tensor([top, 0])
-
-    def _highest(self, values: Tensor) -> Tensor:
-        """The maximum of the window around each place of a map (H, W)."""
-        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=self.nms_kernel // 2)[
-            0
-        ]
-
-    def _with_stuff(self, groups: Groups, classes: Tensor, confidence: Tensor) -> Groups:
-        """The same with a segment for every large enough stuff class, numbered after the things."""
-        is_thing = self._is_thing.to(classes.device)
-        area, sure = class_sums(classes, confidence, len(is_thing))  # (K,)
-        large = (area >= max(self.stuff_area_px, 1)) & ~is_thing
-        large[len(self.table.categories) :] = False  # background is no segment
-        number_of = (
-            (large.cumsum(dim=0) + len(groups.classes)) * large
-        ).int()  # (K,), 0 where there is none
-        numbers = groups.numbers.clone()
+        Args:
+            classes: (H, W) class indices.
+            confidence: (H, W), the probability of the class.
+            center: (H, W) heatmap.
+            offset: (2, H, W), (dy, dx) in px.
+        """
+        device = classes.device
+        num_classes = len(self.table.is_thing)
+        is_thing = self.table.is_thing.to(device)
+        peaks, heights = self._find_peaks(center)  # (N, 2), (N,)
+        num_peaks = len(peaks)
+        ids = torch.zeros(classes.shape, dtype=torch.int32, device=device)  # (H, W), peak + 1
+        if num_peaks == 0:
+            no_classes = ids.new_zeros(0, dtype=torch.int64)
+            no_scores = confidence.new_zeros(0, dtype=torch.float64)
+            return SegmentMap(ids, no_classes, no_scores)
+        votes = torch.zeros(num_peaks, num_classes, dtype=torch.int64, device=device)  # (N, K)
+        total_confidence = torch.zeros(num_peaks, dtype=torch.float64, device=device)  # (N,)
         for top, bottom in _bands(classes):
             rows = classes[top:bottom].long()
-            numbers[top:bottom] = torch.where(is_thing[rows], numbers[top:bottom], number_of[rows])
-        chosen = large.nonzero().squeeze(1)
-        return Groups(
-            numbers,
-            torch.cat([groups.classes, chosen]),
-            torch.cat([groups.scores, (sure / area.clamp(min=1))[chosen]]),
+            thing_pixels = is_thing[rows].nonzero()  # (pixels, 2)
+            y = thing_pixels[:, 0] + top
+            x = thing_pixels[:, 1]
+            points = torch.stack([y, x], dim=1) + offset[:, y, x].T  # (pixels, 2)
+            peak = _find_nearest(points, peaks)  # (pixels,)
+            pairs = peak * num_classes + classes[y, x]
+            votes += torch.bincount(pairs, minlength=votes.numel()).view_as(votes)
+            pixel_confidence = confidence[y, x].double()
+            total_confidence += torch.bincount(peak, pixel_confidence, minlength=num_peaks)
+            ids[y, x] = (peak + 1).int()
+        area = votes.sum(dim=1)  # (N,)
+        kept = (area >= self.min_area_px).nonzero().squeeze(1)
+        new_ids = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=device)
+        id_of_peak = torch.zeros(num_peaks + 1, dtype=torch.int32, device=device)  # by peak + 1
+        id_of_peak[kept + 1] = new_ids
+        for top, bottom in _bands(ids):
+            ids[top:bottom] = id_of_peak[ids[top:bottom].long()]
+        scores = total_confidence / area.clamp(min=1) * heights  # (N,)
+        return SegmentMap(ids, votes.argmax(dim=1)[kept], scores[kept])
+
+    def _find_peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
+        """Peaks of the heatmap (H, W), the highest first: positions (N, 2) in px, heights (N,)."""
+        bands = [self._find_peaks_in_rows(center, top, bottom) for top, bottom in _bands(center)]
+        positions = torch.cat(bands)  # (N, 2)
+        heights = center[positions[:, 0], positions[:, 1]]
+        order = heights.sort(descending=True, stable=True).indices[: self.top_k]
+        return positions[order], heights[order].clamp(max=1).double()
+
+    def _find_peaks_in_rows(self, center: Tensor, top: int, bottom: int) -> Tensor:
+        """Positions (N, 2) of the peaks in some rows.
+
+        Neighbouring pixels can have the same height, above all after rounding to bfloat16. Two
+        centres would split the instance, so the first pixel is the peak.
+        """
+        # Half a window around a row decides whether it contains a peak. Another half decides
+        # whether that peak is the first among equals.
+        first_row = max(0, top - self.nms_kernel + 1)
+        rows = center[first_row : bottom + self.nms_kernel - 1]
+        is_highest = (rows == self._max_in_window(rows)) & (rows > self.threshold)
+        order = torch.arange(rows.numel(), 0, -1, dtype=torch.float64, device=center.device)
+        order = order.view_as(rows) * is_highest  # larger for earlier pixels, 0 elsewhere
+        is_peak = is_highest & (order == self._max_in_window(order))
+        positions = is_peak[top - first_row : bottom - first_row].nonzero()
+        return positions + positions.new_tensor([top, 0])
+
+    def _max_in_window(self, values: Tensor) -> Tensor:
+        """The maximum of the window around each pixel of a map (H, W)."""
+        padding = self.nms_kernel // 2
+        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=padding)[0]
+
+    def _add_stuff(self, things: SegmentMap, classes: Tensor, confidence: Tensor) -> SegmentMap:
+        """Add a segment for every stuff class that is large enough; their ids follow the things."""
+        is_thing = self.table.is_thing.to(classes.device)
+        area, total_confidence = sum_per_class(classes, confidence, len(is_thing))  # (K,)
+        is_kept = (area >= self.stuff_area_px) & ~is_thing
+        is_kept[len(self.table.categories) :] = False  # background is not a segment
+        rank = is_kept.cumsum(dim=0)
+        id_of_class = ((rank + len(things.classes)) * is_kept).int()  # (K,), 0 if not kept
+        ids = things.ids.clone()
+        for top, bottom in _bands(classes):
+            rows = classes[top:bottom].long()
+            ids[top:bottom] = torch.where(is_thing[rows], ids[top:bottom], id_of_class[rows])
+        kept = is_kept.nonzero().squeeze(1)
+        scores = (total_confidence / area.clamp(min=1))[kept]
+        return SegmentMap(
+            ids, torch.cat([things.classes, kept]), torch.cat([things.scores, scores])
         )
 
 
-def _nearest(points: Tensor, peaks: Tensor) -> Tensor:
-    """The place in `peaks` (N, 2) nearest to each point (P, 2): (P,), in bounded memory.
+def _find_nearest(points: Tensor, peaks: Tensor) -> Tensor:
+    """Index of the peak (N, 2) that is nearest to each point (pixels, 2), in bounded memory.
 
-    The nearest has the largest p q - q q / 2, one matrix product instead of N differences a point; float64 keeps what cancels.
+    The nearest peak q of a point p has the largest p q - q q / 2. This is one matrix product,
+    instead of N differences per point; float64 keeps the digits that would cancel.
+
+    Returns:
+        (pixels,) int64.
     """
-    corners = peaks.double()
-    half_square = corners.square().sum(dim=1) / 2  # (N,)
     points = points.double()
-    size = min(max(1, MAX_DISTANCES // len(peaks)), max(1, len(points)))
-    # One buffer for all: results kept between buffers of 8 MiB would leave holes in the heap, which grew to gigabytes.
-    likeness = points.new_empty(size, len(peaks))
+    peaks = peaks.double()
+    half_square = peaks.square().sum(dim=1) / 2  # (N,)
+    chunk_size = max(1, MAX_DISTANCES // len(peaks))
+    chunk_size = min(chunk_size, max(1, len(points)))
+    # One buffer for all chunks: results stored between buffers of 8 MiB fragmented the heap, which
+    # grew to gigabytes.
+    similarity = points.new_empty(chunk_size, len(peaks))
     nearest = torch.empty(len(points), dtype=torch.int64, device=points.device)
-    for begin in range(0, len(points), size):
-        chunk = points[begin : begin + size]
-        torch.addmm(-half_square, chunk, corners.T, out=likeness[: len(chunk)])
-        torch.argmax(likeness[: len(chunk)], dim=1, out=nearest[begin : begin + size])
+    for start in range(0, len(points), chunk_size):
+        chunk = points[start : start + chunk_size]
+        chunk_similarity = similarity[: len(chunk)]
+        torch.addmm(-half_square, chunk, peaks.T, out=chunk_similarity)
+        torch.argmax(chunk_similarity, dim=1, out=nearest[start : start + chunk_size])
     return nearest
 
 
-def _bands(of: Tensor) -> Iterator[tuple[int, int]]:
-    """First row and the one after the last of each band of a map (H, W)."""
-    rows = max(1, MAX_PIXELS // of.shape[1])
-    return ((top, min(top + rows, len(of))) for top in range(0, len(of), rows))
+def _bands(pixels: Tensor) -> Iterator[tuple[int, int]]:
+    """Bands of rows of a map (H, W): the first row, and the row after the last."""
+    height, width = pixels.shape
+    num_rows = max(1, MAX_PIXELS // width)
+    for top in range(0, height, num_rows):
+        yield top, min(top + num_rows, height)

@@ -1,8 +1,8 @@
-"""What the network says of one image, in the data set's own ids, and who asks it how."""
+"""The prediction for one image, and the interfaces of post-processing and inference."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from maskmill.postprocess.semantic import ClassTable
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
-Outputs = Mapping[str, Tensor]
-Network = Callable[[Tensor], Outputs]  # images (B, 3, H, W) uint8 to maps (B, ?, H, W)
+Size = tuple[int, int]  # height and width in px
+Outputs = Mapping[str, Tensor]  # of any network; maskmill.postprocess.outputs lists the keys
+Network = Callable[[Tensor], Outputs]  # images (B, 3, H, W) uint8 to outputs
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A class for every pixel, and segments.
+    """A category for every pixel, and segments, with the category ids of the data set.
 
     Args:
-        semantic: (H, W) int32 category ids; -1 is background, which only data sets without stuff have.
-        panoptic: the segments, each with a score; pixels no segment claims are void.
+        semantic: (H, W) int32 category ids; -1 is background, which only data sets without stuff
+            have.
+        panoptic: the segments with their scores; pixels outside all segments are void.
     """
 
     semantic: npt.NDArray[np.int32]
@@ -32,18 +34,23 @@ class Prediction:
 
 
 class Postprocess(Protocol):
-    """What makes segments of a network's outputs."""
+    """Makes predictions from network outputs."""
 
     table: "ClassTable"
 
-    def __call__(self, outputs: Outputs, sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
-        """Predictions from the outputs for a batch and the sizes of the images within it."""
+    def __call__(self, outputs: Any, sizes: Sequence[Size]) -> list[Prediction]:
+        """One prediction per image.
+
+        Args:
+            outputs: for a batch; a TypedDict of maskmill.postprocess.outputs.
+            sizes: of the images, which may be padded at the right and bottom.
+        """
 
 
 class Inference(Protocol):
-    """How images go through the network: whole, in windows, in several views."""
+    """How images pass through the network: whole, in windows, or in several views."""
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
     ) -> Iterator[Prediction]:
-        """The prediction of each image at its own size, in order."""
+        """The prediction for each image at its own size, in order."""

@@ -1,55 +1,64 @@
-"""Windows through the network, their maps blended: any image in the memory of its final maps and one row of windows."""
+"""Inference in overlapping windows whose output maps are blended.
+
+An image of any size needs memory for its final maps and one row of windows.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from maskmill.postprocess.prediction import Image, Network, Postprocess, Prediction
-from maskmill.postprocess.semantic import likeliest
+from maskmill.postprocess.semantic import classify_pixels
 from maskmill.postprocess.views import Views, check_map
 from maskmill.postprocess.whole_image import stack
-from maskmill.postprocess.windows import Span, Tiling
+from maskmill.postprocess.windows import Overlap, Span, Tiling, WindowSize
 
 Maps = dict[str, Tensor]
-ROWS = 64  # finished together: what a mean and its likeliest class need beside the sums
+ROWS = 64  # finished at a time; their means and probabilities need memory beside the sums
 
 
 class SlidingWindow:
-    """Overlapping windows, blended by a Gaussian (nnU-Net: Isensee et al., Nature Methods 2021), for outputs that are maps.
+    """Overlapping windows, blended by a Gaussian, for networks whose outputs are maps.
 
-    Instances are found once all maps are whole, so one that lies across windows is one. Class logits are held for one row of windows only:
-    a finished row keeps the likeliest class and its probability. The maps take 5 bytes per pixel of the image, for Panoptic-DeepLab 17; the
-    sums 4 (outputs + 1) bytes per pixel of one row of windows. With image, segments and heap, benchmarks/large_image.py measures some 30.
+    The Gaussian is that of nnU-Net (Isensee et al., Nature Methods 2021). Instances are found in
+    the maps of the whole image, so an instance that crosses windows is one instance.
+
+    Class logits are stored for one row of windows only: a finished row keeps the most likely class
+    and its probability. The maps need 5 bytes per pixel of the image (17 for Panoptic-DeepLab), and
+    the sums need 4 (outputs + 1) bytes per pixel of one row of windows. With image, segments and
+    heap, benchmarks/large_image.py measures about 30 bytes per pixel.
 
     Args:
         window: height and width in px.
-        overlap: share of a window that the next one sees again, at least.
-        margin: px at a window's inner edges that do not count, see `Tiling`.
-        views: flips and scales of each window to average over; None is the window alone.
+        overlap: minimum share of a window that the next window covers too.
+        margin: px at a window's inner edges that are ignored, see `Tiling`.
+        views: flips and scales of each window to average over; None uses the window alone.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: the margins are so wide that some pixels are in no window.
     """
 
     def __init__(
         self,
-        window: tuple[int, int],
+        window: WindowSize,
         *,
-        overlap: float = 0.5,
-        margin: int = 0,
+        overlap: Overlap = 0.5,
+        margin: Annotated[int, Ge(0)] = 0,
         views: Views | None = None,
     ) -> None:
-        self.tiling, self.views = Tiling(window, overlap, margin), views
+        self.tiling = Tiling(window, overlap, margin)
+        self.views = views
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
     ) -> Iterator[Prediction]:
-        """Predict image by image, `batch_size` windows at once."""
+        """The prediction for each image, with `batch_size` windows at a time."""
         for image in images:
-            yield from postprocess(
-                self.maps(network, image, batch_size), [(image.shape[0], image.shape[1])]
-            )
+            height, width = image.shape[:2]
+            yield from postprocess(self.maps(network, image, batch_size), [(height, width)])
 
     @torch.inference_mode()
     def maps(self, network: Network, image: Image, batch_size: int) -> Maps:
@@ -58,36 +67,33 @@ class SlidingWindow:
         Args:
             network: images to maps.
             image: (H, W, 3) uint8.
-            batch_size: windows at once.
+            batch_size: windows at a time.
 
         Returns:
-            `classes` (1, H, W) uint8 and `confidence` (1, H, W) float32 for `semantic`; the other outputs as (1, ?, H, W) float32.
+            `classes` (1, H, W) uint8 and `confidence` (1, H, W) float32 instead of `semantic`; the
+            other outputs as (1, channels, H, W) float32.
 
         Raises:
-            ValueError: the outputs are no maps.
+            ValueError: an output is not a map.
         """
-        network = network if self.views is None else self.views(network)
+        if self.views is not None:
+            network = self.views(network)
         height, width = image.shape[:2]
-        rows, columns = self.tiling.spans(0, height), self.tiling.spans(1, width)
-        whole: Maps = {}
+        window_rows = self.tiling.spans(0, height)
+        window_columns = self.tiling.spans(1, width)
         band = Band(width)
-        for place, row in enumerate(rows):
-            self._fill(band, network, image, row, columns, batch_size)
-            end = height if row.last else rows[place + 1].begin
-            for begin in range(row.begin, end, ROWS):
-                finished = slice(begin, min(begin + ROWS, end))
-                for name, value in reduced(
-                    band.means(finished.start - row.begin, finished.stop - row.begin)
-                ).items():
-                    if name not in whole:
-                        whole[name] = torch.empty(
-                            *value.shape[:-2], height, width, dtype=value.dtype
-                        )
-                    whole[name][..., finished, :] = value
-            band.drop(end - row.begin)
-        return whole
+        maps: Maps = {}
+        for index, row in enumerate(window_rows):
+            self._add_windows(band, network, image, row, window_columns, batch_size)
+            stop = height if row.is_last else window_rows[index + 1].start
+            for start in range(row.start, stop, ROWS):
+                finished = slice(start, min(start + ROWS, stop))
+                means = band.means(finished.start - row.start, finished.stop - row.start)
+                _store_rows(maps, _reduce_logits(means), finished, (height, width))
+            band.drop(stop - row.start)
+        return maps
 
-    def _fill(
+    def _add_windows(
         self,
         band: "Band",
         network: Network,
@@ -96,77 +102,102 @@ class SlidingWindow:
         columns: list[Span],
         batch_size: int,
     ) -> None:
-        """Add one row of windows to the band that begins with it."""
-        down = self.tiling.importance(0, row)
-        for spans in _alike(columns, batch_size):
-            outputs = network(stack([image[row.slice, span.slice] for span in spans]))
-            size = (row.end - row.begin, spans[0].end - spans[0].begin)
-            checked = {name: check_map(name, value, size) for name, value in outputs.items()}
-            for place, span in enumerate(spans):
-                weight = down.view(-1, 1) * self.tiling.importance(1, span)  # (h, w)
-                band.add({name: value[place] for name, value in checked.items()}, weight, span)
+        """Add one row of windows to the band, which starts at the same row of the image."""
+        importance_y = self.tiling.importance(0, row)  # (H,) of the window
+        for batch in _batches(columns, batch_size):
+            windows = [image[row.slice, column.slice] for column in batch]
+            outputs = network(stack(windows))
+            for name, value in outputs.items():
+                check_map(name, value, (row.length, batch[0].length))
+            for index, column in enumerate(batch):
+                importance_x = self.tiling.importance(1, column)  # (W,) of the window
+                weight = importance_y[:, None] * importance_x  # (H, W) of the window
+                window_outputs = {name: value[index] for name, value in outputs.items()}
+                band.add(window_outputs, weight, column)
 
 
 class Band:
-    """Weighted sums over the rows of the image that windows are still adding to."""
+    """Weighted sums for the image rows to which windows are still added.
+
+    Args:
+        width: of the image.
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.sums: Maps = {}
 
     def add(self, outputs: Mapping[str, Tensor], weight: Tensor, span: Span) -> None:
-        """Add the maps (?, h, w) of one window whose rows begin with the band's, weighted by (h, w)."""
-        for name, value in {**outputs, "weight": torch.ones_like(weight)[None]}.items():
-            rows = self._rows(name, value)[:, : value.shape[1], span.slice]
-            rows.addcmul_(value.to(rows.dtype), weight.to(rows.device))
+        """Add the maps of one window whose first row is that of the band.
 
-    def means(self, begin: int, end: int) -> Maps:
-        """The mean over the windows in some rows, (1, ?, rows, W) each."""
-        weight = self.sums["weight"][:, begin:end]
-        return {
-            name: (total[:, begin:end] / weight.to(total.device))[None]
-            for name, total in self.sums.items()
-            if name != "weight"
-        }
+        Args:
+            outputs: maps (channels, H, W) of the window.
+            weight: (H, W).
+            span: columns of the window.
+        """
+        ones = torch.ones_like(weight)[None]
+        for name, value in {**outputs, "weight": ones}.items():
+            sums = self._sums_with_rows(name, value)[:, : value.shape[1], span.slice]
+            sums.addcmul_(value.to(sums.dtype), weight.to(sums.device))
+
+    def means(self, start: int, stop: int) -> Maps:
+        """The means over the windows in some rows, each (1, channels, stop - start, W)."""
+        weight = self.sums["weight"][:, start:stop]
+        means = {}
+        for name, sums in self.sums.items():
+            if name != "weight":
+                means[name] = (sums[:, start:stop] / weight.to(sums.device))[None]
+        return means
 
     def drop(self, num_rows: int) -> None:
-        """Forget the first rows; the band begins after them from now on."""
-        for total in self.sums.values():
-            left = total.shape[1] - num_rows
-            for begin in range(
-                0, left, num_rows
-            ):  # piece by piece, so that none is copied onto itself
-                piece = total[:, begin + num_rows : begin + 2 * num_rows]
-                total[:, begin : begin + piece.shape[1]] = piece
-            total[:, left:] = 0
+        """Remove the first rows; the band then starts after them."""
+        for sums in self.sums.values():
+            num_kept = sums.shape[1] - num_rows
+            # in chunks, so that no chunk overlaps its copy
+            for start in range(0, num_kept, num_rows):
+                chunk = sums[:, start + num_rows : start + 2 * num_rows]
+                sums[:, start : start + chunk.shape[1]] = chunk
+            sums[:, num_kept:] = 0
 
-    def _rows(self, name: str, value: Tensor) -> Tensor:
-        """The sums of an output, on its device, with at least as many rows as it has."""
-        missing = value.shape[1] - (self.sums[name].shape[1] if name in self.sums else 0)
-        if missing > 0:
-            empty = value.new_zeros((len(value), missing, self.width), dtype=torch.float32)
-            self.sums[name] = (
-                torch.cat([self.sums[name], empty], dim=1) if name in self.sums else empty
-            )
-        return self.sums[name]
-
-
-def reduced(outputs: Mapping[str, Tensor]) -> Maps:
-    """Maps on the CPU, with the likeliest class and its probability in place of class logits."""
-    if "semantic" not in outputs:
-        return {name: value.cpu() for name, value in outputs.items()}
-    classes, confidence = likeliest(outputs)
-    others = {name: value.cpu() for name, value in outputs.items() if name != "semantic"}
-    return {"classes": classes.to(torch.uint8).cpu(), "confidence": confidence.cpu()} | others
+    def _sums_with_rows(self, name: str, value: Tensor) -> Tensor:
+        """The sums of an output, on its device, extended to at least the rows of `value`."""
+        sums = self.sums.get(name)
+        if sums is None:
+            sums = value.new_zeros((len(value), 0, self.width), dtype=torch.float32)
+        num_missing = value.shape[1] - sums.shape[1]
+        if num_missing > 0:
+            zeros = value.new_zeros((len(value), num_missing, self.width), dtype=torch.float32)
+            sums = torch.cat([sums, zeros], dim=1)
+        self.sums[name] = sums
+        return sums
 
 
-def _alike(spans: list[Span], batch_size: int) -> Iterator[list[Span]]:
-    """Neighbours of one length in lists of at most `batch_size`."""
+def _reduce_logits(means: Maps) -> Maps:
+    """Maps on the CPU, with the most likely class and its probability instead of class logits."""
+    maps: Maps = {}
+    if "semantic" in means:
+        classes, confidence = classify_pixels({"semantic": means["semantic"]})
+        maps["classes"] = classes.to(torch.uint8).cpu()
+        maps["confidence"] = confidence.cpu()
+    for name, value in means.items():
+        if name != "semantic":
+            maps[name] = value.cpu()
+    return maps
+
+
+def _store_rows(maps: Maps, finished: Maps, rows: slice, size: tuple[int, int]) -> None:
+    """Write finished rows (..., rows, W) into the maps (..., H, W) of the image."""
+    for name, value in finished.items():
+        if name not in maps:
+            maps[name] = torch.empty(*value.shape[:-2], *size, dtype=value.dtype)
+        maps[name][..., rows, :] = value
+
+
+def _batches(spans: list[Span], batch_size: int) -> Iterator[list[Span]]:
+    """Lists of at most `batch_size` consecutive spans of the same length."""
     batch: list[Span] = []
     for span in spans:
-        if batch and (
-            len(batch) == batch_size or span.end - span.begin != batch[0].end - batch[0].begin
-        ):
+        if batch and (len(batch) == batch_size or batch[0].length != span.length):
             yield batch
             batch = []
         batch.append(span)

@@ -2,119 +2,129 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmill.postprocess.prediction import Network, Outputs
+from maskmill.postprocess.prediction import Network, Outputs, Size
 
-Y, X = -2, -1  # the axes of maps
-OFFSET = "offset"  # (B, 2, H, W), dy dx in px: the one output that points somewhere
+Y = -2  # axes of maps
+X = -1
+OFFSET = "offset"  # (B, 2, H, W), (dy, dx) in px: the only output with a direction
 
 
 class Views:
-    """A network averaged over views; logits are averaged, as nnU-Net does (Isensee et al., Nature Methods 2021).
+    """Averages the outputs of a network over views of its images.
+
+    Logits are averaged, as in nnU-Net (Isensee et al., Nature Methods 2021).
 
     Args:
-        scales: of the image's sides; 1 is its own size.
-        horizontal: see each also with left and right exchanged.
-        vertical: see each also with top and bottom exchanged.
+        scales: factors of the image's sides; 1 is its own size.
+        horizontal: add a view of each scale with left and right swapped.
+        vertical: add a view of each scale with top and bottom swapped.
 
-    Raises:
-        ValueError: there is no scale, or one is not positive.
+    Example:
+        >>> views = Views(scales=[1.0, 2.0], horizontal=True)
+        >>> network = views(lambda images: {"semantic": images.float()})
+        >>> network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))["semantic"].shape
+        torch.Size([1, 3, 8, 8])
     """
 
     def __init__(
-        self, *, scales: Sequence[float] = (1.0,), horizontal: bool = True, vertical: bool = False
+        self,
+        *,
+        scales: Annotated[Sequence[Annotated[float, Gt(0)]], MinLen(1)] = (1.0,),
+        horizontal: bool = True,
+        vertical: bool = False,
     ) -> None:
-        if not scales or not all(scale > 0 for scale in scales):
-            raise ValueError(
-                f"Expected argument `scales` to hold at least one factor above 0, but got {scales} - mend conf/inference"
-            )
-        flips = [
-            (),
-            *([(X,)] if horizontal else []),
-            *([(Y,)] if vertical else []),
-            *([(Y, X)] if horizontal and vertical else []),
-        ]
+        flips: list[tuple[int, ...]] = [()]
+        if horizontal:
+            flips.append((X,))
+        if vertical:
+            flips.append((Y,))
+        if horizontal and vertical:
+            flips.append((Y, X))
         self.views = list(product(scales, flips))
 
     def __call__(self, network: Network) -> Network:
-        """The network that answers with the mean of all views; its outputs must be maps, since queries of two views do not correspond."""
+        """A network that returns the mean over all views.
 
-        def averaged(images: Tensor) -> Outputs:
+        All its outputs must be maps, because queries of different views do not correspond.
+        """
+
+        def average(images: Tensor) -> Outputs:
             total: dict[str, Tensor] = {}
-            for scale, axes in self.views:
-                for name, value in seen(network, images, scale, axes).items():
+            for scale, flipped_axes in self.views:
+                outputs = predict_view(network, images, scale, flipped_axes)
+                for name, value in outputs.items():
                     total[name] = total[name] + value if name in total else value
             return {name: value / len(self.views) for name, value in total.items()}
 
-        return averaged
+        return average
 
 
-def seen(
-    network: Network, images: Tensor, scale: float, axes: tuple[int, ...]
+def predict_view(
+    network: Network, images: Tensor, scale: float, flipped_axes: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """The outputs for one view, brought back to the image.
+    """The outputs for one view, resized and flipped back to the image.
 
     Args:
         network: images to maps.
         images: (B, 3, H, W) uint8.
-        scale: of the view's sides.
-        axes: along which it is flipped.
+        scale: factor of the image's sides.
+        flipped_axes: any of `Y` and `X`.
 
     Returns:
-        maps (B, ?, H, W) float32.
+        maps (B, channels, H, W) float32.
 
     Raises:
-        ValueError: an output is no map of the view's size.
+        ValueError: an output is not a map of the view's size.
     """
-    size = (images.shape[Y], images.shape[X])
-    view_size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    outputs = network(_resized(images, view_size).flip(axes))
-    return {
-        name: _back(name, check_map(name, value, view_size), size, axes)
-        for name, value in outputs.items()
-    }
+    height, width = images.shape[-2:]
+    view_size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    view = _resize_images(images, view_size).flip(flipped_axes)
+    maps = {}
+    for name, value in network(view).items():
+        check_map(name, value, view_size)
+        maps[name] = _undo_view(name, value, (height, width), flipped_axes)
+    return maps
 
 
-def check_map(name: str, value: Tensor, size: tuple[int, int]) -> Tensor:
-    """An output that must be a map (B, ?, H, W) of this size.
+def check_map(name: str, value: Tensor, size: Size) -> None:
+    """Check that an output is a map (B, channels, H, W) of this size.
 
     Raises:
         ValueError: it is not.
     """
     if value.ndim != 4 or value.shape[-2:] != size:
         raise ValueError(
-            f"Expected output {name!r} to be a map of {size[0]} x {size[1]} px, but got shape {tuple(value.shape)}, "
-            "which cannot be averaged - choose inference=whole or inference=stitched_windows for networks of queries"
+            f"Expected output {name!r} to be a map of {size[0]} x {size[1]} px, "
+            f"but got shape {tuple(value.shape)}, which cannot be averaged - "
+            "choose either inference=whole or inference=stitched_windows for networks of queries"
         )
-    return value
 
 
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, 3, H, W) uint8 at another size, uint8 again, since an exported program takes nothing else."""
+def _resize_images(images: Tensor, size: Size) -> Tensor:
+    """Images (B, 3, H, W) uint8 at another size; an exported program accepts uint8 only."""
     if images.shape[-2:] == size:
         return images
-    return (
-        F.interpolate(images.float(), size, mode="bilinear", antialias=True)
-        .round()
-        .clamp(0, 255)
-        .to(images.dtype)
-    )
+    resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(images.dtype)
 
 
-def _back(name: str, value: Tensor, size: tuple[int, int], axes: tuple[int, ...]) -> Tensor:
-    """A map of a flipped and scaled view in the image's own pixels; what points along an axis turns and stretches with it."""
-    view_size = value.shape[-2:]
-    value = value.float().flip(axes)
-    if view_size != size:
+def _undo_view(name: str, value: Tensor, size: Size, flipped_axes: tuple[int, ...]) -> Tensor:
+    """Resize and flip a map of a view back to the image; offsets are scaled and mirrored too."""
+    view_height, view_width = value.shape[-2:]
+    height, width = size
+    value = value.float().flip(flipped_axes)
+    if (view_height, view_width) != size:
         value = F.interpolate(value, size, mode="bilinear", align_corners=False)
     if name != OFFSET:
         return value
-    signs = [
-        size[0] / view_size[0] * (-1 if Y in axes else 1),
-        size[1] / view_size[1] * (-1 if X in axes else 1),
-    ]
-    return value * torch.tensor(signs, device=value.device).view(1, 2, 1, 1)
+    factor_y = height / view_height * (-1 if Y in flipped_axes else 1)
+    factor_x = width / view_width * (-1 if X in flipped_axes else 1)
+    factors = torch.tensor([factor_y, factor_x], device=value.device)
+    return value * factors.view(1, 2, 1, 1)

@@ -1,4 +1,4 @@
-"""Images through the network as they are."""
+"""Inference on whole images."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,10 +11,10 @@ from maskmill.postprocess.views import Views
 
 
 class WholeImage:
-    """Each image at once.
+    """Passes each image through the network as a whole.
 
     Args:
-        views: flips and scales to average over; None is the image alone.
+        views: flips and scales to average over; None uses the image alone.
     """
 
     def __init__(self, views: Views | None = None) -> None:
@@ -23,21 +23,26 @@ class WholeImage:
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
     ) -> Iterator[Prediction]:
-        """Predict; neighbours of one size share a batch, and none is padded for another's sake, so no prediction depends on others."""
-        network = network if self.views is None else self.views(network)
-        for batch in _in_batches(images, batch_size):
-            yield from postprocess(
-                network(stack(batch)), [(image.shape[0], image.shape[1]) for image in batch]
-            )
+        """The prediction for each image.
+
+        Consecutive images of the same size share a batch. No image is padded to the size of
+        another, so that no prediction depends on other images.
+        """
+        if self.views is not None:
+            network = self.views(network)
+        for batch in _batches(images, batch_size):
+            height, width = batch[0].shape[:2]
+            yield from postprocess(network(stack(batch)), [(height, width)] * len(batch))
 
 
 def stack(images: list[Image]) -> Tensor:
-    """Images (H, W, 3) of one size to a batch (B, 3, H, W) uint8."""
-    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))
+    """A batch (B, 3, H, W) uint8 of images (H, W, 3) of the same size."""
+    channels_first = [image.transpose(2, 0, 1) for image in images]
+    return torch.from_numpy(np.stack(channels_first))
 
 
-def _in_batches(images: Iterable[Image], batch_size: int) -> Iterator[list[Image]]:
-    """Neighbours of one size in lists of at most `batch_size`."""
+def _batches(images: Iterable[Image], batch_size: int) -> Iterator[list[Image]]:
+    """Lists of at most `batch_size` consecutive images of the same size."""
     batch: list[Image] = []
     for image in images:
         if batch and (len(batch) == batch_size or batch[0].shape != image.shape):

@@ -1,82 +1,115 @@
-"""Windows that cover an image, and how much each says of its pixels."""
+"""Windows that cover an image, and the weight of each window at its pixels."""
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-ALIGN_PX = 32  # windows begin at multiples of the coarsest stride, so that a network samples a window as it would the whole image
-SIGMA = 1 / 8  # deviation of the Gaussian as a share of the window, as in nnU-Net
+# Windows start at multiples of the largest stride, so that a network samples a window at the same
+# pixels as the whole image.
+ALIGN_PX = 32
+SIGMA = 1 / 8  # standard deviation of the Gaussian as a share of the window, as in nnU-Net
+
+SidePx = Annotated[int, Ge(ALIGN_PX)]
+WindowSize = tuple[SidePx, SidePx]  # height and width
+Overlap = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
 class Span:
-    """A window along one axis: its pixels are begin..end - 1; `first` and `last` tell that the image ends there too."""
+    """A window along one axis.
 
-    begin: int
-    end: int
-    first: bool
-    last: bool
+    Args:
+        start: first pixel.
+        stop: the pixel after the last.
+        is_first: the window starts at the edge of the image.
+        is_last: the window ends at the edge of the image.
+    """
+
+    start: int
+    stop: int
+    is_first: bool
+    is_last: bool
+
+    @property
+    def length(self) -> int:
+        """In px."""
+        return self.stop - self.start
 
     @property
     def slice(self) -> slice:
         """For indexing."""
-        return slice(self.begin, self.end)
+        return slice(self.start, self.stop)
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut.
+    """How an image is split into windows.
 
     Args:
         window: height and width in px.
-        overlap: share of the window that the next one sees again, at least; 0.5 in nnU-Net.
-        margin: px at an inner edge of a window that say nothing, since they lack what lies beyond. With a margin of at least the reach of
-            the network's receptive field, windows give exactly what the whole image gives.
+        overlap: minimum share of a window that the next window covers too; 0.5 in nnU-Net.
+        margin: px at an inner edge of a window that are ignored, because the window does not
+            contain what surrounds them. With a margin of at least the reach of the network's
+            receptive field, windows give exactly the outputs of the whole image.
 
     Raises:
-        ValueError: a number is out of range, or the margins leave pixels that no window speaks for.
+        ValueError: the margins are so wide that some pixels are in no window.
+
+    Example:
+        >>> [(span.start, span.stop) for span in Tiling((64, 64)).spans(0, 150)]
+        [(0, 64), (32, 96), (64, 128), (96, 150)]
     """
 
-    window: tuple[int, int]
-    overlap: float = 0.5
-    margin: int = 0
+    window: WindowSize
+    overlap: Overlap = 0.5
+    margin: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
-        if min(self.window) < ALIGN_PX or not 0 <= self.overlap < 1 or self.margin < 0:
+        shared_px = min(length - self._step(length) for length in self.window)
+        if 2 * self.margin >= max(shared_px, 1):
             raise ValueError(
-                f"Expected sides of `window` from {ALIGN_PX} px, `overlap` in [0, 1) and `margin` of at least 0, "
-                f"but got {tuple(self.window)}, {self.overlap} and {self.margin} - mend conf/inference"
-            )
-        seen_twice = min(length - self._step(length) for length in self.window)
-        if 2 * self.margin >= max(seen_twice, 1):
-            raise ValueError(
-                f"Expected `margin` below half of what neighbours share, which is {seen_twice} px, but got {self.margin} - "
-                "raise `overlap` or lower `margin`"
+                f"Expected `margin` below half of the {shared_px} px that neighbours share, "
+                f"but got {self.margin} - either raise `overlap` or lower `margin`"
             )
 
     def spans(self, axis: int, length: int) -> list[Span]:
-        """The windows along an axis (0 is y) of an image of this length in px; the last one ends with the image and may be shorter."""
-        window, step = self.window[axis], self._step(self.window[axis])
-        begins = range(0, max(length - window, 0) + step, step) if length > window else [0]
-        begins = [
-            begin for begin in begins if begin == 0 or begin - step + window < length
-        ]  # not where the one before saw the end
-        return [
-            Span(begin, min(begin + window, length), begin == 0, begin + window >= length)
-            for begin in begins
-        ]
+        """The windows along an axis of an image; the last ends with the image and may be shorter.
+
+        Args:
+            axis: 0 for y, 1 for x.
+            length: of the image along this axis, in px.
+        """
+        window = self.window[axis]
+        step = self._step(window)
+        spans = []
+        start = 0
+        while True:
+            stop = min(start + window, length)
+            is_last = stop == length
+            spans.append(Span(start, stop, is_first=start == 0, is_last=is_last))
+            if is_last:
+                return spans
+            start += step
 
     def importance(self, axis: int, span: Span) -> Tensor:
-        """How much a window says at each pixel along an axis, (L,) float32: a Gaussian of at most 1; 0 in the margin of inner edges."""
+        """Weight of a window at each pixel along an axis, (length,) float32.
+
+        A Gaussian of at most 1; 0 in the margins at inner edges.
+        """
         window = self.window[axis]
-        place = torch.arange(span.end - span.begin, dtype=torch.float64)
-        weight = torch.exp(-0.5 * ((place - (window - 1) / 2) / (SIGMA * window)).square())
-        inner = place >= (0 if span.first else self.margin)
-        inner &= place < len(place) - (0 if span.last else self.margin)
-        return (weight * inner).float()
+        pixel = torch.arange(span.length, dtype=torch.float64)
+        distance = (pixel - (window - 1) / 2) / (SIGMA * window)
+        weight = torch.exp(-0.5 * distance.square())
+        start = 0 if span.is_first else self.margin
+        stop = span.length if span.is_last else span.length - self.margin
+        is_inside = (pixel >= start) & (pixel < stop)
+        return (weight * is_inside).float()
 
     def _step(self, window: int) -> int:
-        """From one window to the next, in px."""
-        return max(ALIGN_PX, math.floor(window * (1 - self.overlap) / ALIGN_PX) * ALIGN_PX)
+        """Distance from one window to the next, in px."""
+        num_strides = math.floor(window * (1 - self.overlap) / ALIGN_PX)
+        return max(ALIGN_PX, num_strides * ALIGN_PX)
