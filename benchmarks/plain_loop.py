@@ -1,11 +1,13 @@
-"""Does wrapping cost accuracy? A plain PyTorch loop over the same SMP model, data, recipe, steps and seeds, beside `maskmill train`.
+"""Does the framework cost accuracy? A plain PyTorch loop beside `maskmill train`.
 
     python benchmarks/plain_loop.py PREPARED [--seeds 0 1 2] [--epochs 15] [--encoder resnet10t]
 
-PREPARED is a semantic or panoptic data set of `maskmill prepare` with splits train, val and test. Both train the U-Net of conf/network
-with cross-entropy, keep the epoch with the best mIoU on val, and are scored on test: ours by `maskmill evaluate`, the loop by
-torchmetrics over the whole split. The loop has none of our code but the reading of the files; each side has its own random numbers, so
-the seeds only tell how far apart two trainings of the same recipe end. The samples' spread and Welch's t say whether the means differ.
+PREPARED is a semantic or panoptic data set of `maskmill prepare` with splits train, val and test.
+Both sides train the U-Net of conf/network with cross-entropy, with the same data, recipe and number
+of steps, keep the epoch with the best mIoU on val, and are scored on test: ours by `maskmill
+evaluate`, the loop by torchmetrics over the whole split. The loop shares only the reading of the
+files with us. Each side has its own random numbers, so the seeds only show the spread of a recipe:
+the standard deviations and Welch's t-test say whether the means differ.
 """
 
 import argparse
@@ -27,100 +29,105 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from maskmill.canonical.folder import PanopticFolder
 
-IGNORED, BATCH, RATE, CROP = 255, 8, 2e-3, (96, 160)
-DECODER = (128, 64, 48, 32, 16)  # channels, as in conf/network/unet.yaml
+IGNORED = 255
+BATCH_SIZE = 8
+LEARNING_RATE = 2e-3
+CROP_SIZE = (96, 160)
+DECODER_CHANNELS = (128, 64, 48, 32, 16)  # as in conf/network/unet.yaml
 
 
 class Split(Dataset):
-    """Images and class maps of a split, all in memory."""
+    """Images and class masks of a split, all in memory."""
 
     def __init__(self, folder, transforms):
         split = PanopticFolder(folder)
-        index = {category.id: place for place, category in enumerate(split.categories)}
-        lookup = np.full(max(index) + 2, IGNORED, np.uint8)  # the last is void, -1
-        lookup[list(index)] = list(index.values())
+        self.transforms = transforms
+        self.num_classes = len(split.categories)
+        category_ids = [category.id for category in split.categories]
+        class_of = np.full(max(category_ids) + 2, IGNORED, np.uint8)  # the last is void, -1
+        class_of[category_ids] = np.arange(self.num_classes)
         self.images = [split.image(record) for record in split.records]
-        self.classes = [
-            lookup[split.panoptic(record.id).category_map()] for record in split.records
-        ]
-        self.num_classes, self.transforms = len(index), transforms
+        self.masks = []
+        for record in split.records:
+            self.masks.append(class_of[split.panoptic(record.id).category_map()])
 
     def __len__(self):
         return len(self.images)
 
-    def __getitem__(self, place):
-        moved = self.transforms(image=self.images[place], mask=self.classes[place])
-        return torch.from_numpy(moved["image"].transpose(2, 0, 1).copy()), torch.from_numpy(
-            moved["mask"]
-        ).long()
+    def __getitem__(self, index):
+        sample = self.transforms(image=self.images[index], mask=self.masks[index])
+        image = torch.from_numpy(sample["image"].transpose(2, 0, 1).copy())  # (3, H, W)
+        return image, torch.from_numpy(sample["mask"]).long()
 
 
-def splits(prepared, encoder):
+def read_splits(prepared, encoder):
     statistics = timm.data.resolve_model_data_config(timm.create_model(encoder))
-    normalise = albumentations.Normalize(statistics["mean"], statistics["std"])
+    normalize = albumentations.Normalize(statistics["mean"], statistics["std"])
     augment = [
         albumentations.RandomResizedCrop(
-            size=CROP, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0
+            size=CROP_SIZE, scale=(0.4, 1.0), ratio=(1.2, 2.2), mask_interpolation=0
         ),
         albumentations.HorizontalFlip(p=0.5),
         albumentations.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=0.5),
     ]
-    return [
-        Split(
-            prepared / name,
-            albumentations.Compose([*(augment if name == "train" else []), normalise]),
-        )
-        for name in ("train", "val", "test")
-    ]
+    train = Split(prepared / "train", albumentations.Compose([*augment, normalize]))
+    val = Split(prepared / "val", albumentations.Compose([normalize]))
+    test = Split(prepared / "test", albumentations.Compose([normalize]))
+    return train, val, test
 
 
 def mean_iou(model, split):
-    """Over the pixels of the whole split, of the classes that occur."""
+    """mIoU over the pixels of the whole split, of the classes that occur."""
     metric = MulticlassJaccardIndex(split.num_classes, average="none", ignore_index=IGNORED)
     occurs = torch.zeros(split.num_classes, dtype=torch.bool)
     model.eval()
     with torch.no_grad():
-        for image, classes in DataLoader(split):
-            guess = model(image).argmax(1)
-            metric.update(guess, classes)
-            seen = torch.cat([guess.flatten(), classes.flatten()]).unique()
-            occurs[seen[seen != IGNORED]] = True
+        for image, target in DataLoader(split):
+            pred = model(image).argmax(1)
+            metric.update(pred, target)
+            classes = torch.cat([pred.flatten(), target.flatten()]).unique()
+            occurs[classes[classes != IGNORED]] = True
     return metric.compute()[occurs].mean().item()
 
 
-def plain(prepared, encoder, epochs, seed):
-    """The loop anyone would write; mIoU on test of the epoch that was best on val."""
+def train_plain(prepared, encoder, epochs, seed):
+    """The usual training loop; mIoU on test of the epoch that was best on val."""
     torch.manual_seed(seed)
     np.random.seed(seed)
-    train, val, test = splits(prepared, encoder)
+    train, val, test = read_splits(prepared, encoder)
     train.transforms.set_random_seed(seed)
     model = smp.Unet(
-        f"tu-{encoder}", encoder_weights=None, classes=train.num_classes, decoder_channels=DECODER
+        f"tu-{encoder}",
+        encoder_weights=None,
+        classes=train.num_classes,
+        decoder_channels=DECODER_CHANNELS,
     )
-    loader = DataLoader(train, batch_size=BATCH, shuffle=True, drop_last=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    loader = DataLoader(train, batch_size=BATCH_SIZE, shuffle=True, drop_last=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.2
+        optimizer, LEARNING_RATE, total_steps=epochs * len(loader), pct_start=0.2
     )
     criterion = torch.nn.CrossEntropyLoss(ignore_index=IGNORED)
-    best = -1.0, None
+    best_score = -1.0
+    best_weights = {}
     for _ in range(epochs):
         model.train()
-        for image, classes in loader:
+        for image, target in loader:
             optimizer.zero_grad()
-            criterion(model(image), classes).backward()
+            criterion(model(image), target).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimizer.step()
             schedule.step()
         score = mean_iou(model, val)
-        if score > best[0]:
-            best = score, {key: value.clone() for key, value in model.state_dict().items()}
-    model.load_state_dict(best[1])
+        if score > best_score:
+            best_score = score
+            best_weights = {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(best_weights)
     return mean_iou(model, test)
 
 
-def ours(prepared, encoder, epochs, seed):
-    """The same through the program's commands."""
+def train_maskmill(prepared, encoder, epochs, seed):
+    """The same recipe by the commands of maskmill; mIoU on test."""
     with tempfile.TemporaryDirectory() as folder:
         overrides = [
             "experiment=scenes_semantic",
@@ -128,24 +135,26 @@ def ours(prepared, encoder, epochs, seed):
             "loss=cross_entropy",
             f"prepare.out={prepared}",
             f"out={folder}/out",
-        ]
-        overrides += [
             f"seed={seed}",
             f"trainer.max_epochs={epochs}",
-            f"optimizer.lr={RATE}",
+            f"optimizer.lr={LEARNING_RATE}",
             "tracking.system_metrics=false",
         ]
         for stage in ("train", "predict", "evaluate"):
-            done = subprocess.run(
-                [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
+            command = [sys.executable, "-m", f"maskmill.stages.{stage}", *overrides]
+            result = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False
             )
-            if done.returncode:
-                sys.exit(done.stdout + done.stderr)
-        return json.loads(Path(folder, "out/evaluate/metrics.json").read_text())["mIoU"]
+            if result.returncode:
+                sys.exit(result.stdout + result.stderr)
+        metrics = json.loads(Path(folder, "out/evaluate/metrics.json").read_text())
+        return metrics["mIoU"]
+
+
+def print_summary(name, scores):
+    mean = np.mean(scores)
+    deviation = np.std(scores, ddof=1)
+    print(f"{name}: {mean:.4f} +- {deviation:.4f} (standard deviation of {len(scores)} seeds)")
 
 
 def main():
@@ -158,19 +167,19 @@ def main():
     parser.add_argument("--encoder", default="resnet10t")
     options = parser.parse_args()
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    scores = {plain: [], ours: []}
+    prepared = options.prepared.resolve()
+    plain_scores = []
+    our_scores = []
     for seed in options.seeds:
-        for side, found in scores.items():
-            found.append(side(options.prepared.resolve(), options.encoder, options.epochs, seed))
-            print(f"seed {seed}: {side.__name__} mIoU {found[-1]:.4f}", flush=True)
-    for side, found in scores.items():
-        print(
-            f"{side.__name__}: {np.mean(found):.4f} +- {np.std(found, ddof=1):.4f} (sample deviation of {len(found)} seeds)"
-        )
-    outcome = ttest_ind(scores[plain], scores[ours], equal_var=False)
-    print(
-        f"difference {np.mean(scores[ours]) - np.mean(scores[plain]):+.4f}; Welch's t: p = {outcome.pvalue:.2f}"
-    )
+        plain_scores.append(train_plain(prepared, options.encoder, options.epochs, seed))
+        print(f"seed {seed}: plain mIoU {plain_scores[-1]:.4f}", flush=True)
+        our_scores.append(train_maskmill(prepared, options.encoder, options.epochs, seed))
+        print(f"seed {seed}: maskmill mIoU {our_scores[-1]:.4f}", flush=True)
+    print_summary("plain", plain_scores)
+    print_summary("maskmill", our_scores)
+    difference = np.mean(our_scores) - np.mean(plain_scores)
+    p_value = ttest_ind(plain_scores, our_scores, equal_var=False).pvalue
+    print(f"difference {difference:+.4f}; Welch's t: p = {p_value:.2f}")
 
 
 if __name__ == "__main__":

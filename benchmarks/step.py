@@ -1,14 +1,17 @@
-"""What a training step of `maskmill train` costs beside a bare PyTorch loop of the same network on the same batches, as a ratio.
+"""Cost of a training step of `maskmill train`, relative to a bare PyTorch loop.
 
-    python benchmarks/step.py PREPARED [--tiles 1] [--rounds 15] [--files] [overrides of maskmill train ...]
+    python benchmarks/step.py PREPARED [--tiles 1] [--rounds 15] [--files] [overrides of train ...]
 
-Both train the configured network with its loss, optimiser, schedule and clipping; ours with everything `maskmill train` has: MLflow,
-losses, rates, checkpoints, seeds per step, the check of the loss. Blocks of ten steps take turns in one process, and the median of the
-blocks' ratios counts: what else the machine does hits both. Batches are in memory, tiled to `--tiles` times the crop's height and width;
-with `--files` ours loads them from PREPARED with the configured loader processes, and the bare loop still has them in memory.
+Both train the configured network on the same batches with its loss, optimizer, schedule and
+gradient clipping; ours with everything that `maskmill train` has: MLflow, losses, rates,
+checkpoints, seeds of the steps, the check of the loss. Blocks of ten steps alternate in one
+process, and the median of the blocks' ratios counts: other load on the machine hits both. Batches
+are in memory, tiled to `--tiles` times the height and width of the crop. With `--files`, ours loads
+them from PREPARED with the configured loader processes; those of the bare loop stay in memory.
 """
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -21,7 +24,6 @@ from lightning import Callback, LightningDataModule, seed_everything
 from torch.utils.data import DataLoader
 
 from maskmill.assembly.build import build
-from maskmill.assembly.configuration import packaged_conf
 from maskmill.assembly.training_job import (
     build_task,
     build_trainer,
@@ -33,30 +35,31 @@ from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import ShuffledSampler
 from maskmill.data.transforms import Augmentation
+from maskmill.assembly.configuration import packaged_conf
 from maskmill.tasks.optimization import configure
 from maskmill.tracking.runs import Tracking
 from maskmill.training.state import TrainingState
 
-BLOCK = 10
+BLOCK = 10  # steps
+NUM_BATCHES = 8  # in memory
 
 
 def now():
-    """Seconds on the clock, and those this process has computed: on a busy machine the second is the steadier one."""
+    """Seconds (2,): of the clock and of this process's CPU time, which other load affects less."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
-class Bare:
-    """The loop without Lightning, MLflow or anything."""
+class BareLoop:
+    """The loop without Lightning and MLflow."""
 
     def __init__(self, task, batches, total_steps, clip):
-        self.network, self.loss, self.batches, self.clip = (
-            task.network.train(),
-            task.loss,
-            batches,
-            clip,
-        )
+        self.network = task.network.train()
+        self.loss = task.loss
+        self.batches = batches
+        self.clip = clip
         built = configure(self.network, task.optimizer, task.scheduler, total_steps)
-        self.optimizer, self.scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
+        self.optimizer = built["optimizer"]
+        self.scheduler = built["lr_scheduler"]["scheduler"]
 
     def step(self, batch):
         loss = sum(self.loss(self.network(batch["image"]), batch).values())
@@ -66,64 +69,119 @@ class Bare:
         self.optimizer.step()
         self.scheduler.step()
 
-    def block(self):
+    def time_block(self):
         start = now()
-        for place in range(BLOCK):
-            self.step(self.batches[place % len(self.batches)])
+        for index in range(BLOCK):
+            self.step(self.batches[index % len(self.batches)])
         return now() - start
 
 
-class Turns(Callback):
-    """After each block of ours, one of the bare loop; the first of each warms up."""
+class Alternate(Callback):
+    """Runs a block of the bare loop after each block of ours; the first of each warms up."""
 
-    def __init__(self, bare):
-        self.bare, self.ours, self.theirs = bare, [], []
+    def __init__(self, bare_loop):
+        self.bare_loop = bare_loop
+        self.our_seconds = []
+        self.bare_seconds = []
+        self.start = now()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if (batch_idx + 1) % BLOCK:
             return
-        if batch_idx + 1 > BLOCK:
-            self.ours.append(now() - self.start)
-        seconds = self.bare.block()
-        if batch_idx + 1 > BLOCK:
-            self.theirs.append(seconds)
+        our_seconds = now() - self.start
+        bare_seconds = self.bare_loop.time_block()
+        is_warm = batch_idx + 1 > BLOCK
+        if is_warm:
+            self.our_seconds.append(our_seconds)
+            self.bare_seconds.append(bare_seconds)
         self.start = now()
 
 
 class InMemory(LightningDataModule):
+    """The given batches, repeated for `num_steps` steps."""
+
     def __init__(self, batches, num_steps):
         super().__init__()
-        self.steps = [batches[place % len(batches)] for place in range(num_steps)]
+        self.steps = list(itertools.islice(itertools.cycle(batches), num_steps))
 
     def train_dataloader(self):
         return DataLoader(self.steps, batch_size=None)
 
 
-class Again(ShuffledSampler):
-    """Goes through the split until the steps are full."""
+class RepeatedSampler(ShuffledSampler):
+    """Repeats the split until there are enough samples."""
 
     def __len__(self):
-        return Repeated.num_samples
+        return FromFiles.num_samples
 
 
-class Repeated(SegmentationDataModule):
-    """The real files, as often as the steps need."""
+class FromFiles(SegmentationDataModule):
+    """The real files, as often as the steps need them."""
 
     num_samples = 0
 
     def train_dataloader(self):
         loader = super().train_dataloader()
-        loader.sampler.__class__ = Again
+        loader.sampler.__class__ = RepeatedSampler
         return loader
 
 
 def tiled(batch, tiles):
-    return {
-        key: value.repeat(*[1] * (value.ndim - 2), tiles, tiles)
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in batch.items()
-    }
+    """A batch whose images and maps are repeated along height and width."""
+    result = dict(batch)
+    for key, value in batch.items():
+        if isinstance(value, torch.Tensor):
+            leading = [1] * (value.ndim - 2)
+            result[key] = value.repeat(*leading, tiles, tiles)
+    return result
+
+
+def read_batches(datamodule, tiles):
+    loader = SegmentationDataModule.train_dataloader(datamodule)
+    batches = itertools.islice(loader, NUM_BATCHES)
+    return [tiled(batch, tiles) for batch in batches]
+
+
+def compose_config(prepared, overrides):
+    fixed = [f"data.root={prepared}", "trainer.max_epochs=1", "+trainer.limit_val_batches=0"]
+    with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
+        return compose("config", [*fixed, *overrides])
+
+
+def make_datamodule(cfg, num_steps, *, from_files):
+    settings = {key: value for key, value in cfg.data.items() if not key.startswith("_")}
+    settings["crop_size"] = tuple(cfg.data.crop_size)
+    FromFiles.num_samples = num_steps * cfg.data.batch_size
+    kind = FromFiles if from_files else SegmentationDataModule
+    return kind(**settings, augmentation=build(cfg.augment, Augmentation))
+
+
+def measure(cfg, datamodule, batches, num_steps, *, from_files):
+    """Train in the current folder: seconds of our blocks and of the bare ones, each (blocks, 2)."""
+    dataset = read_dataset(cfg.data.root)
+    categories = Categories.from_list(dataset["categories"])
+    seed_everything(0, verbose=False)
+    task = build_task(cfg, categories)
+    bare_task = build_task(cfg, categories)
+    clip = cfg.trainer.gradient_clip_val
+    alternate = Alternate(BareLoop(bare_task, batches, num_steps, clip))
+    state = TrainingState(Path("state"), "benchmark")
+    tracking = build(cfg.tracking, Tracking)
+    with tracked(tracking, state, training_config(cfg), dataset, compare=False) as run_id:
+        trainer = build_trainer(cfg, task, categories, state, run_id)
+        trainer.callbacks.append(alternate)
+        trainer.fit(task, datamodule if from_files else InMemory(batches, num_steps))
+    return np.array(alternate.our_seconds), np.array(alternate.bare_seconds)
+
+
+def print_ratio(name, our_seconds, bare_seconds):
+    low, median, high = np.percentile(our_seconds / bare_seconds, (25, 50, 75))
+    step_ms = 1000 * np.median(bare_seconds) / BLOCK
+    ratio_of_sums = our_seconds.sum() / bare_seconds.sum()
+    print(
+        f"{name:>8}: bare {step_ms:.1f} ms a step; ours / bare {median:.3f} "
+        f"(quartiles {low:.3f} to {high:.3f}), ratio of the sums {ratio_of_sums:.3f}"
+    )
 
 
 def main():
@@ -136,56 +194,19 @@ def main():
     parser.add_argument("--files", action="store_true")
     options, overrides = parser.parse_known_args()
     num_steps = BLOCK * (options.rounds + 1)
-    prepared = options.prepared.resolve()
-    with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
-        cfg = compose(
-            "config",
-            [
-                f"data.root={prepared}",
-                "trainer.max_epochs=1",
-                "+trainer.limit_val_batches=0",
-                *overrides,
-            ],
-        )
-    dataset = read_dataset(str(prepared))
-    categories = Categories.from_list(dataset["categories"])
-    kind = Repeated if options.files else SegmentationDataModule
-    settings = {key: value for key, value in cfg.data.items() if not key.startswith("_")} | {
-        "crop_size": tuple(cfg.data.crop_size)
-    }
-    datamodule = kind(**settings, augmentation=build(cfg.augment, Augmentation))
-    batches = [
-        tiled(batch, options.tiles)
-        for _, batch in zip(
-            range(8), SegmentationDataModule.train_dataloader(datamodule), strict=False
-        )
-    ]
-    Repeated.num_samples = num_steps * cfg.data.batch_size
+    cfg = compose_config(options.prepared.resolve(), overrides)
+    datamodule = make_datamodule(cfg, num_steps, from_files=options.files)
+    batches = read_batches(datamodule, options.tiles)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        seed_everything(0, verbose=False)
-        task, other = build_task(cfg, categories), build_task(cfg, categories)
-        turns = Turns(Bare(other, batches, num_steps, cfg.trainer.gradient_clip_val))
-        state = TrainingState(Path("state"), "benchmark")
-        with tracked(
-            build(cfg.tracking, Tracking), state, training_config(cfg), dataset, compare=False
-        ) as run_id:
-            trainer = build_trainer(cfg, task, categories, state, run_id)
-            trainer.callbacks.append(turns)
-            trainer.fit(task, datamodule if options.files else InMemory(batches, num_steps))
+        ours, bare = measure(cfg, datamodule, batches, num_steps, from_files=options.files)
         os.chdir("/")
-    ours, theirs = np.array(turns.ours), np.array(turns.theirs)  # (blocks, 2)
+    network = cfg.network._target_.rpartition(".")[2]
     shape = tuple(batches[0]["image"].shape)
-    print(
-        f"{cfg.network._target_.rpartition('.')[2]}, images {shape}, {torch.get_num_threads()} threads, {len(ours)} blocks of {BLOCK} steps"
-    )
-    for kind, place in (("clock", 0), ("computed", 1)):
-        low, median, high = np.percentile(ours[:, place] / theirs[:, place], (25, 50, 75))
-        step = 1000 * np.median(theirs[:, place]) / BLOCK
-        total = ours[:, place].sum() / theirs[:, place].sum()
-        print(
-            f"{kind:>8}: bare {step:.1f} ms a step; ours / bare {median:.3f} (quarters {low:.3f} to {high:.3f}), of the sums {total:.3f}"
-        )
+    num_threads = torch.get_num_threads()
+    print(f"{network}, images {shape}, {num_threads} threads, {len(ours)} blocks of {BLOCK} steps")
+    print_ratio("clock", ours[:, 0], bare[:, 0])
+    print_ratio("CPU time", ours[:, 1], bare[:, 1])
 
 
 if __name__ == "__main__":

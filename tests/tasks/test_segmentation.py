@@ -25,8 +25,8 @@ ENCODER = "mobilenetv3_small_050"
 adamw = partial(torch.optim.AdamW, lr=3e-3)
 
 
-class Drawn(LightningDataModule):
-    """Two loaders, whose batches go to the device as those of maskmill.data do: tensors only, the truth stays as it is."""
+class DrawnData(LightningDataModule):
+    """Two loaders; as in maskmill.data, only tensors of a batch move to the device."""
 
     transfer_batch_to_device = SegmentationDataModule.transfer_batch_to_device
 
@@ -47,38 +47,35 @@ class Losses(Callback):
         self.values.append(float(outputs["loss"]))
 
 
-def semantic(schedule):
-    network = EncoderDecoder(
-        TimmEncoder(ENCODER), partial(smp.Unet, decoder_channels=[32, 16, 16, 8, 8]), num_classes=4
-    )
-    postprocess = SemanticSegments(categories=CATEGORIES)
-    loss = Sum([CrossEntropy(), Dice()])
+def semantic_task(schedule):
+    decoder = partial(smp.Unet, decoder_channels=[32, 16, 16, 8, 8])
     return SemanticTask(
-        network,
-        loss,
-        postprocess=postprocess,
+        EncoderDecoder(TimmEncoder(ENCODER), decoder, num_classes=4),
+        Sum([CrossEntropy(), Dice()]),
+        postprocess=SemanticSegments(categories=CATEGORIES),
         categories=CATEGORIES,
         optimizer=adamw,
         scheduler=schedule,
     )
 
 
-def grouped(kind, schedule, categories=CATEGORIES, encoder=ENCODER, **changes):
+def grouping_task(kind, schedule, categories=CATEGORIES, encoder=ENCODER, **settings):
+    """A task with Panoptic-DeepLab."""
     network = PanopticDeepLab(
         TimmEncoder(encoder), width=32, atrous_rates=[1, 2, 3], num_classes=categories.num_outputs
     )
-    settings = {
-        "threshold": 0.1,
-        "nms_kernel": 7,
-        "top_k": 50,
-        "min_area_px": 4,
-        "stuff_area_px": 16,
-    } | changes
-    postprocess = PanopticGrouping(**settings, categories=categories)
-    loss = PanopticDeepLabLoss(CrossEntropy(), offset_weight=0.05, sigma_px=3.0)
+    postprocess = PanopticGrouping(
+        threshold=0.1,
+        nms_kernel=7,
+        top_k=50,
+        min_area_px=4,
+        stuff_area_px=16,
+        categories=categories,
+        **settings,
+    )
     return kind(
         network,
-        loss,
+        PanopticDeepLabLoss(CrossEntropy(), offset_weight=0.05, sigma_px=3.0),
         postprocess=postprocess,
         categories=categories,
         optimizer=adamw,
@@ -88,136 +85,130 @@ def grouped(kind, schedule, categories=CATEGORIES, encoder=ENCODER, **changes):
 
 def fit(task, train, val, folder, steps=10, **settings):
     losses = Losses()
+    best = ModelCheckpoint(folder, filename="best", monitor=task.monitor, mode="max")
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
         logger=False,
         default_root_dir=folder,
-        callbacks=[
-            losses,
-            ModelCheckpoint(folder, filename="best", monitor=task.monitor, mode="max"),
-        ],
+        callbacks=[losses, best],
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         deterministic=True,
         **settings,
     )
-    trainer.fit(task, datamodule=Drawn(train, val))
+    trainer.fit(task, datamodule=DrawnData(train, val))
     return trainer, losses.values
 
 
+@pytest.fixture(scope="module")
+def trained(loader, schedule, tmp_path_factory):
+    """Ten steps of a task: the Trainer and its losses. Each task is trained once per module."""
+    makers = {
+        "semantic": semantic_task,
+        "panoptic": partial(grouping_task, PanopticTask),
+        "instance": partial(grouping_task, InstanceTask, keep_stuff=False),
+        "instance-on-background": partial(
+            grouping_task, InstanceTask, categories=THINGS, keep_stuff=False
+        ),
+    }
+    results = {}
+
+    def run(name, *, again=False):
+        if again or name not in results:
+            seed_everything(0)
+            task = makers[name](schedule)
+            train = loader(8, task.categories)
+            val = loader(3, task.categories, batch_size=2)
+            result = fit(task, train, val, tmp_path_factory.mktemp(name))
+            results.setdefault(name, result)
+            return result
+        return results[name]
+
+    return run
+
+
 TASKS = [
+    pytest.param("semantic", {"val/loss", "val/mIoU", "val/IoU/ball"}, id="semantic"),
     pytest.param(
-        semantic,
-        CATEGORIES,
-        {"val/loss", "val/mIoU", "val/IoU/ball"},
-        id="semantic",
-    ),
-    pytest.param(
-        partial(grouped, PanopticTask),
-        CATEGORIES,
+        "panoptic",
         {"val/loss", "val/mIoU", "val/PQ", "val/PQ/thing", "val/PQ/stuff", "val/IoU/ball"},
         id="panoptic",
     ),
+    pytest.param("instance", {"val/loss", "val/mIoU", "val/PQ/thing"}, id="instance"),
     pytest.param(
-        partial(grouped, InstanceTask, keep_stuff=False),
-        CATEGORIES,
-        {"val/loss", "val/mIoU", "val/PQ/thing"},
-        id="instance",
-    ),
-    pytest.param(
-        partial(grouped, InstanceTask, categories=THINGS, keep_stuff=False),
-        THINGS,
+        "instance-on-background",
         {"val/loss", "val/mIoU", "val/PQ/thing"},
         id="instance-on-background",
     ),
 ]
 
 
-@pytest.mark.parametrize(("make", "categories", "keys"), TASKS)
-def test_a_real_training_lowers_the_loss_and_reports_its_scores(
-    make, categories, keys, loader, schedule, tmp_path
-):
-    seed_everything(0)
-    task = make(schedule)
-    trainer, losses = fit(
-        task, loader(8, categories), loader(3, categories, batch_size=2), tmp_path
-    )
+@pytest.mark.parametrize(("name", "keys"), TASKS)
+def test_a_real_training_lowers_the_loss_and_reports_its_scores(name, keys, trained):
+    trainer, losses = trained(name)
     assert sum(losses[-2:]) < 0.8 * sum(losses[:2])  # each pair sees all eight scenes
     assert keys <= trainer.callback_metrics.keys()
-    assert task.monitor in trainer.callback_metrics
-    assert all(
-        0 <= value <= 1
-        for key, value in trainer.callback_metrics.items()
-        if "PQ" in key or "IoU" in key
-    )
+    assert trainer.lightning_module.monitor in trainer.callback_metrics
+    for key, value in trainer.callback_metrics.items():
+        if "PQ" in key or "IoU" in key:
+            assert 0 <= value <= 1
 
 
 def test_a_checkpoint_loads_without_unpickling_and_gives_the_same_outputs(
-    loader, schedule, tmp_path
+    trained, loader, schedule, tmp_path
 ):
-    seed_everything(0)
-    task = grouped(PanopticTask, schedule)
-    trainer, _ = fit(task, loader(4), loader(2), tmp_path, steps=1)
-    checkpoint = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
-    again = grouped(PanopticTask, schedule)
-    again.load_state_dict(checkpoint["state_dict"])
+    trainer, _ = trained("panoptic")
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    checkpoint = torch.load(tmp_path / "saved.ckpt", weights_only=True)
+    loaded_task = grouping_task(PanopticTask, schedule)
+    loaded_task.load_state_dict(checkpoint["state_dict"])
     images = next(iter(loader(2)))["image"]
     with torch.no_grad():
-        ours, theirs = task.eval().network(images), again.eval().network(images)
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        expected = trainer.lightning_module.eval().network(images)
+        outputs = loaded_task.eval().network(images)
+    for key in expected:
+        assert torch.equal(outputs[key], expected[key])
 
 
-def test_two_trainings_of_one_seed_are_the_same_to_the_last_bit(loader, schedule, tmp_path):
-    runs = []
-    for name in ("one", "two"):
-        seed_everything(3)
-        runs.append(
-            fit(grouped(PanopticTask, schedule), loader(8), loader(1), tmp_path / name, steps=3)[1]
-        )
-    assert runs[0] == runs[1]
+def test_two_trainings_with_one_seed_are_bit_identical(trained):
+    _, losses = trained("panoptic")
+    _, losses_again = trained("panoptic", again=True)
+    assert losses == losses_again
 
 
-def test_a_training_in_bfloat16_learns_too(loader, schedule, tmp_path):
+def test_a_training_in_bfloat16_lowers_the_loss(loader, schedule, tmp_path):
     seed_everything(0)
-    trainer, losses = fit(
-        grouped(PanopticTask, schedule), loader(8), loader(2), tmp_path, precision="bf16-mixed"
-    )
+    task = grouping_task(PanopticTask, schedule)
+    trainer, losses = fit(task, loader(8), loader(2), tmp_path, precision="bf16-mixed")
     assert sum(losses[-2:]) < 0.8 * sum(losses[:2])
     assert trainer.callback_metrics["val/loss"].isfinite()
 
 
 @pytest.mark.slow
-def test_panoptic_deeplab_learns_a_drawn_batch_by_heart(loader, tmp_path):
+def test_panoptic_deeplab_overfits_a_drawn_batch(loader, tmp_path):
     seed_everything(0)
-    task = grouped(PanopticTask, constant, encoder="resnet10t")
-    trainer, _ = fit(
-        task,
-        loader(2, batch_size=2),
-        loader(2, batch_size=2),
-        tmp_path,
-        steps=120,
-        check_val_every_n_epoch=120,
-    )
+    task = grouping_task(PanopticTask, constant, encoder="resnet10t")
+    batches = loader(2, batch_size=2)
+    trainer, _ = fit(task, batches, batches, tmp_path, steps=120, check_val_every_n_epoch=120)
     assert trainer.callback_metrics["val/PQ"] > 0.9
     assert trainer.callback_metrics["val/PQ/thing"] > 0.85
 
 
-def test_the_validation_score_is_that_of_the_whole_set_whatever_the_batches(loader, schedule):
-    task = semantic(schedule).eval()
-    seen = []
+def test_the_validation_scores_do_not_depend_on_the_batch_size(loader, schedule):
+    task = semantic_task(schedule).eval()
+    scores = []
     for batch_size in (1, 2, 3):
         for batch in loader(3, batch_size=batch_size):
             with torch.no_grad():
                 task.validation_step(batch, 0)
-        seen.append(task.scores.compute())
-    for values in seen[1:]:
-        assert values == seen[0]
+        scores.append(task.scores.compute())
+    assert scores[0] == scores[1] == scores[2]
 
 
-def test_an_endless_training_is_refused_where_the_schedule_needs_its_length(
-    loader, schedule, tmp_path
-):
-    with pytest.raises(ValueError, match=r"Expected .*max_epochs.*mend trainer"):
-        fit(semantic(schedule), loader(2), None, tmp_path, steps=-1, max_epochs=-1)
+# The message of Lightning is about the missing validation data, which this test does not need.
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+def test_an_endless_training_is_refused(loader, schedule, tmp_path):
+    with pytest.raises(ValueError, match=r"Expected a training of finite length.*`trainer`"):
+        fit(semantic_task(schedule), loader(2), None, tmp_path, steps=-1, max_epochs=-1)

@@ -1,12 +1,12 @@
-"""Whole small trainings: drawn splits, a tiny network, the real task and Trainer."""
+"""Complete small trainings: drawn splits, a tiny network, the real task and Trainer."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import albumentations as A
 import pytest
 import torch
 from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from drawn_folders import scene, write_split
 from maskmill.data.datamodule import SegmentationDataModule
@@ -16,8 +16,9 @@ from maskmill.postprocess.semantic import SemanticSegments
 from maskmill.tasks.optimization import poly
 from maskmill.tasks.segmentation import SemanticTask
 from maskmill.training.callbacks import StepSeed
-from maskmill.training.checkpoints import ResumeCheckpoint, WholeFiles
-from small_trainings import Tiny
+from maskmill.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
+from maskmill.training.context import RunContext, attach
+from small_trainings import Samples, Tiny
 from strategies import CATEGORIES
 
 
@@ -29,9 +30,9 @@ def splits(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_data(splits):
-    """The drawn splits as the datamodule of a training."""
+    """The drawn splits as the data module of a training."""
 
     def make(workers=0):
         augmentation = Augmentation([A.HorizontalFlip(), A.RandomCrop(16, 16)])
@@ -42,9 +43,9 @@ def make_data(splits):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_task():
-    """The semantic task around a network."""
+    """The semantic task with a given network."""
 
     def make(network, optimizer=None):
         seed_everything(3, verbose=False)
@@ -84,38 +85,78 @@ def make_trainer(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train(make_task, make_data):
-    """Train into a folder, from its last checkpoint where it has one; the weights at the end and the Trainer."""
+    """Train in a folder, from its last checkpoint if there is one: weights at the end, Trainer."""
 
     def run(
-        folder, *callbacks, workers=0, every_n_steps=1, network=Tiny, optimizer=None, **settings
+        folder,
+        *callbacks,
+        workers=0,
+        every_n_steps=1,
+        network=Tiny,
+        optimizer=None,
+        flush=lambda: None,
+        show=lambda *_: None,
+        **settings,
     ):
-        task, datamodule = make_task(network, optimizer), make_data(workers)
-        best = ModelCheckpoint(
-            folder, filename="best", monitor="val/mIoU", mode="max", enable_version_counter=False
-        )
-        resume = ResumeCheckpoint(folder=folder, every_n_steps=every_n_steps)
-        settings = {
+        task = make_task(network, optimizer)
+        datamodule = make_data(workers)
+        best = BestCheckpoint(filename="best")
+        resume = ResumeCheckpoint(every_n_steps=every_n_steps)
+        callbacks = [*callbacks, StepSeed(3), best, resume]
+        attach(callbacks, RunContext(folder, flush, show))
+        defaults = {
             "max_epochs": 3,
             "accelerator": "cpu",
             "logger": False,
             "enable_progress_bar": False,
-        } | settings
+        }
         trainer = Trainer(
-            callbacks=[*callbacks, StepSeed(3), best, resume],
-            plugins=WholeFiles(),
+            callbacks=callbacks,
+            plugins=AtomicCheckpointIO(),
             num_sanity_val_steps=0,
             enable_model_summary=False,
             deterministic=True,
             use_distributed_sampler=False,
             default_root_dir=folder,
-            **settings,
+            **defaults | settings,
         )
         last = folder / "last.ckpt"
-        trainer.fit(
-            task, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True
-        )
+        ckpt_path = str(last) if last.is_file() else None
+        trainer.fit(task, datamodule, ckpt_path=ckpt_path, weights_only=True)
         return task.state_dict(), trainer
+
+    return run
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The result of a training that nothing interrupted."""
+
+    weights: dict[str, torch.Tensor]
+    best_weights: dict[str, torch.Tensor]
+    batches: list[list[int]]  # sample indices
+    num_steps: int
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(train, tmp_path_factory):
+    """An uninterrupted training, run once for each combination of callbacks and settings.
+
+    `make_callback` makes the callback of the training, if it has one; it is part of the key.
+    """
+    results = {}
+
+    def run(make_callback=None, **settings):
+        key = (make_callback, *sorted(settings.items()))
+        if key not in results:
+            folder = tmp_path_factory.mktemp("uninterrupted")
+            samples = Samples()
+            callbacks = [samples] if make_callback is None else [samples, make_callback()]
+            weights, trainer = train(folder, *callbacks, **settings)
+            best_weights = torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
+            results[key] = Finished(weights, best_weights, samples.batches, trainer.global_step)
+        return results[key]
 
     return run

@@ -1,7 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 from lightning import Callback
+from omegaconf import OmegaConf
 
+from maskmill.assembly.build import build
 from maskmill.training.averaging import WeightAverage
 from small_trainings import KillAt, Killed
 
@@ -12,51 +16,63 @@ class Weights(Callback):
     """The first kernel after every batch."""
 
     def __init__(self):
-        self.seen = []
+        self.history = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.seen.append(pl_module.state_dict()[KEY].clone())
+        self.history.append(pl_module.state_dict()[KEY].clone())
 
 
-def test_the_plain_mean_is_that_of_the_ends_of_epochs_from_the_start_on(train, tmp_path):
+def test_the_mean_covers_the_ends_of_epochs_from_the_start_epoch(train, tmp_path):
     weights = Weights()
-    got, _ = train(tmp_path, weights, WeightAverage(decay=None, start_epoch=1))
-    ends = [weights.seen[4], weights.seen[9], weights.seen[14]]  # five batches an epoch
-    # float32: the mean is made by increments
-    assert torch.allclose(got[KEY], (ends[1] + ends[2]) / 2, atol=1e-6)
+    averaged, _ = train(tmp_path, weights, WeightAverage(decay=None, start_epoch=1))
+    second_end = weights.history[9]  # five batches an epoch
+    third_end = weights.history[14]
+    # float32: the mean is updated epoch by epoch
+    assert torch.allclose(averaged[KEY], (second_end + third_end) / 2, atol=1e-6)
 
 
 def test_the_moving_average_follows_its_recursion(train, tmp_path):
     weights = Weights()
-    got, _ = train(tmp_path, weights, WeightAverage(decay=0.7), max_epochs=1)
-    expected = weights.seen[0]
-    for value in weights.seen[1:]:
+    averaged, _ = train(tmp_path, weights, WeightAverage(decay=0.7), max_epochs=1)
+    expected = weights.history[0]
+    for value in weights.history[1:]:
         expected = 0.7 * expected + 0.3 * value
-    assert torch.allclose(got[KEY], expected, atol=1e-6)
+    assert torch.allclose(averaged[KEY], expected, atol=1e-6)
 
 
-def test_before_it_starts_the_weights_of_the_training_are_scored_and_kept(train, tmp_path):
+def test_before_the_average_starts_the_current_weights_are_kept(train, tmp_path):
     weights = Weights()
     train(tmp_path, weights, WeightAverage(decay=0.9, start_epoch=5), max_epochs=1)
-    assert torch.equal(
-        torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"][KEY], weights.seen[-1]
-    )
+    checkpoint = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert torch.equal(checkpoint["state_dict"][KEY], weights.history[-1])
+
+
+AVERAGES = [
+    pytest.param(partial(WeightAverage, decay=0.8, start_epoch=1), id="moving-average"),
+    pytest.param(partial(WeightAverage, decay=None, start_epoch=0), id="mean"),
+]
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("position", [(0, 2), (1, 3), (2, 0)], ids=str)
+@pytest.mark.slow
+def test_an_average_survives_a_kill(train, uninterrupted, tmp_path, average, position):
+    expected = uninterrupted(average)
+    with pytest.raises(Killed):
+        train(tmp_path, average(), KillAt(*position))
+    weights, _ = train(tmp_path, average())
+    assert all(torch.equal(value, weights[key]) for key, value in expected.weights.items())
 
 
 @pytest.mark.parametrize(
-    "average", [{"decay": 0.8, "start_epoch": 1}, {"decay": None, "start_epoch": 0}], ids=str
+    ("values", "message"),
+    [
+        ({"decay": 1.0}, r"callbacks\.decay: .* less than 1"),
+        ({"decay": 0.5, "start_epoch": -1}, r"callbacks\.start_epoch: .* or equal to 0"),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("place", [(0, 2), (1, 3), (2, 0)], ids=str)
-@pytest.mark.slow
-def test_an_average_survives_a_kill(train, tmp_path, average, place):
-    expected, _ = train(tmp_path / "whole", WeightAverage(**average))
-    with pytest.raises(Killed):
-        train(tmp_path / "killed", WeightAverage(**average), KillAt(*place))
-    got, _ = train(tmp_path / "killed", WeightAverage(**average))
-    assert all(torch.equal(expected[key], got[key]) for key in expected)
-
-
-@pytest.mark.parametrize("values", [{"decay": 1.0}, {"decay": 0.5, "start_epoch": -1}], ids=str)
-def test_values_out_of_range_are_refused(values):
-    with pytest.raises(ValueError, match="mend callbacks"):
-        WeightAverage(**values)
+def test_values_out_of_range_are_refused(values, message):
+    node = {"_target_": "maskmill.training.averaging.WeightAverage", **values}
+    with pytest.raises(ValueError, match=message):
+        build(OmegaConf.create({"callbacks": node}).callbacks, WeightAverage)

@@ -1,51 +1,59 @@
 import signal
+from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from omegaconf import OmegaConf
 
-from maskmill.training.checkpoints import ResumeCheckpoint, WholeFiles
+from maskmill.assembly.build import build
+from maskmill.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
+from maskmill.training.early_stopping import StopWhenFlat
 from small_trainings import KillAt, KillAtTheEnd, Killed, Samples, TermAt
 
 
-def same(one, other):
-    return all(torch.equal(one[key], other[key]) for key in one)
+def is_same(weights, others):
+    return all(torch.equal(weights[key], others[key]) for key in weights)
 
 
-def best_of(folder):
+def best_weights(folder):
     return torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
 
 
-PLACES = [(0, 1), (0, 4), (1, 0), (1, 2), (2, 4)]  # five batches an epoch, three epochs
+POSITIONS = [(0, 1), (0, 4), (1, 0), (1, 2), (2, 4)]  # five batches an epoch, three epochs
 
 
 @pytest.mark.parametrize(
     "every_n_steps",
     [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("place", PLACES, ids=str)
-def test_killed_at_any_batch_it_ends_as_if_it_had_not_been(train, tmp_path, place, every_n_steps):
-    seen, again = Samples(), Samples()
-    expected, _ = train(tmp_path / "whole", seen)
+@pytest.mark.parametrize("position", POSITIONS, ids=str)
+def test_a_run_killed_at_any_batch_resumes_with_the_same_result(
+    train, uninterrupted, tmp_path, position, every_n_steps
+):
+    expected = uninterrupted()
     with pytest.raises(Killed):
-        train(tmp_path / "killed", KillAt(*place), every_n_steps=every_n_steps)
-    got, trainer = train(tmp_path / "killed", again, every_n_steps=every_n_steps)
-    assert same(expected, got)
-    assert same(best_of(tmp_path / "whole"), best_of(tmp_path / "killed"))
-    assert seen.seen[-len(again.seen) :] == again.seen
-    if every_n_steps == 1:  # nothing is done twice
-        assert len(again.seen) == 15 - (place[0] * 5 + place[1])
+        train(tmp_path, KillAt(*position), every_n_steps=every_n_steps)
+    samples = Samples()
+    weights, trainer = train(tmp_path, samples, every_n_steps=every_n_steps)
+    assert is_same(expected.weights, weights)
+    assert is_same(expected.best_weights, best_weights(tmp_path))
+    assert expected.batches[-len(samples.batches) :] == samples.batches
+    if every_n_steps == 1:  # no step is repeated
+        epoch, batch = position
+        assert len(samples.batches) == 15 - (epoch * 5 + batch)
     assert trainer.global_step == 15
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_killed_within_validation_it_ends_as_if_it_had_not_been(train, tmp_path, epoch):
-    expected, _ = train(tmp_path / "whole")
+def test_a_run_killed_within_validation_resumes_with_the_same_result(
+    train, uninterrupted, tmp_path, epoch
+):
     with pytest.raises(Killed):
-        train(tmp_path / "killed", KillAt(epoch, 1, validating=True))
-    got, _ = train(tmp_path / "killed")
-    assert same(expected, got)
-    assert same(best_of(tmp_path / "whole"), best_of(tmp_path / "killed"))
+        train(tmp_path, KillAt(epoch, 1, validating=True))
+    weights, _ = train(tmp_path)
+    assert is_same(uninterrupted().weights, weights)
+    assert is_same(uninterrupted().best_weights, best_weights(tmp_path))
 
 
 @pytest.mark.slow
@@ -61,96 +69,98 @@ def test_killed_within_validation_it_ends_as_if_it_had_not_been(train, tmp_path,
         pytest.param({"precision": "bf16-mixed"}, id="bf16"),
     ],
 )
-@pytest.mark.parametrize("place", [(0, 1), (1, 1), (1, 2), (2, 0)], ids=str)
-def test_the_same_under_other_settings(train, tmp_path, settings, place):
-    expected, _ = train(tmp_path / "whole", **settings)
+@pytest.mark.parametrize("position", [(0, 1), (1, 1), (1, 2), (2, 0)], ids=str)
+def test_a_killed_run_resumes_under_other_settings(
+    train, uninterrupted, tmp_path, settings, position
+):
+    expected = uninterrupted(**settings)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", KillAt(*place), **settings)
-    got, _ = train(tmp_path / "killed", **settings)
-    assert same(expected, got)
-    assert same(best_of(tmp_path / "whole"), best_of(tmp_path / "killed"))
+        train(tmp_path, KillAt(*position), **settings)
+    weights, _ = train(tmp_path, **settings)
+    assert is_same(expected.weights, weights)
+    assert is_same(expected.best_weights, best_weights(tmp_path))
 
 
-def test_killed_after_the_last_epoch_nothing_is_trained_again(train, tmp_path):
-    expected, _ = train(tmp_path / "whole")
+def test_a_run_killed_after_the_last_epoch_does_not_train_again(train, uninterrupted, tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path / "killed", KillAtTheEnd())
-    again = Samples()
-    got, trainer = train(tmp_path / "killed", again)
-    assert same(expected, got)
-    assert not again.seen
+        train(tmp_path, KillAtTheEnd())
+    samples = Samples()
+    weights, trainer = train(tmp_path, samples)
+    assert is_same(uninterrupted().weights, weights)
+    assert not samples.batches
     assert trainer.checkpoint_callback.best_model_path
 
 
-@pytest.mark.parametrize("place", [(0, 2), (1, 0), (2, 0)], ids=str)
-def test_early_stopping_stops_where_it_would_have(train, tmp_path, place):
-    def early():
-        return EarlyStopping(
-            "val/mIoU", mode="max", patience=1, min_delta=0.5
-        )  # never better by half: stops after the second epoch
+# No score rises by half, so this stops after the second epoch.
+stop_early = partial(StopWhenFlat, patience=1, min_delta=0.5)
 
-    expected, trainer = train(tmp_path / "whole", early(), max_epochs=9)
-    assert trainer.global_step == 10
-    kill = [KillAt(*place)] if place < (2, 0) else [KillAtTheEnd()]
+
+@pytest.mark.parametrize("position", [(0, 2), (1, 0), (2, 0)], ids=str)
+def test_a_resumed_run_stops_early_at_the_same_step(train, uninterrupted, tmp_path, position):
+    expected = uninterrupted(stop_early, max_epochs=9)
+    assert expected.num_steps == 10
+    kill = KillAt(*position) if position < (2, 0) else KillAtTheEnd()
     with pytest.raises(Killed):
-        train(tmp_path / "killed", early(), *kill, max_epochs=9)
-    got, trainer = train(tmp_path / "killed", early(), max_epochs=9)
+        train(tmp_path, stop_early(), kill, max_epochs=9)
+    weights, trainer = train(tmp_path, stop_early(), max_epochs=9)
     assert trainer.global_step == 10
-    assert same(expected, got)
+    assert is_same(expected.weights, weights)
 
 
 @pytest.mark.slow
-def test_loader_processes_change_nothing_after_a_kill(train, tmp_path):
-    expected, _ = train(tmp_path / "whole")
+def test_loader_processes_do_not_change_a_resumed_run(train, uninterrupted, tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path / "killed", KillAt(1, 2), workers=2)
-    got, _ = train(tmp_path / "killed", workers=2)
-    assert same(expected, got)
+        train(tmp_path, KillAt(1, 2), workers=2)
+    weights, _ = train(tmp_path, workers=2)
+    assert is_same(uninterrupted().weights, weights)
 
 
-def test_averaged_weights_survive_a_kill(train, tmp_path):
-    expected, _ = train(tmp_path / "whole", EMAWeightAveraging(decay=0.8))
-    plain, _ = train(tmp_path / "plain")
+average = partial(EMAWeightAveraging, decay=0.8)
+
+
+def test_averaged_weights_survive_a_kill(train, uninterrupted, tmp_path):
+    expected = uninterrupted(average)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", EMAWeightAveraging(decay=0.8), KillAt(1, 2))
-    got, _ = train(tmp_path / "killed", EMAWeightAveraging(decay=0.8))
-    assert same(expected, got)
-    assert not same(expected, plain)
-    assert same(best_of(tmp_path / "whole"), best_of(tmp_path / "killed"))
+        train(tmp_path, average(), KillAt(1, 2))
+    weights, _ = train(tmp_path, average())
+    assert is_same(expected.weights, weights)
+    assert not is_same(expected.weights, uninterrupted().weights)
+    assert is_same(expected.best_weights, best_weights(tmp_path))
 
 
-@pytest.mark.parametrize("validating", [False, True])
-def test_sigterm_saves_and_leaves(train, tmp_path, validating):
-    expected, _ = train(tmp_path / "whole")
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(InterruptedError, match=r"SIGTERM at step .* the same command goes on"):
-        train(tmp_path / "left", TermAt(1, 2, validating), every_n_steps=None)
-    assert signal.getsignal(signal.SIGTERM) == before
-    step = torch.load(tmp_path / "left" / "last.ckpt", weights_only=True)["global_step"]
-    assert step == (
-        5 if validating else 8
-    )  # the step under way is finished; a validation is begun again
-    got, _ = train(tmp_path / "left", every_n_steps=None)
-    assert same(expected, got)
+@pytest.mark.parametrize(
+    ("validating", "saved_step"),
+    # the current step is completed; a validation starts again
+    [pytest.param(False, 8, id="training"), pytest.param(True, 5, id="validating")],
+)
+def test_sigterm_saves_and_stops(train, uninterrupted, tmp_path, validating, saved_step):
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedError, match=r"received SIGTERM at step .* command resumes"):
+        train(tmp_path, TermAt(1, 2, validating), every_n_steps=None)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == saved_step
+    weights, _ = train(tmp_path, every_n_steps=None)
+    assert is_same(uninterrupted().weights, weights)
 
 
-def test_a_checkpoint_by_time(train, tmp_path):
+def test_a_checkpoint_is_saved_by_time(train, tmp_path):
+    by_time = ResumeCheckpoint(every_n_seconds=1e-9)
     with pytest.raises(Killed):
-        train(
-            tmp_path,
-            ResumeCheckpoint(folder=tmp_path, every_n_seconds=1e-9),
-            KillAt(0, 3),
-            every_n_steps=None,
-        )
+        train(tmp_path, by_time, KillAt(0, 3), every_n_steps=None)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path):
     path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"step": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
     with pytest.raises(Exception, match="pickle"):
-        WholeFiles().save_checkpoint({"step": lambda: None}, path)
+        AtomicCheckpointIO().save_checkpoint({"step": lambda: None}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def node(target, **values):
+    return OmegaConf.create({"callbacks": {"_target_": target, **values}}).callbacks
 
 
 @pytest.mark.parametrize(
@@ -158,8 +168,16 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     [{"every_n_steps": 0}, {"every_n_seconds": 0.0}, {"every_n_seconds": float("nan")}],
     ids=str,
 )
-def test_intervals_that_are_not_positive_are_refused(tmp_path, values):
-    with pytest.raises(
-        ValueError, match=r"above 0, or null for none, but got .* - mend callbacks\.resume"
-    ):
-        ResumeCheckpoint(folder=tmp_path, **values)
+def test_intervals_that_are_not_positive_are_refused(values):
+    with pytest.raises(ValueError, match=r"callbacks\.every_n_\w+: expected .* but got"):
+        build(node("maskmill.training.checkpoints.ResumeCheckpoint", **values), ResumeCheckpoint)
+
+
+def test_the_best_checkpoint_monitors_the_score_of_the_task(train, tmp_path):
+    _, trainer = train(tmp_path, max_epochs=1)
+    assert trainer.checkpoint_callback.monitor == trainer.lightning_module.monitor
+    assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "best.ckpt")
+
+
+def test_more_than_one_best_checkpoint_may_be_kept():
+    assert BestCheckpoint(save_top_k=3).save_top_k == 3  # before the score's name is known

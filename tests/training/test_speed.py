@@ -5,25 +5,14 @@ import torch
 from lightning import Callback
 
 from maskmill.training.speed import ChannelsLast, Compiled
-
-
-class Losses(Callback):
-    def __init__(self):
-        self.values = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.values.append(float(outputs["loss"]))
-
+from small_trainings import Losses
 
 OPTIONS = [
-    pytest.param([], {}, id="as-it-is"),
+    pytest.param([], {}, id="default"),
     pytest.param([ChannelsLast], {}, id="channels-last"),
     pytest.param([Compiled], {}, id="compiled", marks=pytest.mark.slow),
     pytest.param(
-        [ChannelsLast, Compiled],
-        {"precision": "bf16-mixed"},
-        id="all-together",
-        marks=pytest.mark.slow,
+        [ChannelsLast, Compiled], {"precision": "bf16-mixed"}, id="all", marks=pytest.mark.slow
     ),
     pytest.param([], {"precision": "bf16-mixed"}, id="bf16"),
     pytest.param(
@@ -37,30 +26,37 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("callbacks", "settings"), OPTIONS)
 def test_every_option_trains_and_its_checkpoint_fits_the_plain_network(
-    train, tmp_path, callbacks, settings
+    train, uninterrupted, tmp_path, callbacks, settings
 ):
     if settings.get("accelerator") == "gpu" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     losses = Losses()
-    state, _ = train(tmp_path, losses, *(make() for make in callbacks), max_epochs=6, **settings)
-    assert sum(losses.values[-5:]) < 0.95 * sum(losses.values[:5])  # an epoch each
-    plain, _ = train(tmp_path / "plain", max_epochs=1)
-    assert state.keys() == plain.keys()
+    built = [make() for make in callbacks]
+    weights, _ = train(tmp_path, losses, *built, max_epochs=6, **settings)
+    first_epoch = sum(losses.values[:5])
+    last_epoch = sum(losses.values[-5:])
+    assert last_epoch < 0.95 * first_epoch
+    assert weights.keys() == uninterrupted().weights.keys()
 
 
-def test_channels_last_reaches_kernels_and_images(train, tmp_path):
-    seen = []
+class MemoryFormats(Callback):
+    """Whether the first kernel and the images are in channels_last format."""
 
-    class Look(Callback):
-        def on_train_start(self, trainer, pl_module):
-            first = pl_module.network.layers[0]
-            first.register_forward_pre_hook(
-                lambda _, inputs: seen.append(
-                    inputs[0].is_contiguous(memory_format=torch.channels_last)
-                )
-            )
-            seen.append(first.weight.is_contiguous(memory_format=torch.channels_last))
+    def __init__(self):
+        self.is_channels_last = []
 
-    train(tmp_path, ChannelsLast(), Look(), max_epochs=1)
-    assert len(seen) > 2
-    assert all(seen)
+    def on_train_start(self, trainer, pl_module):
+        layer = pl_module.network.layers[0]
+        layer.register_forward_pre_hook(lambda _, inputs: self.add(inputs[0]))
+        self.add(layer.weight)
+
+    def add(self, tensor):
+        is_channels_last = tensor.is_contiguous(memory_format=torch.channels_last)
+        self.is_channels_last.append(is_channels_last)
+
+
+def test_channels_last_applies_to_kernels_and_images(train, tmp_path):
+    formats = MemoryFormats()
+    train(tmp_path, ChannelsLast(), formats, max_epochs=1)
+    assert len(formats.is_channels_last) > 2
+    assert all(formats.is_channels_last)

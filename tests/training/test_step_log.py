@@ -5,10 +5,11 @@ from maskmill.training.step_log import StepLog
 from small_trainings import KillAt, Killed
 
 
-class Kept(Logger):
-    """Everything logged, by step."""
+class MemoryLogger(Logger):
+    """Keeps everything that is logged, with its step."""
 
-    name, version = "kept", "0"
+    name = "memory"
+    version = "0"
 
     def __init__(self):
         super().__init__()
@@ -20,31 +21,42 @@ class Kept(Logger):
     def log_hyperparams(self, params, *args, **kwargs):
         pass
 
+    def steps_with(self, key):
+        return [step for step, row in self.rows if key in row]
 
-def losses(logger):
-    return {step: row["train/loss"] for step, row in logger.rows if "train/loss" in row}
+    def losses(self):
+        return {step: row["train/loss"] for step, row in self.rows if "train/loss" in row}
 
 
-def test_losses_and_speed_of_every_nth_step(train, tmp_path):
-    logger = Kept()
+def test_loss_and_speed_are_logged_every_n_steps(train, tmp_path):
+    logger = MemoryLogger()
     train(tmp_path, StepLog(), logger=logger, log_every_n_steps=5)
-    steps = [(step, row) for step, row in logger.rows if "train/loss" in row]
-    assert [step for step, _ in steps] == [4, 9, 14]  # counted from 0, as Lightning counts
-    for _, row in steps:
+    assert logger.steps_with("train/loss") == [4, 9, 14]  # counted from 0, as Lightning counts
+    assert logger.steps_with("val/mIoU") == [4, 9, 14]
+    rows = [row for _, row in logger.rows if "train/loss" in row]
+    for epoch, row in enumerate(rows):
         assert row["train/loss"] == pytest.approx(row["train/loss/cross_entropy"])
         assert row["train/images_per_second"] > 0
         assert 0 <= row["train/waiting_for_data"] <= 1
-    assert [row["epoch"] for _, row in steps] == [0, 1, 2]
-    assert [step for step, row in logger.rows if "val/mIoU" in row] == [4, 9, 14]
+        assert row["epoch"] == epoch
 
 
-@pytest.mark.parametrize("place", [(0, 3), (1, 0)], ids=str)
-def test_after_a_kill_the_steps_go_on_with_the_same_losses(train, tmp_path, place):
-    whole, first, second = Kept(), Kept(), Kept()
-    train(tmp_path / "whole", StepLog(), logger=whole, log_every_n_steps=1)
+@pytest.fixture(scope="module")
+def uninterrupted_log(train, tmp_path_factory):
+    logger = MemoryLogger()
+    train(tmp_path_factory.mktemp("log"), StepLog(), logger=logger, log_every_n_steps=1)
+    return logger
+
+
+@pytest.mark.parametrize("position", [(0, 3), (1, 0)], ids=str)
+def test_a_resumed_run_logs_the_remaining_steps_with_the_same_losses(
+    train, uninterrupted_log, tmp_path, position
+):
+    first = MemoryLogger()
     with pytest.raises(Killed):
-        train(tmp_path / "killed", StepLog(), KillAt(*place), logger=first, log_every_n_steps=1)
-    train(tmp_path / "killed", StepLog(), logger=second, log_every_n_steps=1)
-    assert losses(first) | losses(second) == losses(whole)
-    assert not losses(first).keys() & losses(second).keys()
-    assert [step for step, row in first.rows + second.rows if "val/mIoU" in row] == [4, 9, 14]
+        train(tmp_path, StepLog(), KillAt(*position), logger=first, log_every_n_steps=1)
+    second = MemoryLogger()
+    train(tmp_path, StepLog(), logger=second, log_every_n_steps=1)
+    assert first.losses() | second.losses() == uninterrupted_log.losses()
+    assert not first.losses().keys() & second.losses().keys()
+    assert first.steps_with("val/mIoU") + second.steps_with("val/mIoU") == [4, 9, 14]

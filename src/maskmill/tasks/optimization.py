@@ -1,9 +1,10 @@
-"""The optimiser and the learning rate over time, from the configuration's partials."""
+"""The optimizer and the learning-rate schedule, built from the configuration's partials."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -11,89 +12,112 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from maskmill.networks.layers import learned_parameters
 
-Groups = Iterable[dict[str, Any]]
-OptimizerOf = Callable[[Groups], Optimizer]
-SchedulerOf = Callable[..., LRScheduler]
+ParameterGroup = dict[str, Any]
+OptimizerFactory = Callable[[Iterable[ParameterGroup]], Optimizer]
+SchedulerFactory = Callable[..., LRScheduler]
 
 
 def configure(
-    network: nn.Module, optimizer: OptimizerOf, scheduler: SchedulerOf, total_steps: float
+    network: nn.Module,
+    optimizer: OptimizerFactory,
+    scheduler: SchedulerFactory,
+    total_steps: float,
 ) -> OptimizerLRScheduler:
-    """Build both for a network.
+    """Build the optimizer and the scheduler of a network.
 
     Args:
-        network: whose parameters are trained.
-        optimizer: takes parameter groups.
-        scheduler: takes the optimiser and `total_steps`; it moves once a step.
-        total_steps: of the whole training, as the Trainer estimates them.
+        network: the network whose parameters are trained.
+        optimizer: maps parameter groups to an optimizer.
+        scheduler: maps the optimizer and `total_steps` to a scheduler, which advances every step.
+        total_steps: length of the whole training, as estimated by the Trainer.
 
     Returns:
-        what a LightningModule's `configure_optimizers` returns.
+        the return value of a LightningModule's `configure_optimizers`.
 
     Raises:
-        ValueError: the training has no end.
+        ValueError: the training is endless.
     """
     if math.isinf(total_steps):
         raise ValueError(
-            "Expected `max_epochs` or `max_steps`, since the schedule needs the length of the training, but got neither - mend trainer"
+            "Expected a training of finite length, since the schedule depends on it, but got "
+            "neither `max_epochs` nor `max_steps` - set one of them in `trainer`"
         )
     built = optimizer(parameter_groups(network))
-    _scale(built, ("lr",))
+    _apply_lr_scale(built, ("lr",))
     schedule = scheduler(built, total_steps=int(total_steps))
-    if isinstance(schedule, OneCycleLR):  # it has set all groups to one peak
-        _scale(built, ("lr", "initial_lr", "max_lr", "min_lr"))
+    if isinstance(schedule, OneCycleLR):  # it has given all groups the same peak
+        _apply_lr_scale(built, ("lr", "initial_lr", "max_lr", "min_lr"))
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Matrices and kernels, and apart from them norms and biases, which weight decay would only pull off balance.
+def parameter_groups(network: nn.Module) -> list[ParameterGroup]:
+    """Parameter groups of a network, with no weight decay for norms and biases.
 
-    Where the encoder has a layer decay, each of its layers has groups of its own, with the factor of their learning rate as `lr_scale`.
+    If the encoder has a layer decay, each of its layers gets groups of its own, whose key
+    `lr_scale` is the factor of their learning rate. The groups without a factor come first.
     """
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for parameter, _, scale in learned_parameters(network):
-        members.setdefault((scale, parameter.ndim > 1), []).append(parameter)
-    return [
-        {"params": members[scale, decayed]}
-        | ({} if decayed else {"weight_decay": 0.0})
-        | ({} if scale == 1 else {"lr_scale": scale})
-        for scale, decayed in sorted(members, reverse=True)  # the network's own layers first
-    ]
+    for parameter, _, lr_scale in learned_parameters(network):
+        is_matrix = parameter.ndim > 1
+        members.setdefault((lr_scale, is_matrix), []).append(parameter)
+    groups = []
+    for lr_scale, is_matrix in sorted(members, reverse=True):
+        group: ParameterGroup = {"params": members[lr_scale, is_matrix]}
+        if not is_matrix:
+            group["weight_decay"] = 0.0
+        if lr_scale != 1:
+            group["lr_scale"] = lr_scale
+        groups.append(group)
+    return groups
 
 
-def _scale(optimizer: Optimizer, rates: Iterable[str]) -> None:
+def _apply_lr_scale(optimizer: Optimizer, keys: Iterable[str]) -> None:
     for group in optimizer.param_groups:
-        group.update({name: group[name] * group.get("lr_scale", 1.0) for name in rates})
+        for key in keys:
+            group[key] *= group.get("lr_scale", 1.0)
 
 
 def poly(
-    optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warmup_steps: int = 0
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    power: Annotated[float, Ge(0)] = 0.9,
+    warmup_steps: Annotated[int, Ge(0)] = 0,
 ) -> LambdaLR:
     """Linear warm-up, then (1 - step / total) ** power (Chen et al., arXiv:1606.00915, sec. 4.1.1).
 
     Args:
-        optimizer: whose learning rates are scaled.
-        total_steps: of the whole training.
-        power: of the decay.
-        warmup_steps: over which the rate rises from 0.
+        optimizer: the optimizer whose learning rates are scaled.
+        total_steps: length of the whole training.
+        power: exponent of the decay.
+        warmup_steps: number of steps over which the rate rises from 0.
 
     Raises:
-        ValueError: a negative number, or a warm-up as long as the training.
+        ValueError: the warm-up is as long as the training.
     """
-    if power < 0 or not 0 <= warmup_steps < total_steps:
-        raise ValueError(
-            f"Expected `power` of at least 0 and `warmup_steps` below the {total_steps} steps of the training, "
-            f"but got {power} and {warmup_steps} - mend conf/scheduler or train longer"
-        )
+    check_warmup(warmup_steps, total_steps)
 
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / (warmup_steps + 1))
-        return float(warm * max(0.0, 1 - step / total_steps) ** power)
+        warmup = min(1.0, (step + 1) / (warmup_steps + 1))
+        return float(warmup * max(0.0, 1 - step / total_steps) ** power)
 
     return LambdaLR(optimizer, factor)
 
 
 def constant(optimizer: Optimizer, *, total_steps: int) -> LambdaLR:
-    """The same learning rate throughout."""
+    """The same learning rate at every step."""
     assert total_steps > 0
     return LambdaLR(optimizer, lambda _: 1.0)
+
+
+def check_warmup(warmup_steps: int, total_steps: int) -> None:
+    """Refuse a warm-up that is as long as the training.
+
+    Raises:
+        ValueError: `warmup_steps` is not below `total_steps`.
+    """
+    if warmup_steps >= total_steps:
+        raise ValueError(
+            f"Expected `warmup_steps` below the {total_steps} steps of the training, but got "
+            f"{warmup_steps} - either lower scheduler.warmup_steps or train longer"
+        )

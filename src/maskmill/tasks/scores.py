@@ -1,4 +1,4 @@
-"""What validation adds up: losses and metrics over all images of all processes, each image once."""
+"""Validation scores: losses and metrics over all images of all processes, each image once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,47 +16,60 @@ class Scores(nn.Module):
     """The metrics of one validation epoch.
 
     Args:
-        categories: the data set's table.
-        segments: count panoptic quality too, not only classes.
+        categories: category table of the data set.
+        segments: also compute panoptic quality, not only class metrics.
     """
 
     def __init__(self, categories: Categories, *, segments: bool) -> None:
         super().__init__()
-        self.losses = CatMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.losses = CatMetric(nan_strategy="disable")  # a NaN loss must be reported
         self.classes = ConfusionMatrix(categories)
         self.segments = PanopticQuality(categories) if segments else None
 
     def update(
         self, losses: Sequence[Tensor], predictions: Sequence[Prediction], batch: Mapping[str, Any]
     ) -> None:
-        """Add a batch: the loss, prediction and truth of each image; repeats that keep processes in step (`valid` False) do not count."""
+        """Add a batch.
+
+        Args:
+            losses: a scalar for each image.
+            predictions: the prediction of each image.
+            batch: `panoptic` is the ground truth of each image; images whose `valid` is False
+                only keep the processes in step and do not count.
+        """
+        valid_losses = []
+        panoptic_preds = []
+        panoptic_targets = []
+        semantic_preds = []
+        semantic_targets = []
         rows = zip(losses, predictions, batch["panoptic"], batch["valid"], strict=True)
-        counted = [(loss, pred, truth) for loss, pred, truth, valid in rows if valid]
-        if not counted:
+        for loss, pred, target, valid in rows:
+            if valid:
+                valid_losses.append(loss.detach().float())
+                panoptic_preds.append(pred.panoptic)
+                panoptic_targets.append(target)
+                semantic_preds.append(pred.semantic)
+                semantic_targets.append(target.category_map())
+        if not valid_losses:
             return
-        self.losses.update(torch.stack([loss.detach().float() for loss, _, _ in counted]))
-        self.classes.update(
-            [pred.semantic for _, pred, _ in counted],
-            [truth.category_map() for _, _, truth in counted],
-        )
+        self.losses.update(torch.stack(valid_losses))
+        self.classes.update(semantic_preds, semantic_targets)
         if self.segments is not None:
-            self.segments.update(
-                [pred.panoptic for _, pred, _ in counted], [truth for _, _, truth in counted]
-            )
+            self.segments.update(panoptic_preds, panoptic_targets)
 
     def compute(self) -> dict[str, Tensor]:
-        """All values as `val/<name>`, fractions, but for classes that do not occur, and start anew."""
-        losses = (
-            torch.as_tensor(self.losses.compute()).sort().values
-        )  # in an order that no number of processes changes
+        """All scores as `val/<name>`, fractions, without absent classes; then reset the metrics."""
+        # Sorted, so that the sum does not depend on the number of processes.
+        losses = torch.as_tensor(self.losses.compute()).sort().values
         values = {"loss": losses.mean(), **self.classes.compute()}
         if self.segments is not None:
             values |= self.segments.compute()
-        for metric in (self.losses, self.classes, self.segments):
-            if metric is not None:
-                metric.reset()
-        return {
-            f"val/{name}": value.float()
-            for name, value in values.items()
-            if name == "loss" or not torch.isnan(value)
-        }
+            self.segments.reset()
+        self.losses.reset()
+        self.classes.reset()
+        scores = {}
+        for name, value in values.items():
+            is_absent = name != "loss" and torch.isnan(value)
+            if not is_absent:
+                scores[f"val/{name}"] = value.float()
+        return scores

@@ -1,31 +1,46 @@
-"""The three tasks: they learn alike and differ in what judges them."""
+"""The three tasks: they train alike and differ in the score that selects checkpoints."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict
 
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from maskmill.canonical.categories import Categories
+from maskmill.data.dataset import Batch
 from maskmill.postprocess.prediction import Prediction
-from maskmill.tasks.optimization import OptimizerOf, SchedulerOf, configure
+from maskmill.tasks.fsdp import apply_fsdp, uses_fsdp
+from maskmill.tasks.optimization import OptimizerFactory, SchedulerFactory, configure
 from maskmill.tasks.scores import Scores
-from maskmill.tasks.sharding import is_sharded, shard
 
 Postprocess = Callable[[dict[str, Tensor], Sequence[tuple[int, int]]], list[Prediction]]
 
 
+class StepOutput(TypedDict):
+    """The result of a training step.
+
+    Keys:
+        loss: scalar with gradient, the sum of the terms.
+        terms: name -> detached, weighted scalar.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
 class SegmentationTask(LightningModule):
-    """Trains a network; its kinds below name the score that chooses checkpoints.
+    """Trains and validates a network; a subclass names the score that selects checkpoints.
+
+    `monitor` is that score; larger is better.
 
     Args:
-        network: images (B, 3, H, W) uint8 to outputs at that size.
-        loss: outputs and batch to named, weighted terms.
-        postprocess: outputs and image sizes to predictions.
-        categories: the data set's table.
-        optimizer: parameter groups to optimiser.
-        scheduler: optimiser and `total_steps` to scheduler, which moves every step.
+        network: maps images (B, 3, H, W) uint8 to outputs of the same height and width.
+        loss: maps outputs and a batch to named, weighted terms.
+        postprocess: maps outputs and image sizes to predictions.
+        categories: category table of the data set.
+        optimizer: maps parameter groups to an optimizer.
+        scheduler: maps an optimizer and `total_steps` to a scheduler, which advances every step.
     """
 
     monitor: str
@@ -38,94 +53,92 @@ class SegmentationTask(LightningModule):
         *,
         postprocess: Postprocess,
         categories: Categories,
-        optimizer: OptimizerOf,
-        scheduler: SchedulerOf,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.postprocess, self.categories = (
-            network,
-            loss,
-            postprocess,
-            categories,
-        )
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.network = network
+        self.loss = loss
+        self.postprocess = postprocess
+        self.categories = categories
+        self.optimizer = optimizer
+        self.scheduler = scheduler
         self.scores = Scores(categories, segments=self.counts_segments)
 
     def configure_model(self) -> None:
-        """Shard the network where the strategy has a mesh of processes (trainer=fsdp)."""
-        if self.device_mesh is not None and not is_sharded(self.network):
-            shard(self.network, self.device_mesh["data_parallel"])
+        """Apply FSDP to the network if the strategy has a mesh of processes (trainer=fsdp)."""
+        if self.device_mesh is not None and not uses_fsdp(self.network):
+            apply_fsdp(self.network, self.device_mesh["data_parallel"])
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """The loss of a batch and its terms; `training.step_log` logs them now and then."""
+    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:  # type: ignore[override]
+        """Compute the loss of a batch; `training.step_log` logs it and its terms."""
         terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
-        return {
-            "loss": _total(terms),
-            "terms": {name: term.detach() for name, term in terms.items()},
-        }
+        detached = {name: term.detach() for name, term in terms.items()}
+        return {"loss": _total(terms), "terms": detached}
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[Prediction]:  # type: ignore[override] # any output may be returned
-        """Count a batch; the predictions are returned for callbacks to draw."""
-        losses, predictions = list[Tensor](), list[Prediction]()
-        alike = len(set(batch["size"])) == 1 and not is_sharded(
-            self.network
-        )  # sharded processes must call the network equally often
-        for part in [batch] if alike else _alone(batch):
-            outputs = self.network(part["image"])
-            found = self.postprocess(outputs, part["size"])
-            losses += [
-                _total(self.loss(_one(outputs, place), _one(part, place)))
-                for place in range(len(found))
-            ]
-            predictions += found
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """Add a batch to the scores and return its predictions, which callbacks draw."""
+        losses = list[Tensor]()
+        predictions = list[Prediction]()
+        # Under FSDP all processes must call the network equally often, so batches stay whole.
+        is_one_size = len(set(batch["size"])) == 1
+        chunks = [batch] if is_one_size or uses_fsdp(self.network) else _without_padding(batch)
+        for chunk in chunks:
+            outputs = self.network(chunk["image"])
+            chunk_predictions = self.postprocess(outputs, chunk["size"])
+            for index in range(len(chunk_predictions)):
+                terms = self.loss(_item(outputs, index), _item(chunk, index))
+                losses.append(_total(terms))
+            predictions += chunk_predictions
         self.scores.update(losses, predictions, batch)
         return predictions
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of all images; each process has them all, so none need be gathered again."""
+        """Log the scores of all images; each process has them all, so nothing is gathered again."""
         self.log_dict(self.scores.compute(), prog_bar=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and scheduler of the configuration."""
-        return configure(
-            self.network, self.optimizer, self.scheduler, self.trainer.estimated_stepping_batches
-        )
+        """Build the configured optimizer and scheduler."""
+        total_steps = self.trainer.estimated_stepping_batches
+        return configure(self.network, self.optimizer, self.scheduler, total_steps)
 
 
-def _alone(batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each image of a batch without its padding, so that what is found in it does not depend on those beside it."""
-    return [
-        {
-            key: value[..., :height, :width] if isinstance(value, Tensor) else value
-            for key, value in _one(batch, place).items()
-        }
-        for place, (height, width) in enumerate(batch["size"])
-    ]
+def _without_padding(batch: Batch) -> Iterator[dict[str, Any]]:
+    """Each image as a batch without padding, so that its prediction is independent of the batch."""
+    for index, (height, width) in enumerate(batch["size"]):
+        chunk = _item(batch, index)
+        for key, value in chunk.items():
+            if isinstance(value, Tensor):
+                chunk[key] = value[..., :height, :width]
+        yield chunk
 
 
-def _one(whole: dict[str, Any], place: int) -> dict[str, Any]:
-    """One image of outputs or of a batch, as a batch."""
-    return {key: value[place : place + 1] for key, value in whole.items()}
+def _item(values: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """One image of outputs or of a batch, as a batch of one."""
+    return {key: value[index : index + 1] for key, value in values.items()}
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
-    return sum(terms.values(), start=next(iter(terms.values())).new_zeros(()))
+    zero = next(iter(terms.values())).new_zeros(())
+    return sum(terms.values(), start=zero)
 
 
 class SemanticTask(SegmentationTask):
-    """A class for every pixel."""
+    """Semantic segmentation: a class for every pixel."""
 
     monitor = "val/mIoU"
     counts_segments = False
 
 
 class InstanceTask(SegmentationTask):
-    """Each countable object apart."""
+    """Instance segmentation: every countable object."""
 
     monitor = "val/PQ/thing"
 
 
 class PanopticTask(SegmentationTask):
-    """Every pixel a class, every thing an id of its own."""
+    """Panoptic segmentation: a class for every pixel and an id for every thing."""
 
     monitor = "val/PQ"

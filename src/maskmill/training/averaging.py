@@ -1,7 +1,8 @@
 """Averages of the weights over the training, which validation scores and the model keeps."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Interval
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -11,42 +12,44 @@ from maskmill.data.dataset import Batch
 
 
 class WeightAverage(WeightAveraging):
-    """Exponential moving average over steps, or the plain mean over epochs (Izmailov et al., arXiv:1803.05407), of weights and statistics.
+    """Exponential moving average over steps, or mean over epochs, of weights and batch statistics.
 
-    Before it starts, the training's own weights are scored and kept: Lightning's classes would take those of the very beginning.
+    The mean over epochs is that of Izmailov et al., arXiv:1803.05407. Until the average starts, the
+    current weights are scored and kept; Lightning's classes would use the initial weights.
 
     Args:
-        decay: of the moving average per step; None averages the ends of epochs.
-        start_epoch: the first epoch that counts.
-
-    Raises:
-        ValueError: an argument is out of range.
+        decay: decay of the moving average per step; None takes the mean over the ends of epochs.
+        start_epoch: the first epoch that is averaged.
     """
 
-    def __init__(self, *, decay: float | None, start_epoch: int = 0) -> None:
-        if (decay is not None and not 0 < decay < 1) or start_epoch < 0:
-            raise ValueError(
-                f"Expected `decay` in (0, 1) or null and `start_epoch` of at least 0, but got {decay} and {start_epoch} - mend callbacks"
-            )
+    def __init__(
+        self,
+        *,
+        decay: Annotated[float, Interval(gt=0, lt=1)] | None,
+        start_epoch: Annotated[int, Ge(0)] = 0,
+    ) -> None:
         super().__init__(avg_fn=None if decay is None else get_ema_avg_fn(decay))
-        self.decay, self.start_epoch = decay, start_epoch
-        self._counts = False
+        self.decay = decay
+        self.start_epoch = start_epoch
+        self._has_started = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make room for the average.
+        """Allocate the average.
 
         Raises:
-            ValueError: the weights are sharded.
+            ValueError: FSDP distributes the weights.
         """
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise ValueError(
-                "Expected whole weights to average, but trainer=fsdp shards them - set trainer=ddp, or callbacks=default"
+                "Expected whole weights to average, but trainer=fsdp distributes them - "
+                "either set trainer=ddp or callbacks=default"
             )
         super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Is this the end of a step or an epoch that counts?"""
-        return self._counts and (epoch_idx if self.decay is None else step_idx) is not None
+        """Is this the end of a step or epoch that is averaged?"""
+        index = epoch_idx if self.decay is None else step_idx
+        return self._has_started and index is not None
 
     def on_train_batch_end(
         self,
@@ -56,34 +59,34 @@ class WeightAverage(WeightAveraging):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Update after a step."""
-        self._counts = trainer.current_epoch >= self.start_epoch
+        """Update the average after a step."""
+        self._has_started = trainer.current_epoch >= self.start_epoch
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Update after an epoch."""
-        self._counts = trainer.current_epoch >= self.start_epoch
+        """Update the average after an epoch."""
+        self._has_started = trainer.current_epoch >= self.start_epoch
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the average in place, where there is one."""
+        """Swap the average in, if there is one."""
         if self._exists:
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the training's own weights back."""
+        """Swap the current weights back in."""
         if self._exists:
             super().on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the average."""
+        """Leave the average in the network."""
         if self._exists:
             super().on_train_end(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the state, and the training's own weights beside it."""
+        """Save the average as the state, and the current weights beside it."""
         if self._exists:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 

@@ -1,12 +1,24 @@
-"""Which batch sizes fit into memory, and from which on a larger one does not make the training faster."""
+"""The batch sizes that fit into memory, and the speed of each."""
+
+# Why not Lightning's batch-size finder (read in 2.6.6, tuner/batch_size_scaling.py):
+# - It returns one size. It measures neither speed nor memory, so nobody sees where a larger batch
+#   no longer pays; it has no limit of memory either, and on a CPU too large a batch ends in the
+#   kernel killing the process, not in an error.
+# - It removes all callbacks while it measures, also those that change a step: averaged weights,
+#   unfreezing.
+# - It saves a checkpoint in `default_root_dir` and leaves it there if the process is killed.
+# - It sets the batch size that it found on the model or data module.
+# - `binsearch` tries sizes until it knows the limit to the single image, and then subtracts 5 %;
+#   `power` only doubles. Ours tries two more sizes after the doublings.
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Interval
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.memory import is_oom_error
 
@@ -15,26 +27,26 @@ from maskmill.data.dataset import Batch
 from maskmill.tasks.optimization import constant
 from maskmill.tasks.segmentation import SegmentationTask
 from maskmill.training.memory import Memory
-from maskmill.training.untouched import untouched
+from maskmill.training.trial import restored_after
 
 log = logging.getLogger(__name__)
 
-PAYS = 0.05  # a batch size that is faster by a smaller share than this is not worth its memory
-OUT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-)  # how PyTorch says it where Lightning does not know: Apple's GPUs, other systems
-MARGIN = 1.1  # of the memory foreseen for a batch: the allocator keeps blocks of sizes that are no longer asked for
+MIN_SPEEDUP = 0.05  # a batch size that is faster by less than this fraction is not worth its memory
+# Messages of PyTorch that Lightning's `is_oom_error` does not know: Apple's GPUs, other systems.
+OUT_OF_MEMORY = ("out of memory", "not enough memory")
+# Factor on the expected memory: the allocator keeps blocks of sizes that are no longer needed.
+SAFETY_FACTOR = 1.1
+PAYS = MIN_SPEEDUP  # DELETE ME: the old name, used by stages/find_batch_size.py
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A batch size that fits.
 
     Args:
-        batch_size: images of a step.
-        images_per_second: of the steps alone, without waiting for data.
-        memory: peak in bytes, of the process on the CPU and of its tensors on a GPU.
+        batch_size: images per step.
+        images_per_second: speed of the steps alone, without waiting for data.
+        memory: peak in bytes: of the process on the CPU, of its tensors on a GPU.
     """
 
     batch_size: int
@@ -42,150 +54,190 @@ class Measured:
     memory: int
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search measured, by rising batch size, and why it ended."""
+Measure = Callable[[int], Measurement]
 
-    measured: list[Measured]
-    ended: str
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The measurements of a search, by rising batch size, and why it stopped."""
+
+    measurements: list[Measurement]
+    stop_reason: str
 
     @property
     def largest(self) -> int:
-        """The largest batch size that fits, of those tried."""
-        return self.measured[-1].batch_size
+        """The largest of the tried batch sizes that fits."""
+        return self.measurements[-1].batch_size
 
     @property
-    def enough(self) -> int:
-        """The smallest batch size that none tried is much faster than."""
-        fastest = max(one.images_per_second for one in self.measured)
-        return next(
-            one.batch_size for one in self.measured if one.images_per_second * (1 + PAYS) >= fastest
-        )
+    def recommended(self) -> int:
+        """The smallest batch size that is about as fast as the fastest (`MIN_SPEEDUP`)."""
+        fastest = max(item.images_per_second for item in self.measurements)
+        for item in self.measurements:
+            if item.images_per_second * (1 + MIN_SPEEDUP) >= fastest:
+                return item.batch_size
+        raise AssertionError("the fastest is as fast as itself")
+
+    @property
+    def measured(self) -> list[Measurement]:  # DELETE ME: old name
+        """See `measurements`."""
+        return self.measurements
+
+    @property
+    def ended(self) -> str:  # DELETE ME: old name
+        """See `stop_reason`."""
+        return self.stop_reason
+
+    @property
+    def enough(self) -> int:  # DELETE ME: old name
+        """See `recommended`."""
+        return self.recommended
 
 
 @dataclass(frozen=True)
 class BatchSizeSearch:
-    """Double the batch size while it fits, then try between the last that did and the first that did not.
+    """Double the batch size while it fits; then try sizes between the last two.
 
     Args:
-        smallest: the first to try.
-        num_steps: to time for each; one more warms up.
-        memory_share: of the machine's free memory that a step on the CPU may take. A GPU may be filled: there too much is only an error.
-        patience: end after so many doublings in turn that were not faster; null goes on until memory or images are used up.
-
-    Raises:
-        ValueError: a number out of range.
+        smallest: the first size to try.
+        num_steps: number of timed steps for each size; one more warms up.
+        memory_share: fraction of the machine's free memory that a step on the CPU may use. A GPU
+            may be filled: it refuses too large a batch with an error.
+        patience: number of consecutive doublings without a speed-up after which the search stops;
+            None continues until memory or images run out.
     """
 
-    smallest: int
-    num_steps: int
-    memory_share: float
-    patience: int | None
+    smallest: Annotated[int, Ge(1)]
+    num_steps: Annotated[int, Ge(1)]
+    memory_share: Annotated[float, Interval(gt=0, le=1)]
+    patience: Annotated[int, Ge(1)] | None
 
-    def __post_init__(self) -> None:
-        if (
-            self.smallest < 1
-            or self.num_steps < 1
-            or not 0 < self.memory_share <= 1
-            or (self.patience is not None and self.patience < 1)
-        ):
-            raise ValueError(
-                "Expected `smallest`, `num_steps` and `patience` of at least 1 (or null for the last) and `memory_share` in (0, 1], "
-                f"but got {self.smallest}, {self.num_steps}, {self.patience} and {self.memory_share} - mend tune.batch_size"
-            )
-
-    def run(self, measure: Callable[[int], Measured], memory: Memory, *, num_images: int) -> Found:
-        """Search.
+    def run(self, measure: Measure, memory: Memory, *, num_images: int) -> SearchResult:
+        """Search for the batch sizes that fit.
 
         Args:
-            measure: trains with a batch size; raises PyTorch's error where memory does not suffice.
-            memory: of the device.
-            num_images: of the training split; a batch cannot be larger.
+            measure: trains with a batch size; raises PyTorch's error if memory runs out.
+            memory: memory of the device.
+            num_images: size of the training split; a batch cannot be larger.
 
         Raises:
-            ValueError: not even the smallest fits, or there are fewer images.
+            ValueError: not even `smallest` fits, or there are fewer images.
         """
         if num_images < self.smallest:
             raise ValueError(
-                f"Expected at least {self.smallest} training images, but there are {num_images} - lower tune.batch_size.smallest, "
-                "or prepare more data"
+                f"Expected at least {self.smallest} training images, but there are {num_images} - "
+                "either lower tune.batch_size.smallest or prepare more data"
             )
-        found: list[Measured] = []
-        before = memory.used()
-        refused, size = "", self.smallest
-        while not refused and size <= num_images and not self._patience_ends(found):
-            refused, size = self._try(size, found, measure, memory, before), 2 * size
-        if not found:
+        search = _Search(self, measure, memory)
+        size = self.smallest
+        while not search.refusal and size <= num_images and not search.is_patience_over():
+            search.try_size(size)
+            size *= 2
+        if not search.measurements:
             raise ValueError(
-                f"Expected a batch of {self.smallest} to fit, but {refused} - lower data.crop_size or take a smaller network"
+                f"Expected a batch of {self.smallest} to fit, but {search.refusal} - "
+                "either lower data.crop_size or choose a smaller network"
             )
-        step = found[-1].batch_size // 2
-        for part in (
-            (step, step // 2) if refused else ()
-        ):  # half, then a quarter of the way to what did not fit
-            if part:
-                refused = (
-                    self._try(found[-1].batch_size + part, found, measure, memory, before)
-                    or refused
-                )
-        return Found(found, refused or self._other_end(found, num_images))
+        if search.refusal:
+            search.try_between()
+        return SearchResult(search.measurements, search.stop_reason(num_images))
 
-    def _try(
-        self,
-        size: int,
-        found: list[Measured],
-        measure: Callable[[int], Measured],
-        memory: Memory,
-        before: int,
-    ) -> str:
-        """Measure one more size into `found`; why not, where it does not fit."""
-        extra, allowed = (
-            self._foreseen(size, found, before) - memory.used(),
-            self.memory_share * memory.free(),
-        )
-        if not memory.is_safe and extra > allowed:
-            return f"a batch of {size} would take {extra / 1e9:.1f} GB more, of {allowed / 1e9:.1f} GB allowed (tune.batch_size.memory_share)"
-        try:
-            found.append(measure(size))
-        except RuntimeError as error:
-            if not is_oom_error(error) and not any(words in str(error) for words in OUT_OF_MEMORY):
-                raise
-            return f"a batch of {size} did not fit into memory"
-        log.info(
-            "batch size %4d: %8.1f images/s, %6.2f GB",
-            size,
-            found[-1].images_per_second,
-            found[-1].memory / 1e9,
-        )
-        return ""
 
-    def _foreseen(self, size: int, found: list[Measured], before: int) -> float:
-        """The peak to expect: on the line through the two largest sizes so far, or through what was used before and the only one."""
-        if not found:
-            return 0.0
-        last = found[-1]
-        base, images = (found[-2].memory, found[-2].batch_size) if len(found) > 1 else (before, 0)
-        slope = max(0, last.memory - base) / (last.batch_size - images)
-        return MARGIN * (last.memory + slope * (size - last.batch_size))
+class _Search:
+    """The state of a running search."""
 
-    def _patience_ends(self, found: list[Measured]) -> bool:
-        """Were the last doublings not faster than anything before?"""
-        if self.patience is None or len(found) <= self.patience:
+    def __init__(self, settings: BatchSizeSearch, measure: Measure, memory: Memory) -> None:
+        self.settings = settings
+        self.measurements: list[Measurement] = []
+        self.refusal = ""  # why the latest size does not fit
+        self._measure = measure
+        self._memory = memory
+        self._used_before = memory.used()
+
+    def try_size(self, size: int) -> bool:
+        """Measure a size if it fits; else set `refusal`."""
+        needed = self._expected_peak(size) - self._memory.used()
+        allowed = self.settings.memory_share * self._memory.free()
+        if not self._memory.is_safe and needed > allowed:
+            self.refusal = (
+                f"a batch of {size} would take {needed / 1e9:.1f} GB more, of "
+                f"{allowed / 1e9:.1f} GB allowed (tune.batch_size.memory_share)"
+            )
             return False
-        speeds = [one.images_per_second for one in found]
-        return max(speeds[-self.patience :]) < (1 + PAYS) * max(speeds[: -self.patience])
+        try:
+            measurement = self._measure(size)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            self.refusal = f"a batch of {size} did not fit into memory"
+            return False
+        self.measurements.append(measurement)
+        speed = measurement.images_per_second
+        log.info("batch size %4d: %8.1f images/s, %6.2f GB", size, speed, measurement.memory / 1e9)
+        return True
 
-    def _other_end(self, found: list[Measured], num_images: int) -> str:
-        if self._patience_ends(found):
-            return f"the last {self.patience} doublings were not faster (tune.batch_size.patience=null goes on all the same)"
+    def try_between(self) -> None:
+        """Try sizes between the last that fits and the first that does not, twice as large.
+
+        First half the way to the latter, then a quarter further or less.
+        """
+        half_step = self.measurements[-1].batch_size // 2
+        for step in (half_step, half_step // 2):
+            if step:
+                self.try_size(self.measurements[-1].batch_size + step)
+
+    def is_patience_over(self) -> bool:
+        """Were the last doublings no faster than all sizes before them?"""
+        patience = self.settings.patience
+        if patience is None or len(self.measurements) <= patience:
+            return False
+        speeds = [item.images_per_second for item in self.measurements]
+        fastest_before = max(speeds[:-patience])
+        return max(speeds[-patience:]) < (1 + MIN_SPEEDUP) * fastest_before
+
+    def stop_reason(self, num_images: int) -> str:
+        """Why the search stopped."""
+        if self.refusal:
+            return self.refusal
+        if self.is_patience_over():
+            return (
+                f"the last {self.settings.patience} doublings were not faster "
+                "(tune.batch_size.patience=null continues nevertheless)"
+            )
         return f"there are {num_images} training images"
+
+    def _expected_peak(self, size: int) -> float:
+        """Expected peak in bytes, linear in the batch size through the two largest sizes so far.
+
+        After the first size, the line starts at the memory that was used before it.
+        """
+        if not self.measurements:
+            return 0.0
+        last = self.measurements[-1]
+        previous_memory = self._used_before
+        previous_size = 0
+        if len(self.measurements) > 1:
+            previous_memory = self.measurements[-2].memory
+            previous_size = self.measurements[-2].batch_size
+        growth = max(0, last.memory - previous_memory)
+        bytes_per_image = growth / (last.batch_size - previous_size)
+        return SAFETY_FACTOR * (last.memory + bytes_per_image * (size - last.batch_size))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return is_oom_error(error) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class StepTimer(Callback):
-    """Seconds of each step but the first, from the batch's arrival to the end of what the device does for it."""
+    """Seconds of each step but the first, from the batch's arrival until the device is done.
+
+    Args:
+        memory: memory of the device, which knows how to wait for it.
+    """
 
     def __init__(self, memory: Memory) -> None:
-        self.memory, self.seconds = memory, list[float]()
+        self.memory = memory
+        self.seconds: list[float] = []
         self._start = 0.0
 
     def on_train_batch_start(
@@ -202,28 +254,44 @@ class StepTimer(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Stop it when the loss is there."""
+        """Stop the clock when the loss is known."""
         float(outputs["loss"])
         self.memory.wait()
-        if trainer.fit_loop.total_batch_idx > 0:  # the first one sets up kernels and the optimiser
+        if trainer.fit_loop.total_batch_idx > 0:  # the first step sets up kernels and optimizer
             self.seconds.append(time.perf_counter() - self._start)
 
 
-def measure(
+def measure_batch_size(
     batch_size: int,
     task: SegmentationTask,
     datamodule: SegmentationDataModule,
-    trainer_of: Callable[..., Trainer],
+    make_trainer: Callable[..., Trainer],
     memory: Memory,
     *,
     num_steps: int,
-) -> Measured:
-    """Train some steps with a batch size; the task's weights are as before afterwards, and the schedule has no part in it."""
+) -> Measurement:
+    """Train some steps with a batch size.
+
+    Afterwards the task's weights are as before; its schedule is not used.
+
+    Args:
+        batch_size: images per step.
+        task: the task to train.
+        datamodule: its data; the batch size is set there.
+        make_trainer: makes a Trainer from `callbacks` and `max_steps`.
+        memory: memory of the device.
+        num_steps: number of timed steps.
+    """
     timer = StepTimer(memory)
     datamodule.batch_size = batch_size
-    memory.restart()  # what an earlier size left behind when it did not fit
-    with untouched(task, constant):  # the configured schedule may not fit into so few steps
-        trainer_of(callbacks=[timer], max_steps=num_steps + 1).fit(task, datamodule)
+    memory.restart()  # an earlier size that did not fit has left memory behind
+    with restored_after(task, constant):  # the configured schedule may need more steps
+        make_trainer(callbacks=[timer], max_steps=num_steps + 1).fit(task, datamodule)
     peak = memory.peak()
     memory.restart()
-    return Measured(batch_size, batch_size / float(np.median(timer.seconds)), peak)
+    return Measurement(batch_size, batch_size / float(np.median(timer.seconds)), peak)
+
+
+def measure(batch_size: int, *, trainer_of: Callable[..., Trainer], **rest: Any) -> Measurement:
+    """DELETE ME: the old name, used by stages/find_batch_size.py."""
+    return measure_batch_size(batch_size, make_trainer=trainer_of, **rest)

@@ -1,4 +1,4 @@
-"""What lets a killed training go on: one checkpoint, replaced whole, within epochs by steps and by time, and at their ends."""
+"""Checkpoints: the best weights, and the state from which a killed run resumes."""
 
 import os
 import signal
@@ -8,24 +8,27 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from annotated_types import Ge, Gt
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from maskmill.data.datamodule import ResumableLoader
 from maskmill.data.dataset import Batch
+from maskmill.training.context import RunContext
 from maskmill.training.state import LAST
 
-STOPPED = "maskmill.stopped_early"
+STOPPED_EARLY = "maskmill.stopped_early"
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that are whole or absent.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints that are complete or absent.
 
-    Lightning's own writing ends in a move out of the system's temporary folder, which is a copy where that is another file system.
+    Lightning's own class writes to the system's temporary folder and then moves the file, which is
+    a copy if that folder is on another file system.
     """
 
     def save_checkpoint(
@@ -34,84 +37,115 @@ class WholeFiles(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Write beside the place, then rename."""
+        """Write a file next to the target, then rename it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
+        prefix = f".{target.name}."
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=prefix, delete=False) as file:
             torch.save(checkpoint, file)
             file.flush()
-            os.fsync(
-                file.fileno()
-            )  # else a crash of the machine could leave the new name with nothing behind it
+            # Without fsync, a crash of the machine could leave the new name on an empty file.
+            os.fsync(file.fileno())
         Path(file.name).replace(target)
 
 
-class ResumeCheckpoint(Checkpoint):
-    """Keep `last.ckpt` young, and on SIGTERM save it and leave.
+WholeFiles = AtomicCheckpointIO  # DELETE ME: the old name, used by build_trainer
 
-    A checkpoint is never written between the last batch before a validation and that validation: Lightning would resume behind it, and its
-    scores would be lost. The steps since the checkpoint before are done again then, and come out the same.
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoints with the best score of the task (`monitor` of the task).
 
     Args:
-        folder: the checkpoint's.
-        before_saving: called before a checkpoint is written, as for metrics that are on their way: a checkpoint must not be ahead of them.
-        every_n_steps: optimiser steps from one checkpoint to the next within an epoch; None for none by steps.
-        every_n_seconds: the same by time; None for none by time.
-
-    Raises:
-        ValueError: a number that is not positive.
+        filename: file name without suffix; `{epoch:03d}` is replaced.
+        save_top_k: number of checkpoints to keep; -1 keeps all.
     """
 
     def __init__(
         self,
         *,
-        folder: Path,
-        before_saving: Callable[[], None] = lambda: None,
-        every_n_steps: int | None = None,
-        every_n_seconds: float | None = None,
+        filename: str = "best-{epoch:03d}",
+        save_top_k: Annotated[int, Ge(-1)] = 1,
+        dirpath: str | None = None,  # DELETE ME: use attach
+        monitor: str = "",  # DELETE ME: set in setup
     ) -> None:
-        if (every_n_steps is not None and every_n_steps < 1) or (
-            every_n_seconds is not None and not every_n_seconds > 0
-        ):
-            raise ValueError(
-                "Expected `every_n_steps` and `every_n_seconds` above 0, or null for none, "
-                f"but got {every_n_steps} and {every_n_seconds} - mend callbacks.resume"
-            )
-        self.path, self.before_saving = folder / LAST, before_saving
-        self.every_n_steps, self.every_n_seconds = every_n_steps, every_n_seconds
-        self._saved_step, self._saved_time = -1, 0.0
-        self._told_to_leave = False
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor="the task's score",  # replaced in setup; Lightning requires one for save_top_k
+            mode="max",
+            save_top_k=save_top_k,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+
+    def attach(self, context: RunContext) -> None:
+        """Write to the folder of the run."""
+        self.dirpath = str(context.folder.resolve())
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Monitor the task's score."""
+        self.monitor = str(pl_module.monitor)
+        super().setup(trainer, pl_module, stage)
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Keeps `last.ckpt` recent; after SIGTERM, saves it and stops the training.
+
+    No checkpoint is written between the last batch before a validation and that validation:
+    Lightning would resume behind the validation, whose scores would be lost. The steps since the
+    previous checkpoint are then repeated, with the same result.
+
+    Args:
+        every_n_steps: interval in optimizer steps within an epoch; None: not by steps.
+        every_n_seconds: interval in seconds within an epoch; None: not by time.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_steps: Annotated[int, Ge(1)] | None = None,
+        every_n_seconds: Annotated[float, Gt(0)] | None = None,
+        folder: Path | None = None,  # DELETE ME: use attach
+        before_saving: Callable[[], None] = lambda: None,  # DELETE ME: use attach
+    ) -> None:
+        self.path = Path(LAST) if folder is None else folder / LAST
+        self._flush = before_saving
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self._saved_step = -1
+        self._saved_time = 0.0
+        self._received_sigterm = False
         self._loader_states: list[dict[str, int]] = []
+
+    def attach(self, context: RunContext) -> None:
+        """Write to the folder of the run, after its pending metrics."""
+        self.path = context.folder / LAST
+        self._flush = context.flush
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember the loader's place, and stop at once where the training had been told to stop early."""
-        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get(
-            "combined_loader", []
-        )
-        trainer.should_stop = bool(checkpoint.get(STOPPED))
+        """Remember the loader's position; stop at once if the training had stopped early."""
+        fit_loop = checkpoint["loops"]["fit_loop"]["state_dict"]
+        self._loader_states = fit_loop.get("combined_loader", [])
+        trainer.should_stop = bool(checkpoint.get(STOPPED_EARLY))
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning leaves out: whether the training was told to stop early."""
-        checkpoint[STOPPED] = trainer.should_stop
+        """Add a fact that Lightning does not save: whether the training has stopped early."""
+        checkpoint[STOPPED_EARLY] = trainer.should_stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the loader to its place, which Lightning does not where the schedule has asked for the number of steps before.
+        """Restore the loader's position, start the clock, and handle SIGTERM.
 
-        Start the clock, and take SIGTERM from Lightning, whose handler waits for other processes in the middle of whatever they do.
+        Lightning does not restore the position if the schedule has asked for the number of steps
+        before. Its own handler of SIGTERM waits for the other processes, whatever they are doing.
         """
         for state in self._loader_states:
             cast(ResumableLoader, trainer.train_dataloader).load_state_dict(state)
         self._loader_states = []
-        self._saved_step, self._saved_time = (
-            trainer.global_step,
-            time.monotonic(),
-        )  # resumed: the checkpoint is that of this step
+        self._note_saved(trainer)  # a resumed run starts at the step of its checkpoint
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -123,24 +157,17 @@ class ResumeCheckpoint(Checkpoint):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Save where it is time to."""
+        """Save a checkpoint if one is due."""
         step = trainer.global_step
-        if (
-            step == self._saved_step
-            or (batch_idx + 1) % trainer.accumulate_grad_batches
-            or _validates_next(trainer, batch_idx)
-        ):
-            return  # half of an accumulation would be lost in a checkpoint
-        by_steps = self.every_n_steps is not None and step % self.every_n_steps == 0
-        by_time = (
-            self.every_n_seconds is not None
-            and time.monotonic() - self._saved_time >= self.every_n_seconds
-        )
-        if trainer.strategy.reduce_boolean_decision(
-            by_steps or by_time or self._told_to_leave, all=False
-        ):  # processes' clocks differ
+        is_accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        # A checkpoint within an accumulation would lose its gradients.
+        if step == self._saved_step or is_accumulating or _may_validate_next(trainer, batch_idx):
+            return
+        is_due = self._is_due(step) or self._received_sigterm
+        # The clocks of the processes differ, so they decide together.
+        if trainer.strategy.reduce_boolean_decision(is_due, all=False):
             self._save(trainer)
-            self._leave_if_told(trainer)
+            self._stop_after_sigterm(trainer)
 
     def on_validation_batch_end(
         self,
@@ -151,47 +178,57 @@ class ResumeCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave, where told to, without a checkpoint of its own: the scores so far stand in none."""
-        self._leave_if_told(trainer)
+        """Stop after SIGTERM, without a new checkpoint: none contains a validation's scores."""
+        self._stop_after_sigterm(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch."""
-        if (
-            trainer.state.fn == "fit"
-            and not trainer.sanity_checking
-            and trainer.fit_loop.batch_idx + 1 < trainer.num_training_batches
-        ):
+        is_fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if is_fitting and trainer.fit_loop.batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer)
-            self._leave_if_told(trainer)
+            self._stop_after_sigterm(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the others have looked at the epoch's scores, which stand in no checkpoint: this callback comes last."""
+        """Save at the end of an epoch.
+
+        This callback runs last: the others have used the epoch's scores, which no checkpoint has.
+        """
         self._save(trainer)
-        self._leave_if_told(trainer)
+        self._stop_after_sigterm(trainer)
+
+    def _is_due(self, step: int) -> bool:
+        if self.every_n_steps is not None and step % self.every_n_steps == 0:
+            return True
+        if self.every_n_seconds is None:
+            return False
+        return time.monotonic() - self._saved_time >= self.every_n_seconds
 
     def _save(self, trainer: Trainer) -> None:
-        self.before_saving()
-        trainer.save_checkpoint(self.path, weights_only=False)  # the optimiser too
-        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        self._flush()
+        trainer.save_checkpoint(self.path, weights_only=False)  # also the optimizer
+        self._note_saved(trainer)
 
-    def _leave_if_told(self, trainer: Trainer) -> None:
-        if trainer.strategy.reduce_boolean_decision(self._told_to_leave, all=False):
+    def _note_saved(self, trainer: Trainer) -> None:
+        self._saved_step = trainer.global_step
+        self._saved_time = time.monotonic()
+
+    def _stop_after_sigterm(self, trainer: Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self._received_sigterm, all=False):
             raise InterruptedError(
-                f"SIGTERM at step {trainer.global_step}: left, with the checkpoint of step {self._saved_step} in {self.path} - "
-                "the same command goes on from it"
+                f"received SIGTERM at step {trainer.global_step}: stopped, with the checkpoint of "
+                f"step {self._saved_step} in {self.path} - the same command resumes from it"
             )
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        self._told_to_leave = True
+        self._received_sigterm = True
 
 
-def _validates_next(trainer: Trainer, batch_idx: int) -> bool:
-    """Does a validation follow this batch, or may it?"""
-    batches = trainer.num_training_batches
-    every = min(float(trainer.val_check_batch or batches), batches)
-    place = (
-        batch_idx + 1
-        if trainer.check_val_every_n_epoch is not None
-        else trainer.fit_loop.total_batch_idx + 1
-    )
-    return batch_idx + 1 == batches or place % every == 0 or trainer.should_stop
+def _may_validate_next(trainer: Trainer, batch_idx: int) -> bool:
+    """May a validation follow this batch?"""
+    num_batches = trainer.num_training_batches
+    interval = min(float(trainer.val_check_batch or num_batches), num_batches)
+    num_done = batch_idx + 1
+    is_last = num_done == num_batches
+    if trainer.check_val_every_n_epoch is None:  # the interval counts across epochs
+        num_done = trainer.fit_loop.total_batch_idx + 1
+    return is_last or num_done % interval == 0 or trainer.should_stop

@@ -1,6 +1,7 @@
-"""A training on several processes is a program of its own, started from a written configuration.
+"""A training on several processes runs as a program of its own, from a saved configuration.
 
-Lightning starts the other ranks by running the same command line again; inside a sweep that would start the sweep again in each.
+Lightning starts the other ranks by running the same command line again; within a sweep, each of
+them would start the sweep again.
 """
 
 import ctypes
@@ -16,9 +17,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Left by an outer Lightning or test process, these would make the new one believe it is a rank of that; SLURM_NTASKS, that SLURM starts
-# the ranks, where a job of one task with several GPUs has them started by Lightning.
-_OTHERS = (
+# If set by an outer Lightning or test process, these would make the new process one of its ranks.
+# SLURM_NTASKS would mean that SLURM starts the ranks; in a job of one task with several GPUs,
+# Lightning starts them.
+_RANK_VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
     "GROUP_RANK",
@@ -31,27 +33,32 @@ _OTHERS = (
 )
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-EXIT_SIGTERM = 128 + signal.SIGTERM  # the exit status of a program that was told to leave
+EXIT_SIGTERM = 128 + signal.SIGTERM  # exit status of a program that received SIGTERM
 
 
 def is_launched() -> bool:
     """Is this process already a rank, started by torchrun or SLURM?"""
-    return "TORCHELASTIC_RUN_ID" in os.environ or (
-        "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return True
+    num_tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    return "SLURM_PROCID" in os.environ and num_tasks > 1
 
 
 def run_worker(module: str, argument: Path) -> None:
-    """Run `python -m module argument` as a process of its own, and die together; SIGTERM is handed on to it.
+    """Run `python -m module argument` as a child process and wait for it.
+
+    SIGTERM is passed on to the child, and the child ends when this process does.
 
     Raises:
-        InterruptedError: it was told to leave and did.
-        ValueError: it ended with another status than 0; its own message stands above.
+        InterruptedError: the child received SIGTERM and stopped.
+        ValueError: the child ended with another status than 0; it has printed its own message.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in _OTHERS}
+    environment = dict(os.environ)
+    for name in _RANK_VARIABLES:
+        environment.pop(name, None)
     process = subprocess.Popen([sys.executable, "-m", module, str(argument)], env=environment)
     try:
-        with _handing_on_sigterm(process):
+        with _passing_on_sigterm(process):
             status = process.wait()
     except BaseException:
         process.terminate()
@@ -59,29 +66,29 @@ def run_worker(module: str, argument: Path) -> None:
         raise
     if status in (EXIT_SIGTERM, -signal.SIGTERM):
         raise InterruptedError(
-            "the training was told to leave - the same command goes on from its last checkpoint"
+            "the training received SIGTERM - the same command resumes from its last checkpoint"
         )
     if status != 0:
         raise ValueError(
-            f"Expected the processes of {module} to end well, but their status is {status} - what went wrong stands above"
+            f"Expected the processes of {module} to end with status 0, but the status is {status} "
+            "- see their own message above"
         )
 
 
 @contextmanager
-def _handing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only that one may handle signals
+def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread:  # Python sets signal handlers only in the main thread
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, so that a killed job leaves no rank behind (Linux only)."""
+    """Let the kernel kill this process when its parent ends, so that no rank remains (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,47 +1,69 @@
-"""Learning-rate range test (Smith, arXiv:1506.01186, sec. 3.3): a short training whose rate rises from far too small to far too large."""
+"""Learning-rate range test: a short training whose rate rises from far too small to far too large.
+
+Smith, Cyclical Learning Rates, arXiv:1506.01186, sec. 3.3.
+"""
+
+# Why not Lightning's lr_find (read in 2.6.6, tuner/lr_finder.py):
+# - It sets all parameter groups to the same rate, so layer decay is lost.
+# - Its suggestion is the steepest descent per unit of the rate, not per decade, over rates that
+#   are spaced by decades; this favours the smallest rates. The first ten steps are skipped.
+# - Its moving average (beta 0.98, some 50 of 100 steps) looks back only, so the curve lags behind
+#   the rates, and one NaN makes all later values NaN without stopping the test.
+# - With gradient accumulation, it records the loss of the last batch only.
+# - It removes all callbacks (seeds of the steps, averaged weights, unfreezing), so the steps are
+#   not those of the training, and it saves a checkpoint that remains if the process is killed.
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from maskmill.data.dataset import Batch
 from maskmill.tasks.segmentation import SegmentationTask
-from maskmill.training.untouched import untouched
+from maskmill.training.trial import restored_after
 
 Floats = npt.NDArray[np.float64]
-TrainerOf = Callable[..., Trainer]  # takes `callbacks` and `max_steps`
-MIN_POINTS = 10  # fewer make no curve
-WINDOW = 1 / 40  # of all steps: the standard deviation that smooths the losses
+MakeTrainer = Callable[..., Trainer]  # takes `callbacks` and `max_steps`
+MIN_POINTS = 10  # fewer do not make a curve
+WINDOW = 1 / 40  # standard deviation of the smoothing window, as a fraction of all steps
+NUM_RECENT = 5  # steps whose median decides about divergence: one bad batch is none
 
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """Losses (N,) of the steps and their learning rates (N,), rising; the last losses may be no numbers."""
+    """The losses of a range test.
+
+    Args:
+        rates: learning rates (N,) of the steps, rising.
+        losses: losses (N,) of the steps; the last may be NaN or infinite.
+    """
 
     rates: Floats
     losses: Floats
 
     @property
     def smooth(self) -> Floats:
-        """The losses (N,) under a window that looks both ways, so that no rate is blamed for what an earlier one did.
+        """The losses (N,) under a Gaussian window that is symmetric, so that the curve has no lag.
 
-        Those behind the lowest count as the highest before it at most, or a few that explode would hide all others.
+        Losses after the lowest one are clipped to the highest loss before it; otherwise a few that
+        explode would hide all others.
         """
         steps = np.arange(len(self.losses))
-        weights = np.exp(
-            -0.5 * ((steps[:, None] - steps) / max(1.0, WINDOW * len(steps))) ** 2
-        )  # (N, N)
-        known = np.isfinite(self.losses)
-        losses = self.losses[known]
-        losses = np.minimum(losses, losses[: losses.argmin() + 1].max())
-        smooth: Floats = weights[:, known] @ losses / weights[:, known].sum(axis=1)
+        width = max(1.0, WINDOW * len(steps))
+        weights = np.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)  # (N, N)
+        is_finite = np.isfinite(self.losses)
+        losses = self.losses[is_finite]
+        highest_before = losses[: losses.argmin() + 1].max()
+        losses = np.minimum(losses, highest_before)
+        weights = weights[:, is_finite]
+        smooth: Floats = weights @ losses / weights.sum(axis=1)
         return smooth
 
     @property
@@ -50,90 +72,98 @@ class RangeCurve:
         return int(np.argmin(self.smooth))
 
     def suggestion(self) -> float:
-        """The rate before that where the loss falls fastest per decade of the rate, to two digits.
+        """The rate at the steepest descent per decade before the lowest loss, to two digits.
 
         Raises:
-            ValueError: it falls nowhere.
+            ValueError: the loss never falls.
         """
         slopes = np.gradient(self.smooth, np.log10(self.rates))[: self.best + 1]
         if self.best == 0 or not slopes.min() < 0:
             raise ValueError(
-                f"Expected the loss to fall between the learning rates {self.rates[0]:.2g} and {self.rates[-1]:.2g}, but it does not - "
-                "lower tune.lr.lowest, raise tune.lr.num_steps, or look at the data with `maskmill preview`"
+                f"Expected the loss to fall between the learning rates {self.rates[0]:.2g} and "
+                f"{self.rates[-1]:.2g}, but it does not - either lower tune.lr.lowest, raise "
+                "tune.lr.num_steps, or look at the data with `maskmill preview`"
             )
         return float(f"{self.rates[np.argmin(slopes)]:.2g}")
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """How the rate rises, by the same factor every step.
+    """A range test whose rate rises by the same factor every step.
 
     Args:
-        lowest: of the rates.
-        highest: of the rates.
-        num_steps: of the optimiser.
-        stop_at: end where the loss is that many times the lowest one so far.
+        lowest: the first learning rate.
+        highest: the last learning rate.
+        num_steps: number of optimizer steps.
+        stop_at: stop when the loss exceeds the lowest loss so far by this factor.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: `highest` is not above `lowest`.
     """
 
-    lowest: float
-    highest: float
-    num_steps: int
-    stop_at: float
+    lowest: Annotated[float, Gt(0)]
+    highest: Annotated[float, Gt(0)]
+    num_steps: Annotated[int, Ge(2 * MIN_POINTS)]
+    stop_at: Annotated[float, Gt(1)]
 
     def __post_init__(self) -> None:
-        if (
-            not 0 < self.lowest < self.highest
-            or self.num_steps < 2 * MIN_POINTS
-            or not self.stop_at > 1
-        ):
+        if self.highest <= self.lowest:
             raise ValueError(
-                f"Expected 0 < `lowest` < `highest`, `num_steps` of at least {2 * MIN_POINTS} and `stop_at` above 1, "
-                f"but got {self.lowest}, {self.highest}, {self.num_steps} and {self.stop_at} - mend tune.lr"
+                f"Expected `highest` above `lowest`, but got {self.highest} and {self.lowest} - "
+                "check tune.lr"
             )
 
     def run(
-        self, task: SegmentationTask, datamodule: LightningDataModule, trainer_of: TrainerOf
+        self, task: SegmentationTask, datamodule: LightningDataModule, make_trainer: MakeTrainer
     ) -> RangeCurve:
-        """Train with rising rates in place of the task's schedule; its weights and its schedule are as before afterwards.
+        """Train with rising rates; afterwards the task's weights and schedule are as before.
 
         Raises:
-            ValueError: the loss was no number before a curve could be seen.
+            ValueError: the loss diverges before there are enough steps for a curve.
         """
-        losses = _Losses(self.stop_at)
-        with untouched(task, partial(rising, lowest=self.lowest, highest=self.highest)):
-            trainer_of(callbacks=[losses], max_steps=self.num_steps).fit(task, datamodule)
-        curve = RangeCurve(np.array(losses.rates), np.array(losses.losses))
-        finite = int(np.isfinite(curve.losses).sum())
-        if finite < MIN_POINTS:
+        recorder = _LossRecorder(self.stop_at)
+        schedule = partial(rising, lowest=self.lowest, highest=self.highest)
+        with restored_after(task, schedule):
+            make_trainer(callbacks=[recorder], max_steps=self.num_steps).fit(task, datamodule)
+        curve = RangeCurve(np.array(recorder.rates), np.array(recorder.losses))
+        num_finite = int(np.isfinite(curve.losses).sum())
+        if num_finite < MIN_POINTS:
             raise ValueError(
-                f"Expected at least {MIN_POINTS} steps before the loss runs away, but from the learning rate {self.lowest:g} on there were "
-                f"only {finite} - lower tune.lr.lowest, or raise tune.lr.num_steps"
+                f"Expected at least {MIN_POINTS} steps before the loss diverges, but from the "
+                f"learning rate {self.lowest:g} on there were only {num_finite} - "
+                "either lower tune.lr.lowest or raise tune.lr.num_steps"
             )
         return curve
 
 
 def rising(optimizer: Optimizer, *, total_steps: int, lowest: float, highest: float) -> LambdaLR:
-    """From the lowest rate to the highest, by the same factor every step, whatever rate the optimiser was given."""
-    given = float(optimizer.defaults["lr"])
-    return LambdaLR(
-        optimizer, lambda step: lowest * (highest / lowest) ** (step / (total_steps - 1)) / given
-    )
+    """A rate that rises from `lowest` to `highest` by the same factor every step.
+
+    Parameter groups keep their rates relative to the optimizer's own rate.
+    """
+    own_rate = float(optimizer.defaults["lr"])
+
+    def factor(step: int) -> float:
+        rate: float = lowest * (highest / lowest) ** (step / (total_steps - 1))
+        return rate / own_rate
+
+    return LambdaLR(optimizer, factor)
 
 
-class _Losses(Callback):
-    """The mean loss of each optimiser step and its rate; ends the training where the loss runs away."""
+class _LossRecorder(Callback):
+    """Rate and mean loss of each optimizer step; stops the training when the loss diverges."""
 
     def __init__(self, stop_at: float) -> None:
-        self.stop_at, self.rates, self.losses = stop_at, list[float](), list[float]()
-        self._parts: list[float] = []
+        self.stop_at = stop_at
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self._rate = 0.0
+        self._batch_losses: list[float] = []
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Remember the rate of this step: of the first group, which has no layer's share of it."""
+        """Remember the rate of this step: of the first group, to which no layer decay applies."""
         self._rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
@@ -144,14 +174,16 @@ class _Losses(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Note the loss after the last batch of a step."""
-        self._parts.append(float(outputs["loss"]))
-        if trainer.global_step == len(self.losses):
-            return  # within an accumulation
-        loss = float(np.mean(self._parts))
-        self._parts = []
+        """Record the loss after the last batch of a step."""
+        self._batch_losses.append(float(outputs["loss"]))
+        is_accumulating = trainer.global_step == len(self.losses)
+        if is_accumulating:
+            return
+        loss = float(np.mean(self._batch_losses))
+        self._batch_losses = []
         self.rates.append(self._rate)
         self.losses.append(loss)
-        last = np.median(self.losses[-5:])  # a single bad batch is no divergence
-        if not np.isfinite(loss) or last > self.stop_at * min(self.losses) > 0:
+        recent = np.median(self.losses[-NUM_RECENT:])
+        has_exploded = recent > self.stop_at * min(self.losses) > 0
+        if has_exploded or not np.isfinite(loss):
             trainer.should_stop = True

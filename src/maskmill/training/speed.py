@@ -1,4 +1,7 @@
-"""The same network, faster: memory format and compilation. Numbers change in their last bits, so both belong to the configuration."""
+"""The same network, faster: memory format and compilation.
+
+Both change results in their last bits, so both belong to the configuration.
+"""
 
 from typing import Any
 
@@ -8,28 +11,32 @@ from torch import Tensor, nn
 
 
 class ChannelsLast(Callback):
-    """Kernels and images with the channels innermost, as tensor cores and the CPU's convolutions like them."""
+    """Weights and images in channels_last format, which suits tensor cores and CPU convolutions."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Convert the network, and have it convert what it is given."""
+        """Convert the network, and let it convert its inputs."""
         network = _network(pl_module)
         network.to(memory_format=torch.channels_last)
         network.register_forward_pre_hook(_channels_last)
 
 
 class Compiled(Callback):
-    """Compile the network in place with torch.compile; names of weights stay, so checkpoints fit either way.
+    """Compile the network in place by torch.compile.
+
+    The names of the weights stay the same, so checkpoints fit the network in either form.
 
     Args:
-        mode: of torch.compile: default, reduce-overhead, max-autotune.
-        dynamic: compile for any image size; None starts with fixed sizes and widens where others come, as in validation.
+        mode: mode of torch.compile: default, reduce-overhead or max-autotune.
+        dynamic: compile for any image size; None compiles for the first size and recompiles when
+            others follow, as in validation.
     """
 
     def __init__(self, *, mode: str = "default", dynamic: bool | None = None) -> None:
-        self.mode, self.dynamic = mode, dynamic
+        self.mode = mode
+        self.dynamic = dynamic
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compile; the work itself comes with the first batch."""
+        """Compile; the work itself happens at the first batch."""
         _network(pl_module).compile(mode=self.mode, dynamic=self.dynamic)
 
 
@@ -40,9 +47,9 @@ def _network(pl_module: LightningModule) -> nn.Module:
 
 
 def _channels_last(network: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
-        value.contiguous(memory_format=torch.channels_last)
-        if isinstance(value, Tensor) and value.ndim == 4
-        else value
-        for value in arguments
-    )
+    converted = []
+    for value in arguments:
+        if isinstance(value, Tensor) and value.ndim == 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        converted.append(value)
+    return tuple(converted)

@@ -1,7 +1,7 @@
-"""Where a training keeps what it needs to go on after being killed: out/state/<fingerprint>/.
+"""The files from which a killed run resumes: out/state/<fingerprint>/.
 
-It lies outside the stage's outs, which DVC deletes before a rerun, and a changed configuration, data set or source file has another
-fingerprint, so nothing resumes that is not the same training.
+The folder is outside the outs of the stage, which DVC deletes before a rerun. Another
+configuration, data set or source file gives another fingerprint, so only the same training resumes.
 """
 
 import hashlib
@@ -15,52 +15,42 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-import maskmill
 from maskmill.canonical.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
+RUN_ID = "mlflow_run"
 INPUTS = "inputs.json"
 FINISHED = "finished.json"
-
-# The folders that decide what a training computes.
-TRAINING_SOURCES = (
-    "canonical",
-    "data",
-    "networks",
-    "losses",
-    "postprocess",
-    "metrics",
-    "tasks",
-    "training",
-)
+MAX_DIFFERENCES = 5
 
 
-def training_fingerprint(config: Mapping[str, Any], data_digest: str) -> str:
-    """Name a training by all it depends on: resolved configuration, data and the code it runs.
+def training_fingerprint(
+    config: Mapping[str, Any],
+    data_digest: str,
+    code: Mapping[str, str] | None = None,  # DELETE ME: the default, once the caller passes it
+) -> str:
+    """Digest of everything that a training depends on.
 
     Args:
         config: the resolved configuration of the train stage.
-        data_digest: of the prepared data set, as in its dataset.json.
+        data_digest: digest of the prepared data set, as in its dataset.json.
+        code: module name -> digest of its source, for each module that the training imports.
 
     Returns:
         32 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps([config, data_digest], sort_keys=True).encode())
-    package = Path(maskmill.__file__).parent
-    for folder in TRAINING_SOURCES:
-        for path in sorted((package / folder).glob("**/*.py")):
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:32]
+    inputs = json.dumps([config, data_digest, dict(code or {})], sort_keys=True)
+    return hashlib.sha256(inputs.encode()).hexdigest()[:32]
 
 
 class TrainingState:
-    """The folder of one training; hold it open while training.
+    """The resume folder of one training.
 
     Args:
-        root: parent of all states.
-        fingerprint: of this training.
+        root: parent folder of all states.
+        fingerprint: fingerprint of this training.
     """
 
     def __init__(self, root: Path, fingerprint: str) -> None:
@@ -69,83 +59,92 @@ class TrainingState:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, where there is one."""
+        """The checkpoint to resume from, if there is one."""
         path = self.folder / LAST
         return path if path.is_file() else None
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run that an earlier start of this training opened."""
-        path = self.folder / "mlflow_run"
+        """The MLflow run of this training, if an earlier start has created it."""
+        path = self.folder / RUN_ID
         return path.read_text() if path.is_file() else None
 
     @run_id.setter
     def run_id(self, value: str) -> None:
-        write_text(self.folder / "mlflow_run", value)
+        write_text(self.folder / RUN_ID, value)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep any other process from training into this folder; the lock goes with the process that holds it.
+    def locked(self) -> Iterator[None]:
+        """Lock the folder against other processes; the lock is released when this process ends.
 
         Raises:
-            ValueError: another process is training the same.
+            ValueError: another process runs the same training.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / "lock")
         try:
             with lock.acquire(timeout=0):
-                for left in self.folder.glob(".*"):  # files whose writing a kill cut short
-                    left.unlink()
+                for partial_file in self.folder.glob(".*"):  # left by a killed process
+                    partial_file.unlink()
                 yield
         except Timeout as error:
             raise ValueError(
-                f"{self.folder}: another process is running this very training - wait for it, or end it and start again to go on from it"
+                f"{self.folder}: expected no other process to run this training, but one does - "
+                "either wait for it, or end it and start again to resume from its checkpoint"
             ) from error
 
+    held = locked  # DELETE ME: the old name
+
     def describe(self, inputs: Mapping[str, str], *, compare: bool = True) -> None:
-        """Keep what the fingerprint was made of, and warn where an unfinished training beside this one differs from it in a few values.
+        """Save the inputs of the fingerprint, and warn about an unfinished training with others.
 
         Args:
-            inputs: names and spelled values: the flat configuration and the data's digest.
-            compare: warn so; the jobs of a sweep differ on purpose.
+            inputs: name -> value as text: the flat configuration and the digest of the data.
+            compare: warn; the jobs of a sweep differ on purpose.
         """
-        if not (self.folder / INPUTS).is_file():
-            for path in (
-                sorted(
-                    self.folder.parent.glob(f"*/{INPUTS}"), key=lambda path: path.stat().st_mtime
-                )[-1:]
-                if compare
-                else []
-            ):
-                log.warning(
-                    "%s does not go on here, this training starts anew: %s",
-                    path.parent,
-                    _difference(read_json(path), inputs),
-                )
-            write_json(self.folder / INPUTS, dict(inputs))
+        path = self.folder / INPUTS
+        if path.is_file():
+            return
+        others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_modified)
+        if compare and others:
+            other = others[-1]
+            difference = _difference(read_json(other), inputs)
+            log.warning(
+                "%s does not match, so this training starts from scratch: %s",
+                other.parent,
+                difference,
+            )
+        write_json(path, dict(inputs))
 
     def delete(self) -> None:
-        """Forget it: the training is done and its results are written."""
+        """Delete the folder: the training is finished and its results are written."""
         shutil.rmtree(self.folder)
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """What `finish` kept, where the training is done."""
+        """The result that `finish` saved, if the training is finished."""
         path = self.folder / FINISHED
         return cast(dict[str, Any], read_json(path)) if path.is_file() else None
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Forget it but for its result, so that a sweep started again does not do it again."""
+        """Delete all but the result, so that a restarted sweep does not train again."""
         self.delete()
         write_json(self.folder / FINISHED, dict(result))
 
 
-def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What changed, in words."""
-    changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-    if not changed:
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The changed values, as text."""
+    changes = []
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            old_value = before.get(key, "absent")
+            changes.append(f"{key} was {old_value}, is {now.get(key, 'absent')}")
+    if not changes:
         return "the source code changed"
-    shown = [
-        f"{key} was {then.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in changed[:5]
-    ]
-    return "; ".join(shown) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+    text = "; ".join(changes[:MAX_DIFFERENCES])
+    num_more = len(changes) - MAX_DIFFERENCES
+    return f"{text}; and {num_more} more" if num_more > 0 else text

@@ -1,4 +1,7 @@
-"""Losses and throughput of the training steps: read every n steps only, since reading a value makes a GPU's steps wait."""
+"""Loss and throughput of the training steps.
+
+They are read every n steps only, since reading a value makes a GPU's steps wait.
+"""
 
 import time
 from typing import Any
@@ -7,35 +10,37 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from maskmill.data.dataset import Batch
+from maskmill.tasks.segmentation import StepOutput
 
 
 class StepLog(Callback):
-    """Log every `trainer.log_every_n_steps`: the loss and its terms, images per second, and the share of time spent waiting for data.
+    """Log the steps every `trainer.log_every_n_steps`.
 
-    Validation, checkpoints and pictures are not part of that time.
+    Logged values: the loss and its terms, images per second, and the fraction of time spent
+    waiting for data. Validation, checkpoints and pictures do not count in that time.
     """
 
     def __init__(self) -> None:
-        self._start = self._asked = self._waited = 0.0
-        self._images, self._logged = 0, -1
+        self._logged_step = -1
+        self._restart()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; a training resumed within an epoch has no start of that epoch."""
+        """Start the clock: a run resumed within an epoch does not start that epoch again."""
         self._restart()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock anew after the end of the epoch before."""
+        """Restart the clock after the end of the previous epoch."""
         self._restart()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock anew: what came before is in no step's time."""
+        """Restart the clock: validation does not count."""
         self._restart()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """The batch has come."""
-        self._waited += time.perf_counter() - self._asked
+        """Add the time spent waiting for this batch."""
+        self._waiting_s += time.perf_counter() - self._requested
 
     def on_train_batch_end(
         self,
@@ -45,36 +50,37 @@ class StepLog(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Log where it is due, then wait for the next batch."""
-        self._images += len(batch["image"]) * trainer.world_size
+        """Log if it is time, then wait for the next batch."""
+        self._num_images += len(batch["image"]) * trainer.world_size
         step = trainer.global_step
-        if step % trainer.log_every_n_steps == 0 and step != self._logged:  # type: ignore[attr-defined] # its logger connector sets it
-            self._logged = step
+        # The attribute is set by the Trainer's logger connector.
+        interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if step % interval == 0 and step != self._logged_step:
+            self._logged_step = step
             self._log(trainer, pl_module, outputs)
-        self._asked = time.perf_counter()
+        self._requested = time.perf_counter()
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any]) -> None:
-        loss = float(
-            outputs["loss"]
-        )  # waits for the device, so that the time below is that of whole steps
+    def _log(self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput) -> None:
+        # Reading the loss waits for the device, so the time below is that of complete steps.
+        loss = float(outputs["loss"])
         seconds = time.perf_counter() - self._start
-        values = {"train/loss": loss} | {
-            f"train/loss/{name}": float(term) for name, term in outputs["terms"].items()
-        }
-        values |= {
-            "train/images_per_second": self._images / seconds,
-            "train/waiting_for_data": self._waited / seconds,
-        }
+        values = {"train/loss": loss}
+        for name, term in outputs["terms"].items():
+            values[f"train/loss/{name}"] = float(term)
+        values["train/images_per_second"] = self._num_images / seconds
+        values["train/waiting_for_data"] = self._waiting_s / seconds
         if pl_module.device.type == "cuda":
             values["train/gpu_memory_gb"] = torch.cuda.max_memory_allocated(pl_module.device) / 1e9
         for key in ("train/loss", "train/images_per_second"):
             pl_module.log(key, values[key], prog_bar=True, logger=False, batch_size=1)
+        values["epoch"] = trainer.current_epoch
         for logger in trainer.loggers:
-            logger.log_metrics(
-                values | {"epoch": trainer.current_epoch}, step=trainer.global_step - 1
-            )  # Lightning counts from 0 too
+            # Lightning counts steps from 0 too.
+            logger.log_metrics(values, step=trainer.global_step - 1)
         self._restart()
 
     def _restart(self) -> None:
-        self._start = self._asked = time.perf_counter()
-        self._waited, self._images = 0.0, 0
+        self._start = time.perf_counter()
+        self._requested = self._start  # when the next batch was asked for
+        self._waiting_s = 0.0
+        self._num_images = 0

@@ -1,0 +1,32 @@
+"""Early stopping on the task's own score."""
+
+from typing import Annotated
+
+from annotated_types import Ge
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+
+class StopWhenFlat(EarlyStopping):
+    """Stop the training when the task's score (`monitor` of the task) no longer rises.
+
+    To watch another value, configure Lightning's own `EarlyStopping` with that `monitor`.
+
+    Args:
+        patience: number of validations without an improvement after which the training stops.
+        min_delta: smallest rise that counts as an improvement.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience: Annotated[int, Ge(0)] = 3,
+        min_delta: Annotated[float, Ge(0)] = 0.0,
+        monitor: str = "",  # DELETE ME once build_trainer no longer passes it
+    ) -> None:
+        super().__init__("the task's score", min_delta=min_delta, patience=patience, mode="max")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Monitor the task's score."""
+        self.monitor = str(pl_module.monitor)
+        super().setup(trainer, pl_module, stage)

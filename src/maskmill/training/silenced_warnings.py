@@ -1,0 +1,25 @@
+"""Warnings of libraries about things that maskmill does on purpose."""
+
+import warnings
+
+# Regular expressions at the beginning of a warning; the tests ignore the same ones.
+SILENCED_WARNINGS = (
+    # A resumed run writes into the folder of its first start.
+    r".*Checkpoint directory .* exists and is not empty",
+    # Lightning's own code uses a deprecated class of torch.
+    r".*treespec, LeafSpec",
+    # Small data sets have fewer batches than `trainer.log_every_n_steps`.
+    r".*smaller than the logging interval",
+    # Our metrics have merged all processes when they are logged.
+    r"It is recommended to use `self.log.*sync_dist",
+    # `training.averaging` refuses FSDP, the case that this is about.
+    r"You're using the WeightAveraging callback with a model that overrides",
+    # No loss or post-processing writes into the outputs of a network.
+    r".*FSDP2-wrapped module .* returned a view tensor",
+)
+
+
+def silence_expected_warnings() -> None:
+    """Ignore these warnings in this process."""
+    for pattern in SILENCED_WARNINGS:
+        warnings.filterwarnings("ignore", message=pattern)
