@@ -89,9 +89,7 @@ def score_free_masks(task, root, num_steps):
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
     separate_things = task != "semantic"
-    segments = segments_of(
-        batch["semantic"], batch["instance"], separate_things=separate_things
-    )
+    segments = segments_of(batch["semantic"], batch["instance"], separate_things=separate_things)
     classes = torch.where(segments.classes >= 0, segments.classes, num_classes)
     one_hot = F.one_hot(classes, num_classes + 1).float()
     outputs = {

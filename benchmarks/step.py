@@ -24,21 +24,15 @@ from lightning import Callback, LightningDataModule, seed_everything
 from torch.utils.data import DataLoader
 
 from maskmill.assembly.build import build
+from maskmill.assembly.configuration import packaged_conf
 from maskmill.assembly.training_job import (
+    TrainingJob,
     build_task,
-    build_trainer,
-    read_dataset,
-    tracked,
-    training_config,
 )
-from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import ShuffledSampler
 from maskmill.data.transforms import Augmentation
-from maskmill.assembly.configuration import packaged_conf
 from maskmill.tasks.optimization import configure
-from maskmill.tracking.runs import Tracking
-from maskmill.training.state import TrainingState
 
 BLOCK = 10  # steps
 NUM_BATCHES = 8  # in memory
@@ -158,17 +152,15 @@ def make_datamodule(cfg, num_steps, *, from_files):
 
 def measure(cfg, datamodule, batches, num_steps, *, from_files):
     """Train in the current folder: seconds of our blocks and of the bare ones, each (blocks, 2)."""
-    dataset = read_dataset(cfg.data.root)
-    categories = Categories.from_list(dataset["categories"])
+    cfg.train.data = cfg.data.root
+    job = TrainingJob(cfg)
     seed_everything(0, verbose=False)
-    task = build_task(cfg, categories)
-    bare_task = build_task(cfg, categories)
+    task = build_task(cfg, job.categories)
+    bare_task = build_task(cfg, job.categories)
     clip = cfg.trainer.gradient_clip_val
     alternate = Alternate(BareLoop(bare_task, batches, num_steps, clip))
-    state = TrainingState(Path("state"), "benchmark")
-    tracking = build(cfg.tracking, Tracking)
-    with tracked(tracking, state, training_config(cfg), dataset, compare=False) as run_id:
-        trainer = build_trainer(cfg, task, categories, state, run_id)
+    with job.tracked() as run_id:
+        trainer = job.build_trainer(run_id)
         trainer.callbacks.append(alternate)
         trainer.fit(task, datamodule if from_files else InMemory(batches, num_steps))
     return np.array(alternate.our_seconds), np.array(alternate.bare_seconds)

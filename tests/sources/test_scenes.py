@@ -179,7 +179,9 @@ def test_drawing_over_a_larger_set_leaves_none_of_it(root):
 
 def test_drawing_does_not_touch_a_folder_of_other_things(tmp_path):
     (tmp_path / "thesis.txt").write_text("unique")
-    with pytest.raises(ValueError, match=r"but found other files \(thesis\.txt\) - either set `draw\.out`"):
+    with pytest.raises(
+        ValueError, match=r"but found other files \(thesis\.txt\) - either set `draw\.out`"
+    ):
         SceneSet(tmp_path, num_train=1, num_val=1, num_test=1, seed=0).write()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

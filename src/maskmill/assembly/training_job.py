@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,37 +32,19 @@ from maskmill.tracking.run_logger import RunLogger
 from maskmill.tracking.runs import Tracking, flatten, log_inputs
 from maskmill.tracking.store import connect
 from maskmill.training.callbacks import EpochLines, StepSeed
-from maskmill.training.checkpoints import WholeFiles
+from maskmill.training.checkpoints import AtomicCheckpointIO
+from maskmill.training.context import RunContext, attach
 from maskmill.training.finite_loss import FiniteLoss
 from maskmill.training.progress import Bar, Lines
+from maskmill.training.silenced_warnings import silence_expected_warnings
 from maskmill.training.state import TrainingState, training_fingerprint
 from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
 
 # The groups that decide the result of a run; the others say where it writes and how it is tracked.
-DECISIVE = (
-    "seed",
-    "data",
-    "augment",
-    "network",
-    "task",
-    "loss",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "callbacks",
-)
-
-# Warnings of Lightning about what we do on purpose, or about its own code.
-SILENCED = (
-    r".*Checkpoint directory .* exists and is not empty",
-    r".*treespec, LeafSpec",
-    r".*smaller than the logging interval",
-    r"It is recommended to use `self.log.*sync_dist",  # our metrics have merged all processes before they are logged
-    r"You're using the WeightAveraging callback with a model that overrides",  # training.averaging refuses what this warns of
-    r".*FSDP2-wrapped module .* returned a view tensor",  # no loss or post-processing writes into a network's outputs
-)
+DECISIVE = ("seed", "data", "augment", "network", "task", "loss")
+DECISIVE += ("optimizer", "scheduler", "trainer", "callbacks")
 
 
 def fit(cfg: DictConfig) -> float:
@@ -110,8 +91,8 @@ class TrainingJob:
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         datamodule = build_datamodule(self.cfg)
         task = build_task(self.cfg, self.categories)
-        with self._locked(), self._tracked() as run_id:
-            trainer = self._trainer(task, run_id)
+        with self._locked(), self.tracked() as run_id:
+            trainer = self.build_trainer(run_id)
             self._fit(trainer, task, datamodule)
             score = best_score(trainer)
             if trainer.is_global_zero:
@@ -121,7 +102,7 @@ class TrainingJob:
     def _fingerprint(self) -> str:
         parts = [*self.config.values(), _resolved(self.cfg.tracking), _resolved(self.cfg.train)]
         code = code_digests(stage_modules("train", parts))
-        return training_fingerprint({**self.config, "code": code}, self.dataset["digest"])
+        return training_fingerprint(self.config, self.dataset["digest"], code)
 
     def _reuse(self, model: ModelFiles) -> float:
         log.info(
@@ -139,13 +120,13 @@ class TrainingJob:
         if rank() != 0:
             yield
             return
-        with self.state.held():
+        with self.state.locked():
             inputs = flatten(self.config) | {"data": self.dataset["digest"]}
             self.state.describe(inputs, compare=not self.settings.once)
             yield
 
     @contextmanager
-    def _tracked(self) -> Iterator[str]:
+    def tracked(self) -> Iterator[str]:
         """Keep the MLflow run open while rank 0 trains.
 
         Yields:
@@ -166,41 +147,35 @@ class TrainingJob:
                 self.state.run_id = run_id
             yield run_id
 
-    def _trainer(self, task: LightningModule, run_id: str) -> Trainer:
+    def build_trainer(self, run_id: str) -> Trainer:
+        """The Trainer with its callbacks; metrics and example pictures go to the MLflow run."""
         on_terminal = sys.stderr.isatty()
         logger = RunLogger(run_id or None)
+        callbacks: list[Callback] = [
+            StepSeed(self.cfg.seed),
+            FiniteLoss(folder=self.state.folder),
+            *[build(node, Callback) for node in self.cfg.callbacks.values()],
+            StepLog(),
+            Bar() if on_terminal else Lines(),
+            EpochLines(),
+        ]
+        attach(callbacks, self._context(logger, run_id))
         return build(
             self.cfg.trainer,
             Trainer,
-            callbacks=[
-                StepSeed(self.cfg.seed),
-                FiniteLoss(folder=self.state.folder),
-                *self._configured_callbacks(task, logger, run_id),
-                StepLog(),
-                Bar() if on_terminal else Lines(),
-                EpochLines(),
-            ],
+            callbacks=callbacks,
             logger=logger,
             plugins=_plugins(),
             enable_progress_bar=on_terminal,
         )
 
-    def _configured_callbacks(
-        self, task: LightningModule, logger: RunLogger, run_id: str
-    ) -> list[Callback]:
+    def _context(self, logger: RunLogger, run_id: str) -> RunContext:
         def show(image: RGB, target: Panoptic, pred: Panoptic, name: str) -> None:
             drawn = [overlay(image, labels, self.categories) for labels in (target, pred)]
             picture = np.concatenate([image, *drawn], axis=1)
             connect().log_image(run_id, picture, artifact_file=f"pictures/{name}")
 
-        runtime: dict[str, dict[str, Any]] = {
-            "checkpoint": {"dirpath": str(self.state.folder), "monitor": task.monitor},
-            "resume": {"folder": self.state.folder, "before_saving": logger.flush},
-            "early_stopping": {"monitor": task.monitor},
-            "pictures": {"show": show},
-        }
-        nodes = self.cfg.callbacks.items()
-        return [build(node, Callback, **runtime.get(str(name), {})) for name, node in nodes]
+        return RunContext(self.state.folder, logger.flush, show)
 
     def _fit(
         self, trainer: Trainer, task: LightningModule, datamodule: SegmentationDataModule
@@ -318,16 +293,15 @@ def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
 
 def _plugins() -> list[Any]:
     if not SLURMEnvironment.detect():
-        return [WholeFiles()]
+        return [AtomicCheckpointIO()]
     # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to ours, and requeue the job.
-    return [WholeFiles(), SLURMEnvironment(auto_requeue=False)]
+    return [AtomicCheckpointIO(), SLURMEnvironment(auto_requeue=False)]
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's notices about devices and products out of the log; warnings remain, except those above."""
+    """Keep Lightning's notices about devices and products, and expected warnings, out of the log."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for pattern in SILENCED:
-        warnings.filterwarnings("ignore", message=pattern)
+    silence_expected_warnings()
 
 
 def rank() -> int:

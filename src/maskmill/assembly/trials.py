@@ -23,9 +23,7 @@ from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split
 from maskmill.tasks.segmentation import SegmentationTask
 from maskmill.training.callbacks import StepSeed
-
-# Callbacks that write, watch validation, need a logger, or span a whole training; the others change how a step computes.
-LEFT_OUT = {"checkpoint", "resume", "learning_rate", "pictures", "early_stopping", "annealing"}
+from maskmill.training.trial import belongs_in_trial
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,14 @@ class Trial:
 
     def trainer(self, callbacks: Sequence[Callback], max_steps: int) -> Trainer:
         """A Trainer for some training steps, with those configured callbacks that change how a step computes."""
-        nodes = [node for name, node in self.cfg.callbacks.items() if name not in LEFT_OUT]
-        configured = [build(node, Callback) for node in nodes]
+        configured = [build(node, Callback) for node in self.cfg.callbacks.values()]
+        kept = [callback for callback in configured if belongs_in_trial(callback)]
         return build(
             self.cfg.trainer,
             Trainer,
             max_epochs=-1,
             max_steps=max_steps,
-            callbacks=[StepSeed(self.cfg.seed), *configured, *callbacks],
+            callbacks=[StepSeed(self.cfg.seed), *kept, *callbacks],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

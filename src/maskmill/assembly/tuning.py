@@ -9,7 +9,7 @@ from maskmill.assembly.build import build
 from maskmill.assembly.trials import Trial, output_folder
 from maskmill.canonical.files import write_text
 from maskmill.reporting.learning_rate_page import write_learning_rate_page
-from maskmill.training.batch_size import PAYS, BatchSizeSearch, measure
+from maskmill.training.batch_size import MIN_SPEEDUP, BatchSizeSearch, measure_batch_size
 from maskmill.training.lr_range import RangeTest
 from maskmill.training.memory import Memory
 
@@ -30,26 +30,33 @@ def find_batch_size(cfg: DictConfig) -> int:
     crop = "x".join(map(str, datamodule.crop_size))
     log.info("steps of %s on %s, crops of %s px", type(task.network).__name__, memory.device, crop)
     measured = partial(
-        measure,
+        measure_batch_size,
         task=task,
         datamodule=datamodule,
-        trainer_of=trial.trainer,
+        make_trainer=trial.trainer,
         memory=memory,
         num_steps=search.num_steps,
     )
     found = search.run(measured, memory, num_images=trial.num_images())
-    rows = [f"{row.batch_size},{row.images_per_second:.2f},{row.memory}" for row in found.measured]
+    rows = [
+        f"{row.batch_size},{row.images_per_second:.2f},{row.memory}" for row in found.measurements
+    ]
     table = "\n".join(["batch_size,images_per_second,memory_bytes", *rows, ""])
     path = write_text(output_folder(cfg) / "batch_size.csv", table)
-    log.info("data.batch_size=%d: the largest one tried that fits; %s", found.largest, found.ended)
     log.info(
-        "data.batch_size=%d: none is more than %g %% faster -> %s", found.enough, 100 * PAYS, path
+        "data.batch_size=%d: the largest one tried that fits; %s", found.largest, found.stop_reason
+    )
+    log.info(
+        "data.batch_size=%d: none is more than %g %% faster -> %s",
+        found.recommended,
+        100 * MIN_SPEEDUP,
+        path,
     )
     log.info(
         "another batch size needs another learning rate: maskmill find_lr data.batch_size=%d",
-        found.enough,
+        found.recommended,
     )
-    return found.enough
+    return found.recommended
 
 
 def find_lr(cfg: DictConfig) -> float:

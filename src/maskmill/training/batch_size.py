@@ -36,7 +36,6 @@ MIN_SPEEDUP = 0.05  # a batch size that is faster by less than this fraction is 
 OUT_OF_MEMORY = ("out of memory", "not enough memory")
 # Factor on the expected memory: the allocator keeps blocks of sizes that are no longer needed.
 SAFETY_FACTOR = 1.1
-PAYS = MIN_SPEEDUP  # DELETE ME: the old name, used by stages/find_batch_size.py
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,6 @@ class SearchResult:
             if item.images_per_second * (1 + MIN_SPEEDUP) >= fastest:
                 return item.batch_size
         raise AssertionError("the fastest is as fast as itself")
-
-    @property
-    def measured(self) -> list[Measurement]:  # DELETE ME: old name
-        """See `measurements`."""
-        return self.measurements
-
-    @property
-    def ended(self) -> str:  # DELETE ME: old name
-        """See `stop_reason`."""
-        return self.stop_reason
-
-    @property
-    def enough(self) -> int:  # DELETE ME: old name
-        """See `recommended`."""
-        return self.recommended
 
 
 @dataclass(frozen=True)
@@ -290,8 +274,3 @@ def measure_batch_size(
     peak = memory.peak()
     memory.restart()
     return Measurement(batch_size, batch_size / float(np.median(timer.seconds)), peak)
-
-
-def measure(batch_size: int, *, trainer_of: Callable[..., Trainer], **rest: Any) -> Measurement:
-    """DELETE ME: the old name, used by stages/find_batch_size.py."""
-    return measure_batch_size(batch_size, make_trainer=trainer_of, **rest)

@@ -93,15 +93,11 @@ class ExamplePictures(Callback):
     """
 
     def __init__(
-        self,
-        num_images: Annotated[int, Ge(1)],
-        every_n_epochs: Annotated[int, Ge(1)],
-        *,
-        show: Callable[[RGB, Panoptic, Panoptic, str], None] | None = None,  # DELETE ME: use attach
+        self, num_images: Annotated[int, Ge(1)], every_n_epochs: Annotated[int, Ge(1)]
     ) -> None:
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
-        self._show = show
+        self._show: Callable[[RGB, Panoptic, Panoptic, str], None] | None = None
 
     def attach(self, context: RunContext) -> None:
         """Send the pictures to the run."""

@@ -49,9 +49,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Path(file.name).replace(target)
 
 
-WholeFiles = AtomicCheckpointIO  # DELETE ME: the old name, used by build_trainer
-
-
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoints with the best score of the task (`monitor` of the task).
 
@@ -65,11 +62,8 @@ class BestCheckpoint(ModelCheckpoint):
         *,
         filename: str = "best-{epoch:03d}",
         save_top_k: Annotated[int, Ge(-1)] = 1,
-        dirpath: str | None = None,  # DELETE ME: use attach
-        monitor: str = "",  # DELETE ME: set in setup
     ) -> None:
         super().__init__(
-            dirpath=dirpath,
             filename=filename,
             monitor="the task's score",  # replaced in setup; Lightning requires one for save_top_k
             mode="max",
@@ -105,11 +99,9 @@ class ResumeCheckpoint(Checkpoint):
         *,
         every_n_steps: Annotated[int, Ge(1)] | None = None,
         every_n_seconds: Annotated[float, Gt(0)] | None = None,
-        folder: Path | None = None,  # DELETE ME: use attach
-        before_saving: Callable[[], None] = lambda: None,  # DELETE ME: use attach
     ) -> None:
-        self.path = Path(LAST) if folder is None else folder / LAST
-        self._flush = before_saving
+        self.path = Path(LAST)
+        self._flush: Callable[[], None] = lambda: None
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
         self._saved_step = -1

@@ -22,7 +22,6 @@ class StopWhenFlat(EarlyStopping):
         *,
         patience: Annotated[int, Ge(0)] = 3,
         min_delta: Annotated[float, Ge(0)] = 0.0,
-        monitor: str = "",  # DELETE ME once build_trainer no longer passes it
     ) -> None:
         super().__init__("the task's score", min_delta=min_delta, patience=patience, mode="max")
 

@@ -29,7 +29,7 @@ MAX_DIFFERENCES = 5
 def training_fingerprint(
     config: Mapping[str, Any],
     data_digest: str,
-    code: Mapping[str, str] | None = None,  # DELETE ME: the default, once the caller passes it
+    code: Mapping[str, str],
 ) -> str:
     """Digest of everything that a training depends on.
 
@@ -41,7 +41,7 @@ def training_fingerprint(
     Returns:
         32 hexadecimal digits.
     """
-    inputs = json.dumps([config, data_digest, dict(code or {})], sort_keys=True)
+    inputs = json.dumps([config, data_digest, dict(code)], sort_keys=True)
     return hashlib.sha256(inputs.encode()).hexdigest()[:32]
 
 
@@ -92,8 +92,6 @@ class TrainingState:
                 f"{self.folder}: expected no other process to run this training, but one does - "
                 "either wait for it, or end it and start again to resume from its checkpoint"
             ) from error
-
-    held = locked  # DELETE ME: the old name
 
     def describe(self, inputs: Mapping[str, str], *, compare: bool = True) -> None:
         """Save the inputs of the fingerprint, and warn about an unfinished training with others.
