@@ -70,7 +70,7 @@ class SegmentationTask(LightningModule):
         if self.device_mesh is not None and not uses_fsdp(self.network):
             apply_fsdp(self.network, self.device_mesh["data_parallel"])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:  # type: ignore[override]
+    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         """Compute the loss of a batch; `training.step_log` logs it and its terms."""
         terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
         detached = {name: term.detach() for name, term in terms.items()}

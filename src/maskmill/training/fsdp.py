@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -26,8 +27,10 @@ class FSDP2Strategy(ModelParallelStrategy):
     def on_validation_start(self) -> None:
         """Validate with the batch statistics of the first process, which checkpoints contain."""
         assert self.lightning_module is not None
+        network = self.lightning_module.network
+        assert isinstance(network, nn.Module)
         buffers = []
-        for buffer in self.lightning_module.network.buffers():
+        for buffer in network.buffers():
             if buffer.is_floating_point():
                 buffers.append(buffer)
         if not buffers:

@@ -22,7 +22,10 @@ class StepLog(Callback):
 
     def __init__(self) -> None:
         self._logged_step = -1
-        self._restart()
+        self._start = 0.0
+        self._requested = 0.0  # when the next batch was asked for
+        self._waiting_s = 0.0
+        self._num_images = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: a run resumed within an epoch does not start that epoch again."""
@@ -81,6 +84,6 @@ class StepLog(Callback):
 
     def _restart(self) -> None:
         self._start = time.perf_counter()
-        self._requested = self._start  # when the next batch was asked for
+        self._requested = self._start
         self._waiting_s = 0.0
         self._num_images = 0
