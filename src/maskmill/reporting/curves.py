@@ -64,13 +64,13 @@ def precision_chart(precision: Floats, title: str) -> str:
 
 def reliability_chart(bins: Reliability) -> str:
     """How often predictions of a confidence are right (Guo et al., ICML 2017, arXiv:1706.04599, fig. 1)."""
-    some = bins.number > 0
+    some = bins.count > 0
     points = list(zip(bins.confidence[some].tolist(), bins.accuracy[some].tolist(), strict=True))
     titles = [
         f"confidence {percent(at)} %: {percent(right)} % of {number:.0f} right"
-        for (at, right), number in zip(points, bins.number[some].tolist(), strict=True)
+        for (at, right), number in zip(points, bins.count[some].tolist(), strict=True)
     ]
-    share = (bins.number / bins.number.sum()).tolist()
+    share = (bins.count / bins.count.sum()).tolist()
     lines = [
         columns(share, kind="share"),
         line([(0, 0), (1, 1)], kind="ideal"),

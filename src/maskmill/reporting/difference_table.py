@@ -71,7 +71,7 @@ def _cells(row: Difference, name: str) -> str:
     cells = (
         percent(row.value),
         percent(row.baseline),
-        f"{_mark(row.sure)} {points(row.difference)}",
+        f"{_mark(row.significance)} {points(row.difference)}",
         interval,
         leads,
     )

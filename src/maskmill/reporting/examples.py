@@ -65,7 +65,8 @@ class Gallery:
         seen = {
             int(index)
             for place in places
-            for index in evaluation.images[place].pairs[:, :2].reshape(-1)
+            for side in (evaluation.images[place].pairs.target, evaluation.images[place].pairs.pred)
+            for index in side
         }
         keys = (
             key(category, evaluation.categories)
@@ -78,7 +79,7 @@ class Gallery:
 def worst_and_best(gallery: Gallery) -> Iterator[str]:
     """The images with the lowest and the highest score."""
     metric = gallery.analysis.image_metric
-    values = gallery.analysis.sums.by_image()[metric].tolist()
+    values = gallery.analysis.image_counts.score_each()[metric].tolist()
     scored = sorted(
         (value, place) for place, value in enumerate(values) if value == value
     )  # not NaN

@@ -84,7 +84,7 @@ def _curves(evaluation: Evaluation) -> str:
         parts.append(
             f"<h3>Precision over recall of scored objects</h3>{precision_charts(curves.precision[0], names)}"
         )
-    if evaluation.calibration.number.any():
+    if evaluation.calibration.count.any():
         parts.append(
             f"<h3>Reliability of the scores</h3>{reliability_chart(evaluation.calibration)}"
         )

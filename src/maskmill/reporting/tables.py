@@ -11,8 +11,9 @@ from maskmill.canonical.files import write_json, write_text
 from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
-from maskmill.evaluation.evaluation import Evaluation, ImageScores
-from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageSums
+from maskmill.evaluation.evaluation import Evaluation
+from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageCounts
+from maskmill.evaluation.image_scores import ImageScores
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
@@ -35,7 +36,7 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     write_json(out / "metrics.json", metrics)
     _write_csv(out / "per_class.csv", per_class_rows(analysis))
     _write_csv(out / "per_image.csv", per_image_rows(evaluation))
-    _write_csv(out / "counts.csv", _count_rows(analysis.sums))
+    _write_csv(out / "counts.csv", _count_rows(analysis.image_counts))
     _write_csv(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
         _write_csv(out / "differences.csv", difference_rows(analysis.differences))
@@ -88,7 +89,7 @@ def per_image_rows(evaluation: Evaluation) -> list[Row]:
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     counts = image.counts
-    scores = evaluation.of(counts, image.confusion)
+    scores = evaluation.score_counts(counts, image.confusion)
     tp, fp, fn = (int(value) for value in counts[:, 1:4].sum(axis=0))
     row: Row = {
         "image": image.record.file_name,
@@ -98,7 +99,7 @@ def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     return row | {"pixel_accuracy": _cell(scores["pixel_accuracy"]), "tp": tp, "fp": fp, "fn": fn}
 
 
-def _count_rows(sums: ImageSums) -> Iterable[Row]:
+def _count_rows(sums: ImageCounts) -> Iterable[Row]:
     """What each image adds to each category, where it adds anything: enough to score any resample of the images.
 
     An image that adds nothing has a row of zeros, since two models are compared on the same images.
