@@ -1,5 +1,6 @@
-"""What several test folders share: real data where it lies beside the repository, and drawn label maps."""
+"""What several test folders share: real data sets where a developer has them, and drawn label maps."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,9 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real labelled images, handed to developers beside the repository and never committed."""
-    folder = REPOSITORY.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(
-            "needs the real data sets in ../shared/data, which are not part of the repository"
-        )
-    return folder
+def third_party_data() -> Path:
+    """Real labelled images of others, in the folder that MASKMILL_DATA names; never committed."""
+    folder = os.environ.get("MASKMILL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the folder of third-party data sets: set MASKMILL_DATA to it")
+    return Path(folder)

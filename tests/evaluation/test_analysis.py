@@ -179,7 +179,7 @@ def test_a_better_prediction_leads_in_what_grows_and_in_what_shrinks(tmp_path, e
         if row.kind == "all"
     }
     for name in ("PQ", "mIoU", "PQ/lost/missed"):
-        assert (rows[name].sure, rows[name].leads) == (1, 1), name
+        assert (rows[name].significance, rows[name].leads) == (1, 1), name
     assert rows["PQ"].difference > 0 > rows["PQ/lost/missed"].difference
 
 

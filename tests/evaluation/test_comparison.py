@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from maskmill.evaluation.bootstrap import Resampling
-from maskmill.evaluation.comparison import compare, of_sums
-from maskmill.evaluation.image_counts import FIELDS, NUM_FIELDS, ImageSums, read_sums
+from maskmill.evaluation.comparison import compare, differences_of_counts
+from maskmill.evaluation.image_counts import FIELDS, NUM_FIELDS, ImageCounts, read_image_counts
 
 GOOD, BAD = (0.9, 1, 0, 0, 90, 100), (0.6, 1, 1, 0, 60, 100)
 NOTHING = (0, 0, 0, 0, 0, 0)
@@ -14,7 +14,7 @@ def sums(*images, categories=("car",), things=(True,)):
     table = np.full((len(images), len(categories) + 1, NUM_FIELDS), np.nan)
     for place, image in enumerate(images):
         table[place, :, :6] = [*(image if len(categories) > 1 else [image]), NOTHING]
-    return ImageSums(
+    return ImageCounts(
         tuple(f"{place}.png" for place in range(len(images))), categories, np.array(things), table
     )
 
@@ -90,14 +90,14 @@ def test_other_images_are_refused():
 
 def test_images_and_classes_may_stand_in_another_order():
     ours = sums([GOOD, NOTHING], [NOTHING, BAD], categories=("car", "sky"), things=(True, False))
-    theirs = ours.of(("1.png", "0.png"), ("sky", "car"))
-    assert [(row.difference, row.bounds) for row in of_sums(ours, theirs, Resampling(50))] == [
-        (0, (0, 0))
-    ] * len(of_sums(ours, ours, Resampling(0)))
+    theirs = ours.reorder(("1.png", "0.png"), ("sky", "car"))
+    assert [
+        (row.difference, row.bounds) for row in differences_of_counts(ours, theirs, Resampling(50))
+    ] == [(0, (0, 0))] * len(differences_of_counts(ours, ours, Resampling(0)))
 
 
 def test_a_difference_of_a_prediction_with_itself_is_nothing_and_certain():
-    rows = of_sums(sums(GOOD, BAD), sums(GOOD, BAD), Resampling(200))
+    rows = differences_of_counts(sums(GOOD, BAD), sums(GOOD, BAD), Resampling(200))
     assert {row.metric for row in rows} >= {"PQ", "SQ", "RQ", "PQ/thing", "mIoU", "Dice"}
     assert {(row.difference, row.bounds, row.leads) for row in rows} == {(0, (0, 0), 0)}
 
@@ -106,7 +106,7 @@ def test_a_difference_of_two_images_has_an_interval_from_the_worse_to_the_better
     # image 0: 90 against 60 %, image 1: equal. Drawn twice: +0.3, 0, or 0.15 for one of each; each of the first two in 1/4 of resamples.
     (row,) = [
         row
-        for row in of_sums(sums(GOOD, GOOD), sums(BAD, GOOD), Resampling(1000))
+        for row in differences_of_counts(sums(GOOD, GOOD), sums(BAD, GOOD), Resampling(1000))
         if (row.metric, row.kind) == ("mIoU", "all")
     ]
     assert (row.value, row.baseline) == (0.9, 0.75)
@@ -115,16 +115,17 @@ def test_a_difference_of_two_images_has_an_interval_from_the_worse_to_the_better
 
 
 def test_without_resamples_there_are_differences_without_intervals():
-    assert {(row.bounds, row.leads) for row in of_sums(sums(GOOD), sums(BAD), Resampling(0))} == {
-        (None, None)
-    }
+    assert {
+        (row.bounds, row.leads)
+        for row in differences_of_counts(sums(GOOD), sums(BAD), Resampling(0))
+    } == {(None, None)}
 
 
 def test_a_class_of_one_model_only_is_compared_with_nothing():
     theirs = sums(GOOD, categories=("dog",))
     rows = {
         row.name: row
-        for row in of_sums(sums(GOOD), theirs, Resampling(10))
+        for row in differences_of_counts(sums(GOOD), theirs, Resampling(10))
         if row.kind == "class" and row.metric == "PQ"
     }
     assert (rows["car"].value, rows["car"].baseline, rows["car"].difference) == (0.9, None, None)
@@ -133,13 +134,13 @@ def test_a_class_of_one_model_only_is_compared_with_nothing():
 def test_a_file_without_the_columns_is_refused(tmp_path):
     (tmp_path / "counts.csv").write_text("image,category,isthing,tp\na,car,1,1\n")
     with pytest.raises(ValueError, match=r"iou_sum.*evaluate` again"):
-        read_sums(tmp_path / "counts.csv")
+        read_image_counts(tmp_path / "counts.csv")
 
 
 def test_a_file_of_an_earlier_version_has_no_boundaries_and_no_accuracy(tmp_path):
     (tmp_path / "counts.csv").write_text(
         "image,category,isthing," + ",".join(FIELDS) + "\na,car,1,0.9,1,0,0,90,100\n"
     )
-    scores = read_sums(tmp_path / "counts.csv").score(np.ones((1, 1)))
+    scores = read_image_counts(tmp_path / "counts.csv").score(np.ones((1, 1)))
     assert (scores["PQ"], scores["mIoU"]) == (0.9, 0.9)
     assert np.isnan([scores[name] for name in ("boundary_mIoU", "pixel_accuracy", "fwIoU")]).all()

@@ -243,7 +243,7 @@ def test_broken_instances_are_refused_by_name(folders):
 
 def test_an_image_listed_twice_is_refused(folders):
     edit(folders[0], lambda index: index["images"].append(index["images"][1]))
-    with pytest.raises(ValueError, match=r"each image once, but image id 20 stands 2 times"):
+    with pytest.raises(ValueError, match=r"each image once, but image id 20 is listed 2 times"):
         evaluate_folders(*folders)
 
 

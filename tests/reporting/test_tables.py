@@ -11,7 +11,7 @@ from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.comparison import compare
 from maskmill.evaluation.evaluation import evaluate_folders
-from maskmill.evaluation.image_counts import read_sums
+from maskmill.evaluation.image_counts import read_image_counts
 from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.tables import write_tables
 from strategies import CATEGORIES
@@ -73,7 +73,7 @@ def test_without_resamples_there_are_no_intervals(written, tmp_path):
 
 def test_counts_of_all_images_give_the_headline_numbers(written):
     out, evaluation = written
-    read = read_sums(out / "counts.csv").score(np.ones((1, 6)))
+    read = read_image_counts(out / "counts.csv").score(np.ones((1, 6)))
     expected = evaluation.scores()
     known = {name for name, values in read.items() if values.ndim == 1 and not np.isnan(values[0])}
     assert known == (read.keys() & expected.keys()) - {"pixel_accuracy"}
@@ -171,8 +171,8 @@ def blobs(tmp_path):
 
 
 def test_an_image_without_segments_is_counted_so_that_models_compare(blobs):
-    right = read_sums(blobs[0] / "counts.csv")
-    wrong = read_sums(blobs[1] / "counts.csv")
+    right = read_image_counts(blobs[0] / "counts.csv")
+    wrong = read_image_counts(blobs[1] / "counts.csv")
     result = compare(right, wrong, metric="PQ", margin=0, resampling=Resampling(10))
     assert result.candidate == 1
     assert result.baseline == 1 / 1.5  # one match and one false positive

@@ -20,35 +20,35 @@ def findings_of(name, root):
 
 
 @pytest.fixture(scope="session")
-def originals(shared_data, tmp_path_factory):
+def originals(third_party_data, tmp_path_factory):
     """Copies small enough to copy again for every fault."""
     top = tmp_path_factory.mktemp("originals")
     camvid = top / "camvid"
     for split, stop in (("train", 123), ("val", 34)):
-        lines = (shared_data / "camvid" / f"{split}.txt").read_text().splitlines()[:stop:4]
+        lines = (third_party_data / "camvid" / f"{split}.txt").read_text().splitlines()[:stop:4]
         for line in lines:
             for word in line.split():
                 name = word.removeprefix("/SegNet/CamVid/")
                 (camvid / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(shared_data / "camvid" / name, camvid / name)
+                shutil.copyfile(third_party_data / "camvid" / name, camvid / name)
         (camvid / f"{split}.txt").write_text("\n".join(lines) + "\n")
     dsb = top / "dsb2018" / "stage1_train"
-    for folder in sorted((shared_data / "dsb2018" / "stage1_train").iterdir())[:20]:
+    for folder in sorted((third_party_data / "dsb2018" / "stage1_train").iterdir())[:20]:
         shutil.copytree(folder, dsb / folder.name)
     yolo = top / "coco128_seg"
-    for path in sorted((shared_data / "coco128-seg" / "labels" / "train2017").iterdir())[:40]:
-        image = shared_data / "coco128-seg" / "images" / "train2017" / f"{path.stem}.jpg"
+    for path in sorted((third_party_data / "coco128-seg" / "labels" / "train2017").iterdir())[:40]:
+        image = third_party_data / "coco128-seg" / "images" / "train2017" / f"{path.stem}.jpg"
         for file in (path, image):
-            target = yolo / file.relative_to(shared_data / "coco128-seg")
+            target = yolo / file.relative_to(third_party_data / "coco128-seg")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-    shutil.copytree(shared_data / "coco_panoptic_sample", top / "coco_panoptic_sample")
+    shutil.copytree(third_party_data / "coco_panoptic_sample", top / "coco_panoptic_sample")
     for name in ("labelme", "labelme_coco", "labelme_voc"):
-        shutil.copytree(shared_data / "labelme_example", top / name)
+        shutil.copytree(third_party_data / "labelme_example", top / name)
     ccp = top / "ccp"
-    for path in sorted((shared_data / "ccp" / "annotations" / "pixel-level").iterdir())[:30]:
-        for file in (path, shared_data / "ccp" / "photos" / f"{path.stem}.jpg"):
-            target = ccp / file.relative_to(shared_data / "ccp")
+    for path in sorted((third_party_data / "ccp" / "annotations" / "pixel-level").iterdir())[:30]:
+        for file in (path, third_party_data / "ccp" / "photos" / f"{path.stem}.jpg"):
+            target = ccp / file.relative_to(third_party_data / "ccp")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     return top
@@ -72,8 +72,8 @@ def test_nothing_is_found_on_the_original(originals, name):
 
 
 @pytest.mark.parametrize("name", ["camvid", "ccp", "dsb2018", "coco128_seg", "ade20k"])
-def test_nothing_is_found_on_the_whole_original(shared_data, name):
-    assert findings_of(name, shared_data / name.replace("coco128_seg", "coco128-seg")) == []
+def test_nothing_is_found_on_the_whole_original(third_party_data, name):
+    assert findings_of(name, third_party_data / name.replace("coco128_seg", "coco128-seg")) == []
 
 
 def first(root, pattern):

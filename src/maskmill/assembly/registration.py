@@ -12,8 +12,8 @@ from maskmill.assembly.model_loading import load_network
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.bootstrap import Resampling
-from maskmill.evaluation.comparison import Difference, compare, of_sums
-from maskmill.evaluation.image_counts import read_sums
+from maskmill.evaluation.comparison import Difference, compare, differences_of_counts
+from maskmill.evaluation.image_counts import read_image_counts
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.packaging import log_model
@@ -143,7 +143,7 @@ def _decide(settings: RegisterSettings, version: ModelVersion) -> Decision:
         return Decision(
             CHALLENGER, f"champion version {present.version} has no evaluation to compare with"
         )
-    ours, theirs = (read_sums(path) for path in (settings.evaluation / COUNTS, counts))
+    ours, theirs = (read_image_counts(path) for path in (settings.evaluation / COUNTS, counts))
     if set(ours.images) != set(theirs.images):
         return Decision(
             CHALLENGER,
@@ -158,4 +158,4 @@ def _decide(settings: RegisterSettings, version: ModelVersion) -> Decision:
         f"leads by more than {settings.margin:g} in {result.confidence:.1%} of resamples, {settings.confidence:.1%} asked"
     )
     alias = CHAMPION if result.confidence >= settings.confidence else CHALLENGER
-    return Decision(alias, numbers, of_sums(ours, theirs, resampling))
+    return Decision(alias, numbers, differences_of_counts(ours, theirs, resampling))

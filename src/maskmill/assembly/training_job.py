@@ -43,8 +43,10 @@ from maskmill.training.step_log import StepLog
 log = logging.getLogger(__name__)
 
 # The groups that decide the result of a run; the others say where it writes and how it is tracked.
-DECISIVE = ("seed", "data", "augment", "network", "task", "loss")
-DECISIVE += ("optimizer", "scheduler", "trainer", "callbacks")
+DECISIVE = (
+    *("seed", "data", "augment", "network", "task", "loss"),
+    *("optimizer", "scheduler", "trainer", "callbacks"),
+)
 
 
 def fit(cfg: DictConfig) -> float:

@@ -1,6 +1,6 @@
-"""What an evaluation tells beyond its numbers: how sure they are, where they are worse, and what changed since another prediction."""
+"""An evaluation with intervals, slices, and the differences from another prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,33 +9,35 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.evaluation.bootstrap import Array, Interval, Resampling, Score, interval
-from maskmill.evaluation.comparison import Difference, differences, of_scores
+from maskmill.evaluation.comparison import Difference, differences_of_scores, list_differences
 from maskmill.evaluation.counting import (
+    build_score,
     calibration_error,
-    num_objects,
+    count_by_size,
+    count_images,
+    count_objects,
     reliability_by_image,
-    score_of,
-    sums_by_size,
-    sums_of,
 )
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.image_counts import ImageSums
+from maskmill.evaluation.image_counts import Field, ImageCounts
 from maskmill.evaluation.slices import Slicing, by_brightness, by_crowding, mean_luma
 
 SLICE_METRICS = ("PQ", "SQ", "RQ", "mIoU", "AP")
+THING_METRICS = {"PQ": "PQ/thing", "SQ": "SQ/thing", "RQ": "RQ/thing"}  # of things by size
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The scores of a part of the data set.
+    """The scores of some images of the data set, or of some of its objects.
 
     Args:
-        slicing: how it was cut.
-        name: of the part.
-        num_images: with anything of it.
-        num_segments: true ones in it.
-        scores: metric -> fraction, where it has one.
-        bounds: metric -> 95 %, where there are resamples; AP has none, it would take as long as all the rest.
+        slicing: by what it was divided.
+        name: of the slice.
+        num_images: images with something in it.
+        num_segments: target segments in it.
+        scores: metric -> fraction, without those that have none.
+        bounds: metric -> 95 % interval, where there are resamples; AP has none, since it would
+            take as long as everything else.
     """
 
     slicing: str
@@ -48,7 +50,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class Analysis:
-    """An evaluation with its intervals, its slices and, where there is a baseline, the differences from it."""
+    """An evaluation with its intervals, its slices and, with a baseline, the differences from it.
+
+    Args:
+        evaluation: the scores.
+        resampling: how images are resampled.
+        slicings: the slices.
+        baseline: the scores of another prediction of the same images.
+    """
 
     evaluation: Evaluation
     resampling: Resampling
@@ -56,47 +65,41 @@ class Analysis:
     baseline: Evaluation | None = None
 
     @cached_property
-    def sums(self) -> ImageSums:
+    def image_counts(self) -> ImageCounts:
         """What each image adds."""
-        return sums_of(self.evaluation)
+        return count_images(self.evaluation)
 
     @cached_property
     def scores(self) -> dict[str, float | None]:
-        """All headline numbers, fractions; None for what the truth has nothing of."""
+        """All headline numbers, fractions; None where the target has nothing that they count."""
         return self.evaluation.scores()
 
     @cached_property
     def reliability(self) -> Array | None:
-        """What each image adds to the reliability of scores, (N, 3, B); None where segments have none."""
-        return (
-            reliability_by_image(self.evaluation)
-            if self.evaluation.calibration.number.any()
-            else None
-        )
-
-    def _calibration(self, weights: Array) -> dict[str, Array]:
-        return (
-            {}
-            if self.reliability is None
-            else {"ECE": calibration_error(self.reliability, weights)}
-        )
+        """What each image adds to the reliability of scores, (N, 3, B); None without scores."""
+        if not self.evaluation.calibration.count.any():
+            return None
+        return reliability_by_image(self.evaluation)
 
     @cached_property
     def drawn(self) -> dict[str, Array]:
-        """The headline numbers of each resample, (R,), and those of classes (R, K); empty without resamples."""
-        return self.resampling.draw(self._score, len(self.sums.images))
+        """The headline numbers of each resample, (R,) or for classes (R, K); empty without any."""
+        return self.resampling.draw(self._score, len(self.image_counts.images))
 
     @cached_property
     def whole(self) -> dict[str, Array]:
-        """The same of all images once: (1,) or (1, K)."""
-        return self._score(np.ones((1, len(self.sums.images))))
+        """The headline numbers of all images, (1,) or for classes (1, K)."""
+        return self._score(np.ones((1, len(self.image_counts.images))))
 
     def _score(self, weights: Array) -> dict[str, Array]:
-        return {**self._uncalibrated(weights), **self._calibration(weights)}
+        scores = dict(self._score_counts(weights))
+        if self.reliability is not None:
+            scores["ECE"] = calibration_error(self.reliability, weights)
+        return scores
 
     @cached_property
-    def _uncalibrated(self) -> Score:
-        return score_of(self.evaluation, self.sums)
+    def _score_counts(self) -> Score:
+        return build_score(self.evaluation, self.image_counts)
 
     @cached_property
     def bounds(self) -> dict[str, Interval]:
@@ -106,75 +109,72 @@ class Analysis:
     def class_bounds(self, metric: str) -> list[Interval | None]:
         """The 95 % interval of "PQ", "IoU" or "AP" of each class."""
         values = self.drawn.get(f"{metric}/class")
-        return (
-            [None] * len(self.sums.categories)
-            if values is None
-            else [interval(column) for column in values.T]
-        )
+        if values is None:
+            return [None] * len(self.image_counts.categories)
+        return [interval(column) for column in values.T]
 
     @cached_property
     def slices(self) -> list[Slice]:
-        """Things by size, and the parts of all slicings."""
-        sizes = sums_by_size(self.evaluation, self.sums) if self.sums.isthing.any() else {}
-        return [
-            *(self._size(name, sums) for name, sums in sizes.items()),
-            *(
-                self._part(slicing.name, name, places)
-                for slicing in self.slicings
-                for name, places in slicing.places().items()
-            ),
-        ]
+        """Things by size, then the slices of all slicings."""
+        slices = []
+        if self.image_counts.isthing.any():
+            by_size = count_by_size(self.evaluation, self.image_counts)
+            slices += [self._size_slice(name, counts) for name, counts in by_size.items()]
+        for slicing in self.slicings:
+            for name, indices in slicing.indices().items():
+                slices.append(self._image_slice(slicing.name, name, indices))
+        return slices
 
-    def _size(self, name: str, sums: ImageSums) -> Slice:
-        true = sums.table[..., 1] + sums.table[..., 3]  # tp + fn
-        things = {"PQ/thing": "PQ", "SQ/thing": "SQ", "RQ/thing": "RQ"}
-        scores = {
-            short: value
-            for metric, short in things.items()
-            if (value := _whole(sums)[metric]) is not None
-        }
+    def _size_slice(self, name: str, counts: ImageCounts) -> Slice:
+        """The things of one size."""
+        whole = counts.score(np.ones((1, len(counts.images))))
+        scores = _scores({metric: whole[long] for metric, long in THING_METRICS.items()})
         ap = self.evaluation.ap.numbers.get(f"AP/{name}", np.nan)
         if not np.isnan(ap):
             scores["AP"] = ap
-        drawn = self.resampling.draw(sums.score, len(sums.images))
-        bounds = _bounds({short: drawn[metric] for metric, short in things.items() if drawn})
-        return Slice(
-            "object size", name, int((true.sum(axis=1) > 0).sum()), int(true.sum()), scores, bounds
-        )
+        drawn = self.resampling.draw(counts.score, len(counts.images))
+        bounds = {}
+        if drawn:
+            bounds = _bounds({metric: drawn[long] for metric, long in THING_METRICS.items()})
+        num_segments = _count_target_segments(counts)
+        num_images = int(np.count_nonzero(num_segments))
+        return Slice("object size", name, num_images, int(num_segments.sum()), scores, bounds)
 
-    def _part(self, slicing: str, name: str, places: npt.NDArray[np.int64]) -> Slice:
-        part = self.sums.chosen(places)
-        weights = np.zeros((1, len(self.sums.images)))
-        weights[0, places] = 1
-        values = self._uncalibrated(weights)
-        scores = {
-            metric: float(values[metric][0])
-            for metric in SLICE_METRICS
-            if metric in values and not np.isnan(values[metric][0])
-        }
-        drawn = self.resampling.draw(part.score, len(places))
-        bounds = _bounds({metric: drawn[metric] for metric in SLICE_METRICS if metric in drawn})
-        return Slice(slicing, name, len(places), int(part.table[..., [1, 3]].sum()), scores, bounds)
+    def _image_slice(self, slicing: str, name: str, indices: npt.NDArray[np.int64]) -> Slice:
+        """The images at some indices."""
+        counts = self.image_counts.select(indices)
+        weights = np.zeros((1, len(self.image_counts.images)))
+        weights[0, indices] = 1
+        scores = _scores(_slice_metrics(self._score_counts(weights)))
+        drawn = self.resampling.draw(counts.score, len(indices))
+        bounds = _bounds(_slice_metrics(drawn))
+        num_segments = int(_count_target_segments(counts).sum())
+        return Slice(slicing, name, len(indices), num_segments, scores, bounds)
 
     @cached_property
     def differences(self) -> list[Difference]:
-        """From the baseline: of all headline numbers, by class, by image; none without a baseline."""
+        """From the baseline: of all headline numbers, by class, by image; empty without one."""
         if self.baseline is None:
             return []
-        both = self, Analysis(self.baseline, self.resampling)
-        rows = of_scores(
-            [one.whole for one in both], [one.drawn for one in both], self.sums.categories
+        other = Analysis(self.baseline, self.resampling)
+        counts = self.image_counts
+        differences = differences_of_scores(
+            [self.whole, other.whole], [self.drawn, other.drawn], counts.categories
         )
-        alone = [one.sums.by_image()[self.image_metric].tolist() for one in both]
-        values = [[None if np.isnan(value) else value for value in column] for column in alone]
-        return rows + differences(
-            "image", self.sums.images, self.image_metric, (values[0], values[1]), None
+        values = self._score_images(), other._score_images()
+        return differences + list_differences(
+            "image", counts.images, self.image_metric, values, None
         )
+
+    def _score_images(self) -> list[float | None]:
+        """The image metric of each image, None where it has none."""
+        values = self.image_counts.score_each()[self.image_metric].tolist()
+        return [None if np.isnan(value) else value for value in values]
 
     @property
     def image_metric(self) -> str:
-        """What ranks single images: PQ, or mIoU where nothing can be counted."""
-        return "PQ" if self.sums.isthing.any() else "mIoU"
+        """What ranks single images: PQ, or mIoU where no class is countable."""
+        return "PQ" if self.image_counts.isthing.any() else "mIoU"
 
 
 def analyse(
@@ -190,32 +190,43 @@ def analyse(
 
     Args:
         evaluation: the scores.
-        resampling: how images are drawn anew.
-        images: folder of the images, for their brightness; it may lack them.
-        tags: slices of the user's own.
+        resampling: how images are resampled.
+        images: folder of the images, for their brightness; images may be missing.
+        tags: slicings of the user.
         baseline: the scores of another prediction of the same images.
         workers: processes; the result does not depend on it.
 
     Raises:
         ValueError: an image does not decode.
     """
-    brightness = by_brightness(
-        mean_luma(images, [image.record for image in evaluation.images], workers=workers)
-    )
-    slicings = [by_crowding(num_objects(evaluation))] if evaluation.categories.isthing.any() else []
-    slicings += [brightness] if brightness is not None else []
+    records = [image.record for image in evaluation.images]
+    brightness = by_brightness(mean_luma(images, records, workers=workers))
+    slicings = []
+    if evaluation.categories.isthing.any():
+        slicings.append(by_crowding(count_objects(evaluation)))
+    if brightness is not None:
+        slicings.append(brightness)
     return Analysis(evaluation, resampling, [*slicings, *tags], baseline)
 
 
-def _whole(sums: ImageSums) -> dict[str, float | None]:
-    scores = sums.score(np.ones((1, len(sums.images))))
-    return {
-        name: None if np.isnan(values[0]) else float(values[0])
-        for name, values in scores.items()
-        if values.ndim == 1
-    }
+def _count_target_segments(counts: ImageCounts) -> Array:
+    """Target segments of each image, (N,)."""
+    num_segments = counts.table[..., Field.TP] + counts.table[..., Field.FN]
+    total: Array = num_segments.sum(axis=1)
+    return total
 
 
-def _bounds(drawn: dict[str, Array]) -> dict[str, Interval]:
-    found = {name: interval(values) for name, values in drawn.items()}
-    return {name: bounds for name, bounds in found.items() if bounds is not None}
+def _slice_metrics(scores: Mapping[str, Array]) -> dict[str, Array]:
+    return {metric: scores[metric] for metric in SLICE_METRICS if metric in scores}
+
+
+def _scores(values: Mapping[str, Array]) -> dict[str, float]:
+    """The single value of each metric, (1,), without NaN."""
+    floats = {metric: float(value[0]) for metric, value in values.items()}
+    return {metric: value for metric, value in floats.items() if not np.isnan(value)}
+
+
+def _bounds(drawn: Mapping[str, Array]) -> dict[str, Interval]:
+    """The intervals of resampled values (R,), of the metrics that have one."""
+    bounds = {name: interval(values) for name, values in drawn.items()}
+    return {name: interval for name, interval in bounds.items() if interval is not None}

@@ -1,173 +1,204 @@
-"""An evaluation as sums that can be weighted image by image: of classes, of objects by size, and AP."""
+"""An evaluation as counts that can be weighted image by image: by class, by object size, and AP."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.evaluation.bootstrap import Array, Score
-from maskmill.evaluation.evaluation import Evaluation, thing_ids
-from maskmill.evaluation.image_counts import (
-    BOUNDARY,
-    INTERSECTION,
-    LOST,
-    NUM_FIELDS,
-    PANOPTIC,
-    TARGET,
-    UNION,
-    ImageSums,
-)
-from maskmill.evaluation.weighted_ap import ApSums
+from maskmill.evaluation.evaluation import Evaluation
+from maskmill.evaluation.folders import thing_ids
+from maskmill.evaluation.image_counts import NUM_FIELDS, PANOPTIC, Field, ImageCounts
+from maskmill.evaluation.weighted_ap import WeightedAP
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
+from maskmill.metrics.functional.mask_matching import MaskMatches
 from maskmill.metrics.functional.segment_matching import SegmentOutcome, Segments
 
-SIZES = {
+Ints = npt.NDArray[np.int64]
+
+SIZES = {  # COCO's bounds in pixels: from the first to below the second
     "small": (0, 32**2),
     "medium": (32**2, 96**2),
     "large": (96**2, np.inf),
-}  # COCO's bounds, pixels: from the first to below the second
-UNMATCHED = (SegmentOutcome.CLASSIFICATION_ERROR, SegmentOutcome.LOCALIZATION_ERROR)
+}
+# The fields in which a segment counts, by its outcome.
+FIELDS_OF_TARGET = {
+    SegmentOutcome.MATCHED: (Field.TP,),
+    SegmentOutcome.MISSED: (Field.FN,),
+    SegmentOutcome.CLASSIFICATION_ERROR: (Field.FN, Field.FN_CLASSIFICATION),
+    SegmentOutcome.LOCALIZATION_ERROR: (Field.FN, Field.FN_LOCALIZATION),
+}
+FIELDS_OF_PRED = {
+    SegmentOutcome.BACKGROUND_ERROR: (Field.FP,),
+    SegmentOutcome.CLASSIFICATION_ERROR: (Field.FP, Field.FP_CLASSIFICATION),
+    SegmentOutcome.LOCALIZATION_ERROR: (Field.FP, Field.FP_LOCALIZATION),
+}
 
 
-def sums_of(evaluation: Evaluation) -> ImageSums:
+def count_images(evaluation: Evaluation) -> ImageCounts:
     """The counts of an evaluation's images by class."""
-    num_images, num_classes = len(evaluation.images), evaluation.categories.num_classes
-    table = np.zeros((num_images, num_classes + 1, NUM_FIELDS))
-    counts = np.stack([image.counts for image in evaluation.images])  # (N, K, 8)
-    table[:, :-1, PANOPTIC], table[:, :-1, LOST] = counts[..., :4], counts[..., 4:]
-    image, (truth, pred, pixels) = _listed([one.pairs for one in evaluation.images])
-    counted = (truth < num_classes) | evaluation.background  # pixels whose class is known
-    right = counted & (truth == pred)
-    np.add.at(table, (image[counted], truth[counted], TARGET), pixels[counted])
-    np.add.at(table, (image[right], truth[right], INTERSECTION), pixels[right])
-    for side in (truth, pred):
-        np.add.at(table, (image[counted], side[counted], UNION), pixels[counted])
-    table[..., UNION] -= table[..., INTERSECTION]
-    image, (index, both, either) = _listed([one.boundary for one in evaluation.images])
-    table[image, index, BOUNDARY] = np.stack([both, either], axis=1)
-    names = tuple(category.name for category in evaluation.categories)
-    return ImageSums(
-        tuple(one.record.file_name for one in evaluation.images),
-        names,
-        evaluation.categories.isthing,
-        table,
+    num_classes = evaluation.categories.num_classes
+    table = np.zeros((len(evaluation.images), num_classes + 1, NUM_FIELDS))
+    for row, image in zip(table, evaluation.images, strict=True):
+        row[:-1, PANOPTIC] = image.counts
+        boundary = image.boundary
+        row[boundary.index, Field.BOUNDARY_INTERSECTION] = boundary.intersection
+        row[boundary.index, Field.BOUNDARY_UNION] = boundary.union
+    _count_pixels(table, evaluation)
+    return ImageCounts(
+        images=tuple(image.record.file_name for image in evaluation.images),
+        categories=tuple(category.name for category in evaluation.categories),
+        isthing=evaluation.categories.isthing,
+        table=table,
     )
 
 
-def sums_by_size(evaluation: Evaluation, whole: ImageSums) -> dict[str, ImageSums]:
-    """The counts of things by size: a true one, and the prediction it matches, by the true area; an unmatched prediction by its own."""
-    image_of_pred, pred = _columns([image.matches.pred for image in evaluation.images])
-    image_of_true, true = _columns([image.matches.target for image in evaluation.images])
-    sums = {}
-    for name, (lowest, below) in SIZES.items():
-        table = np.full(whole.table.shape, np.nan)  # pixels have no size
-        table[..., [*range(4), *range(LOST.start, LOST.stop)]] = 0
-        for image, side, columns in (
-            (
-                image_of_true,
-                true,
-                {
-                    SegmentOutcome.MATCHED: (1,),
-                    SegmentOutcome.MISSED: (3,),
-                    SegmentOutcome.CLASSIFICATION_ERROR: (3, 11),
-                    SegmentOutcome.LOCALIZATION_ERROR: (3, 12),
-                },
-            ),
-            (
-                image_of_pred,
-                pred,
-                {
-                    SegmentOutcome.BACKGROUND_ERROR: (2,),
-                    SegmentOutcome.CLASSIFICATION_ERROR: (2, 9),
-                    SegmentOutcome.LOCALIZATION_ERROR: (2, 10),
-                },
-            ),
-        ):
-            of_size = (side.area >= lowest) & (side.area < below) & whole.isthing[side.index]
-            for outcome, fields in columns.items():
-                chosen = of_size & (side.outcome == outcome)
-                for field in fields:
-                    np.add.at(table, (image[chosen], side.index[chosen], field), 1)
-                if outcome == SegmentOutcome.MATCHED:
-                    np.add.at(table, (image[chosen], side.index[chosen], 0), side.iou[chosen])
-        sums[name] = replace(whole, table=table)
-    return sums
+def _count_pixels(table: Array, evaluation: Evaluation) -> None:
+    """Fill the intersection, union and target of a table (N, K + 1, 13)."""
+    num_classes = evaluation.categories.num_classes
+    for row, image in zip(table, evaluation.images, strict=True):
+        pairs = image.pairs
+        counted = (pairs.target < num_classes) | evaluation.background
+        target = pairs.target[counted]
+        pred = pairs.pred[counted]
+        pixels = pairs.pixels[counted]
+        matched = target == pred
+        np.add.at(row[:, Field.TARGET], target, pixels)
+        np.add.at(row[:, Field.INTERSECTION], target[matched], pixels[matched])
+        np.add.at(row[:, Field.UNION], target, pixels)
+        np.add.at(row[:, Field.UNION], pred, pixels)
+    table[..., Field.UNION] -= table[..., Field.INTERSECTION]
 
 
-def num_objects(evaluation: Evaluation) -> npt.NDArray[np.int64]:
-    """True things of each image, crowds left out, (N,)."""
+@dataclass(frozen=True)
+class _AllSegments:
+    """The segments of all images, and the index of the image of each."""
+
+    image: Ints
+    segments: Segments
+
+    @classmethod
+    def concatenate(cls, images: Sequence[Segments]) -> "_AllSegments":
+        """The segments of images, in order."""
+        columns = {}
+        for field in fields(Segments):
+            columns[field.name] = np.concatenate([getattr(side, field.name) for side in images])
+        image = np.repeat(np.arange(len(images)), [len(side.id) for side in images])
+        return cls(image, Segments(**columns))
+
+
+def count_by_size(evaluation: Evaluation, counts: ImageCounts) -> dict[str, ImageCounts]:
+    """The counts of things by size.
+
+    A target segment, and the prediction that it matches, has the size of the target; an unmatched
+    prediction has its own.
+    """
+    pred = _AllSegments.concatenate([image.matches.pred for image in evaluation.images])
+    target = _AllSegments.concatenate([image.matches.target for image in evaluation.images])
+    by_size = {}
+    for name, bounds in SIZES.items():
+        table = np.full(counts.table.shape, np.nan)  # pixels have no size
+        table[..., PANOPTIC] = 0
+        _count_segments(table, target, FIELDS_OF_TARGET, bounds, counts.isthing)
+        _count_segments(table, pred, FIELDS_OF_PRED, bounds, counts.isthing)
+        by_size[name] = replace(counts, table=table)
+    return by_size
+
+
+def _count_segments(
+    table: Array,
+    side: _AllSegments,
+    fields_of: dict[SegmentOutcome, tuple[Field, ...]],
+    bounds: tuple[float, float],
+    isthing: npt.NDArray[np.bool_],
+) -> None:
+    """Add the things of a size to a table (N, K + 1, 13)."""
+    # for each segment of the size:  table[image, class, fields of its outcome] += 1
+    segments = side.segments
+    lowest, below = bounds
+    of_size = (segments.area >= lowest) & (segments.area < below) & isthing[segments.index]
+    for outcome, counted_in in fields_of.items():
+        chosen = of_size & (segments.outcome == outcome)
+        image = side.image[chosen]
+        index = segments.index[chosen]
+        for field in counted_in:
+            np.add.at(table, (image, index, field), 1)
+        if outcome == SegmentOutcome.MATCHED:
+            np.add.at(table, (image, index, Field.IOU_SUM), segments.iou[chosen])
+
+
+def count_objects(evaluation: Evaluation) -> Ints:
+    """Target things of each image without crowds, (N,)."""
     isthing = evaluation.categories.isthing
-    sides = [image.matches.target for image in evaluation.images]
-    return np.array(
-        [
-            np.count_nonzero(isthing[side.index] & (side.outcome != SegmentOutcome.CROWD))
-            for side in sides
-        ]
-    )
+    counts = []
+    for image in evaluation.images:
+        target = image.matches.target
+        objects = isthing[target.index] & (target.outcome != SegmentOutcome.CROWD)
+        counts.append(np.count_nonzero(objects))
+    return np.array(counts)
 
 
 def reliability_by_image(evaluation: Evaluation) -> Array:
-    """What each image adds to `Reliability`, (N, 3, B): number, sum of scores, right.
+    """What each image adds to the fields of `Reliability`, (N, 3, B).
 
     Raises:
         ValueError: a score is not in 0..1.
     """
-    images = [reliability(*scored_segments([image.matches])) for image in evaluation.images]
-    return np.stack([[image.number, image.score_sum, image.right] for image in images])
+    rows = []
+    for image in evaluation.images:
+        score, correct = scored_segments([image.matches])
+        bins = reliability(score, correct)
+        rows.append([bins.count, bins.score_sum, bins.num_correct])
+    return np.array(rows)
 
 
-def calibration_error(table: Array, weights: Array) -> Array:
-    """ECE for each row of image weights (R, N), from (N, 3, B): (R,)."""
-    totals = np.tensordot(weights, table, axes=1)
-    return np.array([Reliability(*bins).ece for bins in totals])
+def calibration_error(bins: Array, weights: Array) -> Array:
+    """The expected calibration error for each row of image weights.
+
+    Args:
+        bins: (N, 3, B), see `reliability_by_image`.
+        weights: (R, N).
+
+    Returns:
+        (R,).
+    """
+    totals = np.tensordot(weights, bins, axes=1)
+    return np.array([Reliability(*total).ece for total in totals])
 
 
-def score_of(evaluation: Evaluation, sums: ImageSums) -> Score:
-    """All headline numbers that images can be weighted in, and "PQ/class", "IoU/class", "AP/class"."""
-    order = sorted(
-        range(len(evaluation.images)), key=lambda number: evaluation.images[number].record.id
-    )  # as evaluation.ap
+def build_score(evaluation: Evaluation, counts: ImageCounts) -> Score:
+    """A function that gives the headline numbers of weighted images, but the calibration error.
+
+    It also gives "PQ/class", "IoU/class" and "AP/class".
+    """
+    images = evaluation.images
+    by_id = sorted(range(len(images)), key=lambda index: images[index].record.id)  # as for AP
     things = thing_ids(evaluation.categories)
-    places = [evaluation.categories.index[key] for key in things]
-    sides = [
-        (prefix, ApSums(matches, things, sizes=not prefix))
-        for prefix, name in (("", "masks"), ("boundary_", "mask_boundaries"))
-        if things
-        and (
-            matches := [
-                found
-                for number in order
-                if (found := getattr(evaluation.images[number], name)) is not None
-            ]
-        )
-    ]
+    class_of_thing = [evaluation.categories.index[category_id] for category_id in things]
+    masks = _present([images[index].masks for index in by_id])
+    mask_boundaries = _present([images[index].mask_boundaries for index in by_id])
+    ap = WeightedAP(masks, things, sizes=True) if masks and things else None
+    boundary_ap = None
+    if mask_boundaries and things:
+        boundary_ap = WeightedAP(mask_boundaries, things, sizes=False)
 
     def score(weights: Array) -> dict[str, Array]:
-        scores = sums.score(weights)
-        for prefix, side in sides:
-            of_side = side.score(weights[:, order])
-            of_class = np.full((len(weights), evaluation.categories.num_classes), np.nan)
-            of_class[:, places] = of_side.pop("AP/class")
-            scores |= {f"{prefix}{name}": values for name, values in of_side.items()} | (
-                {} if prefix else {"AP/class": of_class}
-            )
+        scores = counts.score(weights)
+        if ap is not None:
+            numbers = ap.score(weights[:, by_id])
+            ap_of_class = np.full((len(weights), evaluation.categories.num_classes), np.nan)
+            ap_of_class[:, class_of_thing] = numbers.pop("AP/class")
+            scores |= numbers
+            scores["AP/class"] = ap_of_class
+        if boundary_ap is not None:
+            numbers = boundary_ap.score(weights[:, by_id])
+            del numbers["AP/class"]
+            scores |= {f"boundary_{name}": values for name, values in numbers.items()}
         return scores
 
     return score
 
 
-def _listed(
-    rows: Sequence[npt.NDArray[np.int64]],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Which image each row of the images' tables is of, and their columns."""
-    return np.repeat(np.arange(len(rows)), [len(some) for some in rows]), np.concatenate(rows).T
-
-
-def _columns(sides: Sequence[Segments]) -> tuple[npt.NDArray[np.int64], Segments]:
-    """The segments of all images, and which image each is in."""
-    names = ("id", "index", "area", "score", "iou", "partner", "outcome")
-    owner = np.repeat(np.arange(len(sides)), [len(side.id) for side in sides])
-    return owner, Segments(
-        *(np.concatenate([getattr(side, name) for side in sides]) for name in names)
-    )
+def _present(images: Sequence[MaskMatches | None]) -> list[MaskMatches]:
+    return [matches for matches in images if matches is not None]

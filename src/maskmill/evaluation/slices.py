@@ -1,8 +1,8 @@
-"""Parts of a data set that people ask about: crowded images, dark ones, small objects, and whatever tags name."""
+"""Slices of a data set: crowded images, dark images, small objects, and the user's own tags."""
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,74 +16,90 @@ from maskmill.canonical.png import read_gray
 
 log = logging.getLogger(__name__)
 
-CROWDING = (0, 1, 5, 10, 20)  # true objects of an image: where each slice begins
-MAX_VALUES = 50  # of a tag: more slices nobody reads
+CROWDING = (0, 1, 5, 10, 20)  # target objects of an image: where each slice begins
+MAX_VALUES = 50  # of a tag: a table of more slices is not readable
+MAX_LISTED = 10  # names in a warning
 CHUNK = 32  # images per task
+UNTAGGED = "untagged"
+NO_IMAGE = "no image"
 
 
 @dataclass(frozen=True)
 class Slicing:
-    """A way to cut the images into parts: each image is in one.
+    """A division of the images into slices: each image is in one.
 
     Args:
-        name: as "crowding".
-        part: (N,) the part each image is in.
-        order: the parts, as they are to be shown.
+        name: such as "crowding".
+        slice_of: (N,) the slice of each image.
+        order: the slices, in the order of display.
     """
 
     name: str
-    part: tuple[str, ...]
+    slice_of: tuple[str, ...]
     order: tuple[str, ...]
 
-    def places(self) -> dict[str, npt.NDArray[np.int64]]:
-        """The images of each part; parts without an image are left out."""
-        part = np.array(self.part)
-        places = {name: np.flatnonzero(part == name) for name in self.order}
-        return {name: found for name, found in places.items() if len(found)}
+    def indices(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The images of each slice; slices without an image are left out."""
+        slice_of = np.array(self.slice_of)
+        indices = {name: np.flatnonzero(slice_of == name) for name in self.order}
+        return {name: images for name, images in indices.items() if len(images)}
 
 
 def by_crowding(num_objects: npt.NDArray[np.int64]) -> Slicing:
-    """By the number of true objects in the image, (N,): none, 1-4, 5-9, 10-19, 20 and more."""
-    names = [_span(low, high) for low, high in zip(CROWDING, [*CROWDING[1:], None], strict=True)]
-    part = np.searchsorted(CROWDING, num_objects, side="right") - 1
-    return Slicing("crowding", tuple(names[place] for place in part.tolist()), tuple(names))
+    """Slices by the number of target objects in the image: none, 1-4, 5-9, 10-19, 20 and more.
+
+    Args:
+        num_objects: (N,).
+    """
+    bounds = zip(CROWDING, [*CROWDING[1:], None], strict=True)
+    names = [_range_name(low, below) for low, below in bounds]
+    slice_index = np.searchsorted(CROWDING, num_objects, side="right") - 1
+    slice_of = tuple(names[index] for index in slice_index.tolist())
+    return Slicing("crowding", slice_of, tuple(names))
 
 
-def _span(low: int, high: int | None) -> str:
-    if high is None:
+def _range_name(low: int, below: int | None) -> str:
+    if below is None:
         return f"{low} objects or more"
-    return f"{low} objects" if high == low + 1 else f"{low}-{high - 1} objects"
+    return f"{low} objects" if below == low + 1 else f"{low}-{below - 1} objects"
 
 
 def by_brightness(luma: npt.NDArray[np.float64]) -> Slicing | None:
-    """By mean luma (N,), 0..255, in thirds of the images that have one; None where none has. NaN: the image is not at hand."""
-    seen = ~np.isnan(luma)
-    if not seen.any():
+    """Slices by mean luma, in thirds of the images that have one; None where no image has one.
+
+    Args:
+        luma: (N,) 0..255; NaN where the image is not available.
+    """
+    known = ~np.isnan(luma)
+    if not known.any():
         return None
-    low, high = np.quantile(luma[seen], [1 / 3, 2 / 3])
+    low, high = np.quantile(luma[known], [1 / 3, 2 / 3])
     names = (
         f"dark, luma below {low:.0f}",
         f"medium, luma {low:.0f}-{high:.0f}",
         f"bright, luma above {high:.0f}",
+        NO_IMAGE,
     )
-    part = [
-        names[int(value >= low) + int(value > high)] if known else "no image"
-        for value, known in zip(luma, seen, strict=True)
-    ]
-    return Slicing("brightness", tuple(part), (*names, "no image"))
+    third = (luma >= low).astype(int) + (luma > high)  # 0, 1, 2
+    slice_index = np.where(known, third, names.index(NO_IMAGE))
+    slice_of = tuple(names[index] for index in slice_index.tolist())
+    return Slicing("brightness", slice_of, names)
 
 
 def mean_luma(
     folder: Path, records: Sequence[ImageRecord], *, workers: int = 1
 ) -> npt.NDArray[np.float64]:
-    """Mean luma of each image (ITU-R BT.601), (N,) 0..255; NaN where the folder does not have it.
+    """Mean luma of each image (ITU-R BT.601), (N,) 0..255; NaN where the folder lacks the image.
 
     Raises:
-        ValueError: a file is no image.
+        ValueError: a file is not an image.
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     done = Parallel(n_jobs=workers)(delayed(_luma)(folder, chunk) for chunk in chunks)
-    return np.array([value for part in done for value in part], np.float64)
+    luma: list[float] = []
+    for values in done:
+        luma += values
+    return np.array(luma, np.float64)
 
 
 def _luma(folder: Path, records: Sequence[ImageRecord]) -> list[float]:
@@ -92,70 +108,88 @@ def _luma(folder: Path, records: Sequence[ImageRecord]) -> list[float]:
 
 
 def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
-    """Read slices of the user's own.
+    """Read slicings of the user.
 
     Args:
-        path: a CSV file with the header `image,<tag>[,<tag>...]` and a row per image; an empty cell is no tag.
+        path: a CSV file with the header `image,<tag>[,<tag>...]` and a row per image; an empty cell
+            is no tag.
         images: the names of the images, N.
 
     Returns:
-        a slicing per column; images without a row are "untagged", and named in a warning.
+        a slicing per column; images without a row are "untagged", and a warning names them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the header is another, a row names an unknown image or one a second time, or a column has too many values.
+        ValueError: the header is another, a row names an unknown image or the same one again, or a
+            column has too many values.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected a CSV file of tags, but there is none - check `evaluate.tags`"
         )
-    with path.open(
-        newline="", encoding="utf-8-sig"
-    ) as file:  # spreadsheets write a byte order mark
-        header, *lines = list(csv.reader(file)) or [[]]
-    lines = [line for line in lines if line]
-    if len(header) < 2 or header[0] != "image" or len(set(header)) < len(header) or not all(header):
-        raise ValueError(
-            f"{path}: expected the header image,<tag>[,<tag>...] with different names, but got {','.join(header)!r} - mend it"
+    # Spreadsheets write a byte order mark.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = list(csv.reader(file))
+    header = lines[0] if lines else []
+    rows = _tags_by_image(path, header, [line for line in lines[1:] if line], images)
+    untagged = [name for name in images if name not in rows]
+    if untagged:
+        log.warning(
+            "%s: %d of %d images have no row and are untagged: %s",
+            path,
+            len(untagged),
+            len(images),
+            _list_names(untagged),
         )
-    uneven = [number for number, line in enumerate(lines, start=2) if len(line) != len(header)]
-    if uneven:
+    slicings = []
+    for column, tag in enumerate(header[1:]):
+        values = {name: cells[column] or UNTAGGED for name, cells in rows.items()}
+        slicings.append(_slice_by_tag(path, tag, [values.get(name, UNTAGGED) for name in images]))
+    return slicings
+
+
+def _tags_by_image(
+    path: Path, header: Sequence[str], lines: Sequence[list[str]], images: Sequence[str]
+) -> dict[str, list[str]]:
+    """The cells of each image, after checking the table."""
+    names_are_valid = all(header) and len(set(header)) == len(header)
+    if len(header) < 2 or header[0] != "image" or not names_are_valid:
         raise ValueError(
-            f"{path}: expected {len(header)} cells in each row, but row {uneven[0]} has another number - mend the row"
+            f"{path}: expected the header image,<tag>[,<tag>...] with different names, "
+            f"but got {','.join(header)!r} - correct the first line"
         )
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise ValueError(
+                f"{path}: expected {len(header)} cells in each row, but row {number} has "
+                f"{len(line)} - correct the row"
+            )
     rows = {line[0]: line[1:] for line in lines}
     unknown = sorted(rows.keys() - set(images))
     if unknown:
         raise ValueError(
-            f"{path}: expected names of evaluated images, as {images[0]!r}, but {unknown[:5]} are not among them - mend or drop the rows"
+            f"{path}: expected names of evaluated images such as {images[0]!r}, "
+            f"but {unknown[:5]} are not among them - either correct or remove the rows"
         )
     if len(rows) < len(lines):
         raise ValueError(
-            f"{path}: expected each image once, but some stand twice - keep one row of each"
+            f"{path}: expected each image once, but some are listed twice - keep one row of each"
         )
-    without = [name for name in images if name not in rows]
-    if without:
-        log.warning(
-            "%s: %d of %d images have no row and are untagged: %s",
-            path,
-            len(without),
-            len(images),
-            _listed(without),
-        )
-    return [_tagged(path, tag, place, rows, images) for place, tag in enumerate(header[1:])]
+    return rows
 
 
-def _tagged(
-    path: Path, tag: str, place: int, rows: Mapping[str, Sequence[str]], images: Sequence[str]
-) -> Slicing:
-    part = tuple(rows[name][place] or "untagged" if name in rows else "untagged" for name in images)
-    values = sorted(set(part) - {"untagged"})
+def _slice_by_tag(path: Path, tag: str, slice_of: Sequence[str]) -> Slicing:
+    values = sorted(set(slice_of) - {UNTAGGED})
     if len(values) > MAX_VALUES:
         raise ValueError(
-            f"{path}: expected at most {MAX_VALUES} values of tag {tag!r}, but got {len(values)} - group them, as numbers into ranges"
+            f"{path}: expected at most {MAX_VALUES} values of tag {tag!r}, but got {len(values)} - "
+            "group them, for example numbers into ranges"
         )
-    return Slicing(tag, part, (*values, "untagged"))
+    return Slicing(tag, tuple(slice_of), (*values, UNTAGGED))
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+def _list_names(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:MAX_LISTED])
+    if len(names) <= MAX_LISTED:
+        return listed
+    return f"{listed} and {len(names) - MAX_LISTED} more"

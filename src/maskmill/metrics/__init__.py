@@ -1,4 +1,8 @@
-"""Exact segmentation metrics: `from maskmill.metrics import PanopticQuality, ConfusionMatrix, BoundaryIoU, MaskAP`."""
+"""Exact segmentation metrics, each a torchmetrics.Metric.
+
+Example:
+    >>> from maskmill.metrics import PanopticQuality, ConfusionMatrix, BoundaryIoU, MaskAP
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,7 +25,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The metric classes, imported on first use: torchmetrics takes 8 s to import, and scoring files needs NumPy alone."""
+    """Import a metric class on first use: torchmetrics takes 8 s, and scoring files needs none."""
     if name in MODULES:
         return getattr(import_module(f"maskmill.metrics.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.metrics.confusion_matrix import is_background
 from maskmill.metrics.functional.calibration_error import (
     NUM_BINS,
     Reliability,
@@ -21,17 +22,29 @@ from maskmill.metrics.functional.segment_matching import find_matches
 
 
 class CalibrationError(Metric):
-    """Expected calibration error of predicted segments: is a segment of score 0.8 right in 80 % of the cases? See `reliability`.
+    """Expected calibration error of segments: are 80 % of those with score 0.8 correct?
+
+    See `reliability`.
 
     Args:
         categories: the data set's table.
         background: unlabelled target pixels are background; None: where every category is a thing.
         num_bins: of the scores.
-        kwargs: of torchmetrics.Metric.
+        kwargs: passed to torchmetrics.Metric.
+
+    Example:
+        >>> import numpy as np
+        >>> from maskmill.canonical.categories import Category
+        >>> metric = CalibrationError(Categories([Category(7, "cell", True, (200, 0, 0))]))
+        >>> ids = np.array([[1, 1]])
+        >>> pred = Panoptic.from_ids(ids, {1: 7}, scores={1: 0.75})
+        >>> metric.update([pred], [Panoptic.from_ids(ids, {1: 7})])
+        >>> float(metric.compute()["ECE"])
+        0.25
     """
 
     full_state_update = False
-    bins: Tensor
+    bins: Tensor  # (3, B) float64: the fields of Reliability
 
     def __init__(
         self,
@@ -43,9 +56,7 @@ class CalibrationError(Metric):
     ) -> None:
         super().__init__(**kwargs)
         self.categories = categories
-        self.background = (
-            categories.background_index is not None if background is None else background
-        )
+        self.background = is_background(background, categories)
         self.num_bins = num_bins
         self.add_state("bins", torch.zeros(3, num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -57,19 +68,19 @@ class CalibrationError(Metric):
         """Count images.
 
         Args:
-            preds: one per image; segments without a score are left out.
+            preds: the segments of each image; those without a score are left out.
             target: of the same images.
         """
-        pairs = zip(preds, target, strict=True)
-        matches = [
-            find_matches(pred, truth, self.categories, background=self.background)
-            for pred, truth in pairs
-        ]
-        bins = reliability(*scored_segments(matches), num_bins=self.num_bins)
-        self.bins += torch.from_numpy(np.stack([bins.number, bins.score_sum, bins.right])).to(
-            self.bins.device
-        )
+        matches = []
+        for pred, labels in zip(preds, target, strict=True):
+            matches.append(find_matches(pred, labels, self.categories, background=self.background))
+        score, correct = scored_segments(matches)
+        bins = reliability(score, correct, num_bins=self.num_bins)
+        columns = np.stack([bins.count, bins.score_sum, bins.num_correct])
+        self.bins += torch.from_numpy(columns).to(self.bins.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The error as "ECE"; float64 fraction, NaN without a score."""
-        return {"ECE": torch.tensor(Reliability(*self.bins.cpu().numpy()).ece, dtype=torch.float64)}
+        """The error as "ECE": a float64 fraction, NaN without a score."""
+        count, score_sum, num_correct = self.bins.cpu().numpy()
+        bins = Reliability(count, score_sum, num_correct)
+        return {"ECE": torch.tensor(bins.ece, dtype=torch.float64)}

@@ -21,25 +21,31 @@ from maskmill.metrics.functional.tensor_overlaps import tensor_confusion
 
 
 class ConfusionMatrix(Metric):
-    """Mean IoU of the whole data set and what else follows from its confusion matrix.
+    """Mean IoU of the whole data set and the other scores of its confusion matrix.
 
     Args:
         categories: the data set's table.
         background: unlabelled target pixels are background; None: where every category is a thing.
-        kwargs: of torchmetrics.Metric.
+        kwargs: passed to torchmetrics.Metric.
+
+    Example:
+        >>> from maskmill.canonical.categories import Category
+        >>> table = Categories([Category(7, "sea", False, (0, 0, 9)), Category(8, "sand", False, (9, 9, 0))])
+        >>> metric = ConfusionMatrix(table)
+        >>> metric.update(torch.tensor([[[7, 7, 7, 8]]]), torch.tensor([[[7, 7, 8, 8]]]))
+        >>> round(float(metric.compute()["mIoU"]), 4)  # sea 2 of 3, sand 1 of 2
+        0.5833
     """
 
     full_state_update = False
-    matrix: Tensor
+    matrix: Tensor  # (K + 1, K + 1) int64: target in rows, the last row and column of void
 
     def __init__(
         self, categories: Categories, background: bool | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.categories = categories
-        self.background = (
-            categories.background_index is not None if background is None else background
-        )
+        self.background = is_background(background, categories)
         size = categories.num_classes + 1
         self.add_state("matrix", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -47,38 +53,48 @@ class ConfusionMatrix(Metric):
         """Count images.
 
         Args:
-            preds: category ids (H, W) of each image, -1 where nothing was predicted; or its segments. Or a tensor of category ids
-                (B, H, W) on any device, void being -1, or 255 where no category has this id.
-            target: of the same images, -1 where unlabelled; or segments; or a tensor.
+            preds: category ids (H, W) of each image, -1 where nothing was predicted; or its
+                segments; or a tensor (B, H, W) of category ids on any device, in which void is -1,
+                or 255 where no category has this id.
+            target: of the same images, -1 where unlabelled; or segments; or a tensor (B, H, W).
         """
         if isinstance(preds, Tensor) and isinstance(target, Tensor):
             self.matrix += tensor_confusion(preds, target, self.categories).to(self.matrix.device)
             return
-        for images in zip(preds, target, strict=True):
-            pred, truth = (as_labels(labels, self.categories) for labels in images)
-            self.matrix += torch.from_numpy(confusion_matrix(pred, truth, self.categories)).to(
-                self.matrix.device
+        for pred_labels, target_labels in zip(preds, target, strict=True):
+            matrix = confusion_matrix(
+                as_labels(pred_labels, self.categories),
+                as_labels(target_labels, self.categories),
+                self.categories,
             )
+            self.matrix += torch.from_numpy(matrix).to(self.matrix.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """As `semantic_scores`, and "IoU/<category>" of each; float64 fractions, NaN for what does not occur."""
+        """The scores so far.
+
+        Returns:
+            the names of `semantic_scores`, and "IoU/<category>" of each: float64 fractions, NaN
+            for a category that does not occur.
+        """
         matrix = self.matrix.cpu().numpy()
         scores = semantic_scores(matrix, background=self.background)
-        iou = intersection_over_union(*class_areas(matrix, background=self.background))
-        scores |= {
-            f"IoU/{category.name}": float(value)
-            for category, value in zip(self.categories, iou, strict=True)
-        }
+        intersection, union = class_areas(matrix, background=self.background)
+        iou = intersection_over_union(intersection, union).tolist()
+        for category, value in zip(self.categories, iou, strict=True):
+            scores[f"IoU/{category.name}"] = value
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
 
 
+def is_background(background: bool | None, categories: Categories) -> bool:
+    """Whether unlabelled target pixels are background; None: where every category is a thing."""
+    return categories.background_index is not None if background is None else background
+
+
 def as_labels(labels: Labels | Tensor, categories: Categories) -> Labels:
-    """Category ids of a tensor (H, W) as an array, void as -1; segments and arrays stay as they are."""
+    """Category ids of a tensor (H, W) as an array, void as -1; segments and arrays are returned."""
     if not isinstance(labels, Tensor):
         return labels
     ids = labels.cpu().to(torch.int32).numpy()
-    return (
-        ids
-        if IGNORE_INDEX in categories
-        else np.where(ids == IGNORE_INDEX, np.int32(VOID_CATEGORY), ids)
-    )
+    if IGNORE_INDEX in categories:
+        return ids
+    return np.where(ids == IGNORE_INDEX, np.int32(VOID_CATEGORY), ids)

@@ -1,7 +1,7 @@
 """Average precision of masks as a torchmetrics metric."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -16,7 +16,25 @@ from maskmill.metrics.functional.mask_ap import score_matches
 from maskmill.metrics.functional.mask_matching import match_masks, pack, split, unpack
 from maskmill.metrics.functional.masks import Masks
 
-Objects = Panoptic | Mapping[str, Tensor]
+
+class MaskTensors(TypedDict):
+    """The objects of one image in the form of torchmetrics' MeanAveragePrecision.
+
+    masks: (N, H, W) bool.
+    labels: (N,) category ids of things.
+    scores: (N,) confidence, 1 where left out.
+    iscrowd: (N,) whether a target object is a group, 0 where left out.
+    area: (N,) pixels, those of the mask where left out.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    scores: NotRequired[Tensor]
+    iscrowd: NotRequired[Tensor]
+    area: NotRequired[Tensor]
+
+
+Objects = Panoptic | MaskTensors
 
 
 class MaskAP(Metric):
@@ -24,59 +42,71 @@ class MaskAP(Metric):
 
     Args:
         categories: the data set's table; its things are the classes.
-        boundary: boundary AP in place of mask AP (Cheng et al., CVPR 2021, arXiv:2103.16562).
-        kwargs: of torchmetrics.Metric.
+        boundary: boundary AP instead of mask AP (Cheng et al., CVPR 2021, arXiv:2103.16562).
+        kwargs: passed to torchmetrics.Metric.
+
+    Example:
+        >>> from maskmill.canonical.categories import Category
+        >>> metric = MaskAP(Categories([Category(7, "cell", True, (200, 0, 0))]))
+        >>> cell: MaskTensors = {"masks": torch.ones(1, 4, 4, dtype=torch.bool), "labels": torch.tensor([7])}
+        >>> metric.update([cell], [cell])
+        >>> round(float(metric.compute()["AP"]), 6)
+        1.0
     """
 
     full_state_update = False
-    packed: list[Tensor]
+    packed: list[Tensor]  # a line of bytes per image
 
     def __init__(self, categories: Categories, *, boundary: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.categories = categories
         self.boundary = boundary
-        # Each image is a line of bytes: what torchmetrics can gather from processes that saw different numbers of objects.
+        # Bytes, since torchmetrics can gather them from processes with different numbers of objects
         self.add_state("packed", [], dist_reduce_fx="cat")
 
     def update(self, preds: Sequence[Objects], target: Sequence[Objects]) -> None:
         """Count images.
 
         Args:
-            preds: of each image the segments, or the objects as torchmetrics' MeanAveragePrecision takes them: "masks" (N, H, W) bool,
-                "labels" (N,) category ids and "scores" (N,). Segments without a score have 1.
-            target: of the same images; objects may have "iscrowd" (N,) and "area" (N,).
+            preds: the segments of each image, or its objects as `MaskTensors`. Segments without a
+                score have 1.
+            target: of the same images.
         """
-        for pred, truth in zip(preds, target, strict=True):
-            matches = match_masks(self._masks(pred), self._masks(truth), boundary=self.boundary)
+        for pred, labels in zip(preds, target, strict=True):
+            matches = match_masks(self._masks(pred), self._masks(labels), boundary=self.boundary)
             self.packed.append(torch.from_numpy(pack(matches)).to(self.device))
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        """Gather. Where a process has no image torchmetrics would send numbers in place of bytes, and the others would wait or stop."""
+        """Gather, also from a process without an image.
+
+        For an empty list, torchmetrics would send a float tensor where the others send bytes.
+        """
         self.packed = self.packed or [torch.zeros(0, dtype=torch.uint8, device=self.device)]
         super()._sync_dist(*args, **kwargs)
 
     def _masks(self, objects: Objects) -> Masks:
-        return (
-            Masks.of_things(objects, self.categories)
-            if isinstance(objects, Panoptic)
-            else masks_of_tensors(objects, self.categories)
-        )
+        if isinstance(objects, Panoptic):
+            return Masks.from_things(objects, self.categories)
+        return masks_from_tensors(objects, self.categories)
 
     def compute(self) -> dict[str, Tensor]:
-        """The twelve numbers, and "AP/<category>" of each thing; float64 fractions, NaN for what the truth has nothing of."""
-        data = (
-            dim_zero_cat(self.packed).cpu().numpy().tobytes() if len(self.packed) else b""
-        )  # one tensor after gathering
-        # Among equal scores the evaluator takes the earlier image first: sorted, so that batches and processes change nothing.
+        """The scores so far.
+
+        Returns:
+            the twelve numbers of COCO, and "AP/<category>" of each thing: float64 fractions, NaN
+            where the target has no such object.
+        """
+        # A list before gathering, one tensor after it.
+        data = dim_zero_cat(self.packed).cpu().numpy().tobytes() if len(self.packed) else b""
+        # Between equal scores the evaluator takes the earlier image first: sorted, so that neither
+        # batches nor processes change the result.
         images = [unpack(image) for image in sorted(split(data))]
-        done = score_matches(
-            images, [category.id for category in self.categories if category.isthing]
-        )
-        scores = {
-            f"AP/{self.categories[category_id].name}": value
-            for category_id, value in done.per_class.items()
-        }
-        scores |= done.numbers  # last: a category may be called "small"
+        thing_ids = [category.id for category in self.categories if category.isthing]
+        result = score_matches(images, thing_ids)
+        scores = {}
+        for category_id, value in result.per_class.items():
+            scores[f"AP/{self.categories[category_id].name}"] = value
+        scores |= result.numbers  # last: the name of a category can be "small"
         prefix = "boundary_" if self.boundary else ""
         return {
             f"{prefix}{name}": torch.tensor(value, dtype=torch.float64)
@@ -84,37 +114,32 @@ class MaskAP(Metric):
         }
 
 
-def masks_of_tensors(objects: Mapping[str, Tensor], categories: Categories) -> Masks:
-    """The things of one image from torchmetrics' form; see `MaskAP.update`.
+def masks_from_tensors(objects: MaskTensors, categories: Categories) -> Masks:
+    """The things of one image from torchmetrics' form.
 
     Raises:
-        ValueError: a label is no thing of the table, or the numbers of masks and labels differ.
+        ValueError: a label is not a thing of the table, or there are not as many masks as labels.
     """
-    masks, labels = (
-        objects["masks"].cpu().numpy().astype(np.uint8),
-        objects["labels"].cpu().numpy().astype(np.int64),
-    )
+    masks = objects["masks"].cpu().numpy().astype(np.uint8)
+    labels = objects["labels"].cpu().numpy().astype(np.int64)
     things = {category.id for category in categories if category.isthing}
     unknown = sorted(set(labels.tolist()) - things)
     if unknown:
         raise ValueError(
-            f"Expected labels to be category ids of things, {sorted(things)}, but got {unknown[:5]} - translate class indices"
+            f"Expected labels to be category ids of things, {sorted(things)}, "
+            f"but got {unknown[:5]} - translate class indices"
         )
-    if masks.shape[0] != len(labels):
+    count = len(labels)
+    if masks.shape[0] != count:
         raise ValueError(
-            f"Expected as many masks as labels, but got {masks.shape[0]} and {len(labels)} - filter both alike"
+            f"Expected as many masks as labels, but got {masks.shape[0]} and {count} - "
+            "filter both alike"
         )
-    rles = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
-    count, given = (
-        len(rles),
-        {
-            key: value.cpu().numpy()
-            for key, value in objects.items()
-            if key in {"area", "scores", "iscrowd"}
-        },
-    )
-    area = given.get("area", masks.reshape(count, -1).sum(axis=1) if count else np.zeros(0))
-    score, iscrowd = given.get("scores", np.ones(count)), given.get("iscrowd", np.zeros(count))
+    mask_area = torch.from_numpy(masks.reshape(count, -1).sum(axis=1) if count else np.zeros(0))
     return Masks(
-        rles, labels, area.astype(np.float64), iscrowd.astype(bool), score.astype(np.float64)
+        rles=[coco_mask.encode(np.asfortranarray(mask)) for mask in masks],
+        category_id=labels,
+        area=objects.get("area", mask_area).cpu().numpy().astype(np.float64),
+        iscrowd=objects.get("iscrowd", torch.zeros(count)).cpu().numpy().astype(bool),
+        score=objects.get("scores", torch.ones(count)).cpu().numpy().astype(np.float64),
     )

@@ -82,16 +82,16 @@ def _precision_figure(precision: Floats, title: str) -> Figure:
 
 def reliability_figure(bins: Reliability) -> Figure:
     """Accuracy over confidence (Guo et al., ICML 2017, arXiv:1706.04599, fig. 1)."""
-    filled = bins.number > 0
+    filled = bins.count > 0
     confidence = bins.confidence[filled].tolist()
     accuracy = bins.accuracy[filled].tolist()
-    counts = bins.number[filled].tolist()
+    counts = bins.count[filled].tolist()
     points = list(zip(confidence, accuracy, strict=True))
     titles = []
     for (x, y), count in zip(points, counts, strict=True):
         correct = f"{format_percent(y)} % of {count:.0f} correct"
         titles.append(f"confidence {format_percent(x)} %: {correct}")
-    shares = (bins.number / bins.number.sum()).tolist()
+    shares = (bins.count / bins.count.sum()).tolist()
     shapes = [
         draw_columns(shares, css_class="share"),
         draw_line([(0, 0), (1, 1)], css_class="ideal"),

@@ -90,5 +90,5 @@ def _row(difference: Difference, name: str) -> DifferenceRow:
         difference=difference.difference,
         bounds=difference.bounds,
         leads=difference.leads,
-        verdict=difference.sure,
+        verdict=difference.significance,
     )

@@ -113,7 +113,7 @@ class Gallery:
 def find_extremes(gallery: Gallery) -> Extremes | None:
     """The images with the lowest and the highest score; None without examples."""
     metric = gallery.analysis.image_metric
-    values = gallery.analysis.sums.by_image()[metric]
+    values = gallery.analysis.image_counts.score_each()[metric]
     scored = np.flatnonzero(~np.isnan(values))
     ascending = scored[np.argsort(values[scored], kind="stable")]
     num_worst = min(gallery.num_examples, (len(ascending) + 1) // 2)

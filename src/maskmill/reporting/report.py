@@ -123,7 +123,7 @@ def _precision(evaluation: Evaluation) -> PrecisionFigures | None:
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
     bins = evaluation.calibration
-    return reliability_figure(bins) if bins.number.any() else None
+    return reliability_figure(bins) if bins.count.any() else None
 
 
 def _read_dataset(target: PanopticFolder) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from maskmill.canonical.files import write_json, write_text
 from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
-from maskmill.evaluation.evaluation import Evaluation, ImageScores
-from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageSums
+from maskmill.evaluation.evaluation import Evaluation
+from maskmill.evaluation.image_scores import ImageScores
+from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageCounts
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
@@ -34,7 +35,7 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     write_json(out / "metrics.json", _metrics(analysis))
     _write_rows(out / "per_class.csv", per_class_rows(analysis))
     _write_rows(out / "per_image.csv", per_image_rows(evaluation))
-    _write_rows(out / "counts.csv", list(_count_rows(analysis.sums)))
+    _write_rows(out / "counts.csv", list(_count_rows(analysis.image_counts)))
     _write_rows(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
         _write_rows(out / "differences.csv", difference_rows(analysis.differences))
@@ -106,14 +107,14 @@ def per_image_rows(evaluation: Evaluation) -> list[Row]:
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     counts = image.counts
-    scores = evaluation.of(counts, image.confusion)
+    scores = evaluation.score_counts(counts, image.confusion)
     row: Row = {"image": image.record.file_name}
     for metric in ("PQ", "mIoU", "pixel_accuracy"):
         row[metric] = _float_cell(scores[metric])
     return row | _segment_cells(counts[:, 1:4].sum(axis=0))
 
 
-def _count_rows(sums: ImageSums) -> Iterator[Row]:
+def _count_rows(sums: ImageCounts) -> Iterator[Row]:
     """The counts of each image and category that are not all zero: enough to score any resample.
 
     An image without any has a row of zeros, since two models are compared on the same images.

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskmill.canonical.files import read_json
-from maskmill.evaluation.weighted_ap import ApSums
+from maskmill.evaluation.weighted_ap import WeightedAP
 from maskmill.metrics.functional.mask_ap import NAMES, mask_ap, score_matches
 from maskmill.metrics.functional.mask_matching import match_masks, pack, split, unpack
 from maskmill.metrics.functional.masks import Masks
@@ -119,8 +119,8 @@ def test_every_number_is_the_official_one_to_the_last_bit(drawn):
     assert_equal_to_official(*coco_files(drawn))
 
 
-def test_coco_s_own_example_is_equal_to_the_last_bit(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_coco_s_own_example_is_equal_to_the_last_bit(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     truth = read_json(golden / "instances_val2014_100.json")
     assert_equal_to_official(
         truth, read_json(golden / "instances_val2014_fakesegm100_results.json")
@@ -168,7 +168,7 @@ def matched(drawn):
         ]
         for number in numbers
     ]
-    return [match_masks(Masks.of_rows(guess), Masks.of_rows(true)) for guess, true in of_image]
+    return [match_masks(Masks.from_rows(guess), Masks.from_rows(true)) for guess, true in of_image]
 
 
 @given(images, st.data())
@@ -182,7 +182,7 @@ def test_weights_count_like_repeated_images(drawn, data):
         )
     )
     matches = matched(drawn)
-    scores = ApSums(matches, CATEGORY_IDS, sizes=True).score(np.array(weights, float))
+    scores = WeightedAP(matches, CATEGORY_IDS, sizes=True).score(np.array(weights, float))
     for row, times in enumerate(weights):
         repeated = [
             image for image, number in zip(matches, times, strict=True) for _ in range(number)

@@ -153,7 +153,7 @@ def test_the_boundary_of_a_code_is_that_of_its_mask(maps):
 
 @given(panoptic_pairs())
 def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
-    pred, target = (Masks.of_things(panoptic, CATEGORIES) for panoptic in pair)
+    pred, target = (Masks.from_things(panoptic, CATEGORIES) for panoptic in pair)
     expected = np.zeros((len(pred.rles), len(target.rles)))
     for row, guess in enumerate(coco_mask.decode(rle).astype(bool) for rle in pred.rles):
         for column, true in enumerate(coco_mask.decode(rle).astype(bool) for rle in target.rles):

@@ -16,14 +16,14 @@ def test_two_bins_are_counted_as_by_hand():
     bins = reliability(
         np.array([0.2, 0.4, 0.9, 0.9, 0.6]), np.array([True, False, True, True, False]), num_bins=2
     )
-    assert bins.number.tolist() == [2, 3]
+    assert bins.count.tolist() == [2, 3]
     assert bins.confidence.tolist() == pytest.approx([0.3, 0.8])
     assert bins.accuracy.tolist() == pytest.approx([0.5, 2 / 3])
     assert bins.ece == pytest.approx((2 * 0.2 + 3 * (0.8 - 2 / 3)) / 5)
 
 
 def test_a_score_on_the_edge_belongs_to_the_lower_bin():
-    assert reliability(np.array([0.0, 0.5, 1.0]), np.ones(3, bool), num_bins=2).number.tolist() == [
+    assert reliability(np.array([0.0, 0.5, 1.0]), np.ones(3, bool), num_bins=2).count.tolist() == [
         2,
         1,
     ]

@@ -111,7 +111,7 @@ def test_an_id_that_is_no_category_is_refused(unknown, side):
     good, bad = strip("WS"), np.array([[SEA, unknown]], np.int32)
     pair = (bad, good) if side == "prediction" else (good, bad)
     with pytest.raises(
-        ValueError, match=rf"category ids of the table, but got \[{unknown}\] - mend the class map"
+        ValueError, match=rf"category ids of the table, but got \[{unknown}\] - either correct"
     ):
         confusion_matrix(*pair, BEACH)
 

@@ -39,8 +39,8 @@ def ap(*pairs):
 TRUTH = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
 
 
-def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_coco_s_own_example_gives_all_twelve_official_numbers(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     expected = read_json(golden / "expected.json")
     truth = read_json(golden / "instances_val2014_100.json")
     results = read_json(golden / "instances_val2014_fakesegm100_results.json")
@@ -51,8 +51,8 @@ def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
     ]  # every digit COCO prints
 
 
-def test_the_mean_over_classes_is_the_headline_number(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_the_mean_over_classes_is_the_headline_number(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     scores = mask_ap(
         read_json(golden / "instances_val2014_100.json"),
         read_json(golden / "instances_val2014_fakesegm100_results.json"),
@@ -174,7 +174,7 @@ def test_results_of_other_images_do_not_count_and_are_reported(caplog):
     mask, truth = one_ball()
     scores = mask_ap(truth, [result(mask), result(mask, image_id=7, score=0.9)]).numbers
     assert scores["AP"] == pytest.approx(1, abs=1e-15)
-    assert "1 of 2 results are of images that the truth does not have" in caplog.text
+    assert "1 of 2 results belong to images that the ground truth does not have" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_results_of_other_images_do_not_count_and_are_reported(caplog):
             {"segmentation": {"size": [32, 32], "counts": "0"}},
             r"the mask is \[32, 32\] and image 1 \[64, 64\] pixels",
         ),
-        ({"segmentation": [[0, 0, 0, 9, 9, 9]]}, "no compressed run-length code"),
+        ({"segmentation": [[0, 0, 0, 9, 9, 9]]}, "not a compressed run-length code"),
         ({"score": float("nan")}, "`score` is nan"),
-        ({"category_id": GRASS}, "`category_id` is 8, which is no thing of the truth"),
+        ({"category_id": GRASS}, "`category_id` is 8, which is not a thing of the category table"),
     ],
 )
 def test_a_result_that_would_be_counted_wrong_is_refused(wrong, message):

@@ -1,4 +1,7 @@
-"""Class maps against class maps: one confusion matrix of the whole data set, and what follows from it."""
+"""Predicted against target classes: one confusion matrix of the whole data set, and its scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -6,8 +9,12 @@ import numpy.typing as npt
 from maskmill.canonical.categories import IGNORE_INDEX, Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
 from maskmill.canonical.runs import IntMap, Overlaps, overlaps, relabel, run_lengths, run_starts
+from maskmill.metrics.functional.ratios import mean_over_classes, ratio, sum_over_classes
+from maskmill.metrics.functional.segment_matching import class_indices, require_same_size
 
-Matrix = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Matrix = Ints
 UNKNOWN = -1
 Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
 
@@ -16,7 +23,8 @@ def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Ma
     """Count the pixels of every pair of classes in one image.
 
     Args:
-        pred: category ids (H, W), -1 where nothing was predicted; or segments, whose classes are counted without such a map.
+        pred: category ids (H, W), -1 where nothing was predicted; or segments, whose classes are
+            counted without making such a map.
         target: category ids (H, W), -1 where unlabelled; or segments.
         categories: gives the order of rows and columns.
 
@@ -24,24 +32,69 @@ def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Ma
         (K + 1, K + 1) int64: target in rows, prediction in columns, the last of each unlabelled.
 
     Raises:
-        ValueError: the two differ in size, or hold a category that is not in the table.
+        ValueError: the two differ in size, or contain a category that is not in the table.
+
+    Example:
+        >>> from maskmill.canonical.categories import Category
+        >>> table = Categories([Category(7, "sea", False, (0, 0, 9))])
+        >>> target = np.array([[7, 7, -1]], np.int32)
+        >>> confusion_matrix(np.array([[7, -1, -1]], np.int32), target, table).tolist()
+        [[1, 1], [0, 1]]
     """
-    (true_map, true_place), (pred_map, pred_place) = (
-        _coded(target, categories),
-        _coded(pred, categories),
+    target_values = _index_of_values(target, categories)
+    pred_values = _index_of_values(pred, categories)
+    require_same_size(pred_values.map.shape, target_values.map.shape)
+    shared = overlaps(target_values.map, pred_values.map)
+    return confusion_of_overlaps(
+        shared, pred_values.index, target_values.index, categories.num_classes
     )
-    if pred_map.shape != true_map.shape:
+
+
+def confusion_of_overlaps(
+    shared: Overlaps,
+    pred_index: Mapping[int, int],
+    target_index: Mapping[int, int],
+    num_classes: int,
+) -> Matrix:
+    """`confusion_matrix` from the pixels that pairs of values share.
+
+    Args:
+        shared: pixels of target values (first) and predicted values (second).
+        pred_index: predicted value -> class index, or K for void.
+        target_index: target value -> class index, or K for void.
+        num_classes: K.
+
+    Returns:
+        (K + 1, K + 1) int64: target in rows, prediction in columns.
+
+    Raises:
+        ValueError: a value has no class index.
+    """
+    size = num_classes + 1
+    row_of_value = _indices(shared.first, target_index)
+    column_of_value = _indices(shared.second, pred_index)
+    # for each pair:  matrix[row, column] += pixels
+    cells = row_of_value[shared.rows] * size + column_of_value[shared.columns]
+    pixels = np.bincount(cells, shared.pixels, minlength=size**2)  # float64: exact below 2**53
+    return pixels.reshape(size, size).astype(np.int64)
+
+
+def _indices(values: Ints, index: Mapping[int, int]) -> Ints:
+    unknown = [value for value in values.tolist() if value not in index]
+    if unknown:  # only a class mask can contain such values: segments state theirs
         raise ValueError(
-            f"Expected a prediction of the target's size {true_map.shape}, but got {pred_map.shape} - predict at the original size"
+            f"Expected category ids of the table, but got {unknown[:5]} - "
+            "either correct the class mask or add the category"
         )
-    return _matrix(overlaps(true_map, pred_map), true_place, pred_place, categories.num_classes)
+    return np.array([index[value] for value in values.tolist()], np.int64)
 
 
 def index_confusion(pred: IntMap, target: IntMap, num_classes: int) -> Matrix:
-    """`confusion_matrix` of maps of class indices, as networks and their targets have them: the shortest way.
+    """`confusion_matrix` of class indices, the form of networks and their targets: the fastest way.
 
     Args:
-        pred: (H, W), or (B, H, W), of any integer type: 0..K-1; K, -1 or 255 where nothing was predicted.
+        pred: (H, W), or (B, H, W), of any integer type: 0..K-1; K, -1 or 255 where nothing was
+            predicted.
         target: the same shape; K, -1 or 255 where unlabelled.
         num_classes: K.
 
@@ -49,139 +102,170 @@ def index_confusion(pred: IntMap, target: IntMap, num_classes: int) -> Matrix:
         (K + 1, K + 1) int64: target in rows, prediction in columns, the last of each unlabelled.
 
     Raises:
-        ValueError: the two differ in shape, or hold another value.
+        ValueError: the two differ in shape, or contain another value.
     """
     if pred.shape != target.shape:
         raise ValueError(
-            f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - predict at the target's size"
+            f"Expected predictions of the target's shape {target.shape}, but got {pred.shape} - "
+            "predict at the target's size"
         )
-    starts = run_starts(target, pred)
-    rows, columns = (
-        _rows(np.ascontiguousarray(side).reshape(-1).take(starts), num_classes)
-        for side in (target, pred)
-    )
     size = num_classes + 1
-    pixels = np.bincount(
-        rows * size + columns, run_lengths(starts, target.size), minlength=size**2
-    )  # float64: exact below 2**53
+    starts = run_starts(target, pred)
+    lengths = run_lengths(starts, target.size)
+    rows = _matrix_rows(np.ascontiguousarray(target).reshape(-1).take(starts), num_classes)
+    columns = _matrix_rows(np.ascontiguousarray(pred).reshape(-1).take(starts), num_classes)
+    # for each run:  matrix[row, column] += length; in float64, which is exact below 2**53
+    pixels = np.bincount(rows * size + columns, lengths, minlength=size**2)
     return pixels.reshape(size, size).astype(np.int64)
 
 
-def _rows(values: IntMap, num_classes: int) -> Matrix:
-    """The row of the matrix that each class index counts in."""
-    table = np.full(IGNORE_INDEX + 2, UNKNOWN)  # of -1, 0, ... 255
-    table[[0, num_classes + 1, IGNORE_INDEX + 1]] = num_classes
-    table[1 : num_classes + 1] = np.arange(num_classes)
-    places = values.astype(np.int64) + 1
-    fitting = places.min() >= 0 and places.max() < len(table)
-    rows: Matrix = table.take(places, mode="raise" if fitting else "clip")
-    if not fitting or rows.min() == UNKNOWN:
-        wrong = sorted(
-            set(values.tolist()) - {VOID_CATEGORY, IGNORE_INDEX, *range(num_classes + 1)}
-        )
+def _matrix_rows(values: IntMap, num_classes: int) -> Ints:
+    """The row (or column) of the matrix in which each class index is counted."""
+    row_of = np.full(IGNORE_INDEX + 2, UNKNOWN)  # of the values -1, 0, ... 255
+    row_of[[0, num_classes + 1, IGNORE_INDEX + 1]] = num_classes
+    row_of[1 : num_classes + 1] = np.arange(num_classes)
+    positions = values.astype(np.int64) + 1
+    in_range = positions.min() >= 0 and positions.max() < len(row_of)
+    rows: Ints = row_of.take(positions, mode="raise" if in_range else "clip")
+    if not in_range or rows.min() == UNKNOWN:
+        known = {VOID_CATEGORY, IGNORE_INDEX, *range(num_classes + 1)}
+        unknown = sorted(set(values.tolist()) - known)
         raise ValueError(
-            f"Expected class indices 0..{num_classes - 1}, or -1, {num_classes} or 255 for void, but got {wrong[:5]}"
+            f"Expected class indices 0..{num_classes - 1}, or -1, {num_classes} or 255 for void, "
+            f"but got {unknown[:5]} - translate category ids to class indices"
         )
     return rows
 
 
-def _matrix(
-    shared: Overlaps, true_place: dict[int, int], pred_place: dict[int, int], num_classes: int
-) -> Matrix:
-    size = num_classes + 1
-    rows, columns = (
-        _indices(shared.first, true_place)[shared.rows],
-        _indices(shared.second, pred_place)[shared.columns],
-    )
-    pixels = np.bincount(
-        rows * size + columns, shared.pixels, minlength=size**2
-    )  # float64: exact below 2**53
-    return pixels.reshape(size, size).astype(np.int64)
-
-
 def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
-    """Class index 0..K-1 of every pixel, K where there is none: (H, W) uint8.
+    """Class index 0..K-1 of every pixel, K where it has none: (H, W) uint8.
 
     Raises:
-        ValueError: a class map holds a category that is not in the table.
+        ValueError: a class mask contains a category that is not in the table.
     """
-    values, place = _coded(labels, categories)
-    indices = relabel(values, place, default=IGNORE_INDEX).astype(np.uint8)  # K is below it
-    if not isinstance(labels, Panoptic) and (unknown := indices == IGNORE_INDEX).any():
-        found = np.unique(labels[unknown])[:5].tolist()
-        raise ValueError(
-            f"Expected category ids of the table, but got {found} - mend the class map"
-        )
+    values = _index_of_values(labels, categories)
+    indices = relabel(values.map, values.index, default=IGNORE_INDEX).astype(np.uint8)  # K < 255
+    unknown = indices == IGNORE_INDEX
+    if not isinstance(labels, Panoptic) and unknown.any():
+        _indices(np.unique(labels[unknown]).astype(np.int64), values.index)
     return indices
 
 
-def _coded(labels: Labels, categories: Categories) -> tuple[IntMap, dict[int, int]]:
-    """A map, and which row of the matrix each of its values counts in."""
+@dataclass(frozen=True)
+class _Values:
+    """A map, and the class index of each of its values; K for void."""
+
+    map: IntMap
+    index: dict[int, int]
+
+
+def _index_of_values(labels: Labels, categories: Categories) -> _Values:
     if isinstance(labels, Panoptic):
-        return labels.ids, {VOID_ID: categories.num_classes} | {
-            key: categories.index[value] for key, value in labels.category_of.items()
-        }
-    return labels, {VOID_CATEGORY: categories.num_classes} | categories.index
+        return _Values(labels.ids, class_indices_with_void(labels, categories))
+    return _Values(labels, {VOID_CATEGORY: categories.num_classes} | categories.index)
 
 
-def _indices(values: Matrix, place: dict[int, int]) -> Matrix:
-    unknown = [value for value in values.tolist() if value not in place]
-    if unknown:  # only a class map can hold such values: segments name theirs
-        raise ValueError(
-            f"Expected category ids of the table, but got {unknown[:5]} - mend the class map"
-        )
-    return np.array([place[value] for value in values.tolist()], np.int64)
+def class_indices_with_void(panoptic: Panoptic, categories: Categories) -> dict[int, int]:
+    """Segment id -> class index 0..K-1, and K for void."""
+    return {VOID_ID: categories.num_classes} | class_indices(panoptic, categories)
 
 
-def class_areas(matrix: Matrix, *, background: bool) -> tuple[Matrix, Matrix]:
-    """Pixels right and pixels in the union of prediction and target, per class: two (K,) int64.
-
-    Pixels whose target is unlabelled count only where they are background.
-    """
-    counted = matrix if background else matrix[:-1]
-    right = np.diagonal(matrix)[:-1]
-    return right, counted.sum(axis=0)[:-1] + matrix.sum(axis=1)[:-1] - right
-
-
-def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
-    """Scores of a whole data set (Everingham et al., IJCV 2010, sec. 4.3.3, for the IoU over all its pixels at once).
+def class_areas(matrix: Matrix, *, background: bool) -> tuple[Ints, Ints]:
+    """Pixels in the intersection and in the union of prediction and target, per class.
 
     Args:
         matrix: (K + 1, K + 1), summed over images.
-        background: unlabelled target pixels are background: predictions there are wrong, and nothing predicted there is right.
+        background: unlabelled target pixels are background; else they are not counted.
 
     Returns:
-        "mIoU" and "Dice" over the categories that occur in target or prediction, "fwIoU" weighted by the target's pixels,
-        "pixel_accuracy"; fractions, NaN without a labelled pixel.
+        intersection and union, (K,) int64 each.
     """
-    right, union = class_areas(matrix, background=background)
-    target, present = matrix.sum(axis=1), union > 0
-    all_right = int(right.sum() + (matrix[-1, -1] if background else 0))
-    labelled, of_classes = (
-        int(target.sum() if background else target[:-1].sum()),
-        int(target[:-1].sum()),
-    )
-    weighted = (intersection_over_union(right, union)[present] * target[:-1][present]).sum()
-    nan = float("nan")
+    counted = matrix if background else matrix[:-1]
+    intersection = np.diagonal(matrix)[:-1]
+    union = counted.sum(axis=0)[:-1] + matrix.sum(axis=1)[:-1] - intersection
+    return intersection, union
+
+
+@dataclass(frozen=True)
+class SemanticCounts:
+    """Pixels by class, summed over images, with any leading axes; the last entry is background.
+
+    The background has no score of its own: it counts for the pixel accuracy alone, and is 0 where
+    unlabelled target pixels are void.
+    """
+
+    intersection: npt.NDArray[np.number]  # (..., K + 1) predicted and target
+    union: npt.NDArray[np.number]  # (..., K + 1) predicted or target
+    target: npt.NDArray[np.number]  # (..., K + 1)
+
+    @classmethod
+    def from_matrix(cls, matrix: Matrix, *, background: bool) -> "SemanticCounts":
+        """The counts of a confusion matrix, (K + 1, K + 1)."""
+        intersection, union = class_areas(matrix, background=background)
+        background_matched = matrix[-1, -1] if background else 0
+        background_target = matrix[-1].sum() if background else 0
+        return cls(
+            np.append(intersection, background_matched),
+            np.append(union, 0),
+            np.append(matrix[:-1].sum(axis=1), background_target),
+        )
+
+
+def semantic_means(counts: SemanticCounts) -> dict[str, Floats]:
+    """The scores of whole data sets; see `semantic_scores`.
+
+    Args:
+        counts: summed over images, with any leading axes.
+
+    Returns:
+        "mIoU", "Dice", "fwIoU" and "pixel_accuracy" -> (...); NaN without a labelled pixel.
+    """
+    intersection = counts.intersection[..., :-1]
+    union = counts.union[..., :-1]
+    target = counts.target[..., :-1]
+    iou = ratio(intersection, union)
+    weighted_iou = sum_over_classes(iou * target)
     return {
-        "mIoU": mean_iou(right, union),
-        "Dice": float(dice(right, union)[present].mean()) if present.any() else nan,
-        "fwIoU": float(weighted / of_classes) if of_classes else nan,
-        "pixel_accuracy": all_right / labelled if labelled else nan,
+        "mIoU": mean_over_classes(iou),
+        "Dice": mean_over_classes(dice(intersection, union)),
+        "fwIoU": ratio(weighted_iou, target.sum(axis=-1)),
+        "pixel_accuracy": ratio(counts.intersection.sum(axis=-1), counts.target.sum(axis=-1)),
     }
 
 
-def intersection_over_union(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
-    """IoU per class, (K,); NaN for a class that occurs neither in target nor in prediction."""
-    return np.where(union > 0, right / np.maximum(union, 1), np.nan)
+def semantic_scores(matrix: Matrix, *, background: bool) -> dict[str, float]:
+    """Scores of a whole data set: ratios of pixels summed over all its images.
+
+    Everingham et al., IJCV 2010, sec. 4.3.3.
+
+    Args:
+        matrix: (K + 1, K + 1), summed over images.
+        background: unlabelled target pixels are background: predictions there are wrong, and
+            leaving them without a class is right.
+
+    Returns:
+        "mIoU" and "Dice" over the classes that occur in target or prediction, "fwIoU" weighted by
+        the target's pixels, "pixel_accuracy"; fractions, NaN without a labelled pixel.
+    """
+    means = semantic_means(SemanticCounts.from_matrix(matrix, background=background))
+    return {name: float(mean) for name, mean in means.items()}
 
 
-def mean_iou(right: Matrix, union: Matrix) -> float:
-    """The mean over the classes that occur in target or prediction; NaN where none does."""
-    present = union > 0
-    return float((right[present] / union[present]).mean()) if present.any() else float("nan")
+def intersection_over_union(
+    intersection: npt.NDArray[np.number], union: npt.NDArray[np.number]
+) -> Floats:
+    """IoU per class, (..., K); NaN for a class that occurs neither in target nor in prediction."""
+    return ratio(intersection, union)
 
 
-def dice(right: Matrix, union: Matrix) -> npt.NDArray[np.float64]:
-    """Dice coefficient per class, (K,): twice the common pixels over those of both sides together; NaN as for IoU."""
-    return np.where(union > 0, 2 * right / np.maximum(union + right, 1), np.nan)
+def mean_iou(intersection: npt.NDArray[np.number], union: npt.NDArray[np.number]) -> float:
+    """The mean IoU over the classes (K,) that occur in target or prediction; NaN if none does."""
+    return float(mean_over_classes(ratio(intersection, union)))
+
+
+def dice(intersection: npt.NDArray[np.number], union: npt.NDArray[np.number]) -> Floats:
+    """Dice coefficient per class, (..., K): 2 |A & B| / (|A| + |B|).
+
+    NaN for a class that occurs neither in target nor in prediction.
+    """
+    return ratio(2 * intersection, union + intersection)

@@ -1,4 +1,8 @@
-"""Mask AP of COCO, equal to its own evaluator in every bit (Lin et al., ECCV 2014, arXiv:1405.0312)."""
+"""Mask AP of COCO, equal to its own evaluator in every bit (Lin et al., ECCV 2014, arXiv:1405.0312).
+
+Our own code since the evaluator's needs three times as long (benchmarks/metrics.py) and cannot
+weight images, as intervals need.
+"""
 
 import logging
 import math
@@ -13,24 +17,14 @@ from pycocotools import mask as coco_mask
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.functional.average_precision import PrecisionRecall, precision_recall
-from maskmill.metrics.functional.mask_matching import MaskMatches, match_masks
+from maskmill.metrics.functional.mask_matching import LEVELS, MaskMatches, match_masks
 from maskmill.metrics.functional.masks import Masks
 
 log = logging.getLogger(__name__)
 
 NAMES = (
-    "AP",
-    "AP50",
-    "AP75",
-    "AP/small",
-    "AP/medium",
-    "AP/large",
-    "AR1",
-    "AR10",
-    "AR100",
-    "AR/small",
-    "AR/medium",
-    "AR/large",
+    *("AP", "AP50", "AP75", "AP/small", "AP/medium", "AP/large"),
+    *("AR1", "AR10", "AR100", "AR/small", "AR/medium", "AR/large"),
 )
 RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
 Row = Mapping[str, Any]
@@ -38,7 +32,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MaskScores:
-    """The twelve numbers of COCO by name, the AP of each category id, and the curves; fractions, NaN where the truth has no such object."""
+    """The scores of masks: fractions, NaN where the target has no such object.
+
+    Args:
+        numbers: the twelve numbers of COCO by name.
+        per_class: category id -> AP.
+        curves: precision over recall.
+    """
 
     numbers: dict[str, float]
     per_class: dict[int, float]
@@ -49,19 +49,25 @@ def score_matches(images: Sequence[MaskMatches], category_ids: Iterable[int]) ->
     """The scores of matched images.
 
     Args:
-        images: in the order that decides among predictions of equal score.
+        images: in the order that decides between predictions of equal score.
         category_ids: of the things; without any there are no numbers.
     """
     curves = precision_recall(images, sorted(category_ids))
     if not len(curves.category_ids):
         return MaskScores({}, {}, curves)
-    precision, recall, few = curves.precision, curves.recall, curves.recall_of_few
-    # Contiguous parts in the evaluator's order of axes: the same values added in the same order give the same bits.
-    parts = [precision[0], precision[0, :1], precision[0, 5:6], *precision[1:], *few, *recall]
-    numbers = {name: _mean(part) for name, part in zip(NAMES, parts, strict=True)}
-    per_class = {
-        int(key): _mean(precision[0, :, :, place]) for place, key in enumerate(curves.category_ids)
-    }
+    of_all_sizes, *of_one_size = curves.precision
+    # Contiguous slices in the evaluator's order of axes: the same order of additions, the same bits
+    slices = [
+        of_all_sizes,
+        *(of_all_sizes[level : level + 1] for level in LEVELS.values()),
+        *of_one_size,
+        *curves.recall_of_few,
+        *curves.recall,
+    ]
+    numbers = {name: _mean(values) for name, values in zip(NAMES, slices, strict=True)}
+    per_class = {}
+    for index, category_id in enumerate(curves.category_ids.tolist()):
+        per_class[category_id] = _mean(of_all_sizes[:, :, index])
     return MaskScores(numbers, per_class, curves)
 
 
@@ -77,9 +83,10 @@ def mask_ap(
 
     Args:
         ground_truth: COCO instances: images, annotations with RLE or polygons, categories.
-        results: COCO results: image_id, category_id, segmentation (RLE), score. Boxes beside them are left aside: COCO's evaluator would
-            take a box's area for its mask's. So are results of images the truth does not have.
-        boundary: boundary AP in place of mask AP (Cheng et al., CVPR 2021, arXiv:2103.16562).
+        results: COCO results: image_id, category_id, segmentation (RLE), score. A box beside them
+            is ignored: COCO's evaluator would take its area for the mask's. Results of images
+            that the ground truth does not have are ignored and reported.
+        boundary: boundary AP instead of mask AP (Cheng et al., CVPR 2021, arXiv:2103.16562).
 
     Returns:
         the scores.
@@ -89,18 +96,17 @@ def mask_ap(
     """
     sizes = {row["id"]: (int(row["height"]), int(row["width"])) for row in ground_truth["images"]}
     category_ids = sorted({int(row["id"]) for row in ground_truth["categories"]})
-    guesses = results_by_image(results, sizes, category_ids)
-    truths: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
+    preds = results_by_image(results, sizes, category_ids)
+    targets: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for row in ground_truth["annotations"]:
-        truths[row["image_id"]].append(
-            row | {"segmentation": _as_rle(row["segmentation"], sizes[row["image_id"]])}
-        )
-    images = [
-        match_masks(
-            Masks.of_rows(guesses[image_id]), Masks.of_rows(truths[image_id]), boundary=boundary
-        )
-        for image_id in sorted(sizes)
-    ]
+        image_id = row["image_id"]
+        rle = _as_rle(row["segmentation"], sizes[image_id])
+        targets[image_id].append(row | {"segmentation": rle})
+    images = []
+    for image_id in sorted(sizes):
+        pred = Masks.from_rows(preds[image_id])
+        target = Masks.from_rows(targets[image_id])
+        images.append(match_masks(pred, target, boundary=boundary))
     return score_matches(images, category_ids)
 
 
@@ -115,76 +121,81 @@ def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
 def results_by_image(
     results: Any, sizes: Mapping[int, tuple[int, int]], category_ids: Iterable[int]
 ) -> dict[int, list[Row]]:
-    """The results of each image of the truth, reduced to what is scored.
+    """The results of each image of the ground truth, reduced to what is scored.
 
     Args:
         results: COCO results.
         sizes: height and width by image id.
-        category_ids: of the truth's things.
+        category_ids: of the things.
 
     Returns:
         image id -> its rows, in their order.
 
     Raises:
-        ValueError: a result is not of the form that `mask_ap` asks for.
+        ValueError: a result does not have the form that `mask_ap` expects.
     """
     if not isinstance(results, list):
         raise ValueError(
-            f"Expected a list of COCO results, but got a {type(results).__name__} - write one row per object"
+            f"Expected a list of COCO results, but got a {type(results).__name__} - "
+            "write one row per object"
         )
-    things, strangers = set(category_ids), 0
-    of_image: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
-    for place, row in enumerate(results):
+    things = set(category_ids)
+    num_unknown = 0
+    by_image: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
+    for index, row in enumerate(results):
         problem = _problem(row, sizes, things)
         if problem:
             raise ValueError(
-                f"Expected COCO results with masks, but in row {place} {problem} - predict again or mend the file"
+                f"Expected COCO results with masks, but in row {index} {problem} - "
+                "either predict again or correct the file"
             )
-        if row["image_id"] in of_image:
-            of_image[row["image_id"]].append({key: row[key] for key in RESULT_KEYS})
+        if row["image_id"] in by_image:
+            by_image[row["image_id"]].append({key: row[key] for key in RESULT_KEYS})
         else:
-            strangers += 1
-    if strangers:
+            num_unknown += 1
+    if num_unknown:
         log.warning(
-            "%d of %d results are of images that the truth does not have: they do not count",
-            strangers,
+            "%d of %d results belong to images that the ground truth does not have: ignored",
+            num_unknown,
             len(results),
         )
-    return of_image
+    return by_image
 
 
 def _problem(row: Any, sizes: Mapping[int, tuple[int, int]], category_ids: set[int]) -> str | None:
-    """What is wrong with a result, where the evaluator would stop without a reason or, worse, count something else."""
-    missing = (
-        [key for key in RESULT_KEYS if key not in row]
-        if isinstance(row, dict)
-        else list(RESULT_KEYS)
-    )
+    """Why a result cannot be scored, or would be scored wrongly; None if it is valid."""
+    if not isinstance(row, dict):
+        return f"{', '.join(RESULT_KEYS)} is missing"
+    missing = [key for key in RESULT_KEYS if key not in row]
     if missing:
         return f"{', '.join(missing)} is missing"
-    mask, score = row["segmentation"], row["score"]
-    if (
-        not isinstance(mask, dict)
-        or not isinstance(mask.get("counts"), str | bytes)
-        or "size" not in mask
-    ):
-        return "`segmentation` is no compressed run-length code with `size` and `counts`"
+    if not _is_compressed_rle(row["segmentation"]):
+        return "`segmentation` is not a compressed run-length code with `size` and `counts`"
+    score = row["score"]
     if not isinstance(score, int | float) or not math.isfinite(score):
         return f"`score` is {score!r}"
     if row["category_id"] not in category_ids:
-        return f"`category_id` is {row['category_id']!r}, which is no thing of the truth"
-    size = list(sizes.get(row["image_id"], mask["size"]))
-    return (
-        None
-        if list(mask["size"]) == size
-        else f"the mask is {mask['size']} and image {row['image_id']} {size} pixels high and wide"
-    )
+        return (
+            f"`category_id` is {row['category_id']!r}, which is not a thing of the category table"
+        )
+    image_id = row["image_id"]
+    mask_size = list(row["segmentation"]["size"])
+    image_size = list(sizes.get(image_id, mask_size))
+    if mask_size != image_size:
+        return f"the mask is {mask_size} and image {image_id} {image_size} pixels high and wide"
+    return None
+
+
+def _is_compressed_rle(mask: Any) -> bool:
+    if not isinstance(mask, dict):
+        return False
+    return isinstance(mask.get("counts"), str | bytes) and "size" in mask
 
 
 def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
-    """The predicted things of one image in COCO results form, which lack only `image_id`.
+    """The predicted things of one image in COCO results form, without `image_id`.
 
-    Only these three keys: beside a box COCO's evaluator would take the box's area for the mask's.
+    Only these three keys: beside a box, COCO's evaluator would take the box's area for the mask's.
 
     Args:
         panoptic: a prediction; segments without a score get 1.
@@ -193,12 +204,8 @@ def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[st
     Yields:
         category_id, segmentation (RLE, ascii), score.
     """
-    masks = Masks.of_things(panoptic, categories)
-    for category_id, rle, score in zip(
-        masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True
-    ):
-        yield {
-            "category_id": category_id,
-            "segmentation": rle | {"counts": rle["counts"].decode("ascii")},
-            "score": score,
-        }
+    masks = Masks.from_things(panoptic, categories)
+    rows = zip(masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True)
+    for category_id, rle, score in rows:
+        segmentation = rle | {"counts": rle["counts"].decode("ascii")}
+        yield {"category_id": category_id, "segmentation": segmentation, "score": score}
