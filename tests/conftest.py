@@ -1,11 +1,12 @@
-"""What several test folders share: real data where it lies beside the repository, and drawn label maps."""
+"""What all tests share: the hypothesis profile, the repository's folder, and third-party data."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# Hypothesis' limit of 200 ms an example measures what else the machine does, not the code.
+# Hypothesis' limit of 200 ms per example measures how busy the machine is, not the code.
 settings.register_profile("maskmill", deadline=None)
 settings.load_profile("maskmill")
 
@@ -18,11 +19,9 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real labelled images, handed to developers beside the repository and never committed."""
-    folder = REPOSITORY.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(
-            "needs the real data sets in ../shared/data, which are not part of the repository"
-        )
-    return folder
+def third_party_data() -> Path:
+    """The folder of public data sets, which are not part of the repository."""
+    folder = os.environ.get("MASKMILL_DATA")
+    if not folder:
+        pytest.skip("needs public data sets: set MASKMILL_DATA to their folder (CONTRIBUTING.md)")
+    return Path(folder)

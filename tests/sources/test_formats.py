@@ -415,6 +415,6 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
         Relabelled(One(), {"sky": "ball"}).categories  # noqa: B018
 
 
-def test_an_ade20k_json_in_latin_letters_is_read(shared_data):
-    path = next((shared_data / "ade20k").rglob("*.json"))
+def test_an_ade20k_json_in_latin_letters_is_read(third_party_data):
+    path = next((third_party_data / "ade20k").rglob("*.json"))
     assert json.loads(path.read_text(encoding="latin-1"))["annotation"]["object"]

@@ -100,9 +100,9 @@ def test_an_overlap_of_everything_is_no_setting(root):
 
 
 @pytest.fixture(scope="module")
-def dsb2018(repository, shared_data):
+def dsb2018(repository, third_party_data):
     node = OmegaConf.load(repository / "conf" / "source" / "dsb2018.yaml")
-    node.root = str(shared_data / "dsb2018")
+    node.root = str(third_party_data / "dsb2018")
     return build(node, Source)
 
 

@@ -46,8 +46,8 @@ def index_png(path):
     return np.asarray(Image.open(path)).astype(np.int64)
 
 
-def test_camvid(shared_data, tmp_path):
-    root = shared_data / "camvid"
+def test_camvid(third_party_data, tmp_path):
+    root = third_party_data / "camvid"
     maps, _ = converted("camvid", root, tmp_path / "out")
     assert len(maps) == 157
     for name, (classes, _) in maps.items():
@@ -60,8 +60,8 @@ def test_camvid(shared_data, tmp_path):
         assert np.array_equal(classes, np.where(truth == 11, -1, truth))
 
 
-def test_ccp(shared_data, tmp_path):
-    root = shared_data / "ccp"
+def test_ccp(third_party_data, tmp_path):
+    root = third_party_data / "ccp"
     maps, dataset = converted("ccp", root, tmp_path / "out")
     assert len(maps) == 126
     names = [str(name[0]) for name in io.loadmat(root / "label_list.mat")["label_list"][0]]
@@ -72,9 +72,9 @@ def test_ccp(shared_data, tmp_path):
         )
 
 
-def test_dsb2018(shared_data, tmp_path):
-    root = shared_data / "dsb2018" / "stage1_train"
-    maps, _ = converted("dsb2018", shared_data / "dsb2018", tmp_path / "out")
+def test_dsb2018(third_party_data, tmp_path):
+    root = third_party_data / "dsb2018" / "stage1_train"
+    maps, _ = converted("dsb2018", third_party_data / "dsb2018", tmp_path / "out")
     assert len(maps) == 83
     for name, (classes, ids) in maps.items():
         masks = [index_png(path) > 0 for path in sorted((root / name / "masks").glob("*.png"))]
@@ -85,8 +85,8 @@ def test_dsb2018(shared_data, tmp_path):
         assert np.array_equal(classes, np.where(truth > 0, 1, -1))
 
 
-def test_coco128_seg(shared_data, tmp_path):
-    root = shared_data / "coco128-seg"
+def test_coco128_seg(third_party_data, tmp_path):
+    root = third_party_data / "coco128-seg"
     maps, _ = converted("coco128_seg", root, tmp_path / "out")
     assert len(maps) == 64
     for name, (classes, ids) in maps.items():
@@ -111,8 +111,8 @@ def test_coco128_seg(shared_data, tmp_path):
         assert np.array_equal(classes, kinds), name
 
 
-def test_cwfid(shared_data, tmp_path):
-    root = shared_data / "cwfid"
+def test_cwfid(third_party_data, tmp_path):
+    root = third_party_data / "cwfid"
     maps, _ = converted("cwfid", root, tmp_path / "out")
     assert len(maps) == 16
     for name, (classes, ids) in maps.items():
@@ -140,9 +140,9 @@ def test_cwfid(shared_data, tmp_path):
         assert clear.sum() > 0.99 * (truth > 0).sum()
 
 
-def test_ade20k(shared_data, tmp_path):
-    place = next((shared_data / "ade20k").rglob("*_seg.png"))
-    maps, dataset = converted("ade20k", shared_data / "ade20k", tmp_path / "out")
+def test_ade20k(third_party_data, tmp_path):
+    place = next((third_party_data / "ade20k").rglob("*_seg.png"))
+    maps, dataset = converted("ade20k", third_party_data / "ade20k", tmp_path / "out")
     (classes, ids), *_ = maps.values()
     red, green, blue = (index_png(place)[..., channel] for channel in range(3))
     truth = red // 10 * 256 + green
@@ -159,8 +159,8 @@ def test_ade20k(shared_data, tmp_path):
     assert same_partition(np.where(things, ids, truth), np.where(things, truth * 256 + blue, truth))
 
 
-def test_coco_panoptic(shared_data, tmp_path):
-    sample = shared_data / "coco_panoptic_sample"
+def test_coco_panoptic(third_party_data, tmp_path):
+    sample = third_party_data / "coco_panoptic_sample"
     _, dataset = converted("coco_panoptic_sample", sample, tmp_path / "out")
     assert dataset["findings"] == []
     folder = PanopticFolder(tmp_path / "out" / "train")
@@ -181,8 +181,8 @@ def test_coco_panoptic(shared_data, tmp_path):
         )
 
 
-def test_three_forms_of_labelme_are_one_truth(shared_data, tmp_path):
-    root = shared_data / "labelme_example"
+def test_three_forms_of_labelme_are_one_truth(third_party_data, tmp_path):
+    root = third_party_data / "labelme_example"
     own, _ = converted("labelme", root, tmp_path / "own")
     voc, _ = converted("labelme_voc", root, tmp_path / "voc")
     coco, _ = converted("labelme_coco", root, tmp_path / "coco")

@@ -53,8 +53,8 @@ def everything(folder):
 
 
 @pytest.mark.parametrize("name", ["pred_identity", "pred_shift", "pred_things_only"])
-def test_coco_json_files_score_what_panopticapi_says(shared_data, tmp_path, name):
-    golden = shared_data / "golden" / "coco_panoptic_pq"
+def test_coco_json_files_score_what_panopticapi_says(third_party_data, tmp_path, name):
+    golden = third_party_data / "golden" / "coco_panoptic_pq"
     done = run(
         f"target={golden / 'gt.json'}",
         f"prediction={golden / name}.json",

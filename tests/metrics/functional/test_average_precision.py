@@ -119,8 +119,8 @@ def test_every_number_is_the_official_one_to_the_last_bit(drawn):
     assert_equal_to_official(*coco_files(drawn))
 
 
-def test_coco_s_own_example_is_equal_to_the_last_bit(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_coco_s_own_example_is_equal_to_the_last_bit(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     truth = read_json(golden / "instances_val2014_100.json")
     assert_equal_to_official(
         truth, read_json(golden / "instances_val2014_fakesegm100_results.json")

@@ -39,8 +39,8 @@ def ap(*pairs):
 TRUTH = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
 
 
-def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_coco_s_own_example_gives_all_twelve_official_numbers(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     expected = read_json(golden / "expected.json")
     truth = read_json(golden / "instances_val2014_100.json")
     results = read_json(golden / "instances_val2014_fakesegm100_results.json")
@@ -51,8 +51,8 @@ def test_coco_s_own_example_gives_all_twelve_official_numbers(shared_data):
     ]  # every digit COCO prints
 
 
-def test_the_mean_over_classes_is_the_headline_number(shared_data):
-    golden = shared_data / "golden" / "coco_instance_ap"
+def test_the_mean_over_classes_is_the_headline_number(third_party_data):
+    golden = third_party_data / "golden" / "coco_instance_ap"
     scores = mask_ap(
         read_json(golden / "instances_val2014_100.json"),
         read_json(golden / "instances_val2014_fakesegm100_results.json"),

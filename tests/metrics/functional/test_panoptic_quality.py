@@ -285,8 +285,8 @@ def test_a_perfect_prediction_scores_1(panoptic):
 
 
 @pytest.fixture(scope="module")
-def coco(shared_data):
-    return shared_data / "golden" / "coco_panoptic_pq"
+def coco(third_party_data):
+    return third_party_data / "golden" / "coco_panoptic_pq"
 
 
 @pytest.mark.parametrize("name", ["pred_identity", "pred_shift", "pred_things_only"])
