@@ -157,7 +157,7 @@ def test_no_label_file_is_an_image_without_objects_unless_told_otherwise(tmp_pat
         ),
         ("0 0.5 0.5 0.2 0.2", "4 numbers are a box - export segments"),
         ("0 0.1 0.1 0.5 0.1 0.5", "expected x and y of every point, but got 5"),
-        ("cat 0.1 0.1", "expected numbers apart by blanks, but got 'cat 0.1 0.1'"),
+        ("cat 0.1 0.1", "expected numbers separated by blanks, but got 'cat 0.1 0.1'"),
     ],
 )
 def test_a_line_of_another_form_is_refused(tmp_path, line, message):
@@ -409,9 +409,9 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
     assert read.ids[0].tolist() == [1, 1, 3, 4]  # stuff becomes one segment, things stay apart
     dropped = Relabelled(One(), {"sky": None, "box": None})
     assert dropped.read(None, Findings()).category_map()[0].tolist() == [7, -1, 21, -1]
-    with pytest.raises(ValueError, match=r"but got \['tree'\] - choose of ground, sky, ball, box"):
+    with pytest.raises(ValueError, match=r"but got \['tree'\] - choose from ground, sky, ball, box"):
         Relabelled(One(), {"tree": None}).categories  # noqa: B018 - the property works
-    with pytest.raises(ValueError, match=r"but got sky \(stuff\), ball \(thing\) - mend"):
+    with pytest.raises(ValueError, match=r"but got sky \(stuff\), ball \(thing\) - check"):
         Relabelled(One(), {"sky": "ball"}).categories  # noqa: B018
 
 

@@ -92,7 +92,7 @@ def test_a_file_cut_short_is_refused(tmp_path, ending):
     )
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(
-        ValueError, match=r"a\.\w+: expected (a whole image, but it is cut short|an image, but)"
+        ValueError, match=r"a\.\w+: expected (a complete image, but it is truncated|an image, but)"
     ):
         read_image(path, Findings())
 
@@ -109,14 +109,14 @@ def test_what_is_no_image_is_refused(tmp_path):
 def test_16_bit_gray_is_refused(tmp_path):
     path = save(tmp_path / "a.png", GRAY.astype(np.uint16) * 257)
     with pytest.raises(
-        ValueError, match=r"expected 8 bits a channel, but got more \(I;16\) - scale the image"
+        ValueError, match=r"expected 8 bits per channel, but got more \(I;16\) - scale the image"
     ):
         read_image(path, Findings())
 
 
 def test_16_bit_rgb_is_refused_and_not_cut_to_8(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of_16_bit_rgb())
-    with pytest.raises(ValueError, match="expected 8 bits a channel, but got more"):
+    with pytest.raises(ValueError, match="expected 8 bits per channel, but got more"):
         read_image(tmp_path / "a.png", Findings())
 
 
@@ -150,7 +150,7 @@ def test_a_decompression_bomb_is_refused(tmp_path):
 def test_a_film_is_refused(tmp_path):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match="expected one picture, but the file holds 2"):
+    with pytest.raises(ValueError, match="expected one picture, but the file contains 2"):
         read_image(tmp_path / "a.gif", Findings())
 
 

@@ -43,7 +43,7 @@ def test_an_unknown_colour_is_named(tmp_path):
     path = save_colors(tmp_path / "a.png", np.full((5, 5, 3), 255))
     with pytest.raises(
         ValueError,
-        match=r"a.png: expected colours of the category table, but got \[\(255, 255, 255\)\] - add them",
+        match=r"a.png: expected colours of the category table, but got \[\(255, 255, 255\)\] - add them either",
     ):
         ColorImage().read(path, TABLE)
 
@@ -87,5 +87,5 @@ def test_a_matlab_file_of_73_is_told_what_to_do(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"a.mat: expected labels here"):
+    with pytest.raises(FileNotFoundError, match=r"a.mat: expected labels, but"):
         MatlabMatrix("groundtruth").read(tmp_path / "a.mat", TABLE)

@@ -344,7 +344,7 @@ def erase_instance_ids(root):
 
 
 def give_two_classes_one_instance(root):
-    path = first(root, "gtFine/*_instanceIds.png")
+    path = first(root, "*_instanceIds.png")
     instances = np.array(Image.open(path))
     instances[instances >= 1000] = 26_001
     Image.fromarray(instances).save(path)

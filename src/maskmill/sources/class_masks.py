@@ -73,12 +73,9 @@ class ClassMasks(Source):
         try:
             return self._panoptic(self.labels.read(sample.labels, self.categories), sample)
         except ValueError as error:
-            raise _with_path(error, sample.labels) from error
+            if str(error).startswith(str(self.root)):
+                raise  # the message starts with a file already
+            raise ValueError(f"{sample.labels}: {error}") from error
 
     def _panoptic(self, classes: Labels, sample: Sample) -> Panoptic:
         return panoptic_from_classes(classes, self.categories, void_ids=self.void_ids)
-
-
-def _with_path(error: ValueError, path: Path) -> ValueError:
-    """The error with the file in front, unless its message starts with a file already."""
-    return error if str(error).startswith(str(path.parent)) else ValueError(f"{path}: {error}")
