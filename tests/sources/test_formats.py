@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from drawn_datasets import DATASETS
 from maskmill.canonical.files import write_json
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels, write_rgb
@@ -415,6 +415,10 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
         Relabelled(One(), {"sky": "ball"}).categories  # noqa: B018
 
 
-def test_an_ade20k_json_in_latin_letters_is_read(third_party_data):
-    path = next((third_party_data / "ade20k").rglob("*.json"))
-    assert json.loads(path.read_text(encoding="latin-1"))["annotation"]["object"]
+def test_an_ade20k_json_file_in_latin_1_is_read(tmp_path):
+    DATASETS["ade20k"](tmp_path)
+    path = next(tmp_path.rglob("*.json"))
+    with pytest.raises(UnicodeDecodeError):
+        path.read_text(encoding="utf-8")
+    names = [category.name for category in shipped("ade20k", tmp_path).categories]
+    assert names == ["building", "car", "grass", "person", "road", "sky", "tree"]
