@@ -157,4 +157,3 @@ def test_parts_of_different_tables_are_refused(root):
 def test_a_source_without_parts_is_refused(root):
     with pytest.raises(ValueError, match="Expected at least one part"):
         CocoPanoptic(root, [])
-

@@ -31,7 +31,7 @@ def read(source):
     return source.read(source.samples(Findings())[0], Findings())
 
 
-def test_a_pixel_of_two_masks_stays_with_the_first(root):
+def test_a_pixel_of_two_masks_belongs_to_the_first(root):
     panoptic = read(source_of(root, max_overlap=0.2))
     assert panoptic.ids[:, 0].tolist() == [1, 1, 1, 1, 1, 2, 2, 2, 2, 0]
     assert panoptic.category_of == {1: 5, 2: 5}
@@ -40,7 +40,7 @@ def test_a_pixel_of_two_masks_stays_with_the_first(root):
 def test_masks_that_truly_overlap_are_refused(root):
     with pytest.raises(
         ValueError,
-        match=r"2\.png: expected separate objects, but 20% of this one lie in earlier masks - either fix the masks or raise",
+        match=r"2\.png: expected separate objects, but 20% of this one lie in earlier masks - either",
     ):
         read(source_of(root, max_overlap=0.19))
 
@@ -67,7 +67,7 @@ BAD_MASKS = [
 
 
 @pytest.mark.parametrize(("mask", "message"), BAD_MASKS)
-def test_a_bad_mask_is_refused_with_its_path(root, mask, message):
+def test_an_invalid_mask_is_refused_with_its_path(root, mask, message):
     path = root / "all" / "x" / "masks" / "2.png"
     write_labels(path, mask)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
@@ -90,7 +90,6 @@ def test_two_images_in_a_folder_are_a_finding(root):
     with pytest.raises(ValueError, match="expected images in every split"):
         source_of(root).samples(findings)
     assert "expected one image, but found 3" in findings[0].what
-
 
 
 def test_an_overlap_of_everything_is_refused(root):

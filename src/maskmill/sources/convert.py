@@ -184,18 +184,16 @@ class Converter:
 
         Images and labels are written to `folder`, if it is given, or linked from the cache.
         """
-        max_pixels = self.max_pixels
-        with open_cache(
-            self.cache, source, folder, max_pixels=max_pixels, code=self.code_digest
-        ) as cache:
+        settings = {"max_pixels": self.max_pixels}
+        with open_cache(self.cache, source, folder, code=self.code_digest, **settings) as cache:
             outcomes = convert_samples(
                 source,
                 samples,
                 folder,
                 workers=self.workers,
                 backend=self.backend,
-                max_pixels=max_pixels,
                 cache=cache,
+                **settings,
             )
             for outcome in outcomes:
                 findings = [finding.renamed(*shown) for finding in outcome.findings]

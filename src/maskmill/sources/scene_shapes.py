@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 class Dice:
-    """Random numbers derived from `RandomState.random_sample`, a frozen stream, by exact operations."""
+    """Random numbers that exact operations derive from the stream `RandomState.random_sample`."""
 
     def __init__(self, *seeds: int) -> None:
         self._state = np.random.RandomState(list(seeds))

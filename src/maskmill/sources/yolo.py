@@ -1,6 +1,7 @@
 """Instance data in the text form of YOLO segmentation.
 
-Per image a text file with a line per object: `class x1 y1 x2 y2 ...`, as shares of width and height.
+Per image a text file with a line per object: `class x1 y1 x2 y2 ...`; coordinates are shares of
+width and height.
 """
 
 from collections.abc import Mapping, Sequence
