@@ -1,16 +1,11 @@
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from maskmill.assembly.build import build
-from maskmill.canonical.folder import PanopticFolder
-from maskmill.canonical.png import read_labels, write_labels, write_rgb
+from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources.class_masks import ClassMasks
-from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
 from maskmill.sources.pairs import FolderPairs, ListedPairs
-from maskmill.sources.source import Source
 
 TABLE = [{"id": 0, "name": "soil"}, {"id": 7, "name": "weed"}]
 LABELS = np.array([[0, 0, 7], [7, 9, 0]], np.uint8)

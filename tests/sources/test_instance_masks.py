@@ -40,7 +40,7 @@ def test_a_pixel_of_two_masks_belongs_to_the_first(root):
 def test_masks_that_truly_overlap_are_refused(root):
     with pytest.raises(
         ValueError,
-        match=r"2\.png: expected separate objects, but 20% of this one lie in earlier masks - either",
+        match=r"2\.png: expected separate objects, but 20% of this one lie in earlier masks",
     ):
         read(source_of(root, max_overlap=0.19))
 

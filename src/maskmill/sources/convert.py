@@ -1,7 +1,4 @@
-"""A source to the canonical data set on disk.
-
-Every image is decoded, checked and counted, in parallel, and all of them are written or none.
-"""
+"""A source to the canonical data set on disk, written completely or not at all."""
 
 import hashlib
 import logging

@@ -34,7 +34,7 @@ def stratify(
     splits = _assign(has, np.array(sizes), shares)
     _give_all_classes_to_largest(splits, has, shares)
     _fill_empty_splits(splits, has, len(shares))
-    return splits.tolist()
+    return [int(split) for split in splits]
 
 
 def _assign(has: Bools, sizes: Ints, shares: npt.NDArray[np.float64]) -> Ints:
