@@ -1,10 +1,13 @@
-"""`prepare` and `check` against plain loops over the same files, as ratios; run by hand on CamVid or any folder in its form.
+"""`prepare` and `check` compared to plain loops over the same files, as ratios.
+
+Run it by hand on CamVid, or on any folder in its form:
 
     python benchmarks/prepare.py CAMVID_FOLDER [--images 1000] [--rounds 3]
 
-The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes the labels as a COCO panoptic PNG
-with the same encoder and settings: what no conversion can go without. Rounds are interleaved, the best of each is compared. Peak memory
-is that of all processes together (PSS, sampled), for a tenth of the images and for all.
+The plain loop decodes each image and its labels with Pillow, writes the image's bytes and encodes
+the labels as a COCO panoptic PNG with the same encoder and settings: the minimum of any conversion.
+Rounds are interleaved, and the best of each is compared. Peak memory is that of all processes
+together (PSS, sampled), for a tenth of the images and for all.
 """
 
 import argparse
@@ -25,35 +28,32 @@ from maskmill.sources.convert import Converter
 from maskmill.sources.pairs import FolderPairs
 
 
-def lay_out(camvid, root, number):
-    """`number` pairs with names of their own; images repeat, but look-alikes, as copies and neighbouring frames, are all in one split."""
-    pairs = [
-        (path, camvid / "trainannot" / path.name)
-        for path in sorted((camvid / "train").glob("*.png"))
-    ]
-    for place in range(number):
-        frame = 37 * place % len(pairs)  # any few of them are spread over the whole drive
-        image, labels = pairs[frame]
-        split = "train" if frame < 100 else "val"
-        for kind, path in ((f"{split}/images", image), (f"{split}/labels", labels)):
-            (root / kind).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, root / kind / f"{place:05}.png")
+def copy_images(camvid, root, num_images):
+    """Copy images and labels to new names.
+
+    Images repeat, but copies and neighbouring frames, which look the same, are in one split.
+    """
+    paths = sorted((camvid / "train").glob("*.png"))
+    for index in range(num_images):
+        frame = 37 * index % len(paths)  # a few images are spread over the whole drive
+        folder = root / ("train" if frame < 100 else "val")
+        for kind in ("images", "labels"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        name = f"{index:05}.png"
+        shutil.copyfile(paths[frame], folder / "images" / name)
+        shutil.copyfile(camvid / "trainannot" / paths[frame].name, folder / "labels" / name)
 
 
 def source_of(root):
     rows = [{"id": key, "name": str(key)} for key in range(11)]
-    pairs = [
-        FolderPairs(f"{split}/images", f"{split}/labels", {split: 1.0})
-        for split in ("train", "val")
-    ]
-    return ClassMasks(root, pairs, rows, void_ids=[11])
+    train = FolderPairs("train/images", "train/labels", {"train": 1.0})
+    val = FolderPairs("val/images", "val/labels", {"val": 1.0})
+    return ClassMasks(root, [train, val], rows, void_ids=[11])
 
 
 def files_of(root):
-    return [
-        (path, path.parents[1] / "labels" / path.name)
-        for path in sorted(root.glob("*/images/*.png"))
-    ]
+    paths = sorted(root.glob("*/images/*.png"))
+    return [(path, path.parents[1] / "labels" / path.name) for path in paths]
 
 
 def plain_conversion(root, out):
@@ -78,8 +78,9 @@ def timed(work, *arguments):
 
 
 def peak_mb(work):
-    """The most memory all processes hold together while `work` runs."""
-    done, peak = threading.Event(), 0
+    """The largest memory of all processes together while `work` runs."""
+    done = threading.Event()
+    peak = 0
 
     def watch():
         nonlocal peak
@@ -112,9 +113,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        root, few = Path(temporary) / "raw", Path(temporary) / "few"
-        lay_out(options.camvid, root, options.images)
-        lay_out(options.camvid, few, options.images // 10)
+        root = Path(temporary) / "raw"
+        few = Path(temporary) / "few"
+        copy_images(options.camvid, root, options.images)
+        copy_images(options.camvid, few, options.images // 10)
         out = Path(temporary) / "out"
         works = {
             "plain conversion": lambda: plain_conversion(root, out / "plain"),
@@ -131,23 +133,21 @@ def main():
             for name, work in works.items():
                 best[name] = min(best[name], timed(work))
         for name, seconds in best.items():
-            floor = best[
-                "plain reading" if "check" in name or "reading" in name else "plain conversion"
-            ]
-            print(
-                f"{name:<20} {seconds:7.2f} s  {options.images / seconds:7.1f} images/s  {seconds / floor:5.2f} x plain"
-            )
+            is_reading = "check" in name or "reading" in name
+            plain = best["plain reading" if is_reading else "plain conversion"]
+            speed = options.images / seconds
+            ratio = seconds / plain
+            print(f"{name:<20} {seconds:7.2f} s  {speed:7.1f} images/s  {ratio:5.2f} x plain")
         cached = Converter(out / "cached", workers=2, cache=out / "cache")
         cached.convert(source_of(root))
         again = timed(cached.convert, source_of(root))
-        print(
-            f"prepare again, nothing changed: {again:.2f} s, {again / best['plain conversion']:.2f} x plain conversion"
-        )
-        for folder, number in ((few, options.images // 10), (root, options.images)):
-            converter = Converter(out / f"memory{number}", workers=2)
-            print(
-                f"peak memory of prepare, 2 workers, {number:>5} images: {peak_mb(lambda: converter.convert(source_of(folder))):.0f} MB"
-            )
+        ratio = again / best["plain conversion"]
+        print(f"prepare again, nothing changed: {again:.2f} s, {ratio:.2f} x plain conversion")
+        for folder in (few, root):
+            num_images = len(files_of(folder))
+            converter = Converter(out / f"memory{num_images}", workers=2)
+            peak = peak_mb(lambda: converter.convert(source_of(folder)))
+            print(f"peak memory of prepare, 2 workers, {num_images:>5} images: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

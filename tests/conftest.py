@@ -1,4 +1,4 @@
-"""What several test folders share: real data sets where a developer has them, and drawn label maps."""
+"""What all tests share: the hypothesis profile, the repository's folder, and third-party data."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from maskmill.training.silenced_warnings import SILENCED_WARNINGS
 
-# Hypothesis' limit of 200 ms an example measures what else the machine does, not the code.
+# Hypothesis' limit of 200 ms per example measures how busy the machine is, not the code.
 settings.register_profile("maskmill", deadline=None)
 settings.load_profile("maskmill")
 
@@ -28,8 +28,8 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def third_party_data() -> Path:
-    """Real labelled images of others, in the folder that MASKMILL_DATA names; never committed."""
+    """The folder of public data sets, which are not part of the repository."""
     folder = os.environ.get("MASKMILL_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("needs the folder of third-party data sets: set MASKMILL_DATA to it")
+        pytest.skip("needs public data sets: set MASKMILL_DATA to their folder (CONTRIBUTING.md)")
     return Path(folder)

@@ -1,4 +1,4 @@
-"""Small splits on disk, for tests that read files."""
+"""Small canonical folders on disk, for tests that read files."""
 
 from dataclasses import replace
 
@@ -15,13 +15,14 @@ GROUND, SKY, BALL, BOX = (category.id for category in CATEGORIES)
 
 
 def scene(seed, *, height=24, width=32, void=True):
-    """Sky over ground, a ball and two boxes, somewhere; perhaps an unlabelled corner."""
+    """Sky over ground, a ball and two boxes at random positions, and an unlabelled corner."""
     random = np.random.default_rng(seed)
     ids = np.full((height, width), 1, np.int32)
     ids[: random.integers(6, 12)] = 2
-    for number in (3, 4, 5):
-        y, x = random.integers(0, height - 8), random.integers(0, width - 8)
-        ids[y : y + 8, x : x + 6 + number % 3] = number
+    for segment_id in (3, 4, 5):
+        y = random.integers(0, height - 8)
+        x = random.integers(0, width - 8)
+        ids[y : y + 8, x : x + 6 + segment_id % 3] = segment_id
     if void:
         ids[-3:, :5] = 0
     category_of = {1: GROUND, 2: SKY, 3: BALL, 4: BOX, 5: BOX}
@@ -29,22 +30,20 @@ def scene(seed, *, height=24, width=32, void=True):
 
 
 def moved(panoptic, *, by=2):
-    """The same segments a bit to the right: a prediction that is partly wrong."""
+    """The same segments shifted to the right: a prediction that is partly wrong."""
     ids = np.roll(panoptic.ids, by, axis=1)
-    random = np.random.default_rng(
-        int((ids * np.arange(ids.size).reshape(ids.shape)).sum())
-    )  # AP among equal scores depends on the order
-    return Panoptic.from_ids(
-        ids,
-        panoptic.category_of,
-        scores={key: float(random.uniform()) for key in panoptic.category_of},
-    )
+    # Scores differ, since the AP of equal scores depends on their order.
+    positions = np.arange(ids.size).reshape(ids.shape)
+    random = np.random.default_rng(int((ids * positions).sum()))
+    scores = {segment_id: float(random.uniform()) for segment_id in panoptic.category_of}
+    return Panoptic.from_ids(ids, panoptic.category_of, scores=scores)
 
 
 def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=None):
     """Write a canonical folder; images are noise."""
     folder.mkdir(parents=True, exist_ok=True)
-    records, annotations = [], []
+    records = []
+    annotations = []
     for number, panoptic in enumerate(labels, start=1):
         name = names[number - 1] if names else f"{number:03}.png"
         record = ImageRecord(number * 10, name, *panoptic.size)
@@ -58,8 +57,9 @@ def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=No
 
 
 def write_instances(folder, labels, categories=CATEGORIES):
-    """The scored things of a prediction that `write_split` wrote, as COCO results."""
+    """Write the scored things of a prediction of `write_split` as COCO results."""
     rows = []
     for number, panoptic in enumerate(labels, start=1):
-        rows += [{"image_id": number * 10, **row} for row in coco_results(panoptic, categories)]
+        for row in coco_results(panoptic, categories):
+            rows.append({"image_id": number * 10, **row})
     write_json(folder / "instances.json", rows)

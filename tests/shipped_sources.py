@@ -1,5 +1,6 @@
-"""The shipped configurations of sources, as the stages build them."""
+"""The shipped configurations of sources, built as the stages build them."""
 
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -10,7 +11,14 @@ from maskmill.sources.source import Source
 CONF = Path(__file__).parents[1] / "conf"
 
 
-def shipped(name, root, *overrides):
+@cache
+def composed(name, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [f"source={name}", f"source.root={root}", *overrides])
-    return build(cfg.source, Source)
+        return compose("config", [f"source={name}", *overrides]).source
+
+
+def shipped(name, root, *overrides):
+    """The source `conf/source/NAME.yaml`, which reads the folder `root`."""
+    cfg = composed(name, *overrides).copy()
+    cfg.root = str(root)
+    return build(cfg, Source)

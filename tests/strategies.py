@@ -1,4 +1,4 @@
-"""Drawn label maps, for laws."""
+"""Hypothesis strategies for id maps and panoptic labels."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import MAX_ID, Panoptic
 
-# Two stuff classes and two thing classes with ids in no order, so that an id taken for an index shows.
+# Two stuff and two thing classes with unordered ids, so that an id used as an index is noticed.
 CATEGORIES = Categories(
     [
         Category(7, "ground", False, (0, 90, 0)),
@@ -24,7 +24,7 @@ sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
 @st.composite
 def id_maps(draw, sizes=sizes, max_segments=5, void=True):
-    """(H, W) int32: a few ids of the whole range 0..2**24 - 1, so that segments have several pixels and every byte is used."""
+    """(H, W) int32: a few ids of the whole range, so that segments have several pixels."""
     shape = draw(sizes)
     ids = draw(st.lists(st.integers(1, MAX_ID), min_size=1, max_size=max_segments, unique=True))
     choices = np.array([0, *ids] if void else ids, dtype=np.int32)
@@ -33,7 +33,7 @@ def id_maps(draw, sizes=sizes, max_segments=5, void=True):
 
 @st.composite
 def panoptics(draw, sizes=sizes, categories=CATEGORIES, void=True):
-    """Labels of one image: stuff at most one segment a class, as COCO has it; things as many as there are."""
+    """Labels of one image, with at most one segment per stuff class, as in COCO."""
     ids = draw(id_maps(sizes=sizes, void=void))
     stuff_left = [category.id for category in categories if not category.isthing]
     things = [category.id for category in categories if category.isthing]
@@ -47,24 +47,24 @@ def panoptics(draw, sizes=sizes, categories=CATEGORIES, void=True):
 
 @st.composite
 def panoptic_pairs(draw, categories=CATEGORIES, crowds=True):
-    """A prediction and a target of one size; the target may hold at most one crowd a category, as COCO has it."""
+    """A prediction and a target of one size.
+
+    The target has at most one crowd per category, as in COCO.
+    """
     shape = st.just(draw(sizes))
-    pred, target = (
-        draw(panoptics(sizes=shape, categories=categories)),
-        draw(panoptics(sizes=shape, categories=categories)),
-    )
-    if draw(st.booleans()):  # mostly right, so that matches occur at all
-        spoil = draw(id_maps(sizes=shape, max_segments=2))
-        pred = Panoptic.from_ids(
-            np.where(spoil == spoil.min(), target.ids, pred.ids),
-            target.category_of | pred.category_of,
-        )
-    taken, segments = set(), []
+    pred = draw(panoptics(sizes=shape, categories=categories))
+    target = draw(panoptics(sizes=shape, categories=categories))
+    if draw(st.booleans()):  # mostly correct, so that there are matches
+        errors = draw(id_maps(sizes=shape, max_segments=2))
+        ids = np.where(errors == errors.min(), target.ids, pred.ids)
+        pred = Panoptic.from_ids(ids, target.category_of | pred.category_of)
+    with_crowd = set()
+    segments = []
     for segment in target.segments:
         thing = categories[segment.category_id].isthing
-        iscrowd = (
-            crowds and thing and segment.category_id not in taken and draw(st.integers(0, 2)) == 0
-        )
-        taken |= {segment.category_id} if iscrowd else set()
+        can_be_crowd = crowds and thing and segment.category_id not in with_crowd
+        iscrowd = can_be_crowd and draw(st.integers(0, 2)) == 0
+        if iscrowd:
+            with_crowd.add(segment.category_id)
         segments.append(replace(segment, iscrowd=iscrowd))
     return pred, Panoptic(target.ids, tuple(segments))

@@ -14,13 +14,13 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_folder_stays_itself(folder):
+def test_a_folder_is_used_as_it_is(folder):
     with unpacked(folder) as root:
         assert root == folder
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
-def test_an_archive_of_any_name_is_unpacked_and_gone_afterwards(folder, tmp_path, kind):
+def test_an_archive_of_any_name_is_unpacked_and_then_removed(folder, tmp_path, kind):
     made = shutil.make_archive(str(tmp_path / "made"), kind, folder)
     data = shutil.move(made, tmp_path / "data")  # as DVC names it
     with unpacked(data) as root:
@@ -28,7 +28,7 @@ def test_an_archive_of_any_name_is_unpacked_and_gone_afterwards(folder, tmp_path
     assert not root.exists()
 
 
-def test_an_archive_that_climbs_out_is_refused(tmp_path):
+def test_an_archive_with_names_outside_its_folder_is_refused(tmp_path):
     with tarfile.open(tmp_path / "data", "w") as tape:
         tape.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
     with pytest.raises(ValueError, match="plain files"), unpacked(tmp_path / "data"):

@@ -11,9 +11,8 @@ from maskmill.sources.scenes import Scenes, SceneSet
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
 def test_results_come_in_the_order_of_the_jobs(backend):
     with parallel(backend, 2) as pool:
-        assert list(pool(joblib.delayed(divmod)(number, 7) for number in range(20))) == [
-            divmod(number, 7) for number in range(20)
-        ]
+        jobs = [joblib.delayed(divmod)(number, 7) for number in range(20)]
+        assert list(pool(jobs)) == [divmod(number, 7) for number in range(20)]
 
 
 def test_an_unknown_backend_is_refused():
@@ -58,9 +57,8 @@ def test_a_ray_cluster_converts_to_the_same_bytes(raw, tmp_path):
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_backend_whose_package_is_missing_says_what_to_install(backend, monkeypatch):
     module = {"dask": "distributed", "ray": "ray.util.joblib"}[backend]
-    monkeypatch.setitem(
-        sys.modules, module.split(".")[0], None
-    )  # what Python itself does where a package must not be found
+    # None in sys.modules makes Python's import raise ModuleNotFoundError.
+    monkeypatch.setitem(sys.modules, module.split(".")[0], None)
     monkeypatch.setitem(sys.modules, module, None)
     with (
         pytest.raises(

@@ -6,7 +6,7 @@ import pytest
 from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.canonical.png import read_ids, write_rgb
+from maskmill.canonical.png import write_rgb
 from maskmill.sources.coco_panoptic import CocoPanoptic, CocoPart
 from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
@@ -18,16 +18,14 @@ IDS = np.array([[0, 900_000, 900_000], [4, 4, 5]], np.int32)
 @pytest.fixture
 def root(tmp_path):
     """Two images of 2 x 3 pixels in COCO's layout."""
-    records, rows = [], []
+    records = []
+    rows = []
+    labels = Panoptic.from_ids(IDS, {900_000: 7, 4: 21, 5: 21}, crowds={5})
     for image_id in (139, 285):
         record = ImageRecord(image_id, f"{image_id:012d}.jpg", 2, 3)
         write_rgb(tmp_path / "val2017" / record.file_name, np.zeros((2, 3, 3), np.uint8))
         records.append(record)
-        rows.append(
-            write_panoptic(
-                tmp_path, record, Panoptic.from_ids(IDS, {900_000: 7, 4: 21, 5: 21}, crowds={5})
-            )
-        )
+        rows.append(write_panoptic(tmp_path, record, labels))
     write_index(tmp_path, CATEGORIES, records, rows)
     (tmp_path / "panoptic").rename(tmp_path / "panoptic_val")
     (tmp_path / "panoptic.json").rename(tmp_path / "panoptic_val.json")
@@ -44,7 +42,7 @@ def edit(root, change):
     write_json(root / "panoptic_val.json", index)
 
 
-def test_ids_and_crowds_stay_the_data_sets_own(root, tmp_path):
+def test_the_data_sets_own_ids_and_crowds_are_kept(root, tmp_path):
     Converter(tmp_path / "out", workers=1).convert(source_of(root))
     folder = PanopticFolder(tmp_path / "out" / "val")
     assert [record.id for record in folder.records] == [139, 285]
@@ -54,13 +52,12 @@ def test_ids_and_crowds_stay_the_data_sets_own(root, tmp_path):
     assert panoptic.crowds == {5}
 
 
-def test_a_part_can_be_dealt_to_two_splits(root):
+def test_the_images_of_a_part_can_be_assigned_to_two_splits(root):
     part = CocoPart("panoptic_val.json", "val2017", {"a": 0.5, "b": 0.5}, seed=2)
-    splits = {
-        sample.name: sample.split for sample in CocoPanoptic(root, [part]).samples(Findings())
-    }
+    samples = CocoPanoptic(root, [part]).samples(Findings())
+    splits = {sample.name: sample.split for sample in samples}
     assert sorted(splits.values()) == ["a", "b"]
-    assert part.split.of("000000000139") == splits["000000000139"]
+    assert part.split.split_name("000000000139") == splits["000000000139"]
 
 
 def first(index):
@@ -85,7 +82,7 @@ BAD_SAMPLES = [
     ),
     pytest.param(
         lambda index: first(index)["segments_info"].append(first(index)["segments_info"][0]),
-        "but one stands twice",
+        "but one is repeated",
         id="id-twice",
     ),
 ]
@@ -105,13 +102,13 @@ BAD_INDICES = [
     pytest.param(lambda index: index.pop("images"), "lacks ['images']", id="no-images"),
     pytest.param(
         lambda index: index["annotations"].append(first(index)),
-        "an image_id stands twice",
+        "an image_id is repeated",
         id="annotation-twice",
     ),
     pytest.param(
         lambda index: index["images"][0].update(file_name="../x.jpg"),
         "leaves the data folder",
-        id="climbs-out",
+        id="outside-the-folder",
     ),
     pytest.param(
         lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"
@@ -120,7 +117,7 @@ BAD_INDICES = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_INDICES)
-def test_a_bad_json_is_refused(root, change, message):
+def test_an_invalid_json_file_is_refused(root, change, message):
     edit(root, change)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         source_of(root).samples(Findings())
@@ -131,49 +128,32 @@ def test_an_image_without_annotation_and_one_without_image_are_findings(root):
     edit(root, lambda index: index["annotations"][-1].update(image_id=77))
     findings = Findings()
     source_of(root).samples(findings)
-    assert ["no image 77" in findings[0].what, "000000000285.jpg has none" in findings[1].what] == [
-        True,
-        True,
-    ]
-    assert {one.severity for one in findings} == {"error"}
+    assert [finding.severity for finding in findings] == ["error", "error"]
+    assert "no image 77" in findings[0].what
+    assert "000000000285.jpg has none" in findings[1].what
 
 
-def test_an_area_and_a_bbox_beside_the_pixels_are_warned_of(root):
+def test_a_wrong_area_and_a_wrong_bbox_are_warnings(root):
     edit(root, lambda index: first(index)["segments_info"][0].update(area=3, bbox=[0, 0, 1, 1]))
-    source, findings = source_of(root), Findings()
+    source = source_of(root)
+    findings = Findings()
     source.read(source.samples(findings)[0], findings)
-    assert [one.severity for one in findings] == ["warning", "warning"]
-    assert "segments_info says 3" in findings[0].what
-    assert "segments_info says [0, 0, 1, 1]" in findings[1].what
+    assert [finding.severity for finding in findings] == ["warning", "warning"]
+    assert "segments_info has 3" in findings[0].what
+    assert "segments_info has [0, 0, 1, 1]" in findings[1].what
 
 
 def test_parts_of_different_tables_are_refused(root):
     shutil.copy(root / "panoptic_val.json", root / "panoptic_train.json")
     edit(root, lambda index: index["categories"].pop())
-    parts = [
-        CocoPart(f"panoptic_{split}.json", "val2017", {split: 1.0}) for split in ("train", "val")
-    ]
-    with pytest.raises(
-        ValueError,
-        match="expected one category table, but panoptic_train.json and panoptic_val.json differ",
-    ):
+    train = CocoPart("panoptic_train.json", "val2017", {"train": 1.0})
+    val = CocoPart("panoptic_val.json", "val2017", {"val": 1.0})
+    parts = [train, val]
+    message = "expected one category table, but panoptic_train.json and panoptic_val.json differ"
+    with pytest.raises(ValueError, match=message):
         _ = CocoPanoptic(root, parts).categories
 
 
 def test_a_source_without_parts_is_refused(root):
     with pytest.raises(ValueError, match="Expected at least one part"):
         CocoPanoptic(root, [])
-
-
-def test_the_official_example_comes_back(third_party_data, tmp_path):
-    root = third_party_data / "coco_panoptic_sample"
-    source = CocoPanoptic(root, [CocoPart("panoptic_examples.json", "input_images", {"val": 1.0})])
-    Converter(tmp_path / "out", workers=1).convert(source)
-    folder = PanopticFolder(tmp_path / "out" / "val")
-    index = read_json(root / "panoptic_examples.json")
-    assert len(folder) == 2
-    for row in index["annotations"]:
-        panoptic = folder.panoptic(row["image_id"])
-        assert np.array_equal(panoptic.ids, read_ids(root / "panoptic_examples" / row["file_name"]))
-        expected = sorted(row["segments_info"], key=lambda info: info["id"])
-        assert [segment.as_dict() for segment in panoptic.segments] == expected

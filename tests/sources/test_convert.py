@@ -4,23 +4,24 @@ import shutil
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
+from maskmill.assembly.build import build
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import read_rgb
 from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
+from maskmill.sources.progress import show_progress
 from maskmill.sources.scenes import Scenes, SceneSet
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return (
-        SceneSet(tmp_path_factory.mktemp("drawn"), num_train=3, num_val=1, num_test=2, seed=9)
-        .write()
-        .parent
-    )
+    folder = tmp_path_factory.mktemp("drawn")
+    SceneSet(folder, num_train=3, num_val=1, num_test=2, seed=9).write()
+    return folder
 
 
 @pytest.fixture
@@ -33,57 +34,44 @@ def convert(raw, out, **options):
 
 
 def files_of(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_the_result_is_a_canonical_data_set(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
     assert dataset == read_json(tmp_path / "out" / "dataset.json")
-    assert {split: row["num_images"] for split, row in dataset["splits"].items()} == {
-        "train": 3,
-        "val": 1,
-        "test": 2,
-    }
+    num_images = {split: row["num_images"] for split, row in dataset["splits"].items()}
+    assert num_images == {"train": 3, "val": 1, "test": 2}
     source = Scenes(raw)
-    truth = {
-        f"{sample.name}.png": source.read(sample, Findings())
-        for sample in source.samples(Findings())
-    }
+    target = {}
+    for sample in source.samples(Findings()):
+        target[f"{sample.name}.png"] = source.read(sample, Findings())
     for split in dataset["splits"]:
         folder = PanopticFolder(tmp_path / "out" / split)
         assert folder.categories.as_list() == dataset["categories"]
         assert [record.id for record in folder.records] == list(range(1, len(folder) + 1))
         for record in folder.records:
             assert np.array_equal(folder.image(record), read_rgb(raw / "images" / record.file_name))
-            assert np.array_equal(folder.panoptic(record.id).ids, truth[record.file_name].ids)
+            assert np.array_equal(folder.panoptic(record.id).ids, target[record.file_name].ids)
 
 
 def test_workers_and_backend_do_not_change_a_byte(raw, tmp_path):
-    for name, options in {
-        "one": {},
-        "two": {"workers": 2},
-        "threads": {"workers": 2, "backend": "threading"},
-    }.items():
-        convert(raw, tmp_path / name, **options)
-    assert (
-        files_of(tmp_path / "one") == files_of(tmp_path / "two") == files_of(tmp_path / "threads")
-    )
+    convert(raw, tmp_path / "one")
+    convert(raw, tmp_path / "two", workers=2)
+    convert(raw, tmp_path / "threads", workers=2, backend="threading")
+    files = files_of(tmp_path / "one")
+    assert files_of(tmp_path / "two") == files
+    assert files_of(tmp_path / "threads") == files
 
 
 def test_the_digest_is_that_of_sha256sum(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
-    files = {
-        name: data
-        for name, data in files_of(tmp_path / "out").items()
-        if name not in {"dataset.json", ".maskmill.json"}
-    }
-    lines = [
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
-    ]
+    files = files_of(tmp_path / "out")
+    del files["dataset.json"]
+    lines = []
+    for name, data in sorted(files.items()):
+        lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
     assert dataset["digest"] == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -98,35 +86,26 @@ def test_one_changed_pixel_changes_the_digest(raw, tmp_path):
 def test_statistics_equal_those_of_all_pixels_at_once(raw, tmp_path):
     statistics = convert(raw, tmp_path / "out")["statistics"]["train"]
     folder = PanopticFolder(tmp_path / "out" / "train")
-    pixels = np.concatenate(
-        [folder.image(record).reshape(-1, 3) for record in folder.records]
-    ).astype(np.float64)
-    assert statistics["rgb_mean"] == pytest.approx(
-        pixels.mean(axis=0), abs=1e-3
-    )  # rounded to three digits
-    assert statistics["rgb_std"] == pytest.approx(pixels.std(axis=0), abs=1e-3)
-    assert (statistics["pixels"], statistics["height"], statistics["width"]) == (
-        3 * 96 * 160,
-        [96, 96],
-        [160, 160],
-    )
-    maps = [folder.panoptic(record.id) for record in folder.records]
+    images = np.stack([folder.image(record) for record in folder.records]).astype(np.float64)
+    labels = [folder.panoptic(record.id) for record in folder.records]
+    ids = np.stack([panoptic.ids for panoptic in labels])
+    classes = np.stack([panoptic.category_map() for panoptic in labels])
+    rounding = 1e-3  # to three digits
+    assert statistics["rgb_mean"] == pytest.approx(images.mean((0, 1, 2)), abs=rounding)
+    assert statistics["rgb_std"] == pytest.approx(images.std((0, 1, 2)), abs=rounding)
+    assert statistics["pixels"] == 3 * 96 * 160
+    assert statistics["height"] == [96, 96]
+    assert statistics["width"] == [160, 160]
+    assert statistics["void_pixels"] == np.count_nonzero(ids == 0)
     for row in statistics["classes"]:
-        assert row["pixels"] == sum(
-            int((panoptic.category_map() == row["id"]).sum()) for panoptic in maps
-        )
-        segments = [
-            sum(segment.category_id == row["id"] for segment in panoptic.segments)
-            for panoptic in maps
-        ]
-        assert (row["segments"], row["images"]) == (
-            sum(segments),
-            sum(count > 0 for count in segments),
-        )
-    assert statistics["void_pixels"] == sum(int((panoptic.ids == 0).sum()) for panoptic in maps)
+        is_class = classes == row["id"]
+        num_segments = [len(np.unique(ids[i][is_class[i]])) for i in range(len(ids))]
+        assert row["pixels"] == np.count_nonzero(is_class)
+        assert row["segments"] == sum(num_segments)
+        assert row["images"] == np.count_nonzero(num_segments)
 
 
-def cut_short(raw):
+def truncate_image(raw):
     path = raw / "images" / "train_0001.png"
     path.write_bytes(path.read_bytes()[:5000])
 
@@ -154,18 +133,18 @@ def sixteen_bits(raw):
 
 FAULTS = [
     pytest.param(
-        cut_short,
-        r"images/train_0001\.png: expected a whole image, but it is cut short",
-        id="cut-short",
+        truncate_image,
+        r"images/train_0001\.png: expected a complete image, but it is truncated",
+        id="truncated",
     ),
     pytest.param(
         no_labels,
-        r"classes/train_0001\.png: expected an image here, but there is no such file - add it",
+        r"classes/train_0001\.png: expected an image, but there is no such file - either add it",
         id="no-labels",
     ),
     pytest.param(
         other_size,
-        r"train_0001\.png: expected labels of 96 x 160 pixels .* but got 10 x 20 - export them again",
+        r"train_0001\.png: expected labels of 96 x 160 pixels .* but got 10 x 20 - export them",
         id="size",
     ),
     pytest.param(
@@ -173,40 +152,39 @@ FAULTS = [
         r"classes/train_0001\.png: expected ids of the category table or void ids, but got \[99\]",
         id="class",
     ),
-    pytest.param(no_image, r"images/train_0001\.png: expected an image here", id="no-image"),
-    pytest.param(sixteen_bits, r"images/train_0001\.png: expected 8 bits a channel", id="16-bit"),
+    pytest.param(no_image, r"images/train_0001\.png: expected an image, but", id="no-image"),
+    pytest.param(sixteen_bits, r"images/train_0001\.png: expected 8 bits per channel", id="16-bit"),
 ]
 
 
 @pytest.mark.parametrize(("fault", "message"), FAULTS)
-def test_a_fault_stops_with_its_place_and_leaves_nothing(raw, tmp_path, fault, message):
+def test_an_error_names_its_file_and_leaves_nothing(raw, tmp_path, fault, message):
     fault(raw)
     with pytest.raises(ValueError, match=message) as caught:
         convert(raw, tmp_path / "out")
-    assert str(caught.value).endswith("or go on without such images: prepare.on_problem=exclude)")
+    ending = "to continue without such images: prepare.on_problem=exclude)"
+    assert str(caught.value).endswith(ending)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 @pytest.mark.parametrize(("fault", "message"), FAULTS)
-def test_a_fault_can_be_left_out_counted_and_warned_of(raw, tmp_path, caplog, fault, message):
+def test_an_excluded_image_is_listed_and_warned_of(raw, tmp_path, caplog, fault, message):
     fault(raw)
     with caplog.at_level(logging.WARNING):
         dataset = convert(raw, tmp_path / "out", on_problem="exclude")
     assert dataset["splits"]["train"]["num_images"] == 2
     assert [(row["split"], row["name"]) for row in dataset["problems"]] == [("train", "train_0001")]
-    assert [record.id for record in PanopticFolder(tmp_path / "out" / "train").records] == [
-        1,
-        3,
-    ]  # ids do not move up
-    assert "left out train_0001 of train" in caplog.text
+    records = PanopticFolder(tmp_path / "out" / "train").records
+    assert [record.id for record in records] == [1, 3]  # the others keep their ids
+    assert "excluded train_0001 of train" in caplog.text
     assert not (tmp_path / "out" / "train" / "images" / "train_0001.png").exists()
 
 
-def test_the_old_output_stays_in_place_when_the_new_one_fails(raw, tmp_path):
+def test_the_old_output_stays_when_the_new_one_fails(raw, tmp_path):
     convert(raw, tmp_path / "out")
     before = files_of(tmp_path / "out")
-    cut_short(raw)
-    with pytest.raises(ValueError, match="cut short"):
+    truncate_image(raw)
+    with pytest.raises(ValueError, match="truncated"):
         convert(raw, tmp_path / "out")
     assert files_of(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
@@ -214,38 +192,28 @@ def test_the_old_output_stays_in_place_when_the_new_one_fails(raw, tmp_path):
 
 def test_an_old_output_is_replaced_as_a_whole(raw, tmp_path):
     convert(raw, tmp_path / "out")
-    before = files_of(tmp_path / "out")
+    (tmp_path / "out" / "train" / "images" / "stale.png").touch()
     convert(raw, tmp_path / "out")
-    assert files_of(tmp_path / "out") == before
+    assert not (tmp_path / "out" / "train" / "images" / "stale.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
 
-def test_a_folder_of_other_things_is_not_replaced(raw, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_text("mine")
-    message = r"photos: expected a new folder or one that `maskmill prepare` wrote, but found"
+def test_a_folder_with_other_files_is_not_replaced(raw, tmp_path):
+    message = r"raw: expected a new folder, or an earlier one with dataset\.json, but found other"
     with pytest.raises(ValueError, match=message):
-        convert(raw, tmp_path / "photos")
-    assert (tmp_path / "photos" / "a.jpg").read_text() == "mine"
-
-
-def test_the_raw_data_are_not_replaced(raw):
-    with pytest.raises(ValueError, match="raw: .* it contains the input"):
         convert(raw, raw)
     assert (raw / "scenes.json").is_file()
 
 
 def test_a_split_that_loses_all_images_is_refused(raw, tmp_path):
     (raw / "classes" / "val_0000.png").unlink()
-    with pytest.raises(
-        ValueError,
-        match=r"Expected images in every split, but every one of val has a problem, as: .*val_0000\.png",
-    ):
+    message = r"but all images of val have a problem, for example: .*val_0000\.png"
+    with pytest.raises(ValueError, match=message):
         convert(raw, tmp_path / "out", on_problem="exclude")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_name_that_stands_twice_is_refused(raw, tmp_path):
+def test_a_repeated_name_is_refused(raw, tmp_path):
     text = (raw / "scenes.json").read_text()
     (raw / "scenes.json").write_text(text.replace('"train_0002"', '"train_0001"'))
     with pytest.raises(
@@ -256,27 +224,28 @@ def test_a_name_that_stands_twice_is_refused(raw, tmp_path):
 
 
 def test_a_missing_root_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder of the data set here"):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder of the data set"):
         convert(tmp_path / "nowhere", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"workers": 0}, "`workers` of at least 1, or -1"), ({"max_pixels": 0}, "`max_pixels` in 1")],
-)
-def test_a_setting_out_of_range_is_refused(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
-        Converter(tmp_path, **options)
+def test_no_workers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`workers` of at least 1, or -1"):
+        Converter(tmp_path, workers=0)
 
 
-def test_long_work_says_sparsely_how_far_it_is(caplog):
-    from maskmill.sources.convert import _progress
+@pytest.mark.parametrize("max_pixels", [0, 80_000_001])
+def test_a_limit_of_pixels_out_of_range_is_refused(tmp_path, max_pixels):
+    target = "maskmill.sources.convert.Converter"
+    config = {"_target_": target, "out": str(tmp_path), "max_pixels": max_pixels}
+    with pytest.raises(ValueError, match=r"prepare\.max_pixels: .* than or equal to"):
+        build(OmegaConf.create({"prepare": config}).prepare, Converter)
 
+
+def test_long_work_logs_its_progress_ten_times(caplog):
     with caplog.at_level(logging.INFO):
-        assert len(list(_progress(iter([None] * 2000), 2000, "prepare"))) == 2000
-    assert [record.getMessage() for record in caplog.records][:2] == [
-        "200 of 2000 images",
-        "400 of 2000 images",
-    ]
-    assert len(caplog.records) == 10
+        items = list(show_progress(iter(range(2000)), 2000, "prepare"))
+    messages = [record.getMessage() for record in caplog.records]
+    assert items == list(range(2000))
+    assert messages[:2] == ["200 of 2000 images", "400 of 2000 images"]
+    assert len(messages) == 10

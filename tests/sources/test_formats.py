@@ -1,8 +1,7 @@
-"""Drawn data sets in each layout: labels go out in the layout and come back as the same segments."""
+"""Labels written in each layout are read as the same segments."""
 
 import base64
 import io
-import json
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from drawn_datasets import DATASETS
 from maskmill.canonical.files import write_json
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_labels, write_rgb
@@ -37,9 +37,6 @@ def only(source):
 
 def blank(path, size=(12, 16)):
     return write_rgb(path, np.full((*size, 3), 90, np.uint8))
-
-
-# --- COCO instances -------------------------------------------------------------------------------------------------------------
 
 
 def coco(
@@ -71,7 +68,7 @@ def annotation(number, category_id, segmentation, **more):
 
 @given(ids=id_maps(void=True))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_objects_come_back_from_coco_rle(tmp_path, ids):
+def test_objects_in_coco_rle_are_read_unchanged(tmp_path, ids):
     rows = []
     for number, value in enumerate(np.unique(ids[ids > 0]), start=1):
         runs = coco_mask.encode(np.asfortranarray((ids == value).astype(np.uint8)))
@@ -88,7 +85,7 @@ def test_polygons_rle_lists_and_crowds_are_read(tmp_path):
     crowd = {"size": [12, 16], "counts": [0, 12 * 8, 12 * 8]}  # column by column: the left half
     rows = [annotation(1, 4, [[2, 2, 6, 2, 6, 6, 2, 6]]), annotation(2, 9, crowd, iscrowd=1)]
     panoptic, findings = only(coco(tmp_path, rows))
-    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [
+    assert [(item.category_id, item.iscrowd, item.area) for item in panoptic.segments] == [
         (4, False, 16),
         (9, True, 96 - 16),
     ]
@@ -104,17 +101,16 @@ def test_polygons_rle_lists_and_crowds_are_read(tmp_path):
         (annotation(1, 4, {"size": [12, 16], "counts": [5]}), "sum to 5"),
     ],
 )
-def test_a_broken_annotation_is_refused(tmp_path, row, message):
+def test_an_invalid_annotation_is_refused(tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
         only(coco(tmp_path, [row]))
 
 
-def test_an_annotation_of_no_image_is_a_finding(tmp_path):
+def test_an_annotation_without_an_image_is_a_finding(tmp_path):
     _, findings = only(coco(tmp_path, [annotation(1, 4, [[2, 2, 6, 2, 6, 6]]) | {"image_id": 8}]))
-    assert [(one.severity, one.file) for one in findings] == [("error", str(tmp_path / "a.json"))]
-
-
-# --- YOLO -----------------------------------------------------------------------------------------------------------------------
+    assert [(item.severity, item.file) for item in findings] == [
+        ("error", str(tmp_path / "a.json"))
+    ]
 
 
 def yolo(root, text, **options):
@@ -134,14 +130,14 @@ def test_a_yolo_line_is_an_object(tmp_path):
             "1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n\n0 0 0 0.125 0 0.125 0.25 0 0.25\n",
         )
     )
-    assert [(one.category_id, one.area, one.bbox) for one in panoptic.segments] == [
+    assert [(item.category_id, item.area, item.bbox) for item in panoptic.segments] == [
         (1, 48, (4, 3, 8, 6)),
         (0, 6, (0, 0, 2, 3)),
     ]
     assert findings == []
 
 
-def test_no_label_file_is_an_image_without_objects_unless_told_otherwise(tmp_path):
+def test_an_image_without_a_label_file_has_no_objects_or_is_an_error(tmp_path):
     panoptic, findings = only(yolo(tmp_path, None))
     assert (panoptic.segments, panoptic.size, findings) == ((), (12, 16), [])
     with pytest.raises(FileNotFoundError, match=r"a\.txt: expected labels of a\.png"):
@@ -157,15 +153,12 @@ def test_no_label_file_is_an_image_without_objects_unless_told_otherwise(tmp_pat
         ),
         ("0 0.5 0.5 0.2 0.2", "4 numbers are a box - export segments"),
         ("0 0.1 0.1 0.5 0.1 0.5", "expected x and y of every point, but got 5"),
-        ("cat 0.1 0.1", "expected numbers apart by blanks, but got 'cat 0.1 0.1'"),
+        ("cat 0.1 0.1", "expected numbers separated by blanks, but got 'cat 0.1 0.1'"),
     ],
 )
-def test_a_line_of_another_form_is_refused(tmp_path, line, message):
+def test_an_invalid_yolo_line_is_refused(tmp_path, line, message):
     with pytest.raises(ValueError, match=message):
         only(yolo(tmp_path, line))
-
-
-# --- labelme --------------------------------------------------------------------------------------------------------------------
 
 
 def labelme(root, shapes, **options):
@@ -199,7 +192,7 @@ def shape(label, points, kind="polygon", group=None, **more):
     } | more
 
 
-def test_labelme_shapes_of_every_kind_with_an_area(tmp_path):
+def test_every_kind_of_labelme_shape_with_an_area_is_read(tmp_path):
     bitmap = io.BytesIO()
     Image.fromarray(np.array([[True, False], [True, True]])).save(bitmap, format="PNG")
     shapes = [
@@ -211,15 +204,15 @@ def test_labelme_shapes_of_every_kind_with_an_area(tmp_path):
     ]
     panoptic, findings = only(labelme(tmp_path, shapes))
     assert panoptic.ids[1:3, 9:11].tolist() == [[3, 0], [3, 3]]
-    assert [(one.id, one.category_id) for one in panoptic.segments] == [(1, 2), (2, 1), (3, 1)]
+    assert [(item.id, item.category_id) for item in panoptic.segments] == [(1, 2), (2, 1), (3, 1)]
     assert panoptic.ids[8].tolist() == [1] * 16
     assert panoptic.ids[0, 14] == 0
-    assert [one.what for one in findings] == [
+    assert [item.what for item in findings] == [
         "expected shape 5 (cat) with an area, but it is a line"
     ]
 
 
-def test_labelme_shapes_of_one_group_are_one_object_and_later_ones_lie_on_top(tmp_path):
+def test_labelme_shapes_of_one_group_are_one_object_and_later_ones_are_on_top(tmp_path):
     square = [[1, 1], [5, 1], [5, 5], [1, 5]]
     beside = [[8, 1], [12, 1], [12, 5], [8, 5]]
     shapes = [
@@ -231,7 +224,7 @@ def test_labelme_shapes_of_one_group_are_one_object_and_later_ones_lie_on_top(tm
     assert panoptic.ids[3].tolist() == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
-def test_a_label_nobody_named_is_refused(tmp_path):
+def test_an_unknown_label_is_refused(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"a\.json: expected labels of conf/source, but shape 1 \(bird\) has another",
@@ -239,25 +232,18 @@ def test_a_label_nobody_named_is_refused(tmp_path):
         only(labelme(tmp_path, [shape("bird", [[0, 0], [3, 3]], "rectangle")]))
 
 
-# --- class maps with things -----------------------------------------------------------------------------------------------------
-
-
 @given(panoptic=panoptics())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_things_come_back_from_class_and_number_maps(tmp_path, panoptic):
+def test_things_in_class_and_instance_id_masks_are_read_unchanged(tmp_path, panoptic):
     if not panoptic.segments:
         return
-    numbers = {
-        one.id: place
-        for place, one in enumerate(panoptic.segments, start=1)
-        if CATEGORIES[one.category_id].isthing
-    }
+    instances = np.zeros(panoptic.size, np.int32)
+    for position, segment in enumerate(panoptic.segments, start=1):
+        if CATEGORIES[segment.category_id].isthing:
+            instances[panoptic.ids == segment.id] = position
     classes = panoptic.category_map()
     write_labels(tmp_path / "classes" / "a.png", np.where(classes < 0, 255, classes))
-    write_labels(
-        tmp_path / "numbers" / "a.png",
-        np.vectorize(lambda value: numbers.get(value, 0))(panoptic.ids),
-    )
+    write_labels(tmp_path / "numbers" / "a.png", instances)
     blank(tmp_path / "images" / "a.png", panoptic.size)
     pairs = [FolderPairs("images", "classes", {"train": 1.0})]
     source = ThingMasks(
@@ -266,32 +252,35 @@ def test_things_come_back_from_class_and_number_maps(tmp_path, panoptic):
     read, _ = only(source)
     assert np.array_equal(read.category_map(), classes)
     pairs_of_ids = np.unique(np.stack([read.ids.reshape(-1), panoptic.ids.reshape(-1)]), axis=1)
-    assert (
-        len(np.unique(pairs_of_ids[0])) == len(np.unique(pairs_of_ids[1])) == pairs_of_ids.shape[1]
-    )
+    num_ids = [len(np.unique(ids)) for ids in pairs_of_ids]
+    assert num_ids == [pairs_of_ids.shape[1]] * 2
 
 
 @pytest.fixture
 def cityscapes(tmp_path):
-    """Its official layout, two training cities and a validation city: road, a person, a group of cars and a licence plate."""
+    """Two training cities and a validation city, with a road, a person, and a group of cars."""
     for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "lindau")):
         stem = f"{city}_000000_000019"
         blank(tmp_path / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png")
-        classes, numbers = np.full((12, 16), 7), np.full((12, 16), 7)
-        classes[2:6, 2:5], numbers[2:6, 2:5] = 24, 24_003
-        classes[2:6, 6:9], numbers[2:6, 6:9] = 26, 26
-        classes[0], numbers[0] = 255, 65_535
-        classes[11], numbers[11] = 29, 29_000
+        classes = np.full((12, 16), 7)
+        classes[2:6, 2:5] = 24
+        classes[2:6, 6:9] = 26
+        classes[0] = 255  # licence plate
+        classes[11] = 29  # caravan
+        numbers = classes.copy()
+        numbers[2:6, 2:5] = 24_003
+        numbers[0] = 65_535
+        numbers[11] = 29_000
         write_labels(tmp_path / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", classes)
         write_labels(tmp_path / "gtFine" / split / city / f"{stem}_gtFine_instanceIds.png", numbers)
     return tmp_path
 
 
-def test_cityscapes_has_crowds_and_leaves_out_what_is_not_evaluated(cityscapes):
+def test_cityscapes_has_crowds_and_makes_classes_that_are_not_evaluated_void(cityscapes):
     source = shipped("cityscapes", cityscapes)
     source.pairs = source.pairs[1:]
     panoptic, findings = only(source)
-    assert [(one.category_id, one.iscrowd, one.area) for one in panoptic.segments] == [
+    assert [(item.category_id, item.iscrowd, item.area) for item in panoptic.segments] == [
         (7, False, 136),
         (24, False, 12),
         (26, True, 12),
@@ -301,7 +290,7 @@ def test_cityscapes_has_crowds_and_leaves_out_what_is_not_evaluated(cityscapes):
     assert len(source.categories) == 19
 
 
-def test_cityscapes_deals_whole_cities(cityscapes):
+def test_cityscapes_keeps_cities_in_one_split(cityscapes):
     source = shipped("cityscapes", cityscapes)
     for pairs in source.pairs[:1]:
         pairs.split.shares = {"train": 1.0}
@@ -313,17 +302,17 @@ def test_cityscapes_deals_whole_cities(cityscapes):
     }
 
 
-def test_voc_reads_its_lists_and_its_borders(tmp_path):
+def test_voc_lists_and_void_borders_are_read(tmp_path):
+    (tmp_path / "JPEGImages").mkdir()
+    classes = np.zeros((12, 16), int)
+    classes[2:8, 2:8] = 255
+    instances = classes.copy()
+    classes[3:7, 3:7] = 15
+    instances[3:7, 3:7] = 1
     for name in ("2007_000032", "2007_000033"):
-        Image.new("RGB", (16, 12)).save(
-            (tmp_path / "JPEGImages").mkdir(exist_ok=True)
-            or tmp_path / "JPEGImages" / f"{name}.jpg"
-        )
-        classes, numbers = np.zeros((12, 16), int), np.zeros((12, 16), int)
-        classes[2:8, 2:8], numbers[2:8, 2:8] = 255, 255
-        classes[3:7, 3:7], numbers[3:7, 3:7] = 15, 1
+        Image.new("RGB", (16, 12)).save(tmp_path / "JPEGImages" / f"{name}.jpg")
         write_labels(tmp_path / "SegmentationClass" / f"{name}.png", classes)
-        write_labels(tmp_path / "SegmentationObject" / f"{name}.png", numbers)
+        write_labels(tmp_path / "SegmentationObject" / f"{name}.png", instances)
     lists = tmp_path / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("2007_000032\n")
@@ -336,10 +325,13 @@ def test_voc_reads_its_lists_and_its_borders(tmp_path):
         ("test", "2007_000033"),
     ]
     panoptic = source.read(samples[0], Findings())
-    assert [(one.category_id, one.area) for one in panoptic.segments] == [(0, 192 - 36), (15, 16)]
+    assert [(item.category_id, item.area) for item in panoptic.segments] == [
+        (0, 192 - 36),
+        (15, 16),
+    ]
 
 
-def test_a_number_map_is_instances(tmp_path):
+def test_an_instance_id_mask_is_read_as_instances(tmp_path):
     ids = np.zeros((12, 16), int)
     ids[2:4], ids[6:9, :5] = 700, 3
     write_labels(tmp_path / "masks" / "a.png", ids)
@@ -355,12 +347,9 @@ def test_a_number_map_is_instances(tmp_path):
     assert (panoptic.segments, "every pixel is background" in findings[0].what) == ((), True)
 
 
-# --- two sources as one, and other classes ---------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def halves(tmp_path):
-    """A class map of road (0) and car (1), and a COCO file with one car, which lies partly on the road."""
+    """A class mask of road (0) and car (1), and a COCO file with a car partly on the road."""
     classes = np.zeros((12, 16), int)
     classes[6:, :8] = 1
     write_labels(tmp_path / "labels" / "a.png", classes)
@@ -370,13 +359,13 @@ def halves(tmp_path):
     return tmp_path
 
 
-def test_an_object_lies_over_the_class_map_and_a_thing_nobody_claims_is_void(halves):
+def test_objects_are_on_top_of_the_class_mask_and_other_thing_pixels_are_void(halves):
     source = shipped(
         "merged", halves, f"source.semantic.root={halves}", f"source.instances.root={halves}"
     )
     assert isinstance(source, Merged)
     source.semantic.pairs[0].split.shares = {"train": 1.0}
-    assert [(one.id, one.name, one.isthing) for one in source.categories] == [
+    assert [(item.id, item.name, item.isthing) for item in source.categories] == [
         (0, "road", False),
         (1, "car", True),
         (2, "dog", True),
@@ -400,21 +389,27 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
             return panoptic
 
     source = Relabelled(One(), {"0": "ground", "box": "toy", "ball": "toy"})
-    assert [(one.id, one.name, one.isthing) for one in source.categories] == [
+    assert [(item.id, item.name, item.isthing) for item in source.categories] == [
         (7, "ground", False),
         (21, "toy", True),
     ]
     read = source.read(None, Findings())
     assert read.category_map()[0].tolist() == [7, 7, 21, 21]
-    assert read.ids[0].tolist() == [1, 1, 3, 4]  # stuff becomes one segment, things stay apart
+    assert read.ids[0].tolist() == [1, 1, 3, 4]  # stuff becomes one segment, things do not
     dropped = Relabelled(One(), {"sky": None, "box": None})
     assert dropped.read(None, Findings()).category_map()[0].tolist() == [7, -1, 21, -1]
-    with pytest.raises(ValueError, match=r"but got \['tree'\] - choose of ground, sky, ball, box"):
+    with pytest.raises(
+        ValueError, match=r"but got \['tree'\] - choose from ground, sky, ball, box"
+    ):
         Relabelled(One(), {"tree": None}).categories  # noqa: B018 - the property works
-    with pytest.raises(ValueError, match=r"but got sky \(stuff\), ball \(thing\) - mend"):
+    with pytest.raises(ValueError, match=r"but got sky \(stuff\), ball \(thing\) - check"):
         Relabelled(One(), {"sky": "ball"}).categories  # noqa: B018
 
 
-def test_an_ade20k_json_in_latin_letters_is_read(third_party_data):
-    path = next((third_party_data / "ade20k").rglob("*.json"))
-    assert json.loads(path.read_text(encoding="latin-1"))["annotation"]["object"]
+def test_an_ade20k_json_file_in_latin_1_is_read(tmp_path):
+    DATASETS["ade20k"](tmp_path)
+    path = next(tmp_path.rglob("*.json"))
+    with pytest.raises(UnicodeDecodeError):
+        path.read_text(encoding="utf-8")
+    names = [category.name for category in shipped("ade20k", tmp_path).categories]
+    assert names == ["building", "car", "grass", "person", "road", "sky", "tree"]

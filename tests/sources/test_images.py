@@ -1,4 +1,4 @@
-"""Files of every kind that data sets hold, drawn here."""
+"""Image files of every kind that data sets contain."""
 
 import io
 import struct
@@ -73,35 +73,35 @@ def test_a_palette_becomes_rgb(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("orientation", "turned"),
+    ("orientation", "upright"),
     [(3, RGB[::-1, ::-1]), (6, RGB.transpose(1, 0, 2)[:, ::-1]), (8, RGB.transpose(1, 0, 2)[::-1])],
 )
-def test_a_turned_photo_is_set_upright(tmp_path, orientation, turned):
+def test_a_rotated_photograph_becomes_upright(tmp_path, orientation, upright):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = read_image(save(tmp_path / "a.png", RGB, exif=exif), Findings())
-    assert np.array_equal(image.rgb, turned)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.data))), turned)
+    assert np.array_equal(image.rgb, upright)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.data))), upright)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
-def test_a_file_cut_short_is_refused(tmp_path, ending):
+def test_a_truncated_file_is_refused(tmp_path, ending):
     path = save(
         tmp_path / f"a{ending}",
         np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
     )
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(
-        ValueError, match=r"a\.\w+: expected (a whole image, but it is cut short|an image, but)"
+        ValueError, match=r"a\.\w+: expected (a complete image, but it is truncated|an image, but)"
     ):
         read_image(path, Findings())
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"GIF87 no")
     with pytest.raises(
         ValueError,
-        match=r"a\.png: expected an image, but its 8 bytes are of no known format - replace the file",
+        match=r"a\.png: expected an image, but its 8 bytes are of no known format - replace",
     ):
         read_image(tmp_path / "a.png", Findings())
 
@@ -109,14 +109,14 @@ def test_what_is_no_image_is_refused(tmp_path):
 def test_16_bit_gray_is_refused(tmp_path):
     path = save(tmp_path / "a.png", GRAY.astype(np.uint16) * 257)
     with pytest.raises(
-        ValueError, match=r"expected 8 bits a channel, but got more \(I;16\) - scale the image"
+        ValueError, match=r"expected 8 bits per channel, but got more \(I;16\) - scale the image"
     ):
         read_image(path, Findings())
 
 
-def test_16_bit_rgb_is_refused_and_not_cut_to_8(tmp_path):
+def test_16_bit_rgb_is_refused_and_not_reduced_to_8_bits(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of_16_bit_rgb())
-    with pytest.raises(ValueError, match="expected 8 bits a channel, but got more"):
+    with pytest.raises(ValueError, match="expected 8 bits per channel, but got more"):
         read_image(tmp_path / "a.png", Findings())
 
 
@@ -124,12 +124,12 @@ def test_cmyk_is_refused(tmp_path):
     Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.jpg")
     with pytest.raises(
         ValueError,
-        match="expected RGB or gray, but got CMYK - convert the image to RGB with its colour profile",
+        match="expected RGB or gray, but got CMYK - convert the image to RGB with its colour",
     ):
         read_image(tmp_path / "a.jpg", Findings())
 
 
-def test_too_many_pixels_are_refused_unread(tmp_path):
+def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     path = save(tmp_path / "a.png", RGB)
     with pytest.raises(ValueError, match="expected at most 53 pixels, but got 9 x 6"):
         read_image(path, Findings(), max_pixels=53)
@@ -147,10 +147,10 @@ def test_a_decompression_bomb_is_refused(tmp_path):
         read_image(tmp_path / "a.png", Findings())
 
 
-def test_a_film_is_refused(tmp_path):
+def test_an_animation_is_refused(tmp_path):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match="expected one picture, but the file holds 2"):
+    with pytest.raises(ValueError, match="expected one picture, but the file contains 2"):
         read_image(tmp_path / "a.gif", Findings())
 
 
@@ -168,14 +168,14 @@ def test_gray_labels_keep_their_values(tmp_path, dtype):
     assert np.array_equal(read_label_image(save(tmp_path / "a.png", labels)), labels)
 
 
-def test_colours_are_no_class_ids(tmp_path):
+def test_colours_are_not_class_ids(tmp_path):
     with pytest.raises(
         ValueError,
-        match="expected one channel of labels, but got RGB - save class ids as a gray or palette PNG",
+        match="expected one channel of labels, but got RGB - save class ids as a gray",
     ):
         read_label_image(save(tmp_path / "a.png", RGB))
 
 
-def test_gray_is_no_panoptic_id(tmp_path):
+def test_gray_levels_are_not_panoptic_ids(tmp_path):
     with pytest.raises(ValueError, match="expected ids in 8 bit RGB, but got L"):
         read_label_colors(save(tmp_path / "a.png", GRAY))

@@ -5,9 +5,7 @@ from PIL import Image
 
 from maskmill.assembly.build import build
 from maskmill.canonical.png import write_labels, write_rgb
-from maskmill.sources.convert import Converter
 from maskmill.sources.finding import Findings
-from maskmill.sources.images import read_label_image
 from maskmill.sources.instance_masks import InstanceMasks
 from maskmill.sources.source import Source
 
@@ -33,7 +31,7 @@ def read(source):
     return source.read(source.samples(Findings())[0], Findings())
 
 
-def test_a_pixel_of_two_masks_stays_with_the_first(root):
+def test_a_pixel_of_two_masks_belongs_to_the_first(root):
     panoptic = read(source_of(root, max_overlap=0.2))
     assert panoptic.ids[:, 0].tolist() == [1, 1, 1, 1, 1, 2, 2, 2, 2, 0]
     assert panoptic.category_of == {1: 5, 2: 5}
@@ -42,7 +40,7 @@ def test_a_pixel_of_two_masks_stays_with_the_first(root):
 def test_masks_that_truly_overlap_are_refused(root):
     with pytest.raises(
         ValueError,
-        match=r"2\.png: expected objects apart, but 20% of this one lie in earlier masks - mend the masks or raise",
+        match=r"2\.png: expected separate objects, but 20% of this one lie in earlier masks",
     ):
         read(source_of(root, max_overlap=0.19))
 
@@ -69,7 +67,7 @@ BAD_MASKS = [
 
 
 @pytest.mark.parametrize(("mask", "message"), BAD_MASKS)
-def test_a_bad_mask_is_refused_with_its_path(root, mask, message):
+def test_an_invalid_mask_is_refused_with_its_path(root, mask, message):
     path = root / "all" / "x" / "masks" / "2.png"
     write_labels(path, mask)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
@@ -94,37 +92,14 @@ def test_two_images_in_a_folder_are_a_finding(root):
     assert "expected one image, but found 3" in findings[0].what
 
 
-def test_an_overlap_of_everything_is_no_setting(root):
-    with pytest.raises(ValueError, match="Expected `max_overlap`"):
-        source_of(root, max_overlap=1.0)
-
-
-@pytest.fixture(scope="module")
-def dsb2018(repository, third_party_data):
-    node = OmegaConf.load(repository / "conf" / "source" / "dsb2018.yaml")
-    node.root = str(third_party_data / "dsb2018")
-    return build(node, Source)
-
-
-def test_dsb2018_has_16_test_images(dsb2018):
-    splits = [sample.split for sample in dsb2018.samples(Findings())]
-    assert {split: splits.count(split) for split in splits} == {"train": 56, "val": 11, "test": 16}
-
-
-@pytest.mark.slow
-def test_every_nucleus_of_dsb2018_comes_back(dsb2018):
-    lost = 0
-    for sample in dsb2018.samples(Findings()):
-        panoptic = dsb2018.read(sample, Findings())
-        for number, path in enumerate(sorted(sample.labels.glob("*.png")), start=1):
-            mask = read_label_image(path) > 0
-            assert not ((panoptic.ids == number) & ~mask).any()
-            lost += np.count_nonzero(mask & (panoptic.ids != number))
-    assert lost == 3  # pixels two masks claim, in all 83 images
-
-
-@pytest.mark.slow
-def test_dsb2018_converts_whole(dsb2018, tmp_path):
-    dataset = Converter(tmp_path / "out", workers=2).convert(dsb2018)
-    segments = sum(row["classes"][0]["segments"] for row in dataset["statistics"].values())
-    assert (segments, dataset["problems"]) == (3701, [])
+def test_an_overlap_of_everything_is_refused(root):
+    config = {
+        "_target_": "maskmill.sources.instance_masks.InstanceMasks",
+        "root": str(root),
+        "folder": "all",
+        "category": {"id": 5, "name": "nucleus"},
+        "splits": {"train": 1.0},
+        "max_overlap": 1.0,
+    }
+    with pytest.raises(ValueError, match=r"source\.max_overlap: .* less than 1 - set another"):
+        build(OmegaConf.create({"source": config}).source, Source)

@@ -1,4 +1,4 @@
-"""A folder in a layout that is not shipped, brought in by the YAML file that the README shows, and by nothing else."""
+"""A folder in a layout that is not shipped, read by means of the README's YAML file alone."""
 
 import os
 import re
@@ -38,15 +38,20 @@ def run(command, *overrides, cwd):
     )
 
 
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
 @pytest.fixture
-def place(tmp_path):
-    """A working folder with the shipped configuration, the README's file in it, and photographs of ten days; name -> true classes."""
+def project(tmp_path):
+    """A project with the README's file and photographs of ten days; name -> class mask."""
     shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
     blocks = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "ClassMasks" in block]
     (tmp_path / "conf" / "source" / "orchard.yaml").write_text(block)
     generator = np.random.default_rng(0)
-    truth = {}
+    targets = {}
     for day in range(10):
         for number in range(2):
             name = f"2026-05-{day + 1:02}/IMG_{number:04}"
@@ -57,19 +62,14 @@ def place(tmp_path):
             table = np.array(list(COLORS.values()), np.uint8)  # void, 1, 2, 3
             colors = table[np.where(classes > 0, classes, 0)]
             photo = (colors // 2 + generator.integers(0, 120, colors.shape)).astype(np.uint8)
-            for folder, ending, picture in (
-                ("photos", ".JPG", photo),
-                ("drawn", ".label.png", colors),
-            ):
-                path = tmp_path / "orchard" / folder / f"{name}{ending}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(path)
-            truth[name] = classes
-    return tmp_path, truth
+            save(tmp_path / "orchard" / "photos" / f"{name}.JPG", photo)
+            save(tmp_path / "orchard" / "drawn" / f"{name}.label.png", colors)
+            targets[name] = classes
+    return tmp_path, targets
 
 
-def test_the_readmes_yaml_file_brings_in_a_layout_that_is_not_shipped(place):
-    folder, truth = place
+def test_the_readmes_yaml_file_is_enough_for_another_layout(project):
+    folder, targets = project
     done = run("check", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checked 20 images: 0 errors, 0 warnings" in done.stdout
@@ -83,13 +83,13 @@ def test_the_readmes_yaml_file_brings_in_a_layout_that_is_not_shipped(place):
             name = Path(record.file_name).with_suffix("").as_posix()
             found[name] = data.panoptic(record.id).category_map()
             assert split_of_day.setdefault(name.partition("/")[0], split) == split
-    assert found.keys() == truth.keys()
-    assert all(np.array_equal(found[name], truth[name]) for name in truth)
+    assert found.keys() == targets.keys()
+    assert all(np.array_equal(found[name], targets[name]) for name in targets)
     assert set(split_of_day.values()) == {"train", "val", "test"}
 
 
-def test_check_names_the_file_with_a_colour_of_no_class(place):
-    folder, _ = place
+def test_check_names_the_file_with_a_colour_without_a_class(project):
+    folder, _ = project
     path = folder / "orchard" / "drawn" / "2026-05-03" / "IMG_0001.label.png"
     colors = np.array(Image.open(path))
     colors[8:24, 8:24] = (1, 2, 3)

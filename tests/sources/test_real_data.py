@@ -1,6 +1,7 @@
-"""Every data set at hand, converted by its shipped configuration: each pixel keeps its class and its instance.
+"""Public data sets, converted by their shipped configurations.
 
-The truth is decoded here a second time, from the raw files and without our readers.
+Each pixel keeps its class and its instance. The expected labels are decoded from the raw files
+without our readers.
 """
 
 import json
@@ -20,184 +21,186 @@ from shipped_sources import shipped
 pytestmark = pytest.mark.slow
 
 
-def converted(name, root, out):
-    """Name -> (class map with -1 for void, segment ids), over all splits."""
+def convert(name, root, out):
+    """Name -> (class mask with -1 for void, segment ids) of all splits, and the dataset."""
     dataset = Converter(out, workers=2).convert(shipped(name, root))
     assert dataset["problems"] == []
-    maps = {}
+    labels = {}
     for split in dataset["splits"]:
         folder = PanopticFolder(out / split)
         for record in folder.records:
             panoptic = folder.panoptic(record.id)
-            maps[Path(record.file_name).with_suffix("").as_posix()] = (
-                panoptic.category_map(),
-                panoptic.ids,
-            )
-    return maps, dataset
+            name = Path(record.file_name).with_suffix("").as_posix()
+            labels[name] = panoptic.category_map(), panoptic.ids
+    return labels, dataset
 
 
-def same_partition(ids, others):
-    """Whether two maps part the pixels alike, whatever the numbers."""
-    pairs = np.unique(np.stack([ids.reshape(-1), others.reshape(-1)]), axis=1)
-    return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+def num_images(dataset):
+    return {split: row["num_images"] for split, row in dataset["splits"].items()}
 
 
-def index_png(path):
+def is_same_partition(first, second):
+    """Whether two id maps divide the pixels into the same segments, whatever their ids."""
+    pairs = np.unique(np.stack([first.reshape(-1), second.reshape(-1)]), axis=1)
+    num_first = len(np.unique(pairs[0]))
+    num_second = len(np.unique(pairs[1]))
+    return num_first == num_second == pairs.shape[1]
+
+
+def read_png(path):
     return np.asarray(Image.open(path)).astype(np.int64)
+
+
+@pytest.mark.parametrize("name", ["camvid", "ccp", "dsb2018", "coco128_seg", "ade20k"])
+def test_check_finds_nothing_in_a_public_data_set(third_party_data, tmp_path, name):
+    root = third_party_data / name.replace("coco128_seg", "coco128-seg")
+    dataset = Converter(tmp_path, workers=1).check(shipped(name, root))
+    problems = [finding for finding in dataset["findings"] if finding["severity"] != "note"]
+    assert problems == []
 
 
 def test_camvid(third_party_data, tmp_path):
     root = third_party_data / "camvid"
-    maps, _ = converted("camvid", root, tmp_path / "out")
-    assert len(maps) == 157
-    for name, (classes, _) in maps.items():
-        path = next(
-            path
-            for path in (root / "trainannot" / f"{name}.png", root / "valannot" / f"{name}.png")
-            if path.is_file()
-        )
-        truth = index_png(path)
-        assert np.array_equal(classes, np.where(truth == 11, -1, truth))
+    labels, dataset = convert("camvid", root, tmp_path / "out")
+    counts = num_images(dataset)
+    assert counts["test"] == 34
+    assert counts["train"] + counts["val"] == 123
+    assert 10 <= counts["val"] <= 30
+    assert len(labels) == 157
+    for name, (classes, _) in labels.items():
+        path = root / "trainannot" / f"{name}.png"
+        if not path.is_file():
+            path = root / "valannot" / f"{name}.png"
+        expected = read_png(path)
+        assert np.array_equal(classes, np.where(expected == 11, -1, expected))
 
 
 def test_ccp(third_party_data, tmp_path):
     root = third_party_data / "ccp"
-    maps, dataset = converted("ccp", root, tmp_path / "out")
-    assert len(maps) == 126
+    labels, dataset = convert("ccp", root, tmp_path / "out")
+    assert len(labels) == 126
     names = [str(name[0]) for name in io.loadmat(root / "label_list.mat")["label_list"][0]]
     assert [row["name"] for row in dataset["categories"]] == ["background", *names[1:]]
-    for name, (classes, _) in maps.items():
-        assert np.array_equal(
-            classes, io.loadmat(root / "annotations" / "pixel-level" / f"{name}.mat")["groundtruth"]
-        )
+    for name, (classes, _) in labels.items():
+        path = root / "annotations" / "pixel-level" / f"{name}.mat"
+        assert np.array_equal(classes, io.loadmat(path)["groundtruth"])
 
 
 def test_dsb2018(third_party_data, tmp_path):
     root = third_party_data / "dsb2018" / "stage1_train"
-    maps, _ = converted("dsb2018", third_party_data / "dsb2018", tmp_path / "out")
-    assert len(maps) == 83
-    for name, (classes, ids) in maps.items():
-        masks = [index_png(path) > 0 for path in sorted((root / name / "masks").glob("*.png"))]
-        truth = np.zeros(ids.shape, int)
-        for number, mask in reversed(list(enumerate(masks, start=1))):
-            truth[mask] = number
-        assert np.array_equal(ids, truth)
-        assert np.array_equal(classes, np.where(truth > 0, 1, -1))
+    labels, dataset = convert("dsb2018", third_party_data / "dsb2018", tmp_path / "out")
+    assert num_images(dataset) == {"train": 56, "val": 11, "test": 16}
+    num_segments = 0
+    num_lost_pixels = 0
+    for name, (classes, ids) in labels.items():
+        masks = [read_png(path) > 0 for path in sorted((root / name / "masks").glob("*.png"))]
+        expected = np.zeros(ids.shape, int)
+        for index, mask in reversed(list(enumerate(masks))):
+            expected[mask] = index + 1
+        assert np.array_equal(ids, expected)
+        assert np.array_equal(classes, np.where(expected > 0, 1, -1))
+        num_segments += len(masks)
+        num_lost_pixels += np.sum(masks) - np.count_nonzero(ids)
+    assert num_segments == 3701
+    assert num_lost_pixels == 3  # pixels of two masks
+    for statistics in dataset["statistics"].values():
+        num_segments -= statistics["classes"][0]["segments"]
+    assert num_segments == 0
 
 
 def test_coco128_seg(third_party_data, tmp_path):
     root = third_party_data / "coco128-seg"
-    maps, _ = converted("coco128_seg", root, tmp_path / "out")
-    assert len(maps) == 64
-    for name, (classes, ids) in maps.items():
+    labels, _ = convert("coco128_seg", root, tmp_path / "out")
+    assert len(labels) == 64
+    for name, (classes, ids) in labels.items():
         height, width = ids.shape
         path = root / "labels" / "train2017" / f"{name}.txt"
         objects = []
         for line in path.read_text().splitlines() if path.is_file() else []:
-            key, *values = line.split()
+            class_id, *values = line.split()
             points = np.array(values, float).reshape(-1, 2) * (width, height)
-            runs = coco_mask.merge(
-                coco_mask.frPyObjects([points.reshape(-1).tolist()], height, width)
-            )
-            objects.append((int(key), coco_mask.decode(runs).astype(bool)))
-        truth, kinds = np.zeros(ids.shape, int), np.full(ids.shape, -1)
-        order = sorted(
-            range(len(objects)), key=lambda place: (-objects[place][1].sum(), -place)
-        )  # the smaller on top
-        for place in order:
-            truth[objects[place][1]] = place + 1
-            kinds[objects[place][1]] = objects[place][0]
-        assert np.array_equal(ids, truth), name
-        assert np.array_equal(classes, kinds), name
+            runs = coco_mask.frPyObjects([points.reshape(-1).tolist()], height, width)
+            mask = coco_mask.decode(coco_mask.merge(runs)).astype(bool)
+            objects.append((mask.sum(), len(objects) + 1, int(class_id), mask))
+        expected_ids = np.zeros(ids.shape, int)
+        expected_classes = np.full(ids.shape, -1)
+        for _, segment_id, class_id, mask in sorted(objects, key=lambda row: (-row[0], -row[1])):
+            expected_ids[mask] = segment_id  # the smaller on top
+            expected_classes[mask] = class_id
+        assert np.array_equal(ids, expected_ids), name
+        assert np.array_equal(classes, expected_classes), name
 
 
 def test_cwfid(third_party_data, tmp_path):
     root = third_party_data / "cwfid"
-    maps, _ = converted("cwfid", root, tmp_path / "out")
-    assert len(maps) == 16
-    for name, (classes, ids) in maps.items():
-        colors = np.asarray(Image.open(root / "annotations" / f"{name}_annotation.png"))
-        truth = np.where(colors[..., 1] > 0, 1, np.where(colors[..., 0] > 0, 2, 0))
-        assert np.array_equal(classes, truth)
-        rows = yaml.safe_load((root / "annotations" / f"{name}_annotation.yaml").read_text())[
-            "annotation"
-        ]
-        polygons = [
-            (row["type"], row["points"]) for row in rows if isinstance(row["points"]["x"], list)
-        ]
-        assert len(np.unique(ids[classes > 0])) == len(polygons)
-        covered = np.zeros((len(polygons), *ids.shape), bool)
-        for place, (kind, points) in enumerate(polygons):
+    labels, _ = convert("cwfid", root, tmp_path / "out")
+    assert len(labels) == 16
+    for name, (classes, ids) in labels.items():
+        colors = read_png(root / "annotations" / f"{name}_annotation.png")
+        expected = np.where(colors[..., 1] > 0, 1, np.where(colors[..., 0] > 0, 2, 0))
+        assert np.array_equal(classes, expected)
+        content = yaml.safe_load((root / "annotations" / f"{name}_annotation.yaml").read_text())
+        covered = []
+        for row in content["annotation"]:
+            x, y = row["points"]["x"], row["points"]["y"]
+            if not isinstance(x, list):
+                continue  # a single point
             canvas = Image.new("1", ids.shape[::-1])
-            ImageDraw.Draw(canvas).polygon(
-                list(zip(points["x"], points["y"], strict=True)), outline=1, fill=1
-            )
-            covered[place] = np.asarray(canvas) & (truth == {"crop": 1, "weed": 2}[kind])
-        clear = (
-            covered.sum(0) == 1
-        )  # in one polygon of its class: that is its plant, whatever the rule for the rest
-        assert same_partition(ids[clear], covered.argmax(0)[clear])
-        assert clear.sum() > 0.99 * (truth > 0).sum()
+            ImageDraw.Draw(canvas).polygon(list(zip(x, y, strict=True)), outline=1, fill=1)
+            covered.append(np.asarray(canvas) & (expected == {"crop": 1, "weed": 2}[row["type"]]))
+        assert len(np.unique(ids[classes > 0])) == len(covered)
+        # A pixel in one polygon of its class belongs to it, whatever the rule for the others.
+        covered = np.stack(covered)
+        is_clear = covered.sum(0) == 1
+        assert is_same_partition(ids[is_clear], covered.argmax(0)[is_clear])
+        assert is_clear.sum() > 0.99 * (expected > 0).sum()
 
 
 def test_ade20k(third_party_data, tmp_path):
-    place = next((third_party_data / "ade20k").rglob("*_seg.png"))
-    maps, dataset = converted("ade20k", third_party_data / "ade20k", tmp_path / "out")
-    (classes, ids), *_ = maps.values()
-    red, green, blue = (index_png(place)[..., channel] for channel in range(3))
-    truth = red // 10 * 256 + green
-    assert np.array_equal(classes, np.where(truth == 0, -1, truth))
-    isthing = {row["id"]: row["isthing"] for row in dataset["categories"]}
-    assert {row["name"] for row in dataset["categories"] if not row["isthing"]} == {
-        "building",
-        "road",
-        "sidewalk",
-        "sky",
-        "tree",
-    }
-    things = np.isin(truth, [key for key, thing in isthing.items() if thing])
-    assert same_partition(np.where(things, ids, truth), np.where(things, truth * 256 + blue, truth))
+    path = next((third_party_data / "ade20k").rglob("*_seg.png"))
+    labels, dataset = convert("ade20k", third_party_data / "ade20k", tmp_path / "out")
+    classes, ids = next(iter(labels.values()))
+    colors = read_png(path)
+    expected = colors[..., 0] // 10 * 256 + colors[..., 1]
+    assert np.array_equal(classes, np.where(expected == 0, -1, expected))
+    stuff = {row["name"] for row in dataset["categories"] if not row["isthing"]}
+    assert stuff == {"building", "road", "sidewalk", "sky", "tree"}
+    thing_ids = [row["id"] for row in dataset["categories"] if row["isthing"]]
+    isthing = np.isin(expected, thing_ids)
+    expected_ids = np.where(isthing, expected * 256 + colors[..., 2], expected)
+    assert is_same_partition(np.where(isthing, ids, expected), expected_ids)
 
 
 def test_coco_panoptic(third_party_data, tmp_path):
     sample = third_party_data / "coco_panoptic_sample"
-    _, dataset = converted("coco_panoptic_sample", sample, tmp_path / "out")
+    labels, dataset = convert("coco_panoptic_sample", sample, tmp_path / "out")
     assert dataset["findings"] == []
+    assert len(labels) == 2
     folder = PanopticFolder(tmp_path / "out" / "train")
     index = json.loads((sample / "panoptic_examples.json").read_text())
     for row in index["annotations"]:
-        colors = np.asarray(Image.open(sample / "panoptic_examples" / row["file_name"])).astype(
-            np.int64
-        )
-        truth = colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
+        colors = read_png(sample / "panoptic_examples" / row["file_name"])
         panoptic = folder.panoptic(row["image_id"])
-        assert np.array_equal(panoptic.ids, truth)
-        assert [segment.as_dict() for segment in panoptic.segments] == sorted(
-            (
-                {key: info[key] for key in ("id", "category_id", "area", "bbox", "iscrowd")}
-                for info in row["segments_info"]
-            ),
-            key=lambda info: info["id"],
-        )
+        assert np.array_equal(panoptic.ids, colors @ [1, 256, 256**2])
+        expected = sorted(row["segments_info"], key=lambda info: info["id"])
+        assert [segment.as_dict() for segment in panoptic.segments] == expected
 
 
-def test_three_forms_of_labelme_are_one_truth(third_party_data, tmp_path):
+def test_three_forms_of_labelme_have_the_same_labels(third_party_data, tmp_path):
     root = third_party_data / "labelme_example"
-    own, _ = converted("labelme", root, tmp_path / "own")
-    voc, _ = converted("labelme_voc", root, tmp_path / "voc")
-    coco, _ = converted("labelme_coco", root, tmp_path / "coco")
-    other = 0
+    own, _ = convert("labelme", root, tmp_path / "own")
+    voc, _ = convert("labelme_voc", root, tmp_path / "voc")
+    coco, _ = convert("labelme_coco", root, tmp_path / "coco")
+    num_different = 0
     for name, (classes, ids) in own.items():
         voc_classes, voc_ids = voc[name]
-        differ = classes != voc_classes
-        other += (
-            differ.sum()
-        )  # the PNGs were drawn by an older Pillow, which fills one outline by another rule
-        assert same_partition(ids[~differ], voc_ids[~differ])
-        ignored = index_png(root / "data_dataset_voc" / "SegmentationClass" / f"{name}.png") == 255
+        is_different = classes != voc_classes
+        num_different += is_different.sum()
+        assert is_same_partition(ids[~is_different], voc_ids[~is_different])
+        # COCO's form has no "ignore".
+        mask = read_png(root / "data_dataset_voc" / "SegmentationClass" / f"{name}.png")
+        is_kept = mask != 255
         coco_classes, coco_ids = coco[f"JPEGImages/{name}"]
-        assert np.array_equal(
-            classes[~ignored], coco_classes[~ignored]
-        )  # COCO's form cannot say "ignore"
-        assert same_partition(ids[~ignored], coco_ids[~ignored])
-    assert other == 1
+        assert np.array_equal(classes[is_kept], coco_classes[is_kept])
+        assert is_same_partition(ids[is_kept], coco_ids[is_kept])
+    assert num_different == 1  # an older Pillow, which drew the PNGs, fills one outline differently

@@ -2,8 +2,10 @@ import shutil
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
+from maskmill.assembly.build import build
 from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.png import read_labels, read_rgb, write_labels
 from maskmill.sources import scene_painter
@@ -13,11 +15,9 @@ from maskmill.sources.scenes import Scenes, SceneSet
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return (
-        SceneSet(tmp_path_factory.mktemp("drawn"), num_train=2, num_val=1, num_test=1, seed=4)
-        .write()
-        .parent
-    )
+    folder = tmp_path_factory.mktemp("drawn")
+    SceneSet(folder, num_train=2, num_val=1, num_test=1, seed=4).write()
+    return folder
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def root(drawn, tmp_path):
     return shutil.copytree(drawn, tmp_path / "scenes")
 
 
-def test_the_committed_scenes_are_what_the_defaults_draw(repository):
+def test_the_committed_scenes_equal_newly_drawn_ones(repository):
     folder = repository / "samples" / "scenes"
     index = read_json(folder / "scenes.json")
     for stream, (split, number) in enumerate([("train", 127), ("val", 7), ("test", 0)]):
@@ -38,10 +38,8 @@ def test_the_committed_scenes_are_what_the_defaults_draw(repository):
 
 
 def test_the_committed_scenes_stay_small(repository):
-    assert (
-        sum(path.stat().st_size for path in (repository / "samples" / "scenes").rglob("*.png"))
-        < 6e6
-    )
+    paths = (repository / "samples" / "scenes").rglob("*.png")
+    assert sum(path.stat().st_size for path in paths) < 6e6
 
 
 def test_a_scene_does_not_depend_on_how_many_are_drawn(drawn):
@@ -51,7 +49,7 @@ def test_a_scene_does_not_depend_on_how_many_are_drawn(drawn):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_scene_has_three_to_eight_things_one_can_see(number):
+def test_a_scene_has_three_to_eight_visible_things(number):
     scene = scene_painter.paint(1, 0, number)
     areas = np.bincount(scene.instances.ravel())[1:]
     assert 3 <= len(areas) <= 8
@@ -59,7 +57,7 @@ def test_a_scene_has_three_to_eight_things_one_can_see(number):
     assert {1, 3, 4, 255} <= set(np.unique(scene.classes).tolist())  # sky, grass, road, hood
 
 
-def test_reading_gives_back_every_pixel(drawn):
+def test_reading_returns_every_written_pixel(drawn):
     source = Scenes(drawn)
     samples = source.samples(Findings())
     assert [(sample.split, sample.name) for sample in samples] == [
@@ -70,16 +68,12 @@ def test_reading_gives_back_every_pixel(drawn):
     ]
     for sample in samples:
         panoptic = source.read(sample, Findings())
-        classes, instances = (
-            read_labels(sample.labels),
-            read_labels(drawn / "instances" / f"{sample.name}.png"),
-        )
+        classes = read_labels(sample.labels)
+        instances = read_labels(drawn / "instances" / f"{sample.name}.png")
         assert np.array_equal(np.where(classes == 255, -1, classes), panoptic.category_map())
-        things = panoptic.ids[instances > 0]
-        assert (
-            len(set(zip(things.tolist(), instances[instances > 0].tolist(), strict=True)))
-            == instances.max()
-        )
+        isthing = instances > 0
+        pairs = np.unique(np.stack([panoptic.ids[isthing], instances[isthing]]), axis=1)
+        assert pairs.shape[1] == instances.max()
 
 
 def change_labels(root, kind, change):
@@ -106,18 +100,18 @@ BAD_LABELS = [
     pytest.param(
         "instances",
         set_all(2, 0),
-        "expected a number on every thing and on nothing else, but",
-        id="thing-without-number",
+        "expected an instance id on every thing and on nothing else, but",
+        id="thing-without-id",
     ),
     pytest.param(
-        "instances", set_all(0, 9), "has instance 9 - mend the instances", id="stuff-with-number"
+        "instances", set_all(0, 9), "has instance id 9 - fix the instance ids", id="stuff-with-id"
     ),
     pytest.param("classes", lambda labels: labels.fill(255), "every pixel is void", id="all-void"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "change", "message"), BAD_LABELS)
-def test_bad_labels_are_refused_with_their_path(root, kind, change, message):
+def test_invalid_labels_are_refused_with_their_path(root, kind, change, message):
     change_labels(root, kind, change)
     source = Scenes(root)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
@@ -155,12 +149,12 @@ def test_a_split_without_scenes_is_refused(root):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(
         FileNotFoundError,
-        match=r"nowhere: expected a folder of the data set here, .* check `source.root`",
+        match=r"nowhere: expected a folder of the data set, .* check `source.root`",
     ):
         Scenes(tmp_path / "nowhere").samples(Findings())
 
 
-def test_an_index_that_lacks_parts_is_refused(tmp_path):
+def test_an_index_without_categories_is_refused(tmp_path):
     write_json(tmp_path / "scenes.json", {"splits": {}})
     with pytest.raises(
         ValueError, match=r"lacks \['categories', 'void'\] - write it with `maskmill draw`"
@@ -168,7 +162,7 @@ def test_an_index_that_lacks_parts_is_refused(tmp_path):
         Scenes(tmp_path).samples(Findings())
 
 
-def test_drawing_over_a_larger_set_leaves_none_of_it(root):
+def test_drawing_over_a_larger_set_removes_its_scenes(root):
     SceneSet(root, num_train=1, num_val=1, num_test=1, seed=4).write()
     assert sorted(path.stem for path in (root / "images").iterdir()) == [
         "test_0000",
@@ -177,7 +171,7 @@ def test_drawing_over_a_larger_set_leaves_none_of_it(root):
     ]
 
 
-def test_drawing_does_not_touch_a_folder_of_other_things(tmp_path):
+def test_drawing_does_not_touch_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("unique")
     with pytest.raises(
         ValueError, match=r"but found other files \(thesis\.txt\) - either set `draw\.out`"
@@ -186,6 +180,9 @@ def test_drawing_does_not_touch_a_folder_of_other_things(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_set_without_a_split_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Expected at least one scene a split"):
-        SceneSet(tmp_path, num_train=1, num_val=0, num_test=1, seed=0)
+@pytest.mark.parametrize(("key", "value"), [("num_val", 0), ("seed", -1)])
+def test_a_set_without_a_split_and_a_negative_seed_are_refused(tmp_path, key, value):
+    config = {"_target_": "maskmill.sources.scenes.SceneSet", "out": str(tmp_path)}
+    config |= {"num_train": 1, "num_val": 1, "num_test": 1, "seed": 0, key: value}
+    with pytest.raises(ValueError, match=rf"draw\.{key}: .* greater than or equal to"):
+        build(OmegaConf.create({"draw": config}).draw, SceneSet)

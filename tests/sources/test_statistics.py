@@ -37,6 +37,6 @@ def test_segments_are_small_medium_and_large_by_cocos_bounds(area, sizes):
     assert counts["classes"]["7"] == [area, 1, *sizes]
 
 
-def test_weights_are_the_median_frequency_over_the_own():
+def test_a_weight_is_the_median_frequency_divided_by_the_class_frequency():
     # frequencies 0.5, 0.1 and 0.25 of the images each class is in: the median is 0.25
     assert balanced_weights({1: (50, 100), 2: (10, 100), 3: (50, 200)}) == {1: 0.5, 2: 2.5, 3: 1.0}

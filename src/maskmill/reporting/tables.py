@@ -13,8 +13,8 @@ from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.image_scores import ImageScores
 from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageCounts
+from maskmill.evaluation.image_scores import ImageScores
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 

@@ -1,1 +1,1 @@
-"""Raw data sets to the canonical format, one file per layout."""
+"""Raw data sets to the canonical format: one file per layout."""

@@ -1,13 +1,17 @@
-"""ADE20K in its full native layout (Zhou et al., IJCV 2019): NAME.jpg, NAME_seg.png with classes and instances, NAME.json beside it."""
+"""ADE20K in its full native layout (Zhou et al., IJCV 2019).
+
+Beside each NAME.jpg are NAME_seg.png with classes and instances, and NAME.json with the objects.
+"""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
 from maskmill.canonical.categories import MAX_CATEGORIES, Categories
 from maskmill.canonical.files import inside
@@ -16,28 +20,27 @@ from maskmill.canonical.runs import joint_histogram
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_colors
+from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.splits import Split, require_each, split_of
+from maskmill.sources.splits import Split, as_split, require_every_split
 
 UNLABELLED = 0
-ENCODING = "latin-1"  # the files name places of the whole world, not in UTF-8
+ENCODING = "latin-1"  # the files contain place names of the whole world, and are not UTF-8
 
 
 class Ade20k(Source):
-    """Whole objects with their instances; parts of objects are left aside.
+    """Whole objects with their instances; parts of objects are ignored.
 
-    The data set has more than 3,000 classes, most of them in a handful of images. The `max_classes` found in most images make the table
-    (ids are the data set's own `name_ndx`, names the first of its synonyms); pixels of others are void.
+    The data set has more than 3,000 classes, most of them in very few images. The `max_classes`
+    that are in most images make the table: ids are the data set's own `name_ndx`, names are the
+    first of its synonyms. Pixels of other classes are void.
 
     Args:
-        root: the folder that holds ADE20K_2021_17_01.
-        parts: folder below the root, searched through -> the splits it becomes.
+        root: the folder that contains ADE20K_2021_17_01.
+        parts: folder below the root, with its subfolders -> the splits of its images.
         stuff: names of classes that are stuff; all others are things.
-        max_classes: at most as many classes.
-        seed: of the dealing by hash.
-
-    Raises:
-        ValueError: `max_classes` is not in 1..254.
+        max_classes: the largest number of classes.
+        seed: seed of the hash that assigns images to splits.
     """
 
     def __init__(
@@ -46,61 +49,58 @@ class Ade20k(Source):
         parts: Mapping[str, Mapping[str, float] | Split],
         *,
         stuff: Sequence[str] = (),
-        max_classes: int = 150,
+        max_classes: Annotated[int, Interval(ge=1, le=MAX_CATEGORIES)] = 150,
         seed: int = 0,
     ) -> None:
-        if not 1 <= max_classes <= MAX_CATEGORIES:
-            raise ValueError(
-                f"Expected `max_classes` in 1..{MAX_CATEGORIES}, but got {max_classes} - mend conf/source"
-            )
-        self.root, self.stuff, self.max_classes = root, frozenset(stuff), max_classes
-        self.parts = {folder: split_of(shares, seed=seed) for folder, shares in parts.items()}
+        self.root = root
+        self.stuff = frozenset(stuff)
+        self.max_classes = max_classes
+        self.parts = {folder: as_split(shares, seed=seed) for folder, shares in parts.items()}
 
     @cached_property
     def categories(self) -> Categories:
-        """The classes of the images at hand."""
-        images: Counter[int] = Counter()
+        """The classes that are in most images of all parts."""
+        num_images: Counter[int] = Counter()
         names: dict[int, str] = {}
         for sample in self.samples(Findings()):
-            found = {
-                int(row["name_ndx"]): str(row["name"])
-                for row in _objects(sample)
-                if row["parts"]["part_level"] == 0
-            }
-            images.update(found.keys())
-            names |= found
-        chosen = sorted(sorted(images, key=lambda key: (-images[key], key))[: self.max_classes])
-        short = Counter(names[key].split(",")[0] for key in chosen)
+            whole = {}
+            for row in _objects(sample):
+                if row["parts"]["part_level"] == 0:
+                    whole[int(row["name_ndx"])] = str(row["name"])
+            num_images.update(whole.keys())
+            names |= whole
+        by_frequency = sorted(num_images, key=lambda class_id: (-num_images[class_id], class_id))
+        chosen = sorted(by_frequency[: self.max_classes])
+        short_names = {class_id: names[class_id].split(",")[0] for class_id in chosen}
+        num_uses = Counter(short_names.values())
         rows = []
-        for key in chosen:
-            first = names[key].split(",")[0]
-            rows.append(
-                {
-                    "id": key,
-                    "name": first if short[first] == 1 else names[key],
-                    "isthing": int(first not in self.stuff),
-                }
-            )
+        for class_id, short_name in short_names.items():
+            name = short_name if num_uses[short_name] == 1 else names[class_id]
+            isthing = int(short_name not in self.stuff)
+            rows.append({"id": class_id, "name": name, "isthing": isthing})
         return Categories.from_list(rows)
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """The images in the order of their names; see `Source.samples`."""
+        """The images sorted by name, part by part; see `Source.samples`."""
         samples: list[Sample] = []
-        for folder, split in self.parts.items():
-            place = require_folder(inside(self.root, folder))
-            found = []
-            for path in sorted(place.rglob("*.jpg")):
-                name = path.relative_to(place).with_suffix("").as_posix()
-                found.append(Sample("", name, path, path.with_name(f"{path.stem}_seg.png")))
-            for path in sorted(place.rglob("*_seg.png")):
+        for part, split in self.parts.items():
+            folder = require_folder(inside(self.root, part))
+            listed = []
+            for path in sorted(folder.rglob("*.jpg")):
+                name = path.relative_to(folder).with_suffix("").as_posix()
+                listed.append(
+                    Sample(UNASSIGNED, name, path, path.with_name(f"{path.stem}_seg.png"))
+                )
+            for path in sorted(folder.rglob("*_seg.png")):
                 image = path.with_name(f"{path.stem.removesuffix('_seg')}.jpg")
                 if not image.is_file():
                     findings.error(
                         path,
                         f"expected the image {image.name} beside these labels, but there is none",
-                        "add it or remove them",
+                        "either add it or remove them",
                     )
-            samples += require_each(split.shares, split.deal(found, self.classes_of), place)
+            assigned = split.assign(listed, self.classes_of)
+            samples += require_every_split(split.shares, assigned, folder)
         return samples
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
@@ -108,33 +108,31 @@ class Ade20k(Source):
         return sample.image, sample.labels, sample.image.with_suffix(".json")
 
     def classes_of(self, sample: Sample) -> set[int]:
-        """From the JSON file alone."""
+        """The category ids in the JSON file; no PNG is read."""
         return {int(row["name_ndx"]) for row in _objects(sample)}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Things by instance, stuff by class; see `Source.read`."""
-        colors = read_label_colors(sample.labels)
-        classes = colors[..., 0].astype(np.int32) // 10 * 256 + colors[..., 1]
-        instances = colors[..., 2].astype(np.int32)
-        values, numbers, _ = joint_histogram(classes, instances)
-        known = {int(row["name_ndx"]) for row in _objects(sample)} | {UNLABELLED}
-        strange = sorted(set(values.tolist()) - known)
-        if strange:
+        colors = read_label_colors(sample.labels).astype(np.int32)
+        classes = colors[..., 0] // 10 * 256 + colors[..., 1]
+        instances = colors[..., 2]
+        class_ids, instance_ids, _ = joint_histogram(classes, instances)
+        unknown = set(class_ids.tolist()) - self.classes_of(sample) - {UNLABELLED}
+        if unknown:
             raise ValueError(
-                f"{sample.labels}: expected classes of the objects in {sample.image.stem}.json, but got {strange[:5]} - "
-                "replace both by those of one release"
+                f"{sample.labels}: expected classes of the objects in {sample.image.stem}.json, "
+                f"but got {sorted(unknown)[:5]} - replace both by files of the same release"
             )
         category_of: dict[int, int] = {}
         ids = np.zeros(classes.shape, np.int32)
-        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-            if value not in self.categories:
+        for class_id, instance_id in zip(class_ids.tolist(), instance_ids.tolist(), strict=True):
+            if class_id not in self.categories:
                 continue
-            category = self.categories[value]
-            segment = value * 256 + (
-                number if category.isthing else 0
-            )  # below 2**24: there are fewer than 4,000 classes
-            category_of[segment] = value
-            ids[(classes == value) & (instances == number)] = segment
+            segment_id = class_id * 256  # below 2**24: there are fewer than 4,000 classes
+            if self.categories[class_id].isthing:
+                segment_id += instance_id
+            category_of[segment_id] = class_id
+            ids[(classes == class_id) & (instances == instance_id)] = segment_id
         return Panoptic.from_ids(ids, category_of)
 
 
@@ -143,7 +141,8 @@ def _objects(sample: Sample) -> list[dict[str, Any]]:
     path = sample.image.with_suffix(".json")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: expected the objects of {sample.image.name}, but there is no such file - add it"
+            f"{path}: expected the objects of {sample.image.name}, but there is no such file - "
+            "add it"
         )
     try:
         rows = json.loads(path.read_text(encoding=ENCODING))["annotation"]["object"]

@@ -1,4 +1,7 @@
-"""Raw data that came as one archive file, as an import over HTTP does: a million small files are slow to fetch and to track."""
+"""Raw data that is one archive file, as an import over HTTP is.
+
+A million small files are slow to download and to track.
+"""
 
 import tarfile
 import tempfile
@@ -10,42 +13,45 @@ from pathlib import Path
 
 @contextmanager
 def unpacked(root: Path) -> Iterator[Path]:
-    """The folder of a data set: `root` itself, or what the archive of that name holds, unpacked for as long as it is needed.
+    """The folder of a data set: `root` itself, or a temporary folder with the archive's content.
 
     Args:
-        root: a folder, or a zip or tar file (compressed or not), whatever its ending.
+        root: a folder, or a zip or tar file (compressed or not) with any suffix.
 
     Yields:
-        the folder; an archive holds what the folder holds, not the folder itself.
+        the folder; an archive contains what the folder contains, not the folder itself.
 
     Raises:
-        ValueError: the file is no archive, or one whose names leave the folder they are unpacked to.
+        ValueError: the file is not an archive, or one with names outside its folder.
     """
     if not root.is_file():
-        yield root  # where it is missing, the source says so
+        yield root  # if it does not exist, the source reports it
         return
     with tempfile.TemporaryDirectory(prefix="maskmill-") as temporary:
         folder = Path(temporary)
         if zipfile.is_zipfile(root):
-            with zipfile.ZipFile(root) as packed:
-                packed.extractall(folder)
+            with zipfile.ZipFile(root) as zip_file:
+                zip_file.extractall(folder)
         elif tarfile.is_tarfile(root):
-            with tarfile.open(root) as tape:
-                members = tape.getmembers()
+            with tarfile.open(root) as tar_file:
+                members = tar_file.getmembers()
                 _require_plain(root, members)
-                tape.extractall(folder, members)  # its own `filter` is younger than Python 3.11.0
+                tar_file.extractall(folder, members)  # Python 3.11.0 has no argument `filter` yet
         else:
             raise ValueError(
-                f"{root}: expected a folder, or a zip or tar file of one, but it is neither - check data.dvc or `source.root`"
+                f"{root}: expected a folder, or a zip or tar file of one, but it is neither - "
+                "check data.dvc or `source.root`"
             )
         yield folder
 
 
 def _require_plain(root: Path, members: list[tarfile.TarInfo]) -> None:
-    """Refuse links, devices and names that leave the folder; zipfile takes such names apart by itself."""
+    """Refuse links, devices and names outside the folder; zipfile makes such names safe itself."""
     for member in members:
         path = Path(member.name)
-        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+        is_plain = member.isfile() or member.isdir()
+        if not is_plain or path.is_absolute() or ".." in path.parts:
             raise ValueError(
-                f"{root}: expected an archive of plain files inside one folder, but it holds {member.name!r} - pack the folder again"
+                f"{root}: expected an archive of plain files inside one folder, but it contains "
+                f"{member.name!r} - pack the folder again"
             )

@@ -1,4 +1,4 @@
-"""Where parallel work runs: joblib's backends, and those of other packages that must be started first."""
+"""Backends of parallel work: joblib's own, and those of packages that must be started first."""
 
 import importlib
 from collections.abc import Iterator
@@ -7,23 +7,26 @@ from typing import Any
 
 import joblib
 
-OWN = ("loky", "threading", "multiprocessing", "sequential")
-FOREIGN = {"dask": "distributed", "ray": "ray.util.joblib"}  # backend -> module that brings it
+JOBLIB_BACKENDS = ("loky", "threading", "multiprocessing", "sequential")
+OTHER_BACKENDS = {"dask": "distributed", "ray": "ray.util.joblib"}  # backend -> its module
 
 
 @contextmanager
 def parallel(backend: str, workers: int) -> Iterator[Any]:
-    """A joblib.Parallel on a backend that is ready inside a `with`.
+    """A joblib.Parallel whose backend is running.
 
-    Dask joins the cluster that DASK_SCHEDULER_ADDRESS names, Ray the one of RAY_ADDRESS; without, each starts one on this machine.
-    The machines of a cluster must share the file system.
+    Dask connects to the cluster in DASK_SCHEDULER_ADDRESS and Ray to the one in RAY_ADDRESS.
+    Without these, both start a cluster on this machine. The machines of a cluster must share the
+    file system.
 
     Raises:
-        ValueError: there is no such backend, or its package is not installed.
+        ValueError: the backend is unknown, or its package is not installed.
     """
-    if backend not in OWN and backend not in FOREIGN:
+    if backend not in JOBLIB_BACKENDS and backend not in OTHER_BACKENDS:
+        known = ", ".join((*JOBLIB_BACKENDS, *OTHER_BACKENDS))
         raise ValueError(
-            f"Expected prepare.backend to be one of {', '.join((*OWN, *FOREIGN))}, but got {backend!r} - mend conf/prepare"
+            f"Expected prepare.backend to be one of {known}, but got {backend!r} - "
+            "check conf/prepare"
         )
     if backend == "dask":
         with (
@@ -40,12 +43,14 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
 
 
 def _import(backend: str) -> Any:
-    package = FOREIGN[backend].split(".")[0]
+    module = OTHER_BACKENDS[backend]
+    package = module.split(".")[0]
     try:
-        return importlib.import_module(FOREIGN[backend])
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != package:
             raise
         raise ValueError(
-            f"Expected the package {package} for prepare.backend={backend}, but it is missing - pip install 'maskmill[{backend}]'"
+            f"Expected the package {package} for prepare.backend={backend}, but it is missing - "
+            f"pip install 'maskmill[{backend}]'"
         ) from error

@@ -1,11 +1,11 @@
-"""What an earlier conversion wrote, kept to be used again: only images that changed are read anew."""
+"""A cache of converted images: the next conversion reads only images that changed."""
 
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -15,17 +15,31 @@ from maskmill.sources.finding import Finding
 from maskmill.sources.source import Sample, Source
 
 
+@dataclass(frozen=True)
+class _CachedFile:
+    """A file in the cache, and its path in the output of the conversion."""
+
+    cached: Path
+    path: Path
+
+
 class ConversionCache:
-    """Converted images by the state of the files they came from. Files are hard links where the file system has them.
+    """Converted images, found by the state of the files that they were made from.
+
+    Files in the cache and in the output are hard links if the file system has them.
 
     Args:
-        folder: holds the cache; made if need be, and emptied of what the last conversion did not use.
-        source: with its settings; others have other entries, as has another version of this package.
-        target: the folder of the new conversion, where found files are put.
-        max_pixels: of the conversion.
+        folder: the folder of the cache, made if necessary; `close` removes entries that the last
+            conversion did not use.
+        source: a source with its settings; other settings have other entries.
+        target: the folder of the new conversion, into which cached files are linked.
+        max_pixels: the setting of the conversion.
+        code: a digest of the code that converts; other code has other entries.
     """
 
-    def __init__(self, folder: Path, source: Source, target: Path, *, max_pixels: int) -> None:
+    def __init__(
+        self, folder: Path, source: Source, target: Path, *, max_pixels: int, code: str
+    ) -> None:
         self._target = target
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
@@ -35,10 +49,14 @@ class ConversionCache:
         )
         self._database.execute("UPDATE entry SET fresh = 0")
         self._source = source
-        self._settings = joblib.hash((_code(), max_pixels, type(source).__name__, source))
+        self._settings = joblib.hash((code, max_pixels, type(source).__name__, source))
 
     def key(self, sample: Sample) -> str | None:
-        """What a sample's entry is found by: settings, names, and size and time of change of its files; None where one is missing."""
+        """The key of a sample's entry, or None if one of its files is missing.
+
+        It depends on the code, the settings, the name, and the size and time of change of each
+        file.
+        """
         try:
             states = [_state(path) for path in self._source.files(sample)]
         except OSError:
@@ -47,61 +65,63 @@ class ConversionCache:
         return hashlib.sha256(f"{self._settings} {plain!r} {states}".encode()).hexdigest()
 
     def find(self, sample: Sample) -> Outcome | None:
-        """What became of an unchanged sample, its files put in their place; None where it is new or changed."""
+        """The outcome of an unchanged sample, whose files are linked into the output.
+
+        Returns:
+            None if the sample is new or has changed.
+        """
         key = self.key(sample)
-        found = self._database.execute("SELECT row FROM entry WHERE key = ?", (key,)).fetchone()
-        if key is None or found is None:
+        query = self._database.execute("SELECT row FROM entry WHERE key = ?", (key,))
+        entry = query.fetchone()
+        if key is None or entry is None:
             return None
-        row, findings = json.loads(found[0])
-        outcome = Outcome(
-            sample.split, sample.name, str(sample.image), row, [Finding(**one) for one in findings]
-        )
-        paths = self._paths(key, outcome)
-        if [_hash(kept) for kept, _ in paths] != row["sha256"]:
-            return None  # somebody wrote into the output, and so through a hard link, or tidied up
-        for kept, path in paths:
-            _link(kept, path)
+        row, finding_rows = json.loads(entry[0])
+        findings = [Finding(**finding_row) for finding_row in finding_rows]
+        outcome = Outcome(sample.split, sample.name, str(sample.image), row, findings)
+        files = self._cached_files(key, outcome)
+        if [_hash(file.cached) for file in files] != row["sha256"]:
+            return None  # a file was removed, or changed through its hard link in the output
+        for file in files:
+            _link(file.cached, file.path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
     def keep(self, sample: Sample, outcome: Outcome) -> None:
-        """Keep the files of a sample just written; faulty ones are read anew each time."""
+        """Store the files of a sample that was just written; excluded samples are not stored."""
         key = self.key(sample)
         if key is None or outcome.row is None:
             return
-        for kept, path in self._paths(key, outcome):
-            kept.unlink(missing_ok=True)
-            _link(path, kept)
-        findings = [one.as_dict() for one in outcome.findings]
-        self._database.execute(
-            "INSERT OR REPLACE INTO entry VALUES (?, ?, 1)",
-            (key, json.dumps([outcome.row, findings])),
-        )
+        for file in self._cached_files(key, outcome):
+            file.cached.unlink(missing_ok=True)
+            _link(file.path, file.cached)
+        findings = [finding.as_dict() for finding in outcome.findings]
+        entry = json.dumps([outcome.row, findings])
+        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, 1)", (key, entry))
 
     def close(self) -> None:
-        """Forget what was not used."""
-        for (key,) in self._database.execute("SELECT key FROM entry WHERE fresh = 0").fetchall():
-            for kept in self._files.glob(f"{key}.*"):
-                kept.unlink()
+        """Remove the entries that were not used, and close the database."""
+        unused = self._database.execute("SELECT key FROM entry WHERE fresh = 0").fetchall()
+        for (key,) in unused:
+            for path in self._files.glob(f"{key}.*"):
+                path.unlink()
         self._database.execute("DELETE FROM entry WHERE fresh = 0")
         self._database.commit()
         self._database.close()
 
-    def _paths(self, key: str, outcome: Outcome) -> list[tuple[Path, Path]]:
-        """Where the image and its labels are kept, and where they belong."""
+    def _cached_files(self, key: str, outcome: Outcome) -> list[_CachedFile]:
+        """The image and its labels, in the order of the hashes in the row."""
         assert outcome.row is not None
         folder = self._target / outcome.split
+        image = folder / "images" / f"{outcome.name}{outcome.row['ending']}"
+        labels = folder / "panoptic" / f"{outcome.name}.png"
         return [
-            (
-                self._files / f"{key}.image",
-                folder / "images" / f"{outcome.name}{outcome.row['ending']}",
-            ),
-            (self._files / f"{key}.labels", folder / "panoptic" / f"{outcome.name}.png"),
+            _CachedFile(self._files / f"{key}.image", image),
+            _CachedFile(self._files / f"{key}.labels", labels),
         ]
 
 
 def _hash(path: Path) -> str | None:
-    """The sha256 of a file, None where there is none."""
+    """The sha256 of a file, or None if there is none."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -112,23 +132,14 @@ def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of a file, or of every file below a folder."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [(file, file.stat()) for file in files]
-    return [(str(file), state.st_size, state.st_mtime_ns) for file, state in states]
-
-
-def _code() -> str:
-    """A hash of the code that reads and writes."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(
-        [*(package / "sources").glob("*.py"), *(package / "canonical").glob("*.py")]
-    ):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Path, size and time of change of a file, or of every file below a folder."""
+    states = []
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        status = file.stat()
+        states.append((str(file), status.st_size, status.st_mtime_ns))
+    return states

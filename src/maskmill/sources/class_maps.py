@@ -1,4 +1,4 @@
-"""Maps of class ids, with or without maps of instances beside them, to segments."""
+"""Class masks, with or without instance-id masks, to segments."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -12,50 +12,45 @@ from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import joint_histogram, relabel, run_starts
 
 Labels = npt.NDArray[np.int32]
-INSTANCES_PER_CLASS = (
-    10_000  # segment id of a thing = (category id + 1) * this + instance, so ids say what they are
-)
+# The segment id of a thing is (category id + 1) * this + instance id, so that ids can be read.
+INSTANCES_PER_CLASS = 10_000
 SMOOTHED = "stray values along borders, as smoothing leaves them"
 
 
-def panoptic_of_classes(
+def panoptic_from_classes(
     classes: Labels, categories: Categories, *, void_ids: Collection[int]
 ) -> Panoptic:
-    """One segment per class; its id is the category id + 1, since 0 is void.
+    """One segment per class, whose id is the category id + 1, since 0 is void.
 
     Args:
         classes: (H, W) category ids.
-        categories: the table.
+        categories: the category table.
         void_ids: values that mean "not labelled".
 
     Raises:
         ValueError: a value is neither a category nor void, or every pixel is void.
     """
-    values = np.unique(classes.reshape(-1)[run_starts(classes)])
-    unknown = [
-        int(value)
-        for value in values
-        if int(value) not in categories and int(value) not in void_ids
-    ]
-    if unknown and is_thin(np.isin(classes, unknown)):
-        raise ValueError(
-            f"expected ids of the category table or void ids, but got {unknown[:8]}: {SMOOTHED} - export the labels again without "
-            "smoothing: resized by nearest neighbour, drawn without anti-aliasing, not as JPEG"
-        )
+    values = np.unique(classes.reshape(-1)[run_starts(classes)]).tolist()
+    labelled = [value for value in values if value not in void_ids]
+    unknown = [value for value in labelled if value not in categories]
     if unknown:
+        found = f"expected ids of the category table or void ids, but got {unknown[:8]}"
+        if is_thin(np.isin(classes, unknown)):
+            raise ValueError(
+                f"{found}: {SMOOTHED} - export the labels again without smoothing: resized by "
+                "nearest neighbour, drawn without anti-aliasing, not as JPEG"
+            )
+        raise ValueError(f"{found} - add them to one of the two in conf/source")
+    if not labelled:
         raise ValueError(
-            f"expected ids of the category table or void ids, but got {unknown[:8]} - add them to one of them in conf/source"
+            "expected labels, but every pixel is void - "
+            "either label the image or remove it from the split"
         )
-    present = [int(value) for value in values if int(value) not in void_ids]
-    if not present:
-        raise ValueError(
-            "expected labels, but every pixel is void - label the image or take it off the split"
-        )
-    ids = relabel(classes, {value: value + 1 for value in present}, default=VOID_ID)
-    return Panoptic.from_ids(ids, {value + 1: value for value in present})
+    ids = relabel(classes, {value: value + 1 for value in labelled}, default=VOID_ID)
+    return Panoptic.from_ids(ids, {value + 1: value for value in labelled})
 
 
-def panoptic_of_instances(
+def panoptic_from_instances(
     classes: Labels,
     instances: Labels,
     categories: Categories,
@@ -67,50 +62,70 @@ def panoptic_of_instances(
 
     Args:
         classes: (H, W) category ids.
-        instances: (H, W), 0 on stuff and void, the thing's number elsewhere.
-        categories: the table.
+        instances: (H, W) instance ids; 0 on stuff and void.
+        categories: the category table.
         void_ids: class values that mean "not labelled".
-        unnumbered: whether a thing's pixels without a number are a fault, or a crowd of that class.
+        unnumbered: whether thing pixels without an instance id are an error, or a crowd of their
+            class.
 
     Raises:
-        ValueError: a class is unknown, a thing's pixel has no number, stuff or void has one, or a number stands for two classes.
+        ValueError: a class is unknown, a thing pixel has no instance id, a stuff or void pixel has
+            one, or an instance has two classes.
     """
-    by_class = panoptic_of_classes(classes, categories, void_ids=void_ids)
-    class_segments, numbers, _ = joint_histogram(by_class.ids, instances)
-    short = {
-        number: number if numbers.max() < INSTANCES_PER_CLASS else rank
-        for rank, number in enumerate(np.unique(numbers).tolist())
-    }
-    category_of, thing_ids, crowd_ids = {}, {}, {}
-    for segment, number in zip(class_segments.tolist(), numbers.tolist(), strict=True):
-        category = None if segment == VOID_ID else categories[segment - 1]
+    by_class = panoptic_from_classes(classes, categories, void_ids=void_ids)
+    class_segments, instance_ids, _ = joint_histogram(by_class.ids, instances)
+    short_id = _short_ids(instance_ids)
+    category_of: dict[int, int] = {}
+    thing_segments: dict[int, int] = {}  # instance id -> segment id
+    crowd_segments: dict[int, int] = {}  # segment of the class -> segment id
+    pairs = zip(class_segments.tolist(), instance_ids.tolist(), strict=True)
+    for class_segment, instance_id in pairs:
+        category = None if class_segment == VOID_ID else categories[class_segment - 1]
         isthing = category is not None and category.isthing
-        if isthing and number == 0 and unnumbered == "crowd":
-            crowd_ids[segment] = segment * INSTANCES_PER_CLASS
-            category_of[crowd_ids[segment]] = segment - 1
+        if isthing and instance_id == 0 and unnumbered == "crowd":
+            crowd_segment = class_segment * INSTANCES_PER_CLASS
+            crowd_segments[class_segment] = crowd_segment
+            category_of[crowd_segment] = class_segment - 1
             continue
-        if isthing != (number != 0):
+        if isthing != (instance_id != 0):
             name = category.name if category else "void"
             raise ValueError(
-                f"expected a number on every thing and on nothing else, but {name} has instance {number} - mend the instances"
+                "expected an instance id on every thing and on nothing else, but "
+                f"{name} has instance id {instance_id} - fix the instance ids"
             )
-        if number in thing_ids:
+        if instance_id in thing_segments:
             raise ValueError(
-                f"expected one class per instance, but instance {number} has two - give each thing a number of its own"
+                f"expected one class per instance, but instance {instance_id} has two - "
+                "give each thing an instance id of its own"
             )
+        segment = class_segment
         if isthing:
-            thing_ids[number] = segment * INSTANCES_PER_CLASS + short[number]
-        if segment != VOID_ID:
-            category_of[thing_ids.get(number, segment)] = segment - 1
-    stuff_ids = relabel(
-        by_class.ids,
-        {key: crowd_ids.get(key, key) for key in by_class.category_of},
-        default=VOID_ID,
-    )
-    ids = np.where(instances > 0, relabel(instances, thing_ids, default=VOID_ID), stuff_ids)
-    return Panoptic.from_ids(ids, category_of, crowds=crowd_ids.values())
+            segment = class_segment * INSTANCES_PER_CLASS + short_id[instance_id]
+            thing_segments[instance_id] = segment
+        if class_segment != VOID_ID:
+            category_of[segment] = class_segment - 1
+    stuff_segments = {key: crowd_segments.get(key, key) for key in by_class.category_of}
+    stuff_ids = relabel(by_class.ids, stuff_segments, default=VOID_ID)
+    thing_ids = relabel(instances, thing_segments, default=VOID_ID)
+    ids = np.where(instances > 0, thing_ids, stuff_ids)
+    return Panoptic.from_ids(ids, category_of, crowds=crowd_segments.values())
+
+
+def _short_ids(instance_ids: npt.NDArray[np.int64]) -> dict[int, int]:
+    """Instance id -> one below INSTANCES_PER_CLASS: itself, or its rank if one id is too large."""
+    distinct = np.unique(instance_ids).tolist()
+    if distinct[-1] < INSTANCES_PER_CLASS:
+        return {instance_id: instance_id for instance_id in distinct}
+    return {instance_id: rank for rank, instance_id in enumerate(distinct)}
 
 
 def is_thin(mask: npt.NDArray[np.bool_]) -> bool:
-    """Whether a mask, (H, W) bool, is nowhere three pixels wide, as the seams of smoothed labels are."""
+    """Whether a mask, (H, W) bool, is nowhere three pixels wide, like borders of smoothed labels.
+
+    Example:
+        >>> mask = np.zeros((5, 5), bool)
+        >>> mask[:, 1:3] = True
+        >>> is_thin(mask)
+        True
+    """
     return not cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).any()

@@ -1,4 +1,7 @@
-"""Semantic data: an image and a label image whose pixel says the class (CamVid, ADE20K's challenge form, CCP, and most others)."""
+"""Semantic data: an image, and a label image whose pixels are classes.
+
+CamVid, ADE20K's challenge form, Clothing Co-Parsing and most other data sets have this form.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +9,10 @@ from typing import Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.class_maps import panoptic_of_classes
+from maskmill.sources.class_maps import panoptic_from_classes
 from maskmill.sources.finding import Findings
 from maskmill.sources.label_images import IndexImage, LabelImage, Labels
-from maskmill.sources.pairs import Pairs
+from maskmill.sources.pairs import Pairs, list_samples
 from maskmill.sources.source import Sample, Source
 
 
@@ -18,14 +21,16 @@ class ClassMasks(Source):
 
     Args:
         root: the data set's folder.
-        pairs: where images and labels lie, and in which split.
-        categories: rows of `id`, `name`, and if wanted `color`.
+        pairs: where images and labels are, and in which split.
+        categories: rows of `id`, `name`, and optionally `color`.
         void_ids: values that mean "not labelled".
-        labels: how a label image spells classes; by default as gray levels or palette indices.
+        labels: how a label image encodes classes; by default as gray levels or palette indices.
 
     Raises:
-        ValueError: a category is a thing, which a class map cannot tell apart, or is void too.
+        ValueError: a category is a thing, or is void too.
     """
+
+    has_instances = False
 
     def __init__(
         self,
@@ -36,50 +41,41 @@ class ClassMasks(Source):
         void_ids: Sequence[int] = (),
         labels: LabelImage | None = None,
     ) -> None:
-        self.root, self.pairs, self.labels = root, tuple(pairs), labels or IndexImage()
+        self.root = root
+        self.pairs = tuple(pairs)
+        self.labels = labels or IndexImage()
         self.void_ids = self.labels.void_ids.union(void_ids)
         self._categories = Categories.from_list(categories)
-        things = [
-            category.name
-            for category in self._categories
-            if category.isthing and not self.has_instances
-        ]
-        if things:
+        things = [category.name for category in self._categories if category.isthing]
+        if things and not self.has_instances:
             raise ValueError(
-                f"Expected stuff only, since a class map cannot tell objects apart, but got things {things} - set isthing: 0"
+                "Expected stuff only, since a class mask cannot separate objects, but got things "
+                f"{things} - set isthing: 0"
             )
-        both = [key for key in sorted(self.void_ids) if key in self._categories]
+        both = [void_id for void_id in sorted(self.void_ids) if void_id in self._categories]
         if both:
             raise ValueError(
-                f"Expected void ids outside the category table, but got {both} in both - take them off one"
+                "Expected void ids that are not in the category table, but got "
+                f"{both} in both - remove them from one"
             )
-
-    has_instances = False
 
     @property
     def categories(self) -> Categories:
-        """As configured."""
+        """The configured categories."""
         return self._categories
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """What the pairs find, one after the other; see `Source.samples`."""
-        return [
-            sample
-            for pairs in self.pairs
-            for sample in pairs.samples(self.root, findings, self.classes_of)
-        ]
+        """The samples of all pairs, in the order of the pairs; see `Source.samples`."""
+        return list_samples(self.pairs, self.root, findings, self.classes_of)
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """One segment per class; see `Source.read`."""
         try:
             return self._panoptic(self.labels.read(sample.labels, self.categories), sample)
         except ValueError as error:
-            raise _located(error, sample.labels) from error
+            if str(error).startswith(str(self.root)):
+                raise  # the message starts with a file already
+            raise ValueError(f"{sample.labels}: {error}") from error
 
     def _panoptic(self, classes: Labels, sample: Sample) -> Panoptic:
-        return panoptic_of_classes(classes, self.categories, void_ids=self.void_ids)
-
-
-def _located(error: ValueError, path: Path) -> ValueError:
-    """The error with the file in front, if it does not say it already."""
-    return error if str(error).startswith(str(path.parent)) else ValueError(f"{path}: {error}")
+        return panoptic_from_classes(classes, self.categories, void_ids=self.void_ids)

@@ -1,4 +1,4 @@
-"""Instance data in COCO's own form: a JSON file with polygons, RLE masks and crowds, and a folder of images for each split."""
+"""Instance data in COCO's form: a JSON file with polygons, RLE masks and crowds, and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,36 +10,38 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import inside, read_json
+from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.coco_panoptic import CocoPart, CocoSample
+from maskmill.sources.coco_index import CocoPart, CocoSample, common_categories, read_index
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.layers import Layer, Overlap, stack
-from maskmill.sources.polygons import Mask, Rasterizer, polygon_mask, sound_polygons
+from maskmill.sources.pairs import UNASSIGNED
+from maskmill.sources.polygons import Mask, Rasterizer, keep_valid_polygons, polygon_mask
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.splits import require_each
+from maskmill.sources.splits import require_every_split
 
-EDGE_PX = (
-    2.0  # how far a bbox may lie beside its mask: bboxes come from polygons, masks from pixels
-)
+# How far a bbox may be beside its mask: bboxes come from polygons, masks from pixels.
+BBOX_TOLERANCE_PX = 2.0
 
 
 @dataclass(frozen=True)
 class InstanceSample(CocoSample):
-    """A sample with its annotations and its size, height and width; `labels` is the JSON file, of which it holds its share."""
+    """A sample with its annotations and its size, height and width; `labels` is the JSON file."""
 
     size: tuple[int, int] = (0, 0)
 
 
 class CocoInstances(Source):
-    """COCO instances, and any data set exported to that form; all categories are things, pixels of no object are void.
+    """COCO instances, and any data set exported to that form.
+
+    All categories are things; pixels of no object are void.
 
     Args:
         root: the data set's folder.
-        parts: its JSON files, and which splits they become.
-        background: names of categories that stand for no object, as some exporters write them.
-        overlap: which of two objects gets the pixels both have; see `layers.stack`.
+        parts: its JSON files, and the splits of their images.
+        background: names of categories that mean "no object", which some exporters write.
+        overlap: which of two objects gets the pixels of both; see `layers.stack`.
         rasterizer: how polygons are filled; `coco` is the official way.
 
     Raises:
@@ -55,68 +57,74 @@ class CocoInstances(Source):
         overlap: Overlap = "smaller",
         rasterizer: Rasterizer = "coco",
     ) -> None:
-        self.root, self.parts, self.background = root, tuple(parts), frozenset(background)
+        if not parts:
+            raise ValueError(
+                "Expected at least one part, but got none - add its files to conf/source"
+            )
+        self.root = root
+        self.parts = tuple(parts)
+        self.background = frozenset(background)
         self.overlap: Overlap = overlap
         self.rasterizer: Rasterizer = rasterizer
-        if not self.parts:
-            raise ValueError(
-                "Expected at least one part, but got none - name its files in conf/source"
-            )
 
     @cached_property
     def categories(self) -> Categories:
-        """As in the first JSON file; the others must agree.
+        """The category table of the JSON files, without the background.
 
         Raises:
-            ValueError: they do not.
+            ValueError: two files have different tables.
         """
-        tables = [_table(self._index(part)["categories"], self.background) for part in self.parts]
-        for part, table in zip(self.parts, tables, strict=True):
-            if table != tables[0]:
-                raise ValueError(
-                    f"{self.root}: expected one category table, but {self.parts[0].annotations} and {part.annotations} differ - "
-                    "export both with the same table"
-                )
-        return tables[0]
+        return common_categories(self.root, self.parts, self._table)
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """The images in the order of the JSON files; annotations of no image are findings; see `Source.samples`."""
-        samples = [sample for part in self.parts for sample in self._samples_of(part, findings)]
-        return require_each(
-            {split for part in self.parts for split in part.split.shares}, samples, self.root
-        )
+        """The images in the order of the JSON files; see `Source.samples`.
+
+        Annotations of unknown images become findings.
+        """
+        samples = []
+        splits: set[str] = set()
+        for part in self.parts:
+            listed = self._samples_of(part, findings)
+            samples += part.split.assign(listed, self.classes_of)
+            splits |= part.split.shares.keys()
+        return require_every_split(splits, samples, self.root)
 
     def classes_of(self, sample: Sample) -> set[int]:
-        """From the annotations alone."""
+        """The category ids in the annotations."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
-        return {int(row["category_id"]) for row in sample.segments_info} & set(
-            self.categories.index
-        )
+        annotated = {int(row["category_id"]) for row in sample.segments_info}
+        return annotated & set(self.categories.index)
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
-        """The image alone: the sample holds its annotations."""
+        """The image alone: the sample itself contains its annotations."""
         return (sample.image,)
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
-        """The objects, laid over each other; see `Source.read`."""
+        """The objects on top of each other; see `Source.read`."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
         layers = []
         for row in sample.segments_info:
             name = f"annotation {row['id']} of image {sample.image_id}"
-            if int(row["category_id"]) not in self.categories:
+            category_id = int(row["category_id"])
+            if category_id not in self.categories:
                 raise ValueError(
-                    f"{sample.labels}: expected categories of the table, but {name} has {row['category_id']} - add it to the table"
+                    f"{sample.labels}: expected categories of the table, but {name} has "
+                    f"{row['category_id']} - add it to the table"
                 )
             mask = self._mask(row, sample, name, findings)
             if mask is not None:
                 _compare(row, mask, sample, name, findings)
-                layers.append(Layer(mask, int(row["category_id"]), name, bool(row.get("iscrowd"))))
+                layers.append(Layer(mask, category_id, name, bool(row.get("iscrowd"))))
         return stack(layers, sample.size, self.categories, self.overlap, sample.labels, findings)
+
+    def _table(self, rows: Sequence[dict[str, Any]]) -> Categories:
+        kept = [row | {"isthing": 1} for row in rows if row["name"] not in self.background]
+        return Categories.from_list(kept)
 
     def _mask(
         self, row: dict[str, Any], sample: InstanceSample, name: str, findings: Findings
     ) -> Mask | None:
-        """The pixels of an annotation, or None where it has none."""
+        """The pixels of an annotation, (H, W) bool, or None if it has no shape."""
         shape = row.get("segmentation")
         if isinstance(shape, dict):
             return _decode(shape, sample, name)
@@ -124,105 +132,109 @@ class CocoInstances(Source):
             findings.warn(
                 sample.labels,
                 f"expected {name} with a segmentation, but it has none",
-                "label it or remove it; it is left out",
+                "either label it or remove it; it is not used",
             )
             return None
-        polygons = [
-            np.array(flat, np.float64)[: len(flat) // 2 * 2].reshape(-1, 2) for flat in shape
-        ]
-        if any(len(flat) % 2 for flat in shape):
+        if any(len(numbers) % 2 for numbers in shape):
             findings.warn(
                 sample.labels,
-                f"expected x and y of every point of {name}, but one lacks its y",
+                f"expected x and y of every point of {name}, but one has no y",
                 "export it again",
             )
-        polygons = sound_polygons(polygons, sample.size, sample.labels, name, findings)
+        polygons = []
+        for numbers in shape:
+            points = np.array(numbers, np.float64)[: len(numbers) // 2 * 2]
+            polygons.append(points.reshape(-1, 2))
+        polygons = keep_valid_polygons(polygons, sample.size, sample.labels, name, findings)
         return polygon_mask(polygons, sample.size, self.rasterizer) if polygons else None
 
     def _samples_of(self, part: CocoPart, findings: Findings) -> list[Sample]:
-        index, path = self._index(part), inside(self.root, part.annotations)
+        path, index = read_index(self.root, part, "COCO instances JSON")
         folder = require_folder(inside(self.root, part.images))
-        rows: dict[int, list[dict[str, Any]]] = {int(image["id"]): [] for image in index["images"]}
         background = {row["id"] for row in index["categories"] if row["name"] in self.background}
+        rows_of: dict[int, list[dict[str, Any]]] = {}
+        for image in index["images"]:
+            rows_of[int(image["id"])] = []
         for row in index["annotations"]:
-            if int(row["image_id"]) not in rows:
+            image_id = int(row["image_id"])
+            if image_id not in rows_of:
                 findings.error(
                     path,
-                    f"expected an image for annotation {row['id']}, but there is no image {row['image_id']}",
-                    "add it or remove the row",
+                    f"expected an image for annotation {row['id']}, but there is no image "
+                    f"{row['image_id']}",
+                    "either add it or remove the row",
                 )
             elif row["category_id"] not in background:
-                rows[int(row["image_id"])].append(row)
+                rows_of[image_id].append(row)
         samples: list[Sample] = []
         for image in index["images"]:
-            name, key = Path(image["file_name"]).with_suffix("").as_posix(), int(image["id"])
-            size = int(image["height"]), int(image["width"])
-            place = inside(folder, image["file_name"])
-            samples.append(InstanceSample("", name, place, path, key, tuple(rows[key]), size))
-        return part.split.deal(samples, self.classes_of)
-
-    def _index(self, part: CocoPart) -> dict[str, Any]:
-        path = inside(require_folder(self.root), part.annotations)
-        index = read_json(path)
-        missing = {"images", "annotations", "categories"} - set(index)
-        if missing:
-            raise ValueError(
-                f"{path}: expected COCO instances JSON, but it lacks {sorted(missing)} - check conf/source"
+            image_id = int(image["id"])
+            sample = InstanceSample(
+                UNASSIGNED,
+                name=Path(image["file_name"]).with_suffix("").as_posix(),
+                image=inside(folder, image["file_name"]),
+                labels=path,
+                image_id=image_id,
+                segments_info=tuple(rows_of[image_id]),
+                size=(int(image["height"]), int(image["width"])),
             )
-        return dict(index)
-
-
-def _table(rows: Sequence[dict[str, Any]], background: frozenset[str]) -> Categories:
-    return Categories.from_list(
-        [row | {"isthing": 1} for row in rows if row["name"] not in background]
-    )
+            samples.append(sample)
+        return samples
 
 
 def _decode(runs: dict[str, Any], sample: InstanceSample, name: str) -> Mask:
-    """An RLE mask, compressed or as a list of counts."""
+    """An RLE mask, compressed or as a list of counts, to (H, W) bool."""
+    height, width = sample.size
     if tuple(runs.get("size", ())) != sample.size:
         raise ValueError(
-            f"{sample.labels}: expected {name} of {sample.size[0]} x {sample.size[1]} pixels as its image, but its RLE has "
-            f"{runs.get('size')} - export it again"
+            f"{sample.labels}: expected {name} of {height} x {width} pixels like its image, but "
+            f"its RLE has {runs.get('size')} - export it again"
         )
     counts = runs.get("counts")
-    if isinstance(counts, list) and (
-        sum(counts) != sample.size[0] * sample.size[1] or min(counts) < 0
-    ):
+    is_list = isinstance(counts, list)
+    if isinstance(counts, list) and (sum(counts) != height * width or min(counts) < 0):
         raise ValueError(
-            f"{sample.labels}: expected the runs of {name} to fill its image, but they sum to {sum(counts)} - export it again"
+            f"{sample.labels}: expected the runs of {name} to fill its image, but they sum to "
+            f"{sum(counts)} - export it again"
         )
     try:
-        packed = coco_mask.frPyObjects(runs, *sample.size) if isinstance(counts, list) else runs
+        packed = coco_mask.frPyObjects(runs, height, width) if is_list else runs
         return np.asarray(coco_mask.decode(packed), dtype=bool)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{sample.labels}: expected an RLE mask for {name}, but it does not decode ({error}) - export it again"
+            f"{sample.labels}: expected an RLE mask for {name}, but it does not decode ({error}) - "
+            "export it again"
         ) from error
 
 
 def _compare(
     row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str, findings: Findings
 ) -> None:
-    """Hold `area` and `bbox` against the mask; tolerances are those of filling polygons by other rules."""
+    """Report an `area` or `bbox` far from that of the mask; rasterizers differ at the outline."""
     if not mask.any():
         return  # reported when the layers are stacked
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    ys = np.flatnonzero(mask.any(1))
+    xs = np.flatnonzero(mask.any(0))
     box = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float64)
-    area, outline = int(np.count_nonzero(mask)), 2 * (box[2] - box[0] + box[3] - box[1])
-    if "area" in row and abs(row["area"] - area) > 0.1 * area + outline:
+    width = box[2] - box[0]
+    height = box[3] - box[1]
+    area = int(np.count_nonzero(mask))
+    perimeter = 2 * (width + height)
+    if "area" in row and abs(row["area"] - area) > 0.1 * area + perimeter:
         findings.warn(
             sample.labels,
-            f"expected the area of {name} as its mask has it, {area} px, but got {row['area']}",
-            "export it again; not used",
+            f"expected the area of {name} to be that of its mask, {area} px, but got {row['area']}",
+            "export it again; the area is not used",
         )
-    if "bbox" in row:
-        x, y, width, height = row["bbox"]
-        beside = float(np.abs(box - (x, y, x + width, y + height)).max())
-        if beside > EDGE_PX + 0.02 * max(box[2] - box[0], box[3] - box[1]):
-            found = [int(box[0]), int(box[1]), int(box[2] - box[0]), int(box[3] - box[1])]
-            findings.warn(
-                sample.labels,
-                f"expected the bbox of {name} around its mask, {found}, but got {row['bbox']}",
-                "export it again; not used",
-            )
+    if "bbox" not in row:
+        return
+    x, y, row_width, row_height = row["bbox"]
+    row_box = (x, y, x + row_width, y + row_height)
+    distance = float(np.abs(box - row_box).max())
+    if distance > BBOX_TOLERANCE_PX + 0.02 * max(width, height):
+        measured = [int(box[0]), int(box[1]), int(width), int(height)]
+        findings.warn(
+            sample.labels,
+            f"expected the bbox of {name} to enclose its mask, {measured}, but got {row['bbox']}",
+            "export it again; the bbox is not used",
+        )

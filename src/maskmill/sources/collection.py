@@ -1,22 +1,32 @@
-"""What was found in a whole data set: counts, and the faults that show only when images are held against each other."""
+"""A whole data set summed up: counts, and the problems that only a comparison of images shows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations, islice
 from typing import Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.sources.finding import Finding, Findings
-from maskmill.sources.similar import Print, similar
+from maskmill.sources.similar import Fingerprint, find_similar
 from maskmill.sources.statistics import SplitStatistics
 
-MAX_VOID = 0.5  # share of a split without labels, above which a table with stuff is doubtful
-CHANCE = 0.01  # a split lacks a class by chance more rarely than this -> it is a finding
-MAX_PAIRS = 100  # look-alikes listed for two splits
+MAX_VOID = 0.5  # share of unlabelled pixels of a split that a table with stuff should not exceed
+# A split may lack a class by chance. It is reported if that chance is lower than this.
+MIN_CHANCE = 0.01
+MAX_PAIRS = 100  # similar images that are listed for two splits
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One sample after the look at it: `row` is what is known of it, None where an error keeps it out."""
+    """The result for one sample.
+
+    Args:
+        split: the split of the sample.
+        name: the name of the sample.
+        file: the path of its image.
+        row: what is known about the sample; None if an error excludes it.
+        findings: the problems of its image and labels.
+    """
 
     split: str
     name: str
@@ -27,7 +37,11 @@ class Outcome:
 
 @dataclass
 class Collection:
-    """The outcomes of a data set, summed up; per image it keeps a print and a name."""
+    """The summed outcomes of a data set; per image it keeps a fingerprint and a name.
+
+    Args:
+        splits: the names of the splits.
+    """
 
     splits: Iterable[str]
     findings: Findings = field(default_factory=Findings)
@@ -36,108 +50,134 @@ class Collection:
 
     def __post_init__(self) -> None:
         self.statistics = {split: SplitStatistics() for split in self.splits}
-        self._prints: dict[str, list[Print]] = {split: [] for split in self.statistics}
+        self._prints: dict[str, list[Fingerprint]] = {split: [] for split in self.statistics}
         self._files: dict[str, list[str]] = {split: [] for split in self.statistics}
-        self._grays: list[str] = []
+        self._gray_files: list[str] = []
 
     def add(self, outcome: Outcome) -> None:
         """Add a sample."""
         self.findings += outcome.findings
         self.num_images += 1
         if outcome.row is None:
-            error = next(one for one in outcome.findings if one.severity == "error")
-            self.excluded.append(
-                {"split": outcome.split, "name": outcome.name, "message": str(error)}
-            )
+            errors = [finding for finding in outcome.findings if finding.severity == "error"]
+            row = {"split": outcome.split, "name": outcome.name, "message": str(errors[0])}
+            self.excluded.append(row)
             return
         self.statistics[outcome.split].add(outcome.row["counts"])
-        self._prints[outcome.split].append(
-            Print(int(outcome.row["print"][0], 16), bytes.fromhex(outcome.row["print"][1]))
-        )
+        bits, thumbnail = outcome.row["print"]
+        fingerprint = Fingerprint(int(bits, 16), bytes.fromhex(thumbnail))
+        self._prints[outcome.split].append(fingerprint)
         self._files[outcome.split].append(outcome.file)
         if outcome.row["isgray"]:
-            self._grays.append(outcome.file)
+            self._gray_files.append(outcome.file)
+
+    def require_images(self) -> None:
+        """Check that no split has lost all its images.
+
+        Raises:
+            ValueError: all images of a split are excluded.
+        """
+        empty = [split for split, counts in self.statistics.items() if not counts.num_images]
+        if not empty:
+            return
+        messages = [row["message"] for row in self.excluded if row["split"] == empty[0]]
+        raise ValueError(
+            f"Expected images in every split, but all images of {', '.join(empty)} have a "
+            f"problem, for example: {messages[0]}"
+        )
 
     def compare(self, categories: Categories) -> None:
-        """Hold the splits against each other, once all samples are there; adds findings."""
-        self._find_grays()
+        """Compare the splits with each other after the last sample; adds findings."""
+        self._find_gray_images()
         self._find_void(categories)
-        self._find_absent(categories)
-        self._find_similar()
+        self._find_absent_classes(categories)
+        self._find_similar_images()
 
     def content(self, source: str, categories: Categories) -> dict[str, Any]:
-        """What dataset.json holds of it."""
-        filled = {split: one for split, one in self.statistics.items() if one.num_images}
+        """The content of dataset.json, apart from the digest."""
+        splits = {}
+        summaries = {}
+        for split, statistics in self.statistics.items():
+            if statistics.num_images:
+                splits[split] = {"num_images": statistics.num_images}
+                summaries[split] = statistics.summarize(categories)
         return {
             "source": source,
             "categories": categories.as_list(),
-            "splits": {split: {"num_images": one.num_images} for split, one in filled.items()},
-            "statistics": {split: one.summarize(categories) for split, one in filled.items()},
+            "splits": splits,
+            "statistics": summaries,
             "problems": self.excluded,
-            "findings": [one.as_dict() for one in self.findings],
+            "findings": [finding.as_dict() for finding in self.findings],
         }
 
-    def _find_grays(self) -> None:
-        kept = sum(one.num_images for one in self.statistics.values())
-        if 2 * len(self._grays) >= kept:
+    def _num_kept(self) -> int:
+        return sum(statistics.num_images for statistics in self.statistics.values())
+
+    def _find_gray_images(self) -> None:
+        if 2 * len(self._gray_files) >= self._num_kept():
             return  # a gray data set
-        for file in self._grays:
+        for file in self._gray_files:
             self.findings.note(
                 file,
                 "expected colours as in most images, but it is gray",
-                "nothing, if that is meant: it becomes RGB",
+                "if that is intended, nothing: it is converted to RGB",
             )
 
     def _find_void(self, categories: Categories) -> None:
-        for split, one in self.statistics.items():
-            if (
-                categories.background_index is None
-                and one.num_images
-                and one.void_pixels > MAX_VOID * one.num_pixels
-            ):
+        if categories.background_index is not None:
+            return
+        for split, statistics in self.statistics.items():
+            if statistics.void_pixels > MAX_VOID * statistics.num_pixels:
+                share = statistics.void_pixels / statistics.num_pixels
                 self.findings.warn(
                     split,
-                    f"expected most pixels labelled, but {one.void_pixels / one.num_pixels:.0%} of the split are void",
-                    "label more, or give the unlabelled rest a class of its own",
+                    f"expected most pixels to be labelled, but {share:.0%} of the split are void",
+                    "either label more, or give the unlabelled rest a class of its own",
                 )
 
-    def _find_absent(self, categories: Categories) -> None:
-        """Classes a split lacks, unless so few images have them that chance explains it."""
-        total = sum(one.num_images for one in self.statistics.values())
+    def _find_absent_classes(self, categories: Categories) -> None:
+        """Report classes that a split lacks, unless chance explains it."""
+        total = self._num_kept()
         for category in categories:
-            images = sum(one.images_of[category.id] for one in self.statistics.values())
-            for split, one in self.statistics.items():
-                if not images or one.images_of[category.id] or not one.num_images:
+            images_of_split = {}
+            for split, statistics in self.statistics.items():
+                images_of_split[split] = statistics.images_of[category.id]
+            num_images = sum(images_of_split.values())
+            if not num_images:
+                continue
+            for split, statistics in self.statistics.items():
+                if images_of_split[split] or not statistics.num_images:
                     continue
-                chance = (1 - one.num_images / total) ** images
-                if split == "train" or chance < CHANCE:
-                    what = (
-                        "cannot be learned" if split == "train" else "does not count in its numbers"
-                    )
-                    self.findings.warn(
-                        split,
-                        f"expected every class in every split, but {category.name} (id {category.id}) is in {images} images of others "
-                        f"and in none of this: it {what}",
-                        "deal the splits anew (sources.splits.StratifiedSplit deals by class), or drop the class by prepare.classes",
-                    )
+                chance = (1 - statistics.num_images / total) ** num_images
+                if split != "train" and chance >= MIN_CHANCE:
+                    continue
+                effect = "is not part of its metrics"
+                if split == "train":
+                    effect = "cannot be learned"
+                self.findings.warn(
+                    split,
+                    f"expected every class in every split, but {category.name} (id {category.id}) "
+                    f"is in {num_images} images of other splits and in none of this: it {effect}",
+                    "either assign the images anew (sources.splits.StratifiedSplit assigns them by "
+                    "class), or remove the class by prepare.classes",
+                )
 
-    def _find_similar(self) -> None:
-        splits = list(self._prints)
-        for place, split in enumerate(splits):
-            for other in splits[place + 1 :]:
-                for number, (first, second) in enumerate(
-                    similar(self._prints[split], self._prints[other])
-                ):
-                    if number == MAX_PAIRS:
-                        self.findings.warn(
-                            split,
-                            f"expected other images than in {other}, but more than {number} look the same",
-                            "see above",
-                        )
-                        break
-                    self.findings.warn(
-                        self._files[split][first],
-                        f"expected an image of {split} in no other split, but {self._files[other][second]} of {other} looks the same: "
-                        "what is learned by heart counts as known",
-                        "remove one, or deal images that belong together by `group` of the splits",
-                    )
+    def _find_similar_images(self) -> None:
+        for split, other in combinations(self._prints, 2):
+            pairs = find_similar(self._prints[split], self._prints[other])
+            for first, second in islice(pairs, MAX_PAIRS):
+                self.findings.warn(
+                    self._files[split][first],
+                    f"expected an image of {split} in no other split, but "
+                    f"{self._files[other][second]} of {other} looks the same: "
+                    "what is memorized in training counts as recognized",
+                    "either remove one, or keep images that belong together in one split by "
+                    "`group` of the splits",
+                )
+            if next(pairs, None) is not None:
+                self.findings.warn(
+                    split,
+                    f"expected other images than in {other}, but more than {MAX_PAIRS} look the "
+                    "same",
+                    "see the findings above",
+                )

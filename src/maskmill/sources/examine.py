@@ -1,20 +1,19 @@
-"""One sample looked at: its image and labels read, held against each other, and counted."""
+"""One sample examined: its image and labels are read and compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.images import ImageFile, read_image, require_size
 from maskmill.sources.source import Sample, Source
 
-MAX_VOID = 0.95  # share of an image without labels, above which it teaches next to nothing
+MAX_VOID = 0.95  # share of unlabelled pixels above which an image teaches next to nothing
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A sample's image and labels, None where they have an error, and all that is wrong with them."""
+    """The image and the labels of a sample, None if one of them has an error, and all findings."""
 
     image: ImageFile | None
     panoptic: Panoptic | None
@@ -22,33 +21,34 @@ class Examined:
 
 
 def examine(source: Source, sample: Sample, *, max_pixels: int) -> Examined:
-    """Read a sample; faults of the data come back as findings, those of the image and those of the labels."""
+    """Read a sample; problems of its image and of its labels become findings."""
     findings = Findings()
-    image, panoptic = None, None
+    image = None
+    panoptic = None
     try:
         image = read_image(sample.image, findings, max_pixels=max_pixels)
     except (ValueError, OSError) as error:
-        findings.append(Finding.of(error, sample.image))
+        findings.append(Finding.from_error(error, sample.image))
     try:
         panoptic = source.read(sample, findings)
     except (ValueError, OSError) as error:
-        again = Finding.of(
-            error, sample.labels
-        )  # labels that are read by help of the image repeat its fault
-        findings += (
-            [again]
-            if all((one.file, one.severity) != (again.file, "error") for one in findings)
-            else []
-        )
+        finding = Finding.from_error(error, sample.labels)
+        # Some formats open the image to read the labels, and so repeat the image's error.
+        if not _has_error(findings, finding.file):
+            findings.append(finding)
     if image is None or panoptic is None:
         return Examined(None, None, findings)
     try:
-        require_size(panoptic.size, image.rgb.shape, sample.labels, turned=image.turned)
+        require_size(panoptic.size, image.rgb.shape, sample.labels, rotated=image.rotated)
     except ValueError as error:
-        findings.append(Finding.of(error, sample.labels))
+        findings.append(Finding.from_error(error, sample.labels))
         return Examined(None, None, findings)
     _find_void(source, sample.labels, panoptic, findings)
     return Examined(image, panoptic, findings)
+
+
+def _has_error(findings: Findings, file: str) -> bool:
+    return any(finding.file == file and finding.severity == "error" for finding in findings)
 
 
 def _find_void(source: Source, labels: Path, panoptic: Panoptic, findings: Findings) -> None:
@@ -56,33 +56,39 @@ def _find_void(source: Source, labels: Path, panoptic: Panoptic, findings: Findi
     if source.categories.background_index is None and void > MAX_VOID:
         findings.warn(
             labels,
-            f"expected most pixels labelled, but {void:.1%} are void",
-            "label the image or take it off the split",
+            f"expected most pixels to be labelled, but {void:.1%} are void",
+            "either label the image or remove it from the split",
         )
 
 
-def unique(samples: list[Sample], findings: Findings) -> list[Sample]:
-    """The samples whose name, which the canonical files bear, is theirs alone in the split; capitals do not count.
+def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
+    """The samples without those whose name, ignoring case, is used earlier in the same split.
+
+    The canonical files are called by these names. Each repeated name becomes a finding.
 
     Raises:
-        ValueError: an image id stands twice in a split.
+        ValueError: two samples of a split have the same image id.
     """
-    first: dict[tuple[str, Any], Sample] = {}
+    sample_of_name: dict[tuple[str, str], Sample] = {}
+    image_ids: set[tuple[str, int]] = set()
     kept = []
     for sample in samples:
-        earlier = first.setdefault((sample.split, sample.name.casefold()), sample)
+        earlier = sample_of_name.setdefault((sample.split, sample.name.casefold()), sample)
         if earlier is not sample:
             findings.error(
                 sample.image,
-                f"expected each name once in a split (its ending does not count), but {sample.name} of {sample.split} is "
-                f"{earlier.image} already",
-                "rename or remove one",
+                "expected each name once in a split (the suffix does not count), but "
+                f"{sample.name} of {sample.split} is also the name of {earlier.image}",
+                "rename or remove one of them",
             )
             continue
         kept.append(sample)
-        key = (sample.split, sample.image_id)
-        if sample.image_id is not None and first.setdefault(key, sample) is not sample:
+        if sample.image_id is None:
+            continue
+        if (sample.split, sample.image_id) in image_ids:
             raise ValueError(
-                f"Expected each image id once in a split, but found {sample.image_id} twice in {sample.split} - renumber one"
+                "Expected each image id once in a split, but found "
+                f"{sample.image_id} twice in {sample.split} - renumber one of them"
             )
+        image_ids.add((sample.split, sample.image_id))
     return kept

@@ -1,6 +1,6 @@
-"""What is wrong with a raw data set: each finding with its file and its fix."""
+"""Problems of a raw data set: each finding names its file and its fix."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,13 +9,18 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of the data.
+    """One problem of the data.
 
     Args:
-        severity: an `error` keeps the image out of the data set, a `warning` bends training or numbers, a `note` is worth knowing.
+        severity: an `error` excludes the image, a `warning` can harm training or metrics, a `note`
+            is information.
         file: the file it is about, or the split.
         what: what was expected and what was found.
         fix: what to do.
+
+    Example:
+        >>> print(Finding("warning", "a.png", "expected labels, but got none", "label it"))
+        a.png: expected labels, but got none - label it
     """
 
     severity: Severity
@@ -27,30 +32,43 @@ class Finding:
         return f"{self.file}: {self.what} - {self.fix}"
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON files have it."""
+        """The fields by name, for JSON files."""
         return asdict(self)
 
+    def renamed(self, old: str, new: str) -> "Finding":
+        """The finding with the path `old` replaced by `new`; an empty `old` changes nothing."""
+        if not old:
+            return self
+        return replace(self, file=self.file.replace(old, new), what=self.what.replace(old, new))
+
     @classmethod
-    def of(cls, error: Exception, file: Path) -> "Finding":
-        """The finding an error message of ours tells: `FILE: what - fix`; `file` stands in where it names none."""
+    def from_error(cls, error: Exception, file: Path) -> "Finding":
+        """The finding that one of our error messages `FILE: what - fix` describes.
+
+        Args:
+            error: its message may lack the file or the fix.
+            file: used where the message names no file.
+        """
         what, _, fix = str(error).rpartition(" - ")
+        if not what:
+            what, fix = fix, "replace the file"
         named, colon, rest = what.partition(": ")
         if colon and Path(named).name and ("/" in named or named == str(file)):
             return cls("error", named, rest, fix)
-        return cls("error", str(file), what or fix, fix if what else "replace the file")
+        return cls("error", str(file), what, fix)
 
 
 class Findings(list[Finding]):
-    """A list that reads well where findings are made."""
+    """A list of findings with one method per severity."""
 
     def error(self, file: Path | str, what: str, fix: str) -> None:
-        """Add a fault that keeps an image out."""
+        """Add a problem that excludes an image."""
         self.append(Finding("error", str(file), what, fix))
 
     def warn(self, file: Path | str, what: str, fix: str) -> None:
-        """Add a fault that bends training or numbers."""
+        """Add a problem that can harm training or metrics."""
         self.append(Finding("warning", str(file), what, fix))
 
     def note(self, file: Path | str, what: str, fix: str) -> None:
-        """Add something worth knowing."""
+        """Add a piece of information."""
         self.append(Finding("note", str(file), what, fix))

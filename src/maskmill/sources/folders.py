@@ -4,13 +4,14 @@ from pathlib import Path
 
 
 def require_folder(path: Path) -> Path:
-    """Hand a folder through if it is one.
+    """Return `path` if it is a folder.
 
     Raises:
-        FileNotFoundError: it is not there, or is a file.
+        FileNotFoundError: it does not exist, or is a file.
     """
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path}: expected a folder of the data set here, but there is none - check `source.root` and conf/source"
+            f"{path}: expected a folder of the data set, but it does not exist - "
+            "check `source.root` and conf/source"
         )
     return path

@@ -1,10 +1,12 @@
-"""Instance data: a folder per image with one 0/255 mask per object (Data Science Bowl 2018, "nuclei")."""
+"""Instance data: a folder per image with one 0/255 mask per object (Data Science Bowl 2018)."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
@@ -12,26 +14,28 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_image, require_size
+from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.splits import Split, require_each, split_of
+from maskmill.sources.splits import Split, as_split, require_every_split
 
 
 class InstanceMasks(Source):
-    """Folders `NAME/images/*.png` (one image) and `NAME/masks/*.png` (one object each); pixels of no object are void.
+    """Folders `NAME/images/*.png` (one image) and `NAME/masks/*.png` (one object each).
 
-    A pixel that two masks claim goes to the one whose file name sorts first; where a mask loses more than `max_overlap` of its pixels
-    that way, the image is refused, since objects that truly overlap cannot be told by one map.
+    Pixels of no object are void. A pixel of two masks goes to the mask whose file name sorts first.
+    If a mask loses more than `max_overlap` of its pixels that way, the image is refused, since one
+    map cannot separate objects that truly overlap.
 
     Args:
         root: the data set's folder.
-        folder: where the folders of the images lie, relative to the root.
-        category: the objects' `id`, `name`, and if wanted `color`.
-        splits: split -> share of the images, dealt by hash of the name, or a rule of `splits`.
-        max_overlap: share of a mask's pixels that may belong to others.
-        seed: of the dealing.
+        folder: the parent of the folders of the images, relative to the root.
+        category: the objects' `id`, `name`, and optionally `color`.
+        splits: split -> share of the images, assigned by a hash of the name, or a rule of `splits`.
+        max_overlap: share of a mask's pixels that may belong to other masks.
+        seed: seed of the hash.
 
     Raises:
-        ValueError: the shares do not sum to 1, or `max_overlap` is not in 0..1.
+        ValueError: the shares do not sum to 1.
     """
 
     def __init__(
@@ -41,66 +45,75 @@ class InstanceMasks(Source):
         category: dict[str, Any],
         splits: Mapping[str, float] | Split,
         *,
-        max_overlap: float = 0.1,
+        max_overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
         seed: int = 0,
     ) -> None:
-        if not 0 <= max_overlap < 1:
-            raise ValueError(
-                f"Expected `max_overlap` in 0..1 (below 1), but got {max_overlap} - mend conf/source"
-            )
-        self.root, self.folder, self.max_overlap = root, folder, max_overlap
+        self.root = root
+        self.folder = folder
+        self.max_overlap = max_overlap
+        self.split = as_split(splits, seed=seed)
         self._categories = Categories.from_list([category | {"isthing": 1}])
-        self.split = split_of(splits, seed=seed)
 
     @property
     def categories(self) -> Categories:
-        """The one category."""
+        """The only category."""
         return self._categories
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """The folders in the order of their names; see `Source.samples`."""
+        """The folders sorted by name; see `Source.samples`."""
         parent = require_folder(inside(self.root, self.folder))
         samples = []
-        for folder in sorted(path for path in parent.iterdir() if path.is_dir()):
+        for folder in sorted(filter(Path.is_dir, parent.iterdir())):
             images = sorted((folder / "images").glob("*"))
             if len(images) != 1:
                 findings.error(
                     folder / "images",
                     f"expected one image, but found {len(images)}",
-                    "leave the one that is labelled",
+                    "keep the one that is labelled",
                 )
                 continue
-            samples.append(Sample("", folder.name, images[0], folder / "masks"))
-        return require_each(self.split.shares, self.split.deal(samples, self.classes_of), parent)
+            samples.append(Sample(UNASSIGNED, folder.name, images[0], folder / "masks"))
+        assigned = self.split.assign(samples, self.classes_of)
+        return require_every_split(self.split.shares, assigned, parent)
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Segments 1..N in the order of the masks' file names; see `Source.read`."""
         paths = sorted(require_folder(sample.labels).glob("*.png"))
         if not paths:
             raise FileNotFoundError(
-                f"{sample.labels}: expected a mask per object (*.png), but there is none - label the image or remove it"
+                f"{sample.labels}: expected a mask per object (*.png), but there is none - "
+                "either label the image or remove it"
             )
         ids = np.zeros((0, 0), np.int32)
-        for number, path in enumerate(paths, start=1):
+        for instance_id, path in enumerate(paths, start=1):
             mask = read_label_image(path)
-            ids = np.zeros(mask.shape, np.int32) if number == 1 else ids
+            if instance_id == 1:
+                ids = np.zeros(mask.shape, np.int32)
             require_size(mask.shape, ids.shape, path)
-            area = np.count_nonzero(mask)
-            if area == 0:
-                raise ValueError(
-                    f"{path}: expected a mask of one object, but no pixel is set - remove the file"
-                )
-            if np.count_nonzero(mask == mask.max()) != area:
-                raise ValueError(
-                    f"{path}: expected a mask of 0 and one other value, but got more values - save it without smoothing"
-                )
-            free = (mask != 0) & (ids == 0)
-            lost = 1 - np.count_nonzero(free) / area
-            if lost > self.max_overlap:
-                raise ValueError(
-                    f"{path}: expected objects apart, but {lost:.0%} of this one lie in earlier masks - "
-                    f"mend the masks or raise max_overlap above {self.max_overlap} in conf/source"
-                )
-            ids[free] = number
+            ids[self._free_pixels(mask, ids, path)] = instance_id
         category_id = next(iter(self.categories)).id
         return Panoptic.from_ids(ids, dict.fromkeys(range(1, len(paths) + 1), category_id))
+
+    def _free_pixels(
+        self, mask: npt.NDArray[np.int32], ids: npt.NDArray[np.int32], path: Path
+    ) -> npt.NDArray[np.bool_]:
+        """The pixels of a mask that no earlier mask has, (H, W) bool."""
+        area = np.count_nonzero(mask)
+        if area == 0:
+            raise ValueError(
+                f"{path}: expected a mask of one object, but no pixel is set - remove the file"
+            )
+        if np.count_nonzero(mask == mask.max()) != area:
+            raise ValueError(
+                f"{path}: expected a mask of 0 and one other value, but got more values - "
+                "save it without smoothing"
+            )
+        free = (mask != 0) & (ids == 0)
+        lost = 1 - np.count_nonzero(free) / area
+        if lost > self.max_overlap:
+            raise ValueError(
+                f"{path}: expected separate objects, but {lost:.0%} of this one lie in earlier "
+                "masks - either fix the masks or raise max_overlap above "
+                f"{self.max_overlap} in conf/source"
+            )
+        return free

@@ -1,4 +1,4 @@
-"""How a file spells the class of each pixel: gray levels or palette indices, colours, or a MATLAB matrix."""
+"""Encodings of class masks: gray levels or palette indices, colours, or a MATLAB matrix."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.int32]
 
 
 class LabelImage(ABC):
-    """A spelling of class maps; `void_ids` are the values by which it says "not labelled" itself."""
+    """An encoding of class masks; `void_ids` are its own values that mean "not labelled"."""
 
     void_ids: frozenset[int] = frozenset()
 
@@ -28,16 +28,16 @@ class LabelImage(ABC):
         """Category ids and void ids, (H, W) int32.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it does not decode, or is spelt otherwise.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file does not decode, or has another encoding.
         """
 
 
 class IndexImage(LabelImage):
-    """A gray image whose level, or a palette image whose index, is the class id."""
+    """A gray image whose levels, or a palette image whose indices, are the class ids."""
 
     def read(self, path: Path, categories: Categories) -> Labels:
-        """As they are; see `LabelImage.read`."""
+        """The levels or indices, (H, W) int32; see `LabelImage.read`."""
         return read_label_image(path)
 
 
@@ -54,73 +54,82 @@ class ColorImage(LabelImage):
         self.void_colors = tuple(void_colors)
 
     def read(self, path: Path, categories: Categories) -> Labels:
-        """By exact colour; see `LabelImage.read`.
+        """The ids of the classes with exactly these colours, (H, W) int32; see `LabelImage.read`.
 
         Raises:
-            ValueError: two classes have one colour, or the image a colour of none.
+            ValueError: two classes have the same colour, or a colour of the image has no class.
         """
-        table = {_code(color): VOID_CATEGORY for color in self.void_colors} | {
-            _code(one.color): one.id for one in categories
-        }
-        if len(table) < len(categories) + len(self.void_colors):
+        id_of_code = {_code(color): VOID_CATEGORY for color in self.void_colors}
+        for category in categories:
+            id_of_code[_code(category.color)] = category.id
+        if len(id_of_code) < len(categories) + len(self.void_colors):
             raise ValueError(
-                "Expected a colour for each class, but two have the same - mend the colours in conf/source"
+                "Expected a different colour for each class, but two have the same - "
+                "change the colours in conf/source"
             )
         codes = rgb_to_ids(read_label_colors(path))
-        unknown = np.setdiff1d(codes, list(table))
+        unknown = np.setdiff1d(codes, list(id_of_code))
         if unknown.size:
-            colors = [(code & 255, code >> 8 & 255, code >> 16) for code in unknown[:5].tolist()]
+            colors = [_color(code) for code in unknown[:5].tolist()]
+            message = f"{path}: expected colours of the category table, but got {colors}"
             if is_thin(np.isin(codes, unknown)):
-                mend = "export the labels again without smoothing: resized by nearest neighbour, not as JPEG"
                 raise ValueError(
-                    f"{path}: expected colours of the category table, but got {colors}: {SMOOTHED} - {mend}"
+                    f"{message}: {SMOOTHED} - export the labels again without smoothing: resized "
+                    "by nearest neighbour, not as JPEG"
                 )
-            raise ValueError(
-                f"{path}: expected colours of the category table, but got {colors} - add them to it or to void_colors"
-            )
-        return relabel(codes, table, default=VOID_CATEGORY)
+            raise ValueError(f"{message} - add them either to the table or to void_colors")
+        return relabel(codes, id_of_code, default=VOID_CATEGORY)
 
 
 class MatlabMatrix(LabelImage):
-    """A MATLAB file, version 5 to 7.2, that holds a matrix of class ids.
+    """A MATLAB file, version 5 to 7.2, that contains a matrix of class ids.
 
     Args:
-        variable: the matrix's name.
+        variable: the name of the matrix.
     """
 
     def __init__(self, variable: str) -> None:
         self.variable = variable
 
     def read(self, path: Path, categories: Categories) -> Labels:
-        """As they are; see `LabelImage.read`."""
+        """The matrix, (H, W) int32; see `LabelImage.read`."""
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: expected labels here, but there is no such file - add it or take it off the list"
+                f"{path}: expected labels, but there is no such file - "
+                "either add it or remove it from the list"
             )
         try:
             content = io.loadmat(path, variable_names=[self.variable])
         except NotImplementedError as error:  # version 7.3 is HDF5
             raise ValueError(
-                f"{path}: expected a MATLAB file of version 5 to 7.2, but got 7.3 - save it with '-v7'"
+                f"{path}: expected a MATLAB file of version 5 to 7.2, but got 7.3 - "
+                "save it with '-v7'"
             ) from error
-        except Exception as error:  # scipy raises whatever a broken field makes it
+        except Exception as error:  # scipy raises any exception that a damaged field causes
             raise ValueError(
-                f"{path}: expected a whole MATLAB file, but it is cut short or damaged ({error}) - replace the file"
+                f"{path}: expected a complete MATLAB file, but it is truncated or damaged "
+                f"({error}) - replace the file"
             ) from error
         matrix = content.get(self.variable)
-        if (
-            not isinstance(matrix, np.ndarray)
-            or matrix.ndim != 2
-            or matrix.dtype.kind not in "ui"
-            or matrix.size == 0
-        ):
+        if not _is_matrix_of_integers(matrix):
             found = None if matrix is None else f"{matrix.dtype} of shape {matrix.shape}"
             raise ValueError(
-                f"{path}: expected a matrix of whole numbers called {self.variable!r}, but got {found} - check conf/source"
+                f"{path}: expected a matrix of integers called {self.variable!r}, but got {found} "
+                "- check conf/source"
             )
         return matrix.astype(np.int32)
+
+
+def _is_matrix_of_integers(value: object) -> bool:
+    if not isinstance(value, np.ndarray):
+        return False
+    return value.ndim == 2 and value.size > 0 and value.dtype.kind in "ui"
 
 
 def _code(color: Sequence[int]) -> int:
     red, green, blue = color
     return red | green << 8 | blue << 16
+
+
+def _color(code: int) -> tuple[int, int, int]:
+    return code & 255, code >> 8 & 255, code >> 16

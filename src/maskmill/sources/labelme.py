@@ -1,45 +1,55 @@
-"""Instance or panoptic data in labelme's form: a JSON file beside each image, a shape per object."""
+"""Instance or panoptic data in labelme's form: beside each image a JSON file with its shapes."""
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import relabel
+from maskmill.sources.class_maps import Labels
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import require_folder
+from maskmill.sources.labelme_shapes import shape_mask
 from maskmill.sources.layers import Layer, find_repeats
-from maskmill.sources.polygons import Mask, Points, polygon_mask, sound_polygons
+from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.source import Sample, Source
-from maskmill.sources.splits import Split, require_each, split_of
+from maskmill.sources.splits import Split, as_split, require_every_split
 
-NO_AREA = {"point", "points", "line", "linestrip"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+KEYS = {"shapes", "imagePath", "imageHeight", "imageWidth"}
+
+
+@dataclass
+class _Object:
+    """The shapes with a common label and group: `layers` are those that have an area."""
+
+    segment_id: int
+    label: str
+    layers: list[Layer] = field(default_factory=list)
 
 
 class Labelme(Source):
-    """Folders of `NAME.json` files, each naming its image; shapes of one label and one `group_id` are one object.
+    """Folders of `NAME.json` files, each of which names its image.
 
-    A later shape lies over an earlier one, as in labelme's own export; pixels of no shape are void.
+    Shapes with the same label and the same `group_id` are one object. A later shape is on top of an
+    earlier one, as in labelme's own export; pixels of no shape are void.
 
     Args:
         root: the data set's folder.
-        folder: where the JSON files lie, relative to the root, searched through.
+        folder: the folder of the JSON files with its subfolders, relative to the root.
         names: label -> category id.
-        splits: split -> share of the files, dealt by hash of the name, or a rule of `splits`.
+        splits: split -> share of the files, assigned by a hash of the name, or a rule of `splits`.
         stuff: labels that are stuff; the others are things.
-        void: labels of regions that are not to be learned, which become void.
-        seed: of the dealing by hash.
+        void: labels of regions that become void, so that they are not learned.
+        seed: seed of the hash.
 
     Raises:
-        ValueError: `stuff` names an unknown label, or `void` a known one.
+        ValueError: `stuff` contains an unknown label, or `void` a known one.
     """
 
     def __init__(
@@ -53,175 +63,132 @@ class Labelme(Source):
         void: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        self.root, self.folder, self.names, self.void = root, folder, dict(names), frozenset(void)
-        self.split = split_of(splits, seed=seed)
-        wrong = sorted(set(stuff) - names.keys() | self.void & names.keys())
+        self.root = root
+        self.folder = folder
+        self.names = dict(names)
+        self.void = frozenset(void)
+        self.split = as_split(splits, seed=seed)
+        wrong = set(stuff) - self.names.keys() | self.void & self.names.keys()
         if wrong:
             raise ValueError(
-                f"Expected `stuff` among `names` and `void` outside of them, but got {wrong} - mend conf/source"
+                "Expected labels of `stuff` in `names` and labels of `void` not in it, but got "
+                f"{sorted(wrong)} - check conf/source"
             )
-        rows = [
-            {"id": key, "name": name, "isthing": int(name not in stuff)}
-            for name, key in names.items()
-        ]
+        rows = []
+        for label, category_id in names.items():
+            rows.append({"id": category_id, "name": label, "isthing": int(label not in stuff)})
         self._categories = Categories.from_list(rows)
 
     @property
     def categories(self) -> Categories:
-        """As named."""
+        """The configured labels."""
         return self._categories
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """The JSON files in the order of their names; images without one are findings; see `Source.samples`."""
+        """The JSON files sorted by name; see `Source.samples`.
+
+        Images that no JSON file names become findings.
+        """
         folder = require_folder(inside(self.root, self.folder))
-        samples, images = [], set()
+        samples = []
+        labelled = set()
         for path in sorted(folder.rglob("*.json")):
             try:
-                image = path.parent / _content(path)["imagePath"].replace("\\", "/")
+                image_path = _content(path)["imagePath"]
             except ValueError as error:
-                findings.append(Finding.of(error, path))
+                findings.append(Finding.from_error(error, path))
                 continue
-            images.add(image.resolve())
-            samples.append(
-                Sample("", path.relative_to(folder).with_suffix("").as_posix(), image, path)
-            )
+            image = path.parent / image_path.replace("\\", "/")
+            labelled.add(image.resolve())
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            samples.append(Sample(UNASSIGNED, name, image, path))
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and path.resolve() not in images:
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in labelled:
                 findings.error(
                     path,
                     "expected a JSON file for this image, but none names it",
-                    "label the image or remove it",
+                    "either label the image or remove it",
                 )
-        return require_each(self.split.shares, self.split.deal(samples, self.classes_of), folder)
+        assigned = self.split.assign(samples, self.classes_of)
+        return require_every_split(self.split.shares, assigned, folder)
 
     def classes_of(self, sample: Sample) -> set[int]:
-        """From the labels of the shapes."""
-        return {
-            self.names[shape["label"]]
-            for shape in _content(sample.labels)["shapes"]
-            if shape["label"] in self.names
-        }
+        """The category ids of the shapes' labels."""
+        labels = {shape["label"] for shape in _content(sample.labels)["shapes"]}
+        return {self.names[label] for label in labels & self.names.keys()}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
-        """The shapes, laid over each other; segments are numbered in the order of their first shapes; see `Source.read`."""
+        """The shapes on top of each other; see `Source.read`.
+
+        Segment ids are the positions of the objects, in the order of their first shapes.
+        """
         content = _content(sample.labels)
         size = int(content["imageHeight"]), int(content["imageWidth"])
         ids = np.zeros(size, np.int32)
-        objects: dict[tuple[str, object], list[Layer]] = {}
-        for place, shape in enumerate(content["shapes"], start=1):
-            label, name = str(shape["label"]), f"shape {place} ({shape['label']})"
+        objects: dict[tuple[str, object], _Object] = {}
+        for position, shape in enumerate(content["shapes"], start=1):
+            label = str(shape["label"])
+            name = f"shape {position} ({label})"
             if label not in self.names and label not in self.void:
                 raise ValueError(
-                    f"{sample.labels}: expected labels of conf/source, but {name} has another - add it to `names` or `void` there"
+                    f"{sample.labels}: expected labels of conf/source, but {name} has another - "
+                    "add it there, either to `names` or to `void`"
                 )
-            group = f"alone {place}" if shape.get("group_id") is None else shape["group_id"]
-            parts = objects.setdefault((label, group if self._is_thing(label) else None), [])
-            mask = _mask(shape, size, sample.labels, name, findings)
+            key = label, self._group(shape, position)
+            drawn = objects.setdefault(key, _Object(len(objects) + 1, label))
+            mask = shape_mask(shape, size, sample.labels, name, findings)
             if mask is not None:
-                parts.append(Layer(mask, self.names.get(label, -1), name))
-                ids[mask] = (
-                    list(objects).index((label, group if self._is_thing(label) else None)) + 1
-                )
-        kept = {
-            number: self.names[label]
-            for number, (label, _) in enumerate(objects, start=1)
-            if label in self.names
-        }
-        things = [
-            parts[0]
-            for (label, _), parts in objects.items()
-            if len(parts) == 1 and self._is_thing(label)
-        ]
-        find_repeats(things, sample.labels, findings)
-        hidden = [
-            parts[0].name
-            for number, parts in enumerate(objects.values(), start=1)
-            if parts and not (ids == number).any()
-        ]
-        for name in hidden:
-            findings.warn(
-                sample.labels,
-                f"expected {name} to be seen, but other shapes hide it whole",
-                "remove it or mend the others",
-            )
-        return Panoptic.from_ids(
-            relabel(ids, {number: number for number in kept}, default=VOID_ID), kept
-        )
+                drawn.layers.append(Layer(mask, self.names.get(label, -1), name))
+                ids[mask] = drawn.segment_id
+        self._find_problems(list(objects.values()), ids, sample.labels, findings)
+        category_of = {}
+        for drawn in objects.values():
+            if drawn.label in self.names:
+                category_of[drawn.segment_id] = self.names[drawn.label]
+        kept = relabel(ids, {key: key for key in category_of}, default=VOID_ID)
+        return Panoptic.from_ids(kept, category_of)
 
-    def _is_thing(self, label: str) -> bool:
+    def _group(self, shape: dict[str, Any], position: int) -> object:
+        """What shapes of one object have in common; all shapes of a stuff label are one object."""
+        if not self._isthing(str(shape["label"])):
+            return None
+        if shape.get("group_id") is None:
+            return f"alone {position}"
+        return shape["group_id"]
+
+    def _find_problems(
+        self, objects: list[_Object], ids: Labels, path: Path, findings: Findings
+    ) -> None:
+        """Report things that were labelled twice, and objects that others hide completely."""
+        things = []
+        for drawn in objects:
+            if len(drawn.layers) == 1 and self._isthing(drawn.label):
+                things.append(drawn.layers[0])
+        find_repeats(things, path, findings)
+        for drawn in objects:
+            if drawn.layers and not (ids == drawn.segment_id).any():
+                findings.warn(
+                    path,
+                    f"expected {drawn.layers[0].name} to be visible, but other shapes hide it "
+                    "completely",
+                    "either remove it or fix the others",
+                )
+
+    def _isthing(self, label: str) -> bool:
         return label in self.names and self._categories[self.names[label]].isthing
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A labelme file with what it must have."""
+    """The content of a labelme file.
+
+    Raises:
+        ValueError: it is not JSON, or lacks a key.
+    """
     content = read_json(path)
-    missing = (
-        {"shapes", "imagePath", "imageHeight", "imageWidth"} - set(content)
-        if isinstance(content, dict)
-        else {"shapes"}
-    )
+    missing = KEYS - set(content) if isinstance(content, dict) else {"shapes"}
     if missing:
         raise ValueError(
-            f"{path}: expected a labelme file, but it lacks {sorted(missing)} - save it with labelme again"
+            f"{path}: expected a labelme file, but it lacks {sorted(missing)} - "
+            "save it with labelme again"
         )
     return dict(content)
-
-
-def _mask(
-    shape: dict[str, Any], size: tuple[int, int], path: Path, name: str, findings: Findings
-) -> Mask | None:
-    """The pixels of a shape, or None where it has none."""
-    kind, points = (
-        shape.get("shape_type", "polygon"),
-        np.array(shape["points"], np.float64).reshape(-1, 2),
-    )
-    if kind in NO_AREA:
-        findings.warn(
-            path,
-            f"expected {name} with an area, but it is a {kind}",
-            "draw a polygon; it is left out",
-        )
-        return None
-    if kind == "mask":
-        return _bitmap(shape, points, size, path, name)
-    if kind == "circle" and len(points) == 2:
-        radius = float(np.hypot(*(points[1] - points[0])))
-        canvas = Image.new("1", (size[1], size[0]))
-        (x, y), edge = points[0], radius
-        ImageDraw.Draw(canvas).ellipse([x - edge, y - edge, x + edge, y + edge], outline=1, fill=1)
-        return np.asarray(canvas, dtype=bool)
-    if kind == "rectangle" and len(points) == 2:
-        points = _corners(points)
-    elif kind not in {"polygon", "oriented_rectangle"}:
-        raise ValueError(
-            f"{path}: expected a shape with an area, but {name} is a {kind} of {len(points)} points - draw it as a polygon"
-        )
-    sound = sound_polygons([points], size, path, name, findings)
-    return polygon_mask(sound, size, "pillow") if sound else None
-
-
-def _corners(points: Points) -> Points:
-    (left, top), (right, bottom) = points.min(0), points.max(0)
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-
-
-def _bitmap(
-    shape: dict[str, Any], points: Points, size: tuple[int, int], path: Path, name: str
-) -> Mask:
-    """A shape that labelme keeps as a PNG in base64, with its left upper corner."""
-    try:
-        bitmap = (
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True)))) > 0
-        )
-    except (KeyError, TypeError, binascii.Error, OSError) as error:
-        raise ValueError(
-            f"{path}: expected {name} with a mask, but it does not decode ({error}) - draw it again"
-        ) from error
-    x, y = (int(value) for value in points.min(0))
-    mask = np.zeros(size, dtype=bool)
-    if x < 0 or y < 0 or y + bitmap.shape[0] > size[0] or x + bitmap.shape[1] > size[1]:
-        raise ValueError(
-            f"{path}: expected {name} inside the image, but its mask leaves it - draw it again"
-        )
-    mask[y : y + bitmap.shape[0], x : x + bitmap.shape[1]] = bitmap
-    return mask

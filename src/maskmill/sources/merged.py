@@ -1,4 +1,4 @@
-"""Two data sets of the same images -> one: class maps of one source and the objects of another."""
+"""Two data sets of the same images as one: class masks of one source, objects of another."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import relabel
 from maskmill.sources.finding import Findings
 from maskmill.sources.images import require_size
@@ -16,7 +16,7 @@ from maskmill.sources.source import Sample, Source
 
 @dataclass(frozen=True)
 class MergedSample(Sample):
-    """A sample of both sources: `below` has the class map, `above` the objects."""
+    """A sample of both sources: `below` has the class mask, `above` the objects."""
 
     below: Sample | None = None
     above: Sample | None = None
@@ -25,97 +25,108 @@ class MergedSample(Sample):
 class Merged(Source):
     """Panoptic labels from semantic ones and instances.
 
-    Images are matched by name, and images, splits and class maps come from `semantic`. The rule for overlaps: **an object lies over the
-    class map**; what remains of the class map below is stuff, and its pixels of a class that is a thing in `instances` are void, since
-    no object claims them. Classes of both tables are one if their names are equal; a class whose id is taken gets the next free one.
+    Images are matched by name. Images, splits and class masks come from `semantic`. The rule for
+    overlaps: **objects are on top of the class mask**. The rest of the class mask is stuff; its
+    pixels of a class that is a thing in `instances` are void, since no object contains them.
+    Classes with the same name are the same; a class whose id is already used gets the next free id.
 
     Args:
-        root: not used by itself; both sources have roots of their own, which may be the same.
+        root: not used itself; both sources have roots of their own, which may be the same.
         semantic: gives a class per pixel.
         instances: gives objects.
     """
 
     def __init__(self, root: Path, semantic: Source, instances: Source) -> None:
-        self.root, self.semantic, self.instances = root, semantic, instances
+        self.root = root
+        self.semantic = semantic
+        self.instances = instances
 
     @cached_property
     def categories(self) -> Categories:
-        """Those of the class maps, then those only the objects have."""
-        things = {one.name: one for one in self.instances.categories if one.isthing}
-        table = [replace(one, isthing=one.name in things) for one in self.semantic.categories]
-        taken = {one.id for one in table}
+        """The classes of the class masks, then the things that only the objects have."""
+        things = {}
+        for category in self.instances.categories:
+            if category.isthing:
+                things[category.name] = category
+        table = []
+        for category in self.semantic.categories:
+            table.append(replace(category, isthing=category.name in things))
+        names = {category.name for category in table}
+        used_ids = {category.id for category in table}
         for name, thing in things.items():
-            if name not in {one.name for one in table}:
-                key = thing.id if thing.id not in taken else max(taken) + 1
-                taken.add(key)
-                table.append(replace(thing, id=key))
+            if name not in names:
+                new_id = thing.id if thing.id not in used_ids else max(used_ids) + 1
+                used_ids.add(new_id)
+                table.append(replace(thing, id=new_id))
         return Categories(table)
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """Those of `semantic`; images that only one of the two has are findings."""
+        """The samples of `semantic`; see `Source.samples`.
+
+        Images that only one of the two sources has become findings.
+        """
         below = self.semantic.samples(findings)
         above = {sample.name: sample for sample in self.instances.samples(findings)}
         for name in sorted(above.keys() - {sample.name for sample in below}):
             findings.error(
                 above[name].labels,
-                f"expected a class map of {name} too, but there is none",
-                "add it or remove these labels",
+                f"expected a class mask of {name} too, but there is none",
+                "either add it or remove these labels",
             )
         merged: list[Sample] = []
-        for one in below:
-            if one.name in above:
-                merged.append(
-                    MergedSample(
-                        one.split,
-                        one.name,
-                        one.image,
-                        one.labels,
-                        one.image_id,
-                        one,
-                        above[one.name],
-                    )
-                )
-            else:
+        for sample in below:
+            if sample.name not in above:
                 findings.error(
-                    one.labels,
-                    f"expected objects of {one.name} too, but there are none",
-                    "add them or remove the image",
+                    sample.labels,
+                    f"expected objects of {sample.name} too, but there are none",
+                    "either add them or remove the image",
                 )
+                continue
+            pair = MergedSample(
+                sample.split,
+                sample.name,
+                sample.image,
+                sample.labels,
+                sample.image_id,
+                below=sample,
+                above=above[sample.name],
+            )
+            merged.append(pair)
         return merged
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
-        """Those of both sources."""
+        """The files of both sources."""
         below, above = _both(sample)
         return self.semantic.files(below) + self.instances.files(above)
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
-        """Objects over the class map; see `Source.read`."""
-        lower_sample, upper_sample = _both(sample)
-        below, above = (
-            self.semantic.read(lower_sample, findings),
-            self.instances.read(upper_sample, findings),
-        )
-        require_size(above.size, below.size, upper_sample.labels)
-        ids_of = {one.name: one.id for one in self.categories}
-        stuff = {
-            segment.id: number
-            for number, segment in enumerate(below.segments, start=1)
-            if not self.categories[segment.category_id].isthing
-        }
-        objects = [
-            one for one in above.segments if self.instances.categories[one.category_id].isthing
-        ]
-        things = {
-            one.id: number for number, one in enumerate(objects, start=len(below.segments) + 1)
-        }
-        lower, upper = relabel(below.ids, stuff, default=0), relabel(above.ids, things, default=0)
-        category_of = {stuff[one.id]: one.category_id for one in below.segments if one.id in stuff}
-        category_of |= {
-            things[one.id]: ids_of[self.instances.categories[one.category_id].name]
-            for one in objects
-        }
-        crowds = {things[one.id] for one in objects if one.iscrowd}
-        return Panoptic.from_ids(np.where(upper > 0, upper, lower), category_of, crowds=crowds)
+        """Objects on top of the class mask; see `Source.read`."""
+        below_sample, above_sample = _both(sample)
+        below = self.semantic.read(below_sample, findings)
+        above = self.instances.read(above_sample, findings)
+        require_size(above.size, below.size, above_sample.labels)
+        category_of: dict[int, int] = {}
+        stuff_ids: dict[int, int] = {}
+        for new_id, segment in enumerate(below.segments, start=1):
+            if not self.categories[segment.category_id].isthing:
+                stuff_ids[segment.id] = new_id
+                category_of[new_id] = segment.category_id
+        id_of_name = {category.name: category.id for category in self.categories}
+        thing_ids: dict[int, int] = {}
+        crowds = set()
+        new_id = len(below.segments)
+        for segment in above.segments:
+            category = self.instances.categories[segment.category_id]
+            if not category.isthing:
+                continue
+            new_id += 1
+            thing_ids[segment.id] = new_id
+            category_of[new_id] = id_of_name[category.name]
+            if segment.iscrowd:
+                crowds.add(new_id)
+        stuff = relabel(below.ids, stuff_ids, default=VOID_ID)
+        things = relabel(above.ids, thing_ids, default=VOID_ID)
+        return Panoptic.from_ids(np.where(things > 0, things, stuff), category_of, crowds=crowds)
 
 
 def _both(sample: Sample) -> tuple[Sample, Sample]:

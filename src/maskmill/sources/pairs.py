@@ -1,47 +1,62 @@
-"""Where images and their labels lie: listed in text files, or in two folders of equal names."""
+"""Rules that find images and their labels: listed in text files, or in two parallel folders."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskmill.canonical.files import inside
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.source import Sample
-from maskmill.sources.splits import ClassesOf, Split, require_each, split_of
+from maskmill.sources.splits import ClassesOf, Split, as_split, require_every_split
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-UNSPLIT = ""
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+UNASSIGNED = ""  # the split of a sample that has none yet
 
 
 class Pairs(ABC):
     """A rule that finds pairs of an image and its labels below a root folder.
 
     Args:
-        splits: split -> share of the names, dealt by hash (one split of share 1 takes all), or a rule of `splits`.
-        seed: of the dealing by hash.
+        splits: split -> share of the images, assigned by a hash of the name (one split of share 1
+            takes all), or a rule of `splits`.
+        seed: seed of the hash.
     """
 
     def __init__(self, splits: Mapping[str, float] | Split, *, seed: int = 0) -> None:
-        self.split = split_of(splits, seed=seed)
+        self.split = as_split(splits, seed=seed)
 
     @abstractmethod
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
-        """The samples in a fixed order, not yet dealt to splits, and what lists them; see `Source.samples`."""
+        """The samples in a fixed order, without splits, and the file or folder that lists them.
+
+        See `Source.samples` for the arguments and errors.
+        """
 
     def samples(self, root: Path, findings: Findings, classes_of: ClassesOf) -> list[Sample]:
         """The samples with their splits; see `Source.samples`."""
-        found, where = self.find(root, findings)
-        return require_each(self.split.shares, self.split.deal(found, classes_of), where)
+        samples, listed_in = self.find(root, findings)
+        assigned = self.split.assign(samples, classes_of)
+        return require_every_split(self.split.shares, assigned, listed_in)
+
+
+def list_samples(
+    pairs: Sequence[Pairs], root: Path, findings: Findings, classes_of: ClassesOf
+) -> list[Sample]:
+    """The samples of several rules, in the order of the rules; see `Source.samples`."""
+    samples = []
+    for rule in pairs:
+        samples += rule.samples(root, findings, classes_of)
+    return samples
 
 
 class ListedPairs(Pairs):
-    """Pairs from a text file: an image and its labels a line, relative to the root, apart by white space.
+    """Pairs from a text file: per line an image and its labels, separated by white space.
 
     Args:
-        file: the list, relative to the root.
+        file: the list; its paths and its own are relative to the root.
         splits: see `Pairs`.
-        prefix: what to take off the front of every path.
+        prefix: what to remove from the start of every path.
         seed: see `Pairs`.
     """
 
@@ -49,36 +64,39 @@ class ListedPairs(Pairs):
         self, file: str, splits: Mapping[str, float] | Split, *, prefix: str = "", seed: int = 0
     ) -> None:
         super().__init__(splits, seed=seed)
-        self.file, self.prefix = file, prefix
+        self.file = file
+        self.prefix = prefix
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
-        """The listed pairs, in the order of the list."""
+        """The listed pairs, in the order of the list, and the list."""
         path = require_folder(root) / self.file
         samples = []
-        for number, line in lines_of(path):
+        for number, line in read_lines(path):
             words = line.split()
             if len(words) != 2 or not all(word.startswith(self.prefix) for word in words):
                 raise ValueError(
-                    f"{path}, line {number}: expected an image and its labels, both under {self.prefix!r}, but got {line!r} - "
-                    "mend the list or the prefix in conf/source"
+                    f"{path}, line {number}: expected an image and its labels, both under "
+                    f"{self.prefix!r}, but got {line!r} - fix either the list or the prefix in "
+                    "conf/source"
                 )
-            image, labels = (inside(root, word.removeprefix(self.prefix)) for word in words)
-            samples.append(Sample(UNSPLIT, image.stem, image, labels))
+            image = inside(root, words[0].removeprefix(self.prefix))
+            labels = inside(root, words[1].removeprefix(self.prefix))
+            samples.append(Sample(UNASSIGNED, image.stem, image, labels))
         return samples, path
 
 
 class NamedPairs(Pairs):
-    """Pairs from a text file with a name a line (PASCAL VOC's ImageSets, and many others).
+    """Pairs from a text file with a name per line (PASCAL VOC's ImageSets, and many others).
 
     Args:
         file: the list, relative to the root; only the first word of a line counts.
-        images: where the image of a name lies, as `JPEGImages/{}.jpg`.
-        labels: where its labels lie, as `SegmentationClass/{}.png`.
+        images: the path of the image of a name, such as `JPEGImages/{}.jpg`.
+        labels: the path of the labels of a name, such as `SegmentationClass/{}.png`.
         splits: see `Pairs`.
         seed: see `Pairs`.
 
     Raises:
-        ValueError: a place has no `{}`.
+        ValueError: `images` or `labels` has no `{}`.
     """
 
     def __init__(
@@ -93,21 +111,22 @@ class NamedPairs(Pairs):
         super().__init__(splits, seed=seed)
         if "{}" not in images or "{}" not in labels:
             raise ValueError(
-                f"Expected `images` and `labels` with {{}} for the name, but got {images!r} and {labels!r} - mend conf/source"
+                "Expected `images` and `labels` with {} for the name, but got "
+                f"{images!r} and {labels!r} - check conf/source"
             )
-        self.file, self.images, self.labels = file, images, labels
+        self.file = file
+        self.images = images
+        self.labels = labels
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
-        """The listed names, in the order of the list."""
+        """The listed names, in the order of the list, and the list."""
         path = require_folder(root) / self.file
         samples = []
-        for _, line in lines_of(path):
+        for _, line in read_lines(path):
             name = line.split()[0]
-            places = (
-                inside(root, self.images.replace("{}", name)),
-                inside(root, self.labels.replace("{}", name)),
-            )
-            samples.append(Sample(UNSPLIT, name, *places))
+            image = inside(root, self.images.replace("{}", name))
+            labels = inside(root, self.labels.replace("{}", name))
+            samples.append(Sample(UNASSIGNED, name, image, labels))
         return samples, path
 
 
@@ -115,13 +134,14 @@ class FolderPairs(Pairs):
     """Pairs from two folders: the labels of images/a/b.jpg are labels/a/b.png.
 
     Args:
-        images: the folder of images, relative to the root, searched through.
-        labels: the folder of labels.
+        images: the folder of images with its subfolders, relative to the root.
+        labels: the folder of labels, relative to the root.
         splits: see `Pairs`.
-        label_ending: what stands for the image's ending in the name of its labels, as `_gt.png`.
-        image_ending: the end of the images' names that is not part of the name, as `_leftImg8bit.png`; by default the ending of any
-            image format.
-        labelled_only: images without labels are left aside, instead of being faults.
+        label_ending: the end of the labels' file names that replaces the image's, such as
+            `_gt.png`.
+        image_ending: the end of the images' file names that is not part of the name, such as
+            `_leftImg8bit.png`; by default the suffix of any image format.
+        labelled_only: whether images without labels are ignored instead of being errors.
         seed: see `Pairs`.
     """
 
@@ -137,63 +157,58 @@ class FolderPairs(Pairs):
         seed: int = 0,
     ) -> None:
         super().__init__(splits, seed=seed)
-        self.images, self.labels, self.label_ending, self.image_ending = (
-            images,
-            labels,
-            label_ending,
-            image_ending,
-        )
+        self.images = images
+        self.labels = labels
+        self.label_ending = label_ending
+        self.image_ending = image_ending
         self.labelled_only = labelled_only
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
-        """The images in the order of their names; labels without an image are findings.
+        """The images sorted by name, and their folder; labels without an image become findings.
 
         Raises:
-            FileNotFoundError: a folder is not there.
+            FileNotFoundError: a folder does not exist.
         """
-        folder, label_folder = (
-            require_folder(inside(root, self.images)),
-            require_folder(inside(root, self.labels)),
-        )
+        folder = require_folder(inside(root, self.images))
+        label_folder = require_folder(inside(root, self.labels))
         samples = []
-        for path in sorted(path for path in folder.rglob("*") if self._is_image(path)):
+        for path in sorted(filter(self._is_image, folder.rglob("*"))):
             name = self._name(path.relative_to(folder))
             labels = label_folder / f"{name}{self.label_ending}"
             if not self.labelled_only or labels.is_file():
-                samples.append(Sample(UNSPLIT, name, path, labels))
-        known = {sample.labels for sample in samples} | {sample.image for sample in samples}
-        for orphan in sorted(set(label_folder.rglob(f"*{self.label_ending}")) - known):
+                samples.append(Sample(UNASSIGNED, name, path, labels))
+        orphans = set(label_folder.rglob(f"*{self.label_ending}"))
+        for sample in samples:
+            orphans -= {sample.image, sample.labels}
+        for orphan in sorted(orphans):
             findings.error(
                 orphan,
                 f"expected an image for these labels in {folder}, but there is none",
-                "add the image or remove the labels",
+                "either add the image or remove the labels",
             )
         return samples, folder
 
     def _is_image(self, path: Path) -> bool:
-        return (
-            path.suffix.lower() in IMAGE_ENDINGS
-            if self.image_ending is None
-            else path.name.endswith(self.image_ending)
-        )
+        if self.image_ending is None:
+            return path.suffix.lower() in IMAGE_SUFFIXES
+        return path.name.endswith(self.image_ending)
 
     def _name(self, path: Path) -> str:
-        return (
-            path.with_suffix("").as_posix()
-            if self.image_ending is None
-            else path.as_posix().removesuffix(self.image_ending)
-        )
+        if self.image_ending is None:
+            return path.with_suffix("").as_posix()
+        return path.as_posix().removesuffix(self.image_ending)
 
 
-def lines_of(path: Path) -> list[tuple[int, str]]:
-    """The lines of a list that are not empty, with their numbers.
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not empty, each with its number from 1.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: expected a list of images and labels, but there is no such file - check conf/source"
+            f"{path}: expected a list of images and labels, but there is no such file - "
+            "check conf/source"
         )
     lines = path.read_text(encoding="utf-8").splitlines()
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -1,7 +1,8 @@
 """Draws labelled street scenes, pixel for pixel the same on every machine.
 
-That needs care: only `RandomState.random_sample`, whose stream numpy has frozen, and operations IEEE 754 rounds exactly
-(+ - * / and comparisons). No sin, exp or normal deviates, no drawing or resampling library: those differ between processors and versions.
+This allows only `RandomState.random_sample`, whose stream numpy has frozen, and operations that
+IEEE 754 rounds exactly (+ - * / and comparisons). There is no sin, no exp, no normal distribution,
+and no drawing or resampling library: these differ between processors and versions.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ CATEGORIES = Categories(
         Category(TREE, "tree", True, (20, 110, 40)),
     ]
 )
-# A thing that shows less than this would ask the network to guess.
+# A thing with fewer visible pixels could not be recognized.
 MIN_VISIBLE_PX = 30
 MIN_VISIBLE_SHARE = 0.5
 MIN_THINGS, MAX_THINGS = 3, 8
@@ -39,7 +40,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene: `image` (H, W, 3) uint8; `classes` category id per pixel, 255 = void; `instances` 1..N on things, else 0."""
+    """One drawn scene.
+
+    Args:
+        image: (H, W, 3) uint8.
+        classes: (H, W) category ids, 255 = void.
+        instances: (H, W) instance ids 1..N on things, 0 elsewhere.
+    """
 
     image: RGB
     classes: npt.NDArray[np.uint8]
@@ -48,7 +55,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Thing:
-    """A thing before it is painted: from far to near by `foot`, the row it stands on."""
+    """A thing before it is painted; `foot` is the row on which it stands."""
 
     category_id: int
     foot: int
@@ -60,32 +67,36 @@ class _Thing:
         return mask
 
 
-def paint(seed: int, stream: int, number: int) -> Scene:
+def paint(seed: int, stream: int, index: int) -> Scene:
     """Draw one scene, which depends on nothing but these three numbers.
 
     Args:
-        seed: of the whole set.
-        stream: tells splits apart.
-        number: of the scene in its split.
+        seed: the seed of the whole set.
+        stream: the position of the split.
+        index: the position of the scene in its split.
 
     Returns:
-        the scene, HEIGHT x WIDTH.
+        the scene, HEIGHT x WIDTH pixels.
     """
-    dice = Dice(seed, stream, number)
+    dice = Dice(seed, stream, index)
     horizon = dice.whole(30, 42)
     canvas, classes = _backdrop(dice, horizon)
     instances = np.zeros(SIZE, np.uint8)
     things: list[_Thing] = []
     while not MIN_THINGS <= len(things) <= MAX_THINGS:
         things = _visible(_things(dice, horizon, classes))
-    for number_of_thing, thing in enumerate(things, start=1):
+    for instance_id, thing in enumerate(things, start=1):
         _shadow(canvas, thing)
         for part in thing.parts:
             canvas[part.mask] = part.paint[part.mask]
-        classes[thing.mask], instances[thing.mask] = thing.category_id, number_of_thing
+        mask = thing.mask
+        classes[mask] = thing.category_id
+        instances[mask] = instance_id
     hood = _hood(dice)
-    canvas[hood] = dice.color(20, 60) + 40 * smooth_noise(dice, 4, 40, SIZE)[hood][:, None]
-    classes[hood], instances[hood] = VOID, 0
+    color = dice.color(20, 60)
+    canvas[hood] = color + 40 * smooth_noise(dice, 4, 40, SIZE)[hood][:, None]
+    classes[hood] = VOID
+    instances[hood] = 0
     return Scene(_expose(dice, canvas), classes, instances)
 
 
@@ -93,86 +104,110 @@ def _backdrop(dice: Dice, horizon: int) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Sky, buildings, grass and road: colours (H, W, 3) float and category ids (H, W)."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     classes = np.full(SIZE, SKY, np.uint8)
-    canvas = np.zeros((*SIZE, 3))
-
-    top, bottom = (
-        np.array(dice.pick(((70, 120, 200), (140, 150, 165), (110, 110, 160)))),
-        np.array([200.0, 205.0, 210.0]),
-    )
-    depth = (rows / horizon)[..., None]
-    canvas[:] = (
-        top
-        + (bottom - top) * np.minimum(depth, 1)
-        + 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
-    )
-
+    canvas = _sky(dice, horizon, rows)
     for mask, colors in _buildings(dice, horizon, rows, columns):
-        canvas[mask], classes[mask] = colors[mask], BUILDING
-
+        canvas[mask] = colors[mask]
+        classes[mask] = BUILDING
     ground = rows >= horizon
-    green = np.array([dice.whole(60, 110), dice.whole(110, 160), dice.whole(40, 70)])
-    blades = 0.6 * smooth_noise(dice, 2, 2, SIZE) + 0.4 * smooth_noise(dice, 7, 12, SIZE)
-    canvas[ground], classes[ground] = (green * (0.65 + 0.6 * blades[..., None]))[ground], GRASS
-
-    vanishing, foot = dice.whole(50, 110), dice.whole(50, 110)
-    near = np.maximum(rows - horizon, 0) / (HEIGHT - horizon)
-    middle = vanishing + (foot - vanishing) * near
-    half = 4 + dice.whole(45, 75) * near
-    road = ground & (np.abs(columns - middle) <= half)
-    gray = dice.whole(70, 115)
-    asphalt = gray + 14 * smooth_noise(dice, 3, 3, SIZE) + 12 * smooth_noise(dice, 10, 30, SIZE)
-    canvas[road], classes[road] = (asphalt[..., None] + np.array([0.0, 0.0, 6.0]))[road], ROAD
-    dash = np.floor(24 / (near + 0.25)) % 4 < 2  # dashes shorten towards the horizon
-    line = road & (np.abs(columns - middle) <= 0.5 + 1.5 * near) & dash
-    canvas[line] = 205
+    canvas[ground] = _grass(dice)[ground]
+    classes[ground] = GRASS
+    _draw_road(dice, horizon, rows, columns, canvas, classes)
     return canvas, classes
+
+
+def _sky(dice: Dice, horizon: int, rows: Floats) -> Floats:
+    """A sky that is lighter towards the horizon, with clouds: colours (H, W, 3)."""
+    top = np.array(dice.pick(((70, 120, 200), (140, 150, 165), (110, 110, 160))))
+    bottom = np.array([200.0, 205.0, 210.0])
+    depth = np.minimum((rows / horizon)[..., None], 1)
+    clouds = 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
+    return top + (bottom - top) * depth + clouds
+
+
+def _grass(dice: Dice) -> Floats:
+    """Grass with fine and coarse patches: colours (H, W, 3)."""
+    green = np.array([dice.whole(60, 110), dice.whole(110, 160), dice.whole(40, 70)])
+    fine = smooth_noise(dice, 2, 2, SIZE)
+    coarse = smooth_noise(dice, 7, 12, SIZE)
+    blades = 0.6 * fine + 0.4 * coarse
+    return green * (0.65 + 0.6 * blades[..., None])
+
+
+def _draw_road(
+    dice: Dice,
+    horizon: int,
+    rows: Floats,
+    columns: Floats,
+    canvas: Floats,
+    classes: npt.NDArray[np.uint8],
+) -> None:
+    """Draw a road that narrows towards the horizon, with a dashed line in the middle."""
+    vanishing_x = dice.whole(50, 110)
+    foot_x = dice.whole(50, 110)
+    near = np.maximum(rows - horizon, 0) / (HEIGHT - horizon)
+    middle = vanishing_x + (foot_x - vanishing_x) * near
+    half = 4 + dice.whole(45, 75) * near
+    from_middle = np.abs(columns - middle)
+    road = (rows >= horizon) & (from_middle <= half)
+    gray = dice.whole(70, 115)
+    fine = smooth_noise(dice, 3, 3, SIZE)
+    coarse = smooth_noise(dice, 10, 30, SIZE)
+    asphalt = gray + 14 * fine + 12 * coarse
+    canvas[road] = (asphalt[..., None] + np.array([0.0, 0.0, 6.0]))[road]
+    classes[road] = ROAD
+    dash = np.floor(24 / (near + 0.25)) % 4 < 2  # dashes become shorter towards the horizon
+    line = road & (from_middle <= 0.5 + 1.5 * near) & dash
+    canvas[line] = 205
+
+
+WALLS = ((150, 100, 80), (170, 150, 120), (120, 115, 115), (140, 80, 70), (185, 175, 160))
 
 
 def _buildings(
     dice: Dice, horizon: int, rows: Floats, columns: Floats
 ) -> list[tuple[Mask, Floats]]:
-    """House fronts along the horizon, side by side with gaps: where each is, and its colours over the whole image."""
+    """House fronts along the horizon, side by side with gaps.
+
+    Returns:
+        masks (H, W), each with colours (H, W, 3) for the whole image.
+    """
     fronts = []
     left = dice.whole(-20, 20)
     while left < WIDTH:
-        width, height = dice.whole(18, 46), dice.whole(9, horizon - 6)
-        mask = (
-            (columns >= left)
-            & (columns < left + width)
-            & (rows >= horizon - height)
-            & (rows < horizon)
-        )
-        wall = np.array(
-            dice.pick(
-                ((150, 100, 80), (170, 150, 120), (120, 115, 115), (140, 80, 70), (185, 175, 160))
-            )
-        )
+        width = dice.whole(18, 46)
+        height = dice.whole(9, horizon - 6)
+        x = columns - left
+        y = rows - horizon + height
+        mask = (x >= 0) & (columns < left + width) & (y >= 0) & (rows < horizon)
+        wall = np.array(dice.pick(WALLS))
         colors = wall * (0.85 + 0.25 * smooth_noise(dice, 3, 6, SIZE))[..., None]
-        pitch, storey = dice.whole(5, 8), dice.whole(5, 8)
-        window = ((columns - left) % pitch >= 2) & ((columns - left) % pitch < pitch - 1)
-        window &= ((rows - horizon + height) % storey >= 2) & (
-            (rows - horizon + height) % storey < storey - 1
-        )
-        colors[window] = dice.color(30, 90)
+        window_pitch = dice.whole(5, 8)
+        storey = dice.whole(5, 8)
+        window_x = x % window_pitch
+        window_y = y % storey
+        is_pane_x = (window_x >= 2) & (window_x < window_pitch - 1)
+        is_pane_y = (window_y >= 2) & (window_y < storey - 1)
+        colors[is_pane_x & is_pane_y] = dice.color(30, 90)
         fronts.append((mask, colors))
-        left += width + (0 if dice.chance(0.6) else dice.whole(6, 30))
+        left += width
+        if not dice.chance(0.6):
+            left += dice.whole(6, 30)
     return fronts
 
 
 def _things(dice: Dice, horizon: int, classes: npt.NDArray[np.uint8]) -> list[_Thing]:
-    """Some things standing on the ground, from far to near."""
+    """Some things on the ground, from far to near."""
     things = []
     for _ in range(dice.whole(4, 10)):
         category_id, draw, ground = dice.pick(_KINDS)
-        for _ in range(20):  # throw until it stands where its kind stands
-            foot, x = dice.whole(horizon + 5, HEIGHT - 12), dice.whole(-4, WIDTH + 4)
+        for _ in range(20):  # try until it is on ground that suits its kind
+            foot = dice.whole(horizon + 5, HEIGHT - 12)
+            x = dice.whole(-4, WIDTH + 4)
             if classes[foot, min(max(x, 0), WIDTH - 1)] in ground:
                 break
         near = (foot - horizon) / (HEIGHT - 12 - horizon)
         things.append(_Thing(category_id, foot, tuple(draw(dice, x, foot, near, SIZE))))
-    return sorted(
-        things, key=lambda thing: thing.foot
-    )  # a stable sort: equal feet keep the order of the dice
+    return sorted(things, key=lambda thing: thing.foot)  # stable: equal feet keep their order
 
 
 _KINDS: tuple[tuple[int, Callable[..., list[Part]], tuple[int, ...]], ...] = (
@@ -183,14 +218,15 @@ _KINDS: tuple[tuple[int, Callable[..., list[Part]], tuple[int, ...]], ...] = (
 
 
 def _visible(things: list[_Thing]) -> list[_Thing]:
-    """Leave out, nearest last, what the others and the image border hide too much of."""
+    """The things that nearer things and the hood do not hide too much."""
     seen: list[_Thing] = []
     covered = np.zeros(SIZE, bool)
-    covered[HEIGHT - 9 :] = True  # the hood may be here
+    covered[HEIGHT - 9 :] = True  # the hood can be here
     for thing in reversed(things):
         mask = thing.mask
-        visible = int(np.count_nonzero(mask & ~covered))
-        if visible >= MIN_VISIBLE_PX and visible >= MIN_VISIBLE_SHARE * np.count_nonzero(mask):
+        visible_px = int(np.count_nonzero(mask & ~covered))
+        min_visible_px = max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * np.count_nonzero(mask))
+        if visible_px >= min_visible_px:
             seen.append(thing)
             covered |= mask
     return seen[::-1]
@@ -204,18 +240,20 @@ def _shadow(canvas: Floats, thing: _Thing) -> None:
 
 
 def _hood(dice: Dice) -> Mask:
-    """The bonnet of the car that carries the camera: void, as in Cityscapes."""
+    """The hood of the car with the camera, (H, W) bool: void, as in Cityscapes."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
-    middle, height = dice.whole(60, 100), dice.whole(5, 9)
+    middle = dice.whole(60, 100)
+    height = dice.whole(5, 9)
     aside = (columns - middle) / WIDTH
     hood: Mask = rows >= HEIGHT - height + 8 * aside * aside
     return hood
 
 
 def _expose(dice: Dice, canvas: Floats) -> RGB:
-    """Light of the day, a colour cast, and sensor noise of +-3 levels."""
+    """The image under daylight with a colour cast, and with sensor noise of +-3 levels."""
     light = 0.75 + 0.35 * dice.share()
     cast = np.array([0.95 + 0.1 * dice.share() for _ in range(3)])
     grain = np.floor(7 * dice.shares((*SIZE, 3))) - 3
-    image: RGB = np.clip(np.floor(canvas * light * cast + grain), 0, 255).astype(np.uint8)
+    levels = np.floor(canvas * light * cast + grain)
+    image: RGB = np.clip(levels, 0, 255).astype(np.uint8)
     return image

@@ -1,4 +1,4 @@
-"""What drawn scenes are made of: exact dice, smooth noise, and the shapes of cars, persons and trees."""
+"""Elements of drawn scenes: random numbers, noise, and shapes of cars, persons and trees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 class Dice:
-    """Random numbers from one frozen stream: everything is derived from `RandomState.random_sample` by exact operations."""
+    """Random numbers that exact operations derive from the stream `RandomState.random_sample`."""
 
     def __init__(self, *seeds: int) -> None:
         self._state = np.random.RandomState(list(seeds))
@@ -28,11 +28,11 @@ class Dice:
         return self._state.random_sample(shape)
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number in low..high - 1."""
+        """An integer in low..high - 1."""
         return low + int(self.share() * (high - low))
 
     def chance(self, share: float) -> bool:
-        """True in this share of throws."""
+        """True with probability `share`."""
         return self.share() < share
 
     def pick(self, choices: Sequence[T]) -> T:
@@ -40,116 +40,114 @@ class Dice:
         return choices[self.whole(0, len(choices))]
 
     def color(self, low: int, high: int) -> Floats:
-        """A colour whose channels are in low..high - 1, (3,)."""
+        """A colour (3,) with channels in low..high - 1."""
         return np.array([self.whole(low, high) for _ in range(3)], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A painted piece of a thing: `mask` (H, W) says where, `paint` (H, W, 3) or (1, 1, 3) broadcast says in which colours."""
+    """A painted part of a thing: its pixels `mask` (H, W), and `paint` (H, W, 3), their colours."""
 
     mask: Mask
     paint: Floats
 
 
 def smooth_noise(dice: Dice, cell_y: int, cell_x: int, size: Size) -> Floats:
-    """Random values on a lattice, bilinearly between: (H, W) in [0, 1)."""
+    """Random values on a lattice with bilinear interpolation, (H, W) in [0, 1)."""
     height, width = size
     lattice = dice.shares((height // cell_y + 2, width // cell_x + 2))
-    y, x = np.arange(height), np.arange(width)
-    weight_y, weight_x = ((y % cell_y) / cell_y)[:, None], ((x % cell_x) / cell_x)[None, :]
-    upper, lower = lattice[y // cell_y], lattice[y // cell_y + 1]
+    y = np.arange(height)
+    x = np.arange(width)
+    weight_y = ((y % cell_y) / cell_y)[:, None]
+    weight_x = ((x % cell_x) / cell_x)[None, :]
+    upper = lattice[y // cell_y]
+    lower = lattice[y // cell_y + 1]
     rows = upper + (lower - upper) * weight_y
-    left, right = rows[:, x // cell_x], rows[:, x // cell_x + 1]
+    left = rows[:, x // cell_x]
+    right = rows[:, x // cell_x + 1]
     return left + (right - left) * weight_x
 
 
 def ellipse(size: Size, y: float, x: float, radius_y: float, radius_x: float) -> Mask:
-    """Pixels whose place lies in an ellipse, (H, W)."""
+    """The pixels inside an ellipse, (H, W) bool."""
     rows, columns = _grid(size)
-    dy, dx = (rows - y) / radius_y, (columns - x) / radius_x
+    dy = (rows - y) / radius_y
+    dx = (columns - x) / radius_x
     return dy * dy + dx * dx <= 1
 
 
 def trapezoid(
     size: Size, top: float, bottom: float, x: float, half_top: float, half_bottom: float
 ) -> Mask:
-    """Pixels between two rows (both included) and within a half width of column `x` that runs from one to the other, (H, W)."""
+    """The pixels of a trapezoid around column `x`, (H, W) bool.
+
+    It extends from row `top` to row `bottom`, both included; its half width changes linearly.
+    """
     rows, columns = _grid(size)
     depth = (rows - top) / max(bottom - top, 1)
     half = half_top + (half_bottom - half_top) * depth
     return (rows >= top) & (rows <= bottom) & (np.abs(columns - x) <= half)
 
 
+CAR_COLORS = (
+    (200, 40, 40),
+    (40, 70, 190),
+    (225, 225, 225),
+    (35, 35, 40),
+    (210, 180, 50),
+    (150, 155, 165),
+    (30, 130, 140),
+)
+
+
 def car(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
-    """A car from behind or from the side: body, cabin with panes, wheels; shiny in any colour, with a light band."""
+    """A shiny car from behind or from the side: two wheels, a cabin with panes, a body, lights."""
     height = 7 + 17 * near
     half = height * (0.62 if dice.chance(0.5) else 1.05)
-    colors = (
-        (200, 40, 40),
-        (40, 70, 190),
-        (225, 225, 225),
-        (35, 35, 40),
-        (210, 180, 50),
-        (150, 155, 165),
-        (30, 130, 140),
-    )
-    color = np.array(dice.pick(colors), dtype=np.float64) * (0.85 + 0.3 * dice.share())
+    color = np.array(dice.pick(CAR_COLORS), dtype=np.float64) * (0.85 + 0.3 * dice.share())
     waist = foot - 0.55 * height
     wheel = 0.2 * height
-    parts = [
-        Part(ellipse(size, foot - wheel, x + side * 0.62 * half, wheel, wheel), _flat(size, 18.0))
-        for side in (-1, 1)
+    wheel_y = foot - wheel
+    left_wheel = ellipse(size, wheel_y, x - 0.62 * half, wheel, wheel)
+    right_wheel = ellipse(size, wheel_y, x + 0.62 * half, wheel, wheel)
+    cabin = trapezoid(size, foot - height, waist, x, 0.5 * half, 0.8 * half)
+    body = trapezoid(size, waist, foot - 0.15 * height, x, 0.96 * half, half)
+    panes = trapezoid(size, foot - 0.88 * height, waist - 1, x, 0.38 * half, 0.62 * half)
+    band = trapezoid(size, waist + 0.1 * height, waist + 0.2 * height, x, half, half)
+    middle = trapezoid(size, waist, foot, x, 0.72 * half, 0.72 * half)
+    light_color = np.array(dice.pick(((230, 60, 40), (250, 240, 190))), dtype=np.float64)
+    return [
+        Part(left_wheel, _flat(size, 18.0)),
+        Part(right_wheel, _flat(size, 18.0)),
+        Part(cabin, _flat(size, 0.8 * color)),
+        Part(body, _sheen(size, waist, height, color)),
+        Part(panes, _flat(size, np.array([50.0, 65, 80]))),
+        Part(band & ~middle & body, _flat(size, light_color)),
     ]
-    parts.append(
-        Part(
-            trapezoid(size, foot - height, waist, x, 0.5 * half, 0.8 * half),
-            _flat(size, 0.8 * color),
-        )
-    )
-    parts.append(
-        Part(
-            trapezoid(size, waist, foot - 0.15 * height, x, 0.96 * half, half),
-            _sheen(size, waist, height, color),
-        )
-    )
-    parts.append(
-        Part(
-            trapezoid(size, foot - 0.88 * height, waist - 1, x, 0.38 * half, 0.62 * half),
-            _flat(size, np.array([50.0, 65, 80])),
-        )
-    )
-    lamp = dice.pick(((230, 60, 40), (250, 240, 190)))
-    light = trapezoid(size, waist + 0.1 * height, waist + 0.2 * height, x, half, half)
-    light &= ~trapezoid(size, waist, foot, x, 0.72 * half, 0.72 * half) & parts[3].mask
-    parts.append(Part(light, _flat(size, np.array(lamp, dtype=np.float64))))
-    return parts
 
 
 def person(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
-    """A standing person: two legs, a torso with stripes or none, a head."""
+    """A standing person: two legs, a torso that may have stripes, and a head."""
+    rows, columns = _grid(size)
     height = 14 + 28 * near
     half = 0.19 * height
     skin = np.array(dice.pick(((225, 180, 150), (190, 140, 105), (120, 80, 60))), dtype=np.float64)
-    shirt, trousers = dice.color(30, 256), dice.color(20, 110)
-    shoulder, hip = foot - 0.80 * height, foot - 0.45 * height
+    shirt = dice.color(30, 256)
+    trousers = dice.color(20, 110)
+    shoulder = foot - 0.80 * height
+    hip = foot - 0.45 * height
     stride = (0.35 + 0.25 * dice.share()) * half
-    legs = trapezoid(size, hip, foot, x, 0.9 * half, half) & (
-        np.abs(_grid(size)[1] - x) >= stride * (_grid(size)[0] - hip) / (foot - hip)
-    )
-    rows, _ = _grid(size)
-    stripes = (
-        ((rows - np.floor(shoulder)) % 4 < 2)[..., None]
-        if dice.chance(0.4)
-        else np.zeros((*size, 1), bool)
-    )
-    torso = np.where(stripes, 0.6 * shirt, shirt)
+    gap = stride * (rows - hip) / (foot - hip)
+    legs = trapezoid(size, hip, foot, x, 0.9 * half, half) & (np.abs(columns - x) >= gap)
+    stripes = np.zeros((*size, 1), bool)
+    if dice.chance(0.4):
+        stripes = ((rows - np.floor(shoulder)) % 4 < 2)[..., None]
+    torso = trapezoid(size, shoulder, hip, x, 1.15 * half, 0.95 * half)
+    head = ellipse(size, foot - 0.89 * height, x, 0.115 * height, 0.10 * height)
     return [
         Part(legs, _flat(size, trousers)),
-        Part(trapezoid(size, shoulder, hip, x, 1.15 * half, 0.95 * half), torso),
-        Part(
-            ellipse(size, foot - 0.89 * height, x, 0.115 * height, 0.10 * height), _flat(size, skin)
-        ),
+        Part(torso, np.where(stripes, 0.6 * shirt, shirt)),
+        Part(head, _flat(size, skin)),
     ]
 
 
@@ -161,13 +159,11 @@ def tree(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
     crown = leaf * (0.35 + 1.2 * smooth_noise(dice, 3, 3, size))[..., None]
     trunk = trapezoid(size, foot - 0.5 * height, foot, x, 0.045 * height, 0.06 * height)
     if dice.chance(0.6):
-        leaves = ellipse(
-            size, foot - 0.66 * height, x, 0.34 * height, (0.24 + 0.1 * dice.share()) * height
-        )
+        half = (0.24 + 0.1 * dice.share()) * height
+        leaves = ellipse(size, foot - 0.66 * height, x, 0.34 * height, half)
     else:
-        leaves = trapezoid(
-            size, foot - height, foot - 0.25 * height, x, 0.5, (0.24 + 0.08 * dice.share()) * height
-        )
+        half = (0.24 + 0.08 * dice.share()) * height
+        leaves = trapezoid(size, foot - height, foot - 0.25 * height, x, 0.5, half)
     return [Part(trunk, _flat(size, bark)), Part(leaves, crown)]
 
 
@@ -181,6 +177,6 @@ def _flat(size: Size, color: Floats | float) -> Floats:
 
 
 def _sheen(size: Size, top: float, height: float, color: Floats) -> Floats:
-    """Paint that is lighter above, as metal under the sky."""
+    """A colour that is lighter at the top, like metal under the sky: (H, W, 3)."""
     rows, _ = _grid(size)
     return color * (1.15 - 0.4 * np.clip((rows - top) / height, 0, 1))[..., None]

@@ -1,4 +1,4 @@
-"""Images that are the same to the eye: found by a perceptual hash, confirmed by their thumbnails."""
+"""Images that look the same: found by a perceptual hash, confirmed by their thumbnails."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,53 +9,66 @@ import numpy.typing as npt
 
 from maskmill.canonical.png import RGB
 
-THUMB = 32  # pixels a side of what is hashed
-MAX_BITS = 8  # of 63; saving again, scaling and brightening change at most 8, and so do neighbouring frames of a slow video
-MIN_CORRELATION = 0.97  # of the thumbnails; other pictures of one street or dish stay below it
-BLOCK = 2048  # images compared at once, to bound the memory
+THUMBNAIL_PX = 32  # width and height of the thumbnail that is hashed
+# Of 63. Saving, scaling and brightening an image changes at most 8 bits; neighbouring frames of a
+# slow video differ by as few.
+MAX_DIFFERENT_BITS = 8
+MIN_CORRELATION = 0.97  # of thumbnails; different photographs of one street or dish are below it
+BLOCK = 2048  # images compared at once, which limits the memory
 
 
 @dataclass(frozen=True)
-class Print:
-    """What an image looks like: a hash of 63 bits and a thumbnail, 32 x 32 gray levels in a row."""
+class Fingerprint:
+    """What an image looks like: a hash of 63 bits and a thumbnail, 32 x 32 gray levels in rows."""
 
     bits: int
     thumbnail: bytes
 
 
-def print_of(rgb: RGB) -> Print:
-    """The print of an image (H, W, 3) uint8: the signs of its lowest frequencies (DCT hash, Zauner 2010, sec. 3.2.1)."""
-    gray = cv2.resize(
-        cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (THUMB, THUMB), interpolation=cv2.INTER_AREA
-    )
-    lowest = cv2.dct(gray.astype(np.float32))[:8, :8].reshape(-1)[1:]  # without the mean brightness
+def fingerprint(rgb: RGB) -> Fingerprint:
+    """The fingerprint of an image (H, W, 3) uint8.
+
+    The bits are the signs of its lowest frequencies (DCT hash, Zauner 2010, sec. 3.2.1).
+    """
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    thumbnail = cv2.resize(gray, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    frequencies = cv2.dct(thumbnail.astype(np.float32))
+    lowest = frequencies[:8, :8].reshape(-1)[1:]  # without the mean brightness
     signs = lowest > np.median(lowest)
-    return Print(
-        int(np.dot(signs.astype(object), [1 << place for place in range(63)])),
-        gray.astype(np.uint8).tobytes(),
-    )
+    bits = 0
+    for position in np.flatnonzero(signs).tolist():
+        bits |= 1 << position
+    return Fingerprint(bits, thumbnail.astype(np.uint8).tobytes())
 
 
-def similar(first: Sequence[Print], second: Sequence[Print]) -> Iterator[tuple[int, int]]:
-    """Pairs of places (in `first`, in `second`) whose images look the same."""
-    hashes = [np.array([one.bits for one in prints], dtype=np.uint64) for prints in (first, second)]
-    for start in range(0, len(first), BLOCK):
-        for other in range(0, len(second), BLOCK):
-            rows, columns = hashes[0][start : start + BLOCK], hashes[1][other : other + BLOCK]
-            near = np.bitwise_count(rows[:, None] ^ columns[None]) <= MAX_BITS
-            for row, column in np.argwhere(near).tolist():
-                pair = start + row, other + column
-                if _correlation(first[pair[0]], second[pair[1]]) >= MIN_CORRELATION:
-                    yield pair
+def find_similar(
+    first: Sequence[Fingerprint], second: Sequence[Fingerprint]
+) -> Iterator[tuple[int, int]]:
+    """Pairs of indices (into `first`, into `second`) of images that look the same."""
+    first_bits = np.array([image.bits for image in first], dtype=np.uint64)
+    second_bits = np.array([image.bits for image in second], dtype=np.uint64)
+    for row_start in range(0, len(first), BLOCK):
+        rows = first_bits[row_start : row_start + BLOCK]
+        for column_start in range(0, len(second), BLOCK):
+            columns = second_bits[column_start : column_start + BLOCK]
+            num_different = np.bitwise_count(rows[:, None] ^ columns[None])
+            for row, column in np.argwhere(num_different <= MAX_DIFFERENT_BITS).tolist():
+                i = row_start + row
+                j = column_start + column
+                if _correlation(first[i], second[j]) >= MIN_CORRELATION:
+                    yield i, j
 
 
-def _correlation(one: Print, other: Print) -> float:
-    """Pearson's correlation of two thumbnails; 1 for two even ones."""
-    first, second = _centred(one), _centred(other)
-    length = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / length if length > 0 else float(one.thumbnail == other.thumbnail)
+def _correlation(first: Fingerprint, second: Fingerprint) -> float:
+    """Pearson's correlation of two thumbnails; 1 if both have one and the same gray level."""
+    first_levels = _centred(first)
+    second_levels = _centred(second)
+    norm = float(np.linalg.norm(first_levels) * np.linalg.norm(second_levels))
+    if norm > 0:
+        return float(first_levels @ second_levels) / norm
+    return float(first.thumbnail == second.thumbnail)
 
 
-def _centred(one: Print) -> npt.NDArray[np.float64]:
-    levels = np.frombuffer(one.thumbnail, np.uint8).astype(np.float64)
+def _centred(fingerprint: Fingerprint) -> npt.NDArray[np.float64]:
+    levels = np.frombuffer(fingerprint.thumbnail, np.uint8).astype(np.float64)
     return np.asarray(levels - levels.mean())

@@ -1,4 +1,4 @@
-"""The contract of a source: what it takes to bring another raw format into the canonical one."""
+"""The interface of a source: what a raw format needs to become canonical."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,10 +15,12 @@ class Sample:
 
     Args:
         split: train, val, test or any other name.
-        name: unique in its split and without an ending, as `aachen/000019`; the canonical files bear it.
+        name: unique in its split and without a suffix, as `aachen/000019`; the canonical files have
+            this name.
         image: the image file.
         labels: the file or folder with its labels.
-        image_id: where the data set numbers its images; else the conversion does, from 1 in each split.
+        image_id: the data set's own id of the image; None if the conversion numbers the images,
+            from 1 in each split.
     """
 
     split: str
@@ -29,10 +31,10 @@ class Sample:
 
 
 class Source(ABC):
-    """A raw data set. A new format is one subclass in one file, one file under conf/source/ and one test.
+    """A raw data set. A new format is one subclass in one file, one file in conf/source, one test.
 
-    A source travels to worker processes, so it holds settings and no data; what `read` needs to know about a sample is in the sample,
-    of which a source may have a subclass.
+    Sources are sent to worker processes, so they contain settings and no data. What `read` needs to
+    know about a sample is in the sample, of which a source may have a subclass.
     """
 
     @property
@@ -45,11 +47,11 @@ class Source(ABC):
         """All samples of all splits in a fixed order, listed without decoding an image.
 
         Args:
-            findings: gets what is wrong with single files, as labels without an image.
+            findings: receives problems of single files, such as labels without an image.
 
         Raises:
-            FileNotFoundError: a folder or list is not there.
-            ValueError: a list is broken, or a split has no sample.
+            FileNotFoundError: a folder or list does not exist.
+            ValueError: a list is invalid, or a split has no sample.
         """
 
     @abstractmethod
@@ -57,21 +59,24 @@ class Source(ABC):
         """The labels of one sample, with the data set's own category ids.
 
         Args:
-            sample: of this source.
-            findings: gets what is wrong with the labels but leaves them usable.
+            sample: a sample of this source.
+            findings: receives problems of the labels that leave them usable.
 
         Raises:
-            FileNotFoundError: the labels are not there.
-            ValueError: the labels do not decode or break the format's rules.
+            FileNotFoundError: the labels do not exist.
+            ValueError: the labels do not decode, or break the rules of the format.
         """
 
     def classes_of(self, sample: Sample) -> set[int]:
-        """The category ids of a sample, for a stratified split; formats that need not decode a file for it say so in their own way."""
+        """The category ids in a sample, which a stratified split needs.
+
+        Override this where the format lists them, so that no mask has to be decoded.
+        """
         try:
             return set(self.read(sample, Findings()).category_of.values())
         except (ValueError, OSError):
-            return set()  # the conversion reports it
+            return set()  # the conversion reports the problem
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
-        """The files and folders `read` and the conversion look into: where none of them changed, nothing did."""
+        """The files and folders that `read` and the conversion depend on."""
         return sample.image, sample.labels

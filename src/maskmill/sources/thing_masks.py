@@ -1,13 +1,14 @@
-"""Panoptic data: a class map, and beside it a map that numbers the things (PASCAL VOC, Cityscapes)."""
+"""Panoptic data: a class mask, and an instance-id mask beside it (PASCAL VOC, Cityscapes)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.class_maps import panoptic_of_instances
+from maskmill.sources.class_maps import panoptic_from_instances
 from maskmill.sources.class_masks import ClassMasks
 from maskmill.sources.images import read_label_image, require_size
 from maskmill.sources.label_images import LabelImage, Labels
@@ -16,20 +17,21 @@ from maskmill.sources.source import Sample
 
 
 class ThingMasks(ClassMasks):
-    """Images with class maps and number maps; numbers on void do not count.
+    """Images with class masks and instance-id masks; instance ids on void are ignored.
 
     Args:
-        root: see `ClassMasks`.
-        pairs: images and their class maps.
-        categories: see `ClassMasks`; things have `isthing: 1`.
-        instances: what to replace in a class map's path, relative to the root, to get the path of its number map.
-        void_ids: see `ClassMasks`.
-        first_number: lower values of a number map number nothing.
-        unnumbered: whether things without a number are a fault, or a crowd.
-        labels: see `ClassMasks`.
+        root: the data set's folder.
+        pairs: where images and class masks are, and in which split.
+        categories: rows of `id`, `name`, `isthing`, and optionally `color`.
+        instances: what to replace in the path of a class mask, relative to the root, to get the
+            path of its instance-id mask.
+        void_ids: class values that mean "not labelled".
+        min_instance_id: lower values of an instance-id mask mean "no instance".
+        unnumbered: whether thing pixels without an instance id are an error, or a crowd.
+        labels: how a class mask encodes classes; by default as gray levels or palette indices.
 
     Raises:
-        ValueError: as `ClassMasks`, or `first_number` is below 1.
+        ValueError: a category is void too.
     """
 
     has_instances = True
@@ -42,43 +44,36 @@ class ThingMasks(ClassMasks):
         instances: Mapping[str, str],
         *,
         void_ids: Sequence[int] = (),
-        first_number: int = 1,
+        min_instance_id: Annotated[int, Ge(1)] = 1,
         unnumbered: Literal["error", "crowd"] = "error",
         labels: LabelImage | None = None,
     ) -> None:
         super().__init__(root, pairs, categories, void_ids=void_ids, labels=labels)
-        if first_number < 1:
-            raise ValueError(
-                f"Expected `first_number` of at least 1, but got {first_number} - mend conf/source"
-            )
-        self.instances, self.first_number, self.unnumbered = (
-            dict(instances),
-            first_number,
-            unnumbered,
-        )
+        self.instances = dict(instances)
+        self.min_instance_id = min_instance_id
+        self.unnumbered: Literal["error", "crowd"] = unnumbered
 
-    def number_map(self, sample: Sample) -> Path:
-        """Where the number map of a sample lies."""
+    def instance_path(self, sample: Sample) -> Path:
+        """The path of the instance-id mask of a sample."""
         name = sample.labels.relative_to(self.root).as_posix()
         for old, new in self.instances.items():
             name = name.replace(old, new)
         return self.root / name
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
-        """The image and both maps."""
-        return sample.image, sample.labels, self.number_map(sample)
+        """The image and both masks."""
+        return sample.image, sample.labels, self.instance_path(sample)
 
     def _panoptic(self, classes: Labels, sample: Sample) -> Panoptic:
-        path = self.number_map(sample)
-        numbers = read_label_image(path)
-        require_size(numbers.shape, classes.shape, path)
-        numbers = np.where(
-            (numbers < self.first_number) | np.isin(classes, sorted(self.void_ids)), 0, numbers
-        )
+        path = self.instance_path(sample)
+        instances = read_label_image(path)
+        require_size(instances.shape, classes.shape, path)
+        is_void = np.isin(classes, sorted(self.void_ids))
+        instances = np.where((instances < self.min_instance_id) | is_void, 0, instances)
         try:
-            return panoptic_of_instances(
+            return panoptic_from_instances(
                 classes,
-                numbers,
+                instances,
                 self.categories,
                 void_ids=self.void_ids,
                 unnumbered=self.unnumbered,

@@ -1,4 +1,8 @@
-"""Instance data in the text form of YOLO segmentation: a line per object, `class x1 y1 x2 y2 ...`, as shares of width and height."""
+"""Instance data in the text form of YOLO segmentation.
+
+Per image a text file with a line per object: `class x1 y1 x2 y2 ...`; coordinates are shares of
+width and height.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +15,22 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.sources.finding import Findings
 from maskmill.sources.images import image_size
 from maskmill.sources.layers import Layer, Overlap, stack
-from maskmill.sources.pairs import FolderPairs
-from maskmill.sources.polygons import Points, Rasterizer, polygon_mask, sound_polygons
+from maskmill.sources.pairs import FolderPairs, list_samples
+from maskmill.sources.polygons import Points, Rasterizer, keep_valid_polygons, polygon_mask
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split
 
 
 @dataclass(frozen=True)
 class YoloPart:
-    """A folder of images, the folder of their label files, both relative to the root, and which splits they become."""
+    """A folder of images and the folder of their label files, with the splits of the images.
+
+    Args:
+        images: the folder of the images, relative to the root.
+        labels: the folder of the label files, relative to the root.
+        splits: split -> share of the images, assigned by a hash of the name, or a rule of `splits`.
+        seed: seed of the hash.
+    """
 
     images: str
     labels: str
@@ -34,8 +45,9 @@ class YoloSegments(Source):
         root: the data set's folder.
         parts: its folders.
         names: class number -> name, from 0.
-        unlabelled: an image without a label file is one without objects, as the form has it, or a fault.
-        overlap: which of two objects gets the pixels both have; see `layers.stack`.
+        unlabelled: whether an image without a label file is one without objects, as usual in this
+            form, or an error.
+        overlap: which of two objects gets the pixels of both; see `layers.stack`.
         rasterizer: how polygons are filled.
 
     Raises:
@@ -52,92 +64,101 @@ class YoloSegments(Source):
         overlap: Overlap = "smaller",
         rasterizer: Rasterizer = "coco",
     ) -> None:
-        self.root, self.parts, self.unlabelled = root, tuple(parts), unlabelled
+        if not parts:
+            raise ValueError(
+                "Expected at least one part, but got none - add its folders to conf/source"
+            )
+        self.root = root
+        self.parts = tuple(parts)
+        self.unlabelled = unlabelled
         self.overlap: Overlap = overlap
         self.rasterizer: Rasterizer = rasterizer
-        if not self.parts:
-            raise ValueError(
-                "Expected at least one part, but got none - name its folders in conf/source"
-            )
-        rows = names.items() if isinstance(names, Mapping) else enumerate(names)
-        self._categories = Categories.from_list(
-            [{"id": int(key), "name": name, "isthing": 1} for key, name in rows]
-        )
+        numbered = names.items() if isinstance(names, Mapping) else enumerate(names)
+        rows = [{"id": int(number), "name": name, "isthing": 1} for number, name in numbered]
+        self._categories = Categories.from_list(rows)
 
     @property
     def categories(self) -> Categories:
-        """As named."""
+        """The configured classes."""
         return self._categories
 
     def samples(self, findings: Findings) -> list[Sample]:
-        """The images in the order of their names; see `Source.samples`."""
-        samples = []
+        """The images sorted by name, part by part; see `Source.samples`."""
+        pairs = []
         for part in self.parts:
-            pairs = FolderPairs(
+            rule = FolderPairs(
                 part.images, part.labels, part.splits, label_ending=".txt", seed=part.seed
             )
-            samples += pairs.samples(self.root, findings, self.classes_of)
-        return samples
+            pairs.append(rule)
+        return list_samples(pairs, self.root, findings, self.classes_of)
 
     def classes_of(self, sample: Sample) -> set[int]:
-        """From the label file's first column."""
+        """The category ids in the first column of the label file."""
         if not sample.labels.is_file():
             return set()
-        words = [
-            line.split()
-            for line in sample.labels.read_text(encoding="utf-8", errors="replace").splitlines()
-        ]
-        return {int(row[0]) for row in words if row and row[0].isdecimal()} & set(
-            self.categories.index
-        )
+        class_ids = set()
+        for line in sample.labels.read_text(encoding="utf-8", errors="replace").splitlines():
+            words = line.split()
+            if words and words[0].isdecimal():
+                class_ids.add(int(words[0]))
+        return class_ids & set(self.categories.index)
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
-        """The objects, laid over each other; see `Source.read`."""
-        size = image_size(sample.image)
+        """The objects on top of each other; see `Source.read`."""
+        height, width = image_size(sample.image)
+        size = height, width
         layers = []
         for number, line in self._lines(sample):
             name = f"line {number}"
-            category_id, points = self._object(line, sample.labels, number)
-            sound = sound_polygons(
-                [points * (size[1], size[0])], size, sample.labels, name, findings
-            )
-            if sound:
-                layers.append(Layer(polygon_mask(sound, size, self.rasterizer), category_id, name))
+            category_id, shares = self._object(line, sample.labels, number)
+            points = shares * (width, height)
+            valid = keep_valid_polygons([points], size, sample.labels, name, findings)
+            if valid:
+                layers.append(Layer(polygon_mask(valid, size, self.rasterizer), category_id, name))
         return stack(layers, size, self.categories, self.overlap, sample.labels, findings)
 
     def _lines(self, sample: Sample) -> list[tuple[int, str]]:
+        """The lines of a label file that are not empty, each with its number from 1."""
         if not sample.labels.is_file():
             if self.unlabelled:
                 return []
             raise FileNotFoundError(
-                f"{sample.labels}: expected labels of {sample.image.name}, but there is no such file - add it"
+                f"{sample.labels}: expected labels of {sample.image.name}, but there is no such "
+                "file - add it"
             )
         try:
             lines = sample.labels.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{sample.labels}: expected a text file, but it does not decode ({error}) - replace the file"
+                f"{sample.labels}: expected a text file, but it does not decode ({error}) - "
+                "replace the file"
             ) from error
         return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
     def _object(self, line: str, path: Path, number: int) -> tuple[int, Points]:
+        """The category id and the points, (N, 2) shares of width and height, of a line."""
         words = line.split()
         try:
-            category_id, values = int(float(words[0])), np.array(words[1:], np.float64)
+            category_id = int(float(words[0]))
+            values = np.array(words[1:], np.float64)
         except ValueError as error:
             raise ValueError(
-                f"{path}, line {number}: expected numbers apart by blanks, but got {line[:60]!r} - export it again"
+                f"{path}, line {number}: expected numbers separated by blanks, but got "
+                f"{line[:60]!r} - export it again"
             ) from error
         if category_id not in self.categories:
             raise ValueError(
-                f"{path}, line {number}: expected a class of `names` in conf/source, but got {words[0]} - add it there"
+                f"{path}, line {number}: expected a class of `names` in conf/source, but got "
+                f"{words[0]} - add it there"
             )
         if values.size == 4:
             raise ValueError(
-                f"{path}, line {number}: expected a polygon, but 4 numbers are a box - export segments, not boxes"
+                f"{path}, line {number}: expected a polygon, but 4 numbers are a box - "
+                "export segments, not boxes"
             )
         if values.size % 2:
             raise ValueError(
-                f"{path}, line {number}: expected x and y of every point, but got {values.size} numbers - export it again"
+                f"{path}, line {number}: expected x and y of every point, but got "
+                f"{values.size} numbers - export it again"
             )
         return category_id, values.reshape(-1, 2)

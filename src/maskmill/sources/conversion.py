@@ -1,0 +1,85 @@
+"""The conversion of one sample, and the rows and digests of the written files."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from maskmill.canonical.files import inside, write_bytes
+from maskmill.canonical.folder import ImageRecord, png_name
+from maskmill.canonical.png import ids_to_png
+from maskmill.sources.collection import Outcome
+from maskmill.sources.examine import examine
+from maskmill.sources.similar import fingerprint
+from maskmill.sources.source import Sample, Source
+from maskmill.sources.statistics import count_image
+
+
+def convert_sample(source: Source, sample: Sample, folder: Path | None, max_pixels: int) -> Outcome:
+    """Read, check and count one image and its labels.
+
+    Args:
+        source: the source of the sample.
+        sample: what to convert.
+        folder: the image and its labels are written to `folder`/SPLIT; None writes nothing.
+        max_pixels: larger images are errors.
+    """
+    examined = examine(source, sample, max_pixels=max_pixels)
+    image = examined.image
+    panoptic = examined.panoptic
+    file = str(sample.image)
+    if image is None or panoptic is None:
+        return Outcome(sample.split, sample.name, file, None, examined.findings)
+    look = fingerprint(image.rgb)
+    row: dict[str, Any] = {
+        "ending": image.ending,
+        "segments": [segment.as_dict() for segment in panoptic.segments],
+        "counts": count_image(image.rgb, panoptic),
+        "print": [f"{look.bits:x}", look.thumbnail.hex()],
+        "isgray": image.isgray,
+    }
+    outcome = Outcome(sample.split, sample.name, file, row, examined.findings)
+    if folder is not None:
+        record = image_record(outcome, image_id=0)
+        labels = ids_to_png(panoptic.ids)
+        write_bytes(inside(folder / sample.split / "images", record.file_name), image.data)
+        write_bytes(inside(folder / sample.split / "panoptic", png_name(record)), labels)
+        row["sha256"] = [hashlib.sha256(data).hexdigest() for data in (image.data, labels)]
+    return outcome
+
+
+def image_record(outcome: Outcome, image_id: int) -> ImageRecord:
+    """The record of a converted image."""
+    assert outcome.row is not None
+    counts = outcome.row["counts"]
+    file_name = f"{outcome.name}{outcome.row['ending']}"
+    return ImageRecord(image_id, file_name, counts["height"], counts["width"])
+
+
+def annotation_row(record: ImageRecord, outcome: Outcome) -> dict[str, Any]:
+    """The annotation of a converted image in panoptic.json."""
+    assert outcome.row is not None
+    segments = outcome.row["segments"]
+    return {"image_id": record.id, "file_name": png_name(record), "segments_info": segments}
+
+
+def file_hashes(record: ImageRecord, outcome: Outcome) -> dict[str, str]:
+    """Path -> sha256 of the two files of a converted image."""
+    assert outcome.row is not None
+    image_hash, labels_hash = outcome.row["sha256"]
+    return {
+        f"{outcome.split}/images/{record.file_name}": image_hash,
+        f"{outcome.split}/panoptic/{png_name(record)}": labels_hash,
+    }
+
+
+def digest_files(hashes: dict[str, str]) -> str:
+    """One sha256 for many files.
+
+    Args:
+        hashes: path -> sha256 of the file, in any order.
+
+    Returns:
+        the sha256 of the sorted lines `<sha256 of file>  <path>`, as `sha256sum` prints them.
+    """
+    lines = [f"{hashes[path]}  {path}\n" for path in sorted(hashes)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
