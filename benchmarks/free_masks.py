@@ -70,9 +70,8 @@ def interpolate_votes(outputs, categories, sizes):
 def compute_score(key, predictions, batch, categories):
     if key == "val/mIoU":
         metric = ConfusionMatrix(categories)
-        pred = [prediction.semantic for prediction in predictions]
-        target = [panoptic.category_map() for panoptic in batch["panoptic"]]
-        metric.update(pred, target)
+        for prediction, target in zip(predictions, batch["panoptic"], strict=True):
+            metric.update([prediction.semantic], [target.category_map()])
     else:
         metric = PanopticQuality(categories)
         metric.update([prediction.panoptic for prediction in predictions], batch["panoptic"])
@@ -89,9 +88,7 @@ def score_free_masks(task, root, num_steps):
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
     separate_things = task != "semantic"
-    segments = segments_of(
-        batch["semantic"], batch["instance"], separate_things=separate_things
-    )
+    segments = segments_of(batch["semantic"], batch["instance"], separate_things=separate_things)
     classes = torch.where(segments.classes >= 0, segments.classes, num_classes)
     one_hot = F.one_hot(classes, num_classes + 1).float()
     outputs = {

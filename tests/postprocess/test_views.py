@@ -4,7 +4,6 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from maskmill.postprocess.panoptic import PanopticGrouping
 from maskmill.postprocess.views import Views, predict_view
