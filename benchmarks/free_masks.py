@@ -70,9 +70,8 @@ def interpolate_votes(outputs, categories, sizes):
 def compute_score(key, predictions, batch, categories):
     if key == "val/mIoU":
         metric = ConfusionMatrix(categories)
-        pred = [prediction.semantic for prediction in predictions]
-        target = [panoptic.category_map() for panoptic in batch["panoptic"]]
-        metric.update(pred, target)
+        for prediction, target in zip(predictions, batch["panoptic"], strict=True):
+            metric.update([prediction.semantic], [target.category_map()])
     else:
         metric = PanopticQuality(categories)
         metric.update([prediction.panoptic for prediction in predictions], batch["panoptic"])

@@ -1,17 +1,20 @@
-"""Network outputs to segments: ours against the usual way, as ratios, one thread by default.
+"""Post-processing: our time against the usual implementations, one thread by default.
 
     python benchmarks/grouping.py [--threads 1] [--rounds 5]
 
-Panoptic-DeepLab's grouping stands against the published post-processing written out plainly: the distance of every pixel to every
-centre, then a loop over the instances and one over the stuff classes. Mask classification stands against transformers' own
-`post_process_panoptic_segmentation`. Scenes are drawn: stuff in bands, boxes of things on it, and noise on every output. Rounds are
-interleaved and the best of each is compared; the share of pixels of the same class and the numbers of segments say that both did the
-same (transformers decides at 384 x 384 px and enlarges that, so edges differ).
+Panoptic-DeepLab's grouping is compared with a plain implementation of the published one: the
+distance of every pixel to every centre, then a loop over instances and a loop over stuff classes.
+Mask classification is compared with transformers' `post_process_panoptic_segmentation`. Scenes are
+generated: bands of stuff, boxes of things, and noise on every output. Rounds alternate, and the
+best of each is compared. The share of pixels with the same class and the numbers of segments show
+that both give the same result. (transformers decides at 384 x 384 px and enlarges the result, so
+edges differ.)
 """
 
 import argparse
 import time
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,15 +27,15 @@ from maskmill.losses.panoptic_deeplab import center_targets
 from maskmill.postprocess.mask_classification import PanopticMasks
 from maskmill.postprocess.panoptic import PanopticGrouping
 
-NUM_STUFF, NUM_THINGS, NUM_QUERIES = (
-    11,
-    8,
-    100,
-)  # the classes of Cityscapes, the queries of Mask2Former
+# The classes of Cityscapes and the queries of Mask2Former
+NUM_STUFF = 11
+NUM_THINGS = 8
+NUM_CLASSES = NUM_STUFF + NUM_THINGS
+NUM_QUERIES = 100
 CATEGORIES = Categories(
-    [Category(n, f"class {n}", n >= NUM_STUFF, color_of(n)) for n in range(NUM_STUFF + NUM_THINGS)]
+    [Category(key, f"class {key}", key >= NUM_STUFF, color_of(key)) for key in range(NUM_CLASSES)]
 )
-SIZES = {(480, 640): 15, (1024, 2048): 40}  # and how many things lie in the scene
+SIZES = {(480, 640): 15, (1024, 2048): 40}  # size -> number of things in the scene
 GROUPING = {
     "threshold": 0.1,
     "nms_kernel": 7,
@@ -42,28 +45,35 @@ GROUPING = {
 }
 
 
-def scene(size, num_things):
-    """Classes (H, W) and thing numbers (H, W) of bands of stuff with boxes on them."""
+class Result(NamedTuple):
+    """A category map (H, W) and the number of segments."""
+
+    category_map: np.ndarray
+    num_segments: int
+
+
+def draw_scene(size, num_things):
+    """Class indices (1, H, W) and instance ids (1, H, W) of bands of stuff with boxes on them."""
     random = np.random.default_rng(0)
     height, width = size
-    semantic = np.repeat(np.arange(height) * 6 // height, width).reshape(size).astype(np.uint8)
+    band_of_row = np.arange(height) * 6 // height
+    semantic = np.repeat(band_of_row, width).reshape(size).astype(np.uint8)
     instance = np.zeros(size, np.int32)
-    for number in range(1, num_things + 1):
-        tall, wide = (
-            random.integers(height // 16, height // 5),
-            random.integers(width // 24, width // 8),
-        )
-        y, x = random.integers(0, height - tall), random.integers(0, width - wide)
-        instance[y : y + tall, x : x + wide], semantic[y : y + tall, x : x + wide] = (
-            number,
-            random.integers(NUM_STUFF, len(CATEGORIES)),
-        )
+    for instance_id in range(1, num_things + 1):
+        box_height = random.integers(height // 16, height // 5)
+        box_width = random.integers(width // 24, width // 8)
+        y = random.integers(0, height - box_height)
+        x = random.integers(0, width - box_width)
+        box = (slice(y, y + box_height), slice(x, x + box_width))
+        instance[box] = instance_id
+        semantic[box] = random.integers(NUM_STUFF, NUM_CLASSES)
     return torch.from_numpy(semantic)[None], torch.from_numpy(instance)[None]
 
 
 def deeplab_outputs(semantic, instance):
+    """Noisy outputs of Panoptic-DeepLab for a scene."""
     targets = center_targets(instance, sigma_px=8.0)
-    one_hot = F.one_hot(semantic.long(), len(CATEGORIES)).permute(0, 3, 1, 2).float()
+    one_hot = F.one_hot(semantic.long(), NUM_CLASSES).permute(0, 3, 1, 2).float()
     return {
         "semantic": 4 * one_hot + torch.randn_like(one_hot),
         "center": targets.heatmap,
@@ -72,89 +82,114 @@ def deeplab_outputs(semantic, instance):
 
 
 def query_outputs(semantic, instance):
-    found = segments_of(semantic, instance, separate_things=True)
-    of_pixel = found.of_pixel[:, 2::4, 2::4]
-    num = found.classes.shape[1]
-    masks = torch.full((1, NUM_QUERIES, *of_pixel.shape[1:]), -8.0)
-    masks[0, :num] = torch.where(of_pixel == torch.arange(num)[:, None, None], 8.0, -8.0)
-    classes = torch.full((1, NUM_QUERIES, len(CATEGORIES) + 1), -5.0)
-    classes[..., -1] = 5.0
-    classes[0, :num] = torch.where(
-        torch.arange(len(CATEGORIES) + 1) == found.classes[0][:, None], 5.0, -5.0
-    )
-    return {"class_logits": classes, "mask_logits": masks + torch.randn_like(masks)}
+    """Noisy outputs of a mask classification network for a scene."""
+    segments = segments_of(semantic, instance, separate_things=True)
+    num_segments = segments.classes.shape[1]
+    of_pixel = segments.of_pixel[:, 2::4, 2::4]  # (1, H/4, W/4)
+    is_inside = of_pixel == torch.arange(num_segments)[:, None, None]  # (N, H/4, W/4)
+    mask_logits = torch.full((1, NUM_QUERIES, *of_pixel.shape[1:]), -8.0)
+    mask_logits[0, :num_segments] = torch.where(is_inside, 8.0, -8.0)
+    is_class = torch.arange(NUM_CLASSES + 1) == segments.classes[0][:, None]  # (N, K + 1)
+    class_logits = torch.full((1, NUM_QUERIES, NUM_CLASSES + 1), -5.0)
+    class_logits[..., -1] = 5.0
+    class_logits[0, :num_segments] = torch.where(is_class, 5.0, -5.0)
+    return {
+        "class_logits": class_logits,
+        "mask_logits": mask_logits + torch.randn_like(mask_logits),
+    }
 
 
-def plain_grouping(outputs):
-    """The published way (Cheng et al., arXiv:1911.10194, and its code): all distances, then an instance and a class at a time."""
-    classes = outputs["semantic"][0].softmax(dim=0).argmax(dim=0)
-    center = outputs["center"]
-    pooled = F.max_pool2d(
-        center, GROUPING["nms_kernel"], stride=1, padding=GROUPING["nms_kernel"] // 2
-    )
-    peaks = ((center == pooled) & (center > GROUPING["threshold"]))[0, 0].nonzero()
+def find_peaks(center):
+    """Positions (N, 2) of the centres, the highest first."""
+    kernel = GROUPING["nms_kernel"]
+    pooled = F.max_pool2d(center, kernel, stride=1, padding=kernel // 2)
+    is_peak = (center == pooled) & (center > GROUPING["threshold"])
+    peaks = is_peak[0, 0].nonzero()
     order = center[0, 0][peaks[:, 0], peaks[:, 1]].argsort(descending=True)
-    peaks = peaks[order][: GROUPING["top_k"]].float()
-    y, x = torch.meshgrid(*(torch.arange(side).float() for side in classes.shape), indexing="ij")
-    places = torch.stack([y, x]) + outputs["offset"][0]
-    places = places.view(2, -1).T  # (H W, 2)
-    nearest = (
-        torch.cat(
-            [
-                torch.norm(peaks[:, None] - chunk[None], dim=-1).argmin(dim=0)
-                for chunk in places.split(2**16)
-            ]
-        )
-        + 1
-    )
-    instance = nearest.view(classes.shape) * (classes >= NUM_STUFF)
-    panoptic, category_map, number = torch.zeros_like(classes), torch.full_like(classes, -1), 0
-    for key in instance.unique().tolist():
-        if key:
-            number += 1
-            mask = instance == key
-            kind = classes[mask].mode().values
-            panoptic[mask], category_map[mask] = number, kind
-    for kind in classes.unique().tolist():
-        mask = (classes == kind) & (instance == 0)
-        if kind < NUM_STUFF and mask.sum() >= GROUPING["stuff_area_px"]:
-            number += 1
-            panoptic[mask], category_map[mask] = number, kind
-    return category_map.numpy(), number
+    return peaks[order][: GROUPING["top_k"]].float()
 
 
-def library_decoding(outputs, size, processor):
-    wrapped = SimpleNamespace(
+def group_plainly(outputs):
+    """The published post-processing (Cheng et al., arXiv:1911.10194, and its code).
+
+    All distances, then one instance and one class at a time.
+    """
+    classes = outputs["semantic"][0].softmax(dim=0).argmax(dim=0)  # (H, W)
+    peaks = find_peaks(outputs["center"])
+    height, width = classes.shape
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    points = torch.stack([y, x]).float() + outputs["offset"][0]  # (2, H, W)
+    nearest = []
+    for chunk in points.view(2, -1).T.split(2**16):
+        distance = torch.norm(peaks[:, None] - chunk[None], dim=-1)  # (N, pixels)
+        nearest.append(distance.argmin(dim=0))
+    instance = (torch.cat(nearest) + 1).view(classes.shape) * (classes >= NUM_STUFF)
+    panoptic = torch.zeros_like(classes)
+    category_map = torch.full_like(classes, -1)
+    num_segments = 0
+    for instance_id in instance.unique().tolist():
+        if instance_id:
+            num_segments += 1
+            mask = instance == instance_id
+            panoptic[mask] = num_segments
+            category_map[mask] = classes[mask].mode().values
+    for class_index in classes.unique().tolist():
+        mask = (classes == class_index) & (instance == 0)
+        if class_index < NUM_STUFF and mask.sum() >= GROUPING["stuff_area_px"]:
+            num_segments += 1
+            panoptic[mask] = num_segments
+            category_map[mask] = class_index
+    return Result(category_map.numpy(), num_segments)
+
+
+def postprocess_by_transformers(outputs, size, processor):
+    library_outputs = SimpleNamespace(
         class_queries_logits=outputs["class_logits"], masks_queries_logits=outputs["mask_logits"]
     )
-    settings = {
-        "threshold": 0.8,
-        "overlap_mask_area_threshold": 0.8,
-        "label_ids_to_fuse": set(range(NUM_STUFF)),
-        "target_sizes": [size],
-    }
-    found = processor.post_process_panoptic_segmentation(wrapped, **settings)[0]
-    table = np.full(max((info["id"] for info in found["segments_info"]), default=0) + 1, -1)
-    for info in found["segments_info"]:
-        table[info["id"]] = info["label_id"]
-    return table[found["segmentation"].numpy()], len(
-        {info["id"] for info in found["segments_info"]}
+    (result,) = processor.post_process_panoptic_segmentation(
+        library_outputs,
+        threshold=0.8,
+        overlap_mask_area_threshold=0.8,
+        label_ids_to_fuse=set(range(NUM_STUFF)),
+        target_sizes=[size],
     )
+    category_of = {info["id"]: info["label_id"] for info in result["segments_info"]}
+    table = np.full(max(category_of, default=0) + 1, -1)
+    for segment_id, category_id in category_of.items():
+        table[segment_id] = category_id
+    return Result(table[result["segmentation"].numpy()], len(category_of))
 
 
-def ours(made, outputs, size):
-    prediction = made(outputs, [size])[0]
-    return prediction.panoptic.category_map(), len(prediction.panoptic.segments)
+def postprocess_by_maskmill(postprocess, outputs, size):
+    (prediction,) = postprocess(outputs, [size])
+    return Result(prediction.panoptic.category_map(), len(prediction.panoptic.segments))
 
 
-def best_of(works, rounds):
-    best, results = dict.fromkeys(works, float("inf")), {}
-    for _ in range(rounds):
-        for name, work in works.items():
+def time_best_round(functions, num_rounds):
+    """The least seconds and the result of each function, by name."""
+    seconds = dict.fromkeys(functions, float("inf"))
+    results = {}
+    for _ in range(num_rounds):
+        for name, function in functions.items():
             start = time.perf_counter()
-            results[name] = work()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best, results
+            results[name] = function()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds, results
+
+
+def print_row(name, size, functions, num_rounds):
+    with torch.inference_mode():
+        seconds, results = time_best_round(functions, num_rounds)
+    usual = results["usual"]
+    ours = results["ours"]
+    same_class = np.mean(usual.category_map == ours.category_map)
+    print(
+        f"| {name} | {size[0]} x {size[1]} "
+        f"| {1e3 * seconds['usual']:.0f} | {1e3 * seconds['ours']:.0f} "
+        f"| {seconds['usual'] / seconds['ours']:.1f} | {same_class:.4f} "
+        f"| {usual.num_segments}, {ours.num_segments} |",
+        flush=True,
+    )
 
 
 def main():
@@ -171,31 +206,22 @@ def main():
         threshold=0.8, overlap=0.8, min_area_px=0, stuff_area_px=0, categories=CATEGORIES
     )
     processor = Mask2FormerImageProcessor()
-    print(
-        "| what | size | usual ms | ours ms | ratio | same class | segments |\n|---|---|---|---|---|---|---|"
-    )
+    print("| what | size | usual ms | ours ms | ratio | same class | segments |")
+    print("|---|---|---|---|---|---|---|")
     for size, num_things in SIZES.items():
-        semantic, instance = scene(size, num_things)
-        deeplab, queries = deeplab_outputs(semantic, instance), query_outputs(semantic, instance)
-        pairs = {
-            "Panoptic-DeepLab, plain loops": (
-                lambda d=deeplab: plain_grouping(d),
-                lambda d=deeplab, s=size: ours(grouping, d, s),
-            ),
-            "masks, transformers": (
-                lambda q=queries, s=size: library_decoding(q, s, processor),
-                lambda q=queries, s=size: ours(masks, q, s),
-            ),
+        semantic, instance = draw_scene(size, num_things)
+        deeplab = deeplab_outputs(semantic, instance)
+        queries = query_outputs(semantic, instance)
+        functions = {
+            "usual": lambda: group_plainly(deeplab),
+            "ours": lambda: postprocess_by_maskmill(grouping, deeplab, size),
         }
-        for name, (usual, own) in pairs.items():
-            with torch.inference_mode():
-                seconds, results = best_of({"usual": usual, "ours": own}, options.rounds)
-            (theirs, num_theirs), (mine, num_mine) = results["usual"], results["ours"]
-            print(
-                f"| {name} | {size[0]} x {size[1]} | {1e3 * seconds['usual']:.0f} | {1e3 * seconds['ours']:.0f} "
-                f"| {seconds['usual'] / seconds['ours']:.1f} | {np.mean(theirs == mine):.4f} | {num_theirs}, {num_mine} |",
-                flush=True,
-            )
+        print_row("Panoptic-DeepLab, plain loops", size, functions, options.rounds)
+        functions = {
+            "usual": lambda: postprocess_by_transformers(queries, size, processor),
+            "ours": lambda: postprocess_by_maskmill(masks, queries, size),
+        }
+        print_row("masks, transformers", size, functions, options.rounds)
 
 
 if __name__ == "__main__":

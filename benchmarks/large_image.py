@@ -60,7 +60,7 @@ def paint_cells(side):
 
 
 class Cells(torch.nn.Module):
-    """Reads class, centre and offset of each cell from the colours after an identity convolution."""
+    """Reads class, centre and offset of a cell from its colours, after an identity convolution."""
 
     def __init__(self):
         super().__init__()

@@ -1,11 +1,14 @@
-"""Can each network learn four real images by heart, for each of its tasks? A network, a loss or a decoding that cannot is broken.
+"""Whether each network can overfit four real images, for each of its tasks.
 
-    python benchmarks/overfit.py DATA_FOLDER [--only unet/semantic ...] [--steps 2000] [--seed 0] [--threads 1]
+    python benchmarks/overfit.py DATA_FOLDER [--only unet/semantic ...] [--steps 2000] [--seed 0]
+        [--threads 1]
 
-DATA_FOLDER holds camvid/, dsb2018/ and cwfid/. Four squares of 128 px are cut of four images of each (CWFID's are cut at 256 px, or
---shrink times 128, and shrunk), things of fewer than 16 px become void, and the networks of conf/network are trained on them by a real
-Trainer until the score of the task's own validation reaches the goal (mIoU 0.95, PQ 0.9) or the steps are over. Scores depend on the seed,
-not on the load.
+If it cannot, the network, its loss or its post-processing is broken. DATA_FOLDER contains camvid/,
+dsb2018/ and cwfid/. One square of 128 px is cropped from four images of each. (For CWFID it is
+cropped at 256 px, or at --shrink times 128 px, and resized.) Things of fewer than 16 px become
+void. A real Trainer trains the networks of conf/network on these images until the validation score
+reaches its goal (mIoU 0.95, PQ 0.9) or the steps are over. Scores depend on the seed, but not on
+the load of the machine.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,139 +38,153 @@ from maskmill.sources.instance_masks import InstanceMasks
 from maskmill.sources.pairs import FolderPairs
 from maskmill.training.callbacks import StepSeed
 
-SIDE, SMALLEST_PX = 128, 16
+SIDE = 128
+MIN_AREA_PX = 16
 CONF = str(Path(__file__).parents[1] / "conf")
+MASK_NETWORKS = {"mask2former", "eomt"}
+
+
+class Goal(NamedTuple):
+    """The validation score to reach."""
+
+    key: str
+    min_score: float
+
+
 GOALS = {
-    "semantic": ("val/mIoU", 0.95),
-    "instance": ("val/PQ/thing", 0.9),
-    "panoptic": ("val/PQ", 0.9),
+    "semantic": Goal("val/mIoU", 0.95),
+    "instance": Goal("val/PQ/thing", 0.9),
+    "panoptic": Goal("val/PQ", 0.9),
 }
-MASKS = ["loss=mask_classification", "scheduler=constant"]
-ONE_MASK_A_CLASS = "loss.separate_things=false"
-# What each network is trained with, beside its file in conf/network.
+LITE0 = "encoder=efficientnet_lite0"
+VIT = "encoder=vit_tiny"
+CROSS_ENTROPY = "loss=cross_entropy_dice"
+DEEPLAB = [LITE0, "loss=panoptic_deeplab", "optimizer.lr=2e-3"]
+MASK2FORMER = [LITE0, "loss=mask_classification", "optimizer.lr=1e-3"]
+EOMT = [VIT, "loss=mask_classification", "optimizer.lr=5e-4"]
+ONE_MASK_PER_CLASS = "loss.separate_things=false"
+# Overrides for each network and task, in addition to the network's file in conf/network
 RUNS = {
-    "unet/semantic": ["encoder=efficientnet_lite0", "loss=cross_entropy_dice", "optimizer.lr=2e-3"],
-    "deeplabv3plus/semantic": [
-        "encoder=efficientnet_lite0",
-        "loss=cross_entropy_dice",
-        "optimizer.lr=2e-3",
-    ],
-    "segformer/semantic": ["encoder=pvt_v2_b0", "loss=cross_entropy_dice", "optimizer.lr=5e-4"],
-    "panoptic_deeplab/instance": [
-        "encoder=efficientnet_lite0",
-        "loss=panoptic_deeplab",
-        "optimizer.lr=2e-3",
-    ],
-    "panoptic_deeplab/panoptic": [
-        "encoder=efficientnet_lite0",
-        "loss=panoptic_deeplab",
-        "optimizer.lr=2e-3",
-    ],
-    "mask2former/semantic": [
-        "encoder=efficientnet_lite0",
-        *MASKS,
-        ONE_MASK_A_CLASS,
-        "optimizer.lr=1e-3",
-    ],
-    "mask2former/instance": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
-    "mask2former/panoptic": ["encoder=efficientnet_lite0", *MASKS, "optimizer.lr=1e-3"],
-    "eomt/semantic": ["encoder=vit_tiny", *MASKS, ONE_MASK_A_CLASS, "optimizer.lr=5e-4"],
-    "eomt/instance": ["encoder=vit_tiny", *MASKS, "optimizer.lr=5e-4"],
-    "eomt/panoptic": ["encoder=vit_tiny", *MASKS, "optimizer.lr=5e-4"],
+    "unet/semantic": [LITE0, CROSS_ENTROPY, "optimizer.lr=2e-3"],
+    "deeplabv3plus/semantic": [LITE0, CROSS_ENTROPY, "optimizer.lr=2e-3"],
+    "segformer/semantic": ["encoder=pvt_v2_b0", CROSS_ENTROPY, "optimizer.lr=5e-4"],
+    "panoptic_deeplab/instance": DEEPLAB,
+    "panoptic_deeplab/panoptic": DEEPLAB,
+    "mask2former/semantic": [*MASK2FORMER, ONE_MASK_PER_CLASS],
+    "mask2former/instance": MASK2FORMER,
+    "mask2former/panoptic": MASK2FORMER,
+    "eomt/semantic": [*EOMT, ONE_MASK_PER_CLASS],
+    "eomt/instance": EOMT,
+    "eomt/panoptic": EOMT,
 }
 
 
-def source_of(task, data, shrink):
-    """The data set of a task, the four images to cut, and the side of the cut."""
+class Crops(NamedTuple):
+    """Which squares to crop from a data set: `side` px in the middle of each sample."""
+
+    source: ClassMasks | InstanceMasks | Cwfid
+    indices: tuple[int, ...]
+    side: int
+
+
+def crops_of(task, data, shrink):
+    """The data set of a task, its four samples, and the side of the crop."""
     if task == "semantic":
         rows = [{"id": key, "name": str(key)} for key in range(11)]
         pairs = [FolderPairs("train", "trainannot", {"train": 1.0})]
-        return ClassMasks(data / "camvid", pairs, rows, void_ids=[11]), (0, 40, 80, 120), SIDE
+        camvid = ClassMasks(data / "camvid", pairs, rows, void_ids=[11])
+        return Crops(camvid, (0, 40, 80, 120), SIDE)
     if task == "instance":
-        return (
-            InstanceMasks(
-                data / "dsb2018", "stage1_train", {"id": 1, "name": "nucleus"}, {"train": 1.0}
-            ),
-            (0, 5, 10, 15),
-            SIDE,
-        )
-    return Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), shrink * SIDE
+        category = {"id": 1, "name": "nucleus"}
+        nuclei = InstanceMasks(data / "dsb2018", "stage1_train", category, {"train": 1.0})
+        return Crops(nuclei, (0, 5, 10, 15), SIDE)
+    return Crops(Cwfid(data / "cwfid", {"train": 1.0}), (0, 5, 10, 15), shrink * SIDE)
 
 
-def cut(image, panoptic, side):
-    """The square in the middle, shrunk to SIDE."""
+def crop_middle(image, panoptic, side):
+    """The square in the middle, resized to SIDE, without tiny segments."""
     height, width = panoptic.ids.shape
-    y, x = (height - side) // 2, (width - side) // 2
-    ids = panoptic.ids[y : y + side, x : x + side]
-    ids = cv2.resize(ids, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-    image = cv2.resize(
-        image[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA
-    )
-    small = [
-        segment.id
-        for segment in Panoptic.from_ids(ids, panoptic.category_of).segments
-        if segment.area < SMALLEST_PX
-    ]
-    return image, Panoptic.from_ids(np.where(np.isin(ids, small), 0, ids), panoptic.category_of)
+    top = (height - side) // 2
+    left = (width - side) // 2
+    square = (slice(top, top + side), slice(left, left + side))
+    ids = cv2.resize(panoptic.ids[square], (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    image = cv2.resize(image[square], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    segments = Panoptic.from_ids(ids, panoptic.category_of).segments
+    tiny_ids = [segment.id for segment in segments if segment.area < MIN_AREA_PX]
+    ids = np.where(np.isin(ids, tiny_ids), 0, ids)
+    return image, Panoptic.from_ids(ids, panoptic.category_of)
 
 
 def write_images(task, data, folder, *, shrink=2):
-    """The four squares as both splits of a prepared data set."""
-    source, places, side = source_of(task, data, shrink)
-    samples = source.samples(Findings())
-    records, rows = [], []
-    for number, place in enumerate(places, start=1):
-        image, panoptic = cut(
-            read_rgb(samples[place].image), source.read(samples[place], Findings()), side
-        )
-        record = ImageRecord(number, f"{number}.png", SIDE, SIDE)
-        for split in ("train", "val"):
+    """Write the four squares as both splits of a prepared data set."""
+    crops = crops_of(task, data, shrink)
+    samples = crops.source.samples(Findings())
+    records = []
+    rows = []
+    for image_id, index in enumerate(crops.indices, start=1):
+        sample = samples[index]
+        panoptic = crops.source.read(sample, Findings())
+        image, panoptic = crop_middle(read_rgb(sample.image), panoptic, crops.side)
+        record = ImageRecord(image_id, f"{image_id}.png", SIDE, SIDE)
+        for split in ["train", "val"]:
             write_rgb(folder / split / "images" / record.file_name, image)
             row = write_panoptic(folder / split, record, panoptic)
         records.append(record)
         rows.append(row)
-    for split in ("train", "val"):
-        write_index(folder / split, source.categories, records, rows)
+    for split in ["train", "val"]:
+        write_index(folder / split, crops.source.categories, records, rows)
     return folder
 
 
-class Goal(Callback):
-    """Stop at the goal, and remember the best score and when it came."""
+class StopAtGoal(Callback):
+    """Stops at the goal, and stores the best score and its step."""
 
-    def __init__(self, key, least, *, shown):
-        self.key, self.least, self.shown, self.best, self.step = key, least, shown, 0.0, 0
+    def __init__(self, goal, *, progress):
+        self.goal = goal
+        self.progress = progress
+        self.best_score = 0.0
+        self.best_step = 0
 
     def on_validation_end(self, trainer, pl_module):
-        score = float(trainer.callback_metrics.get(self.key, 0.0))
-        if self.shown:
+        score = float(trainer.callback_metrics.get(self.goal.key, 0.0))
+        if self.progress:
             print(f"  step {trainer.global_step}: {score:.3f}", flush=True)
-        if score > self.best:
-            self.best, self.step = score, trainer.global_step
-        trainer.should_stop = self.best >= self.least
+        if score > self.best_score:
+            self.best_score = score
+            self.best_step = trainer.global_step
+        trainer.should_stop = self.best_score >= self.goal.min_score
 
 
-def overfit(name, root, *, steps, settings=(), seed=0, shown=False):
-    """Train one network on one task; the best score, its step, and the minutes."""
+class Result(NamedTuple):
+    """The best score of a run."""
+
+    score: float
+    step: int
+    minutes: float
+
+
+def overfit(name, root, *, steps, settings=(), seed=0, progress=False):
+    """Train one network on one task."""
     network, task = name.split("/")
-    masks = network in {"mask2former", "eomt"}
-    chosen = [
+    has_masks = network in MASK_NETWORKS
+    overrides = [
         f"network={network}",
-        f"task={task}{'_masks' if masks else ''}",
+        f"task={task}_masks" if has_masks else f"task={task}",
         "scheduler=constant",
         *RUNS[name],
         *settings,
     ]
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("config", chosen)
+        cfg = compose("config", overrides)
     categories = PanopticFolder(root / "train").categories
     seed_everything(seed, verbose=False)
-    goal = Goal(*GOALS[task], shown=shown)
+    callback = StopAtGoal(GOALS[task], progress=progress)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
-        check_val_every_n_epoch=20,  # an epoch is a step: all four images are one batch
-        callbacks=[goal, StepSeed(0)],
-        gradient_clip_val=1.0 if masks else 10.0,
+        check_val_every_n_epoch=20,  # an epoch is one step, because the images are one batch
+        callbacks=[callback, StepSeed(0)],
+        gradient_clip_val=1.0 if has_masks else 10.0,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -178,10 +196,11 @@ def overfit(name, root, *, steps, settings=(), seed=0, shown=False):
     )
     start = time.perf_counter()
     trainer.fit(build_task(cfg, categories), data)
-    return goal.best, goal.step, (time.perf_counter() - start) / 60
+    minutes = (time.perf_counter() - start) / 60
+    return Result(callback.best_score, callback.best_step, minutes)
 
 
-def main():
+def parse_options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -190,36 +209,43 @@ def main():
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--shrink", type=int, default=2, help="CWFID is cut at this many times 128 px"
+        "--shrink", type=int, default=2, help="crop CWFID at this many times 128 px"
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--set", nargs="*", default=[], help="further overrides, as optimizer.lr=1e-3"
+        "--set", nargs="*", default=[], help="more overrides, such as optimizer.lr=1e-3"
     )
-    parser.add_argument("--progress", action="store_true", help="show the score at each validation")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--progress", action="store_true", help="print the score at each validation"
+    )
+    return parser.parse_args()
+
+
+def main():
+    options = parse_options()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     print("| network | task | score | goal | steps | minutes |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        tasks = {name.split("/")[1] for name in options.only}
-        roots = {
-            task: write_images(task, options.data, Path(temporary) / task, shrink=options.shrink)
-            for task in tasks
-        }
         for name in options.only:
             network, task = name.split("/")
-            chosen = {
-                "steps": options.steps,
-                "settings": options.set,
-                "seed": options.seed,
-                "shown": options.progress,
-            }
-            score, step, minutes = overfit(name, roots[task], **chosen)
-            key, least = GOALS[task]
+            root = Path(temporary) / task
+            if not root.exists():
+                write_images(task, options.data, root, shrink=options.shrink)
+            result = overfit(
+                name,
+                root,
+                steps=options.steps,
+                settings=options.set,
+                seed=options.seed,
+                progress=options.progress,
+            )
+            goal = GOALS[task]
+            metric = goal.key.removeprefix("val/")
             print(
-                f"| {network} | {task} | {key.removeprefix('val/')} {score:.3f} | {least} | {step} | {minutes:.1f} |",
+                f"| {network} | {task} | {metric} {result.score:.3f} | {goal.min_score} "
+                f"| {result.step} | {result.minutes:.1f} |",
                 flush=True,
             )
 

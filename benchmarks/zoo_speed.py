@@ -1,15 +1,21 @@
-"""Images per second and peak memory of six networks, training and predicting, through our tasks and a real Lightning Trainer.
+"""Images per second and peak memory of six networks, in training and prediction.
 
-    python benchmarks/zoo_speed.py [--networks unet eomt ...] [--side 512] [--batch 8] [--steps 20] [--accelerator gpu] [--devices 1]
-        [--vary bf16 channels_last compile] [--threads 1] [--set encoder=timm encoder.name=resnet50 ...]
+    python benchmarks/zoo_speed.py [--networks unet eomt ...] [--side 512] [--batch 8] [--steps 20]
+        [--accelerator gpu] [--devices 1] [--vary bf16 channels_last compile] [--threads 1]
+        [--set encoder=timm encoder.name=resnet50 ...]
 
-Every row is a process of its own, so that its memory is its own. `--vary` adds a row with each of these switched on, and one with all.
-Batches are in memory: squares of `--side` px in blocks of 19 classes, 8 of them things, each block an object. The step is the whole step of
-training (loss, matching, clipping, AdamW) and the whole of predicting (network and segments, without metrics); the first steps warm up
-and compile, and the median of the others counts: by the clock on a GPU, on the CPU by the processor time of its threads, which other work
-on the machine hardly touches. Memory is that of tensors at its peak on a GPU (torch.cuda.max_memory_allocated), on the
-CPU the peak resident memory of the process, Python and libraries included. With several devices, images per second are those of all
-together and memory that of the first.
+Uses our tasks and a real Lightning Trainer. Each row is a separate process, so that its memory is
+its own. `--vary` adds a row for each of these options, and one with all of them. Batches are in
+memory: squares of `--side` px in blocks of 19 classes, 8 of them things, where each block is an
+object. A training step includes loss, matching, clipping and AdamW. A prediction step includes the
+network and post-processing, but no metrics. The first steps warm up and compile; the result is the
+median of the others.
+
+Time is wall time on a GPU. On a CPU it is the processor time of the threads, which other work on
+the machine hardly changes. Memory is the peak of tensors on a GPU
+(torch.cuda.max_memory_allocated), and on a CPU the peak resident memory of the process, with Python
+and libraries. With several devices, images per second are the total, and memory is that of the
+first device.
 """
 
 import argparse
@@ -53,75 +59,84 @@ OPTIONS = ("bf16", "channels_last", "compile")
 CLASSES = Categories(
     Category(key, f"class {key}", key > 11, color_of(key)) for key in range(1, 20)
 )  # as many as Cityscapes has
-BLOCK_PX, WARM_UP = 64, 3
+BLOCK_PX = 64
+WARM_UP_STEPS = 3
 
 
-def batch_of(number, side, seed):
-    """Images of noise in blocks of one class each, as the datamodule would hand them out."""
+def draw_batch(batch_size, side, seed):
+    """Images of noise in blocks of one class each, in the form of the data module's batches."""
     rng = np.random.default_rng(seed)
-    blocks = -(-side // BLOCK_PX)
-    classes = rng.integers(0, 19, (number, blocks, blocks))
-    things = classes >= 11
-    objects = things.reshape(number, -1).cumsum(axis=1).reshape(things.shape) * things
-    semantic, instance = (
-        np.kron(grid, np.ones((BLOCK_PX, BLOCK_PX), int))[:, :side, :side]
-        for grid in (classes, objects)
-    )
-    image = (semantic * 12)[:, None] + rng.integers(0, 20, (number, 3, side, side))
+    num_blocks = -(-side // BLOCK_PX)
+    block_classes = rng.integers(0, 19, (batch_size, num_blocks, num_blocks))
+    is_thing = block_classes >= 11
+    thing_ids = is_thing.reshape(batch_size, -1).cumsum(axis=1).reshape(is_thing.shape)
+    semantic = enlarge_blocks(block_classes, side)  # (B, H, W)
+    instance = enlarge_blocks(thing_ids * is_thing, side)  # (B, H, W)
+    noise = rng.integers(0, 20, (batch_size, 3, side, side))
+    image = (semantic * 12)[:, None] + noise  # (B, 3, H, W)
     return {
         "image": torch.from_numpy(image.astype(np.uint8)),
         "semantic": torch.from_numpy(semantic.astype(np.uint8)),
         "instance": torch.from_numpy(instance.astype(np.int32)),
-        "size": [(side, side)] * number,
-        "index": list(range(number)),
+        "size": [(side, side)] * batch_size,
+        "index": list(range(batch_size)),
     }
 
 
+def enlarge_blocks(values, side):
+    """Each value as a block of pixels: (B, side, side)."""
+    block = np.ones((BLOCK_PX, BLOCK_PX), int)
+    return np.kron(values, block)[:, :side, :side]
+
+
 class Clock(Callback):
-    """Seconds of each step after the first ones, with what the device does for it."""
+    """Measures the seconds of each step after warm-up, including the device's work."""
 
     def __init__(self, memory):
-        self.memory, self.ends = memory, []
+        self.memory = memory
+        self.ends = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.note()
+        self.record_end()
 
     def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
-        self.note()
+        self.record_end()
 
-    def note(self):
+    def record_end(self):
         self.memory.wait()
-        self.ends.append(
-            time.process_time() / torch.get_num_threads()
-            if self.memory.device.type == "cpu"
-            else time.perf_counter()
-        )
+        if self.memory.device.type == "cpu":
+            self.ends.append(time.process_time() / torch.get_num_threads())
+        else:
+            self.ends.append(time.perf_counter())
 
     def seconds(self):
-        return float(np.median(np.diff(self.ends[WARM_UP - 1 :])))
+        return float(np.median(np.diff(self.ends[WARM_UP_STEPS - 1 :])))
 
 
-class Predicting(LightningModule):
-    """The task as it predicts: the network, and what makes segments of its outputs."""
+class PredictModule(LightningModule):
+    """The prediction step of a task: the network and post-processing."""
 
     def __init__(self, task):
         super().__init__()
-        self.task, self.network = task, task.network
+        self.task = task
+        self.network = task.network
 
     def predict_step(self, batch, batch_idx):
         return len(self.task.postprocess(self.network(batch["image"]), batch["size"]))
 
 
-def trainer_of(options, on, *callbacks):
-    """A Trainer with the options that are on."""
-    speed = ([ChannelsLast()] if "channels_last" in on else []) + (
-        [Compiled()] if "compile" in on else []
-    )
+def build_trainer(options, enabled, *callbacks):
+    """A Trainer with the enabled options."""
+    speed = []
+    if "channels_last" in enabled:
+        speed.append(ChannelsLast())
+    if "compile" in enabled:
+        speed.append(Compiled())
     return Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         strategy="ddp" if options.devices > 1 else "auto",
-        precision="bf16-mixed" if "bf16" in on else "32-true",
+        precision="bf16-mixed" if "bf16" in enabled else "32-true",
         max_epochs=1,
         gradient_clip_val=1.0,
         callbacks=[StepSeed(0), *speed, *callbacks],
@@ -134,44 +149,62 @@ def trainer_of(options, on, *callbacks):
     )
 
 
-def measure(options, network, on):
-    """One row: predicting first, since its peak of memory is the lower one."""
+def build_loader(options):
+    batches = [draw_batch(options.batch, options.side, seed) for seed in range(4)]
+    num_steps = WARM_UP_STEPS + options.steps
+    return DataLoader([batches[step % 4] for step in range(num_steps)], batch_size=None)
+
+
+def measure(options, network, enabled):
+    """Print one row as JSON; prediction comes first, because its peak memory is lower."""
     torch.set_num_threads(options.threads)
+    overrides = [*NETWORKS[network], "scheduler=constant", "optimizer=adamw", *options.set]
     with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
-        cfg = compose(
-            "config", [*NETWORKS[network], "scheduler=constant", "optimizer=adamw", *options.set]
-        )
+        cfg = compose("config", overrides)
     seed_everything(0, verbose=False)
     task = build_task(cfg, CLASSES)
-    batches = [batch_of(options.batch, options.side, seed) for seed in range(4)]
-    loader = DataLoader(
-        [batches[step % len(batches)] for step in range(WARM_UP + options.steps)], batch_size=None
-    )
+    loader = build_loader(options)
     row = {"weights": sum(weight.numel() for weight in task.network.parameters())}
-    memory = Memory(trainer_of(options, on).strategy.root_device)
-    for kind in ("predict", "train"):
+    memory = Memory(build_trainer(options, enabled).strategy.root_device)
+    for step in ["predict", "train"]:
         memory.restart()
         clock = Clock(memory)
-        trainer = trainer_of(options, on, clock)
-        if kind == "predict":
-            trainer.predict(Predicting(task), loader, return_predictions=False)
+        trainer = build_trainer(options, enabled, clock)
+        if step == "predict":
+            trainer.predict(PredictModule(task), loader, return_predictions=False)
         else:
             trainer.fit(task, loader)
-        row[kind] = options.batch * trainer.world_size / clock.seconds()
-        row[f"{kind}_memory"] = memory.peak()
+        row[step] = options.batch * trainer.world_size / clock.seconds()
+        row[f"{step}_memory"] = memory.peak()
     if trainer.is_global_zero:
         print(json.dumps(row), flush=True)
 
 
-def rows(options):
-    """What is on in each row."""
+def enabled_options(options):
+    """The enabled options of each row."""
     yield ()
-    yield from ((option,) for option in options.vary)
+    for option in options.vary:
+        yield (option,)
     if len(options.vary) > 1:
         yield tuple(options.vary)
 
 
-def main():
+def measure_in_a_process(network, enabled):
+    """The cells of one row of the table."""
+    command = [sys.executable, *sys.argv, "--one", network, *enabled]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ)
+    cells = [network, ", ".join(enabled) or "-"]
+    if result.returncode != 0:
+        return [*cells, f"failed with status {result.returncode}", "", "", "", ""]
+    row = json.loads(result.stdout.splitlines()[-1])
+    cells.append(f"{row['weights'] / 1e6:.1f} M")
+    for step in ["train", "predict"]:
+        cells.append(f"{row[step]:.2f}")
+        cells.append(f"{row[f'{step}_memory'] / 1e9:.2f} GB")
+    return cells
+
+
+def parse_options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -183,40 +216,32 @@ def main():
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--vary", nargs="*", default=[], choices=OPTIONS)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], help="more overrides of the configuration")
     parser.add_argument(
-        "--set", nargs="*", default=[], help="further overrides of the configuration"
+        "--one", nargs="+", help="used by this program: a network and its enabled options"
     )
-    parser.add_argument(
-        "--one", nargs="+", help="of this program: a network and what is on, as a row of JSON"
-    )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = parse_options()
     if options.one:
         warnings.filterwarnings("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        measure(options, options.one[0], options.one[1:])
+        network, *enabled = options.one
+        measure(options, network, enabled)
         return
     print(
-        f"{options.side} px, batches of {options.batch} on each of {options.devices} {options.accelerator}"
+        f"{options.side} px, batches of {options.batch} on each of {options.devices} "
+        f"{options.accelerator}"
     )
     print(
-        "| network | on | weights | training, images/s | memory | predicting, images/s | memory |\n|---|---|---|---|---|---|---|"
+        "| network | on | weights | training, images/s | memory | predicting, images/s | memory |"
     )
+    print("|---|---|---|---|---|---|---|")
     for network in options.networks:
-        for on in rows(options):
-            line = [sys.executable, *sys.argv, "--one", network, *on]
-            result = subprocess.run(
-                line, stdout=subprocess.PIPE, text=True, check=False, env=os.environ
-            )
-            if result.returncode != 0:
-                print(
-                    f"| {network} | {', '.join(on) or '-'} | failed with status {result.returncode} | | | | |",
-                    flush=True,
-                )
-                continue
-            row = json.loads(result.stdout.splitlines()[-1])
-            cells = [network, ", ".join(on) or "-", f"{row['weights'] / 1e6:.1f} M"]
-            for kind in ("train", "predict"):
-                cells += [f"{row[kind]:.2f}", f"{row[f'{kind}_memory'] / 1e9:.2f} GB"]
+        for enabled in enabled_options(options):
+            cells = measure_in_a_process(network, enabled)
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

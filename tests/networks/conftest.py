@@ -28,6 +28,30 @@ def build_network():
 
 
 @pytest.fixture(scope="session")
+def shapes_of():
+    """Shapes of all outputs, by name."""
+
+    def read_shapes(outputs):
+        return {name: tuple(value.shape) for name, value in outputs.items()}
+
+    return read_shapes
+
+
+@pytest.fixture(scope="session")
+def weights_without_gradient():
+    """Names of the weights whose gradient is missing or not finite."""
+
+    def find_names(network):
+        names = []
+        for name, value in network.named_parameters():
+            if value.grad is None or not value.grad.isfinite().all():
+                names.append(name)
+        return names
+
+    return find_names
+
+
+@pytest.fixture(scope="session")
 def random_images():
     """Random uint8 images (B, 3, H, W)."""
 

@@ -45,10 +45,6 @@ def tiny_eomt(name, **changes):
     return eomt.from_encoder(encoder, num_queries=3, num_blocks=1, num_classes=2)
 
 
-def shapes(outputs):
-    return {name: tuple(value.shape) for name, value in outputs.items()}
-
-
 @pytest.mark.parametrize(("network", "encoder"), NOT_FITTING)
 def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, encoder):
     message = r"Expected a backbone that fits.* does not: .* - choose one with features"
@@ -58,7 +54,7 @@ def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, en
 
 @pytest.mark.parametrize(("network", "encoder"), FITTING)
 def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
-    build_network, random_images, network, encoder
+    build_network, random_images, shapes_of, network, encoder
 ):
     overrides = [f"encoder={encoder}", "network.num_queries=7"]
     made = build_network(network, *overrides, num_classes=4)
@@ -68,23 +64,23 @@ def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
     }
     images = random_images((97, 131))
     with torch.no_grad():
-        assert shapes(made.eval()(images)) == expected
+        assert shapes_of(made.eval()(images)) == expected
     # In training also those before each of the 3 decoder layers of conf/network/mask2former.yaml
     # and the 3 blocks with queries of conf/network/eomt.yaml
-    assert shapes(made.train()(images)) == expected | {
+    assert shapes_of(made.train()(images)) == expected | {
         "aux_class_logits": (3, 2, 7, 5),
         "aux_mask_logits": (3, 2, 7, 25, 33),
     }
 
 
 @pytest.mark.parametrize(("network", "encoder"), FITTING)
-def test_every_weight_gets_a_finite_gradient(build_network, random_images, network, encoder):
+def test_every_weight_gets_a_finite_gradient(
+    build_network, random_images, weights_without_gradient, network, encoder
+):
     made = build_network(network, f"encoder={encoder}", "network.num_queries=7").train()
     outputs = made(random_images((97, 131)))
     sum(value.square().mean() for value in outputs.values()).backward()
-    gradients = {name: value.grad for name, value in made.named_parameters()}
-    assert [name for name, value in gradients.items() if value is None] == []
-    assert [name for name, value in gradients.items() if not value.isfinite().all()] == []
+    assert weights_without_gradient(made) == []
 
 
 @pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
