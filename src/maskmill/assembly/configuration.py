@@ -1,4 +1,4 @@
-"""Where configuration files are found: the project's own conf/ first, the packaged one behind it."""
+"""Where configuration files are found: the project's conf/ first, the packaged one behind it."""
 
 from pathlib import Path
 
@@ -36,8 +36,7 @@ class ProjectConf(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Insert conf/ of the current folder, if it exists, before "main", the packaged one."""
         folder = project_conf()
-        providers = {element.provider for element in search_path.get_path()}
-        if folder is not None and "main" in providers:
+        if folder is not None:
             search_path.prepend("project", f"file://{folder}", anchor="main")
 
 

@@ -44,7 +44,7 @@ class NewProject:
 
 
 def create_project(folder: Path) -> NewProject:
-    """Write a project that `dvc init && dvc repro` runs as it is; a failure leaves the folder empty.
+    """Write a project that `dvc init && dvc repro` runs; a failure leaves the folder empty.
 
     Args:
         folder: does not exist yet, or is empty.
