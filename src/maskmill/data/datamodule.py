@@ -1,14 +1,14 @@
 """The training and validation data loaders of a prepared data set."""
 
 from collections.abc import Iterator
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import cv2
 import torch
 from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskmill.data.dataset import Batch, SegmentationDataset, collate
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
@@ -134,7 +134,7 @@ class SegmentationDataModule(LightningDataModule):
     def _loader(
         self,
         loader_class: type[DataLoader[Batch]],
-        dataset: SegmentationDataset,
+        dataset: Dataset[Any],  # of samples, which `collate` turns into batches
         sampler: Sampler[Draw],
         *,
         drop_last: bool,

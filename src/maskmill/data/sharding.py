@@ -126,8 +126,9 @@ class _ShardWriter:
 
     def _open(self) -> None:
         self._file = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 - _upload closes it
-        # noqa SIM115: _upload closes both files.
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.open(  # noqa: SIM115 - _upload closes it
+            fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT
+        )
         self._samples = []
         self._size = 0
 

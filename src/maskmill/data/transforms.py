@@ -4,7 +4,7 @@ Only this module and `data.scale_jitter` use albumentations.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import albumentations
 import cv2
@@ -15,7 +15,7 @@ from annotated_types import Ge
 from maskmill.canonical.png import RGB
 from maskmill.data.mixing import Mix
 
-Transform = albumentations.BasicTransform | albumentations.BaseCompose
+Transform: TypeAlias = albumentations.BasicTransform | albumentations.BaseCompose
 
 
 class Augmentation:

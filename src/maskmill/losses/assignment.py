@@ -52,8 +52,8 @@ def match(
         queries.append(query)
         segments.append(segment)
     pairs = np.stack([np.concatenate(images), np.concatenate(queries), np.concatenate(segments)])
-    image, query, segment = torch.from_numpy(pairs.astype(np.int64)).to(cost.device).unbind()
-    return image, query, segment
+    matched = torch.from_numpy(pairs.astype(np.int64)).to(cost.device)  # (3, M)
+    return matched[0], matched[1], matched[2]
 
 
 def matching_cost(
