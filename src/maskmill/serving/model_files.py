@@ -3,12 +3,14 @@
 import hashlib
 import importlib
 import inspect
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import safetensors.torch
 from torch import Tensor
 
@@ -132,7 +134,8 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
     """Construct a postprocess object from its configuration, without the configuration library: production has none.
 
     Raises:
-        ValueError: the target lies outside `maskmill.postprocess`; a model file must not name arbitrary code. Or it has no such argument.
+        ValueError: the target lies outside `maskmill.postprocess`; a model file must not name arbitrary code. Or it has no such argument,
+            or a value is out of the bounds of its annotation.
     """
     module, _, name = str(node["_target_"]).rpartition(".")
     if not module.startswith("maskmill.postprocess."):
@@ -146,5 +149,14 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
             f"Expected arguments of {name}, {', '.join(inspect.signature(target).parameters)}, but got {sorted(unknown)} - "
             "mend predict.postprocess"
         )
+    annotations = typing.get_type_hints(target.__init__, include_extras=True)
+    for key, value in arguments.items():
+        try:
+            pydantic.TypeAdapter(annotations[key]).validate_python(value, strict=True)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(
+                f"predict.postprocess.{key}: got {value!r}: {reason} - set another value"
+            ) from error
     made: Postprocess = target(categories=categories, **arguments)
     return made

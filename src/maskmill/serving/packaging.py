@@ -18,7 +18,15 @@ from maskmill.serving.model_files import DESCRIPTION, ModelFiles, describe
 from maskmill.serving.program import export_program
 
 # What the model's own code imports, with the versions it was made with.
-REQUIREMENTS = ("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors")
+REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "safetensors",
+    "pydantic",
+    "annotated-types",
+)
 # The part of this package that production needs; it travels inside the model.
 CARRIED = (
     "__init__.py",
