@@ -90,6 +90,15 @@ def test_a_model_file_cannot_name_code_outside_the_postprocessing(name):
         make_postprocess({"_target_": name}, CATEGORIES)
 
 
+def test_a_postprocess_value_out_of_range_raises_a_value_error():
+    node = {"_target_": "maskmill.postprocess.mask_classification.PanopticMasks"}
+    values = {"threshold": 1.5, "overlap": 0.8, "min_area_px": 0, "stuff_area_px": 0}
+    with pytest.raises(
+        ValueError, match=r"predict\.postprocess\.threshold: got 1\.5: .*less than 1"
+    ):
+        make_postprocess(node | values, CATEGORIES)
+
+
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="maskmill train"):
         read_model(tmp_path)

@@ -3,12 +3,14 @@
 import hashlib
 import importlib
 import inspect
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import safetensors.torch
 from torch import Tensor
 
@@ -156,7 +158,8 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
 
     Raises:
         ValueError: the target is not a class defined in `maskmill.postprocess`, since a model file
-            must not be able to name other code, or it has no such argument.
+            must not be able to name other code, or it has no such argument, or a value is out of
+            the bounds of its annotation.
     """
     target = _postprocess_class(str(node["_target_"]))
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
@@ -167,8 +170,22 @@ def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postpro
             f"Expected arguments of {target.__name__} ({', '.join(expected)}), but got {unknown} - "
             "correct predict.postprocess"
         )
+    _check_bounds(target, arguments)
     postprocess: Postprocess = target(categories=categories, **arguments)
     return postprocess
+
+
+def _check_bounds(target: type, arguments: Mapping[str, Any]) -> None:
+    """Check each value against the annotation of the constructor, as `build` does with Hydra."""
+    annotations = typing.get_type_hints(target.__init__, include_extras=True)  # type: ignore[misc]
+    for key, value in arguments.items():
+        try:
+            pydantic.TypeAdapter(annotations[key]).validate_python(value, strict=True)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(
+                f"predict.postprocess.{key}: got {value!r}: {reason} - set another value"
+            ) from error
 
 
 def _postprocess_class(name: str) -> type:

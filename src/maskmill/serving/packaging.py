@@ -20,7 +20,10 @@ from maskmill.serving.program import export_program
 
 PACKAGE = Path(maskmill.__file__).parent
 # What the model's own code imports; the versions are those it was made with.
-REQUIREMENTS = ("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors")
+REQUIREMENTS = (
+    *("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors"),
+    *("pydantic", "annotated-types"),
+)
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 MAP = (-1, -1, -1)  # (B, H, W) of any size
