@@ -159,12 +159,10 @@ def _imported_modules(module: str, tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and _is_module(node.module):
             for alias in node.names:
                 yield _module_of_name(node.module, alias.name)
-        elif isinstance(node, ast.Constant) and _names_module(node.value):
-            yield node.value
-
-
-def _names_module(value: Any) -> bool:
-    return isinstance(value, str) and bool(MODULE_NAME.fullmatch(value)) and _is_module(value)
+        elif isinstance(node, ast.Constant):
+            value = str(node.value)
+            if MODULE_NAME.fullmatch(value) and _is_module(value):
+                yield value
 
 
 def _module_of_name(package: str, name: str) -> str:

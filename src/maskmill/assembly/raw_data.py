@@ -26,7 +26,7 @@ def opened_source(cfg: DictConfig) -> Iterator[tuple[Converter, Source, Shown]]:
         is_archive = shown[0] != shown[1]
         if is_archive:
             cfg.prepare.cache = None  # unpacked files are new each time
-        converter = build(cfg.prepare, Converter)
+        converter = build(cfg.prepare, Converter, code_digest=conversion_code(cfg))
         _set_root(cfg.source, str(root))
         source = build(cfg.source, Source)  # type: ignore[type-abstract]  # the base class of what is built
         yield converter, source, shown if is_archive else ("", "")

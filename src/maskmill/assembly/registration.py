@@ -1,19 +1,22 @@
-"""Registering with the heavy imports: logs the model to its run, makes the version, compares it with the champion."""
+"""A trained and evaluated model becomes a version of the registry and gets the alias it has earned."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import mlflow
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.model_loading import load_network
 from maskmill.assembly.settings import RegisterSettings
+from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.comparison import Difference, compare, differences_of_counts
-from maskmill.evaluation.image_counts import read_image_counts
+from maskmill.evaluation.image_counts import ImageCounts, read_image_counts
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.packaging import log_model
@@ -27,135 +30,157 @@ from maskmill.tracking.models import (
     run_artifact,
     set_alias,
 )
-from maskmill.tracking.runs import git_commit
-from maskmill.tracking.store import connect, experiment_id
+from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
+from maskmill.tracking.store import connect
 
 log = logging.getLogger(__name__)
 
 COUNTS = "counts.csv"
 NUM_RESAMPLES = 2000
+RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the model is loaded
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The alias a version has earned and why, and how it differs from the champion, where the two could be compared."""
+    """The alias of a version, the reason, and its differences from the champion if they were compared."""
 
     alias: str
     reason: str
     differences: Sequence[Difference] = ()
 
 
-def register(settings: RegisterSettings, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Make a version of the model, or find the one it has, and give it the alias it has earned; comparison.html says why.
+class Registration:
+    """One registration; its methods stand in the order in which they run.
 
     Args:
         settings: of the stage.
-        metrics: of the evaluation.
-
-    Returns:
-        name, version, alias, reason, fingerprint and the deciding metric. Nothing in it differs between fresh clones: the run is found by
-        the fingerprint (`tracking.lineage.find_run`).
 
     Raises:
+        FileNotFoundError: there is no model or no evaluation.
         ValueError: the evaluation lacks the deciding metric.
     """
-    if metrics.get(settings.metric) is None:
-        raise ValueError(
-            f"{settings.evaluation}/metrics.json: expected the deciding metric {settings.metric!r}, but it is not there - "
-            f"choose register.metric among {sorted(key for key, value in metrics.items() if isinstance(value, float))}"
-        )
-    files = read_model(settings.model)
-    version = find_version(settings.name, files.fingerprint) or _new_version(
-        settings, files, metrics
-    )
-    decision = _decide(settings, version)
-    set_alias(version, decision.alias)
-    connect().set_model_version_tag(version.name, version.version, "decision", decision.reason)
-    described = {
-        "name": settings.name,
-        "version": int(version.version),
-        "alias": decision.alias,
-        "reason": decision.reason,
-        "fingerprint": files.fingerprint,
-        settings.metric: metrics[settings.metric],
-    }
-    page = write_comparison(
-        settings.out / "comparison.html",
-        described,
-        decision.differences,
-        num_resamples=NUM_RESAMPLES,
-    )
-    connect().log_artifact(version.run_id, str(page), "register")
-    return described
 
+    def __init__(self, settings: RegisterSettings) -> None:
+        self.settings = settings
+        self.metrics: dict[str, Any] = read_json(settings.evaluation / "metrics.json")
+        if self.metrics.get(settings.metric) is None:
+            numbers = sorted(key for key, value in self.metrics.items() if isinstance(value, float))
+            raise ValueError(
+                f"{settings.evaluation}/metrics.json: expected the deciding metric "
+                f"{settings.metric!r}, but it is missing - choose register.metric among {numbers}"
+            )
+        self.files = read_model(settings.model)
 
-def _new_version(
-    settings: RegisterSettings, files: ModelFiles, metrics: dict[str, Any]
-) -> ModelVersion:
-    split = PanopticFolder(settings.images)
-    with mlflow.start_run(run_id=settings.run or _run_of(settings, files, metrics)) as run:
-        uri = log_model(files, load_network(files), split.image(split.records[0]))
-    tags = {
-        MODEL_TAG: files.fingerprint,
-        "data_hash": files.data_digest,
-        "git_commit": run.data.tags.get("git_commit", git_commit()),
-        settings.metric: f"{metrics[settings.metric]:.6f}",
-    }
-    return create_version(settings.name, uri, run.info.run_id, tags)
+    def run(self) -> dict[str, Any]:
+        """Register once, decide the alias, and write version.json and comparison.html.
 
+        Returns:
+            name, version, alias, reason, fingerprint and the deciding metric: the same in every
+            clone that registers its first model.
+        """
+        name = self.settings.name
+        version = find_version(name, self.files.fingerprint) or self._new_version()
+        decision = self._decide(version)
+        set_alias(version, decision.alias)
+        connect().set_model_version_tag(name, version.version, "decision", decision.reason)
+        return self._write(version, decision)
 
-def _run_of(settings: RegisterSettings, files: ModelFiles, metrics: dict[str, Any]) -> str:
-    """The run that made the model; where the pipeline took it from its cache, a new run that says so."""
-    run = find_run(files.fingerprint)
-    if run is None:
-        log.warning(
-            "no MLflow run made model %s here (it came from the pipeline's cache): a new run holds it",
-            files.fingerprint[:12],
-        )
+    def _new_version(self) -> ModelVersion:
+        split = PanopticFolder(self.settings.images)
+        example = split.image(split.records[0])
+        run = self._training_run()
+        with reopened_run(run.info.run_id):
+            sources = runtime_sources(self.files)
+            uri = log_model(self.files, load_network(self.files), example, sources=sources)
         tags = {
-            MODEL_TAG: files.fingerprint,
-            "data_hash": files.data_digest,
-            "git_commit": git_commit(),
-            "restored_from_cache": "true",
+            MODEL_TAG: self.files.fingerprint,
+            "data_hash": self.files.data_digest,
+            "git_commit": run.data.tags.get("git_commit", git_commit()),
+            self.settings.metric: f"{self.metrics[self.settings.metric]:.6f}",
         }
-        with mlflow.start_run(
-            experiment_id=experiment_id("maskmill"), run_name="restored", tags=tags
-        ) as run:
-            pass
-    if (
-        f"test/{settings.metric}" not in run.data.metrics
-    ):  # the same bytes were trained again, and DVC knew their evaluation
-        scores = {key: value for key, value in metrics.items() if isinstance(value, float)}
-        log_evaluation(files.fingerprint, settings.evaluation, scores, metrics.get("interval", {}))
-    return str(run.info.run_id)
+        return create_version(self.settings.name, uri, run.info.run_id, tags)
+
+    def _training_run(self) -> Run:
+        """The run that trained the model, with its evaluation; a new one if the pipeline restored the model from its cache."""
+        if self.settings.run is not None:
+            return connect().get_run(self.settings.run)
+        run = find_run(self.files.fingerprint) or self._restored_run()
+        if f"test/{self.settings.metric}" not in run.data.metrics:  # DVC restored the evaluation
+            scores = {key: value for key, value in self.metrics.items() if isinstance(value, float)}
+            intervals = self.metrics.get("interval", {})
+            log_evaluation(self.files.fingerprint, self.settings.evaluation, scores, intervals)
+        return run
+
+    def _restored_run(self) -> Run:
+        fingerprint = self.files.fingerprint
+        log.warning(
+            "no MLflow run trained model %s here: a new run is added for it", fingerprint[:12]
+        )
+        return add_restored_run({MODEL_TAG: fingerprint, "data_hash": self.files.data_digest})
+
+    def _decide(self, version: ModelVersion) -> Decision:
+        present = champion(self.settings.name)
+        if present is None:
+            return Decision(CHAMPION, "the first version of this model")
+        if present.version == version.version:
+            # The first reason again, so that registering again writes the same bytes.
+            return Decision(CHAMPION, present.tags.get("decision", "it is the champion already"))
+        counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
+        if counts is None:
+            reason = f"champion version {present.version} has no evaluation to compare with"
+            return Decision(CHALLENGER, reason)
+        return self._compare(present, counts)
+
+    def _compare(self, present: ModelVersion, counts: Path) -> Decision:
+        candidate = read_image_counts(self.settings.evaluation / COUNTS)
+        baseline = read_image_counts(counts)
+        if set(candidate.images) != set(baseline.images):
+            return Decision(
+                CHALLENGER,
+                f"champion version {present.version} was evaluated on other images: "
+                "evaluate it on these to compare",
+            )
+        return self._compare_counts(present, candidate, baseline)
+
+    def _compare_counts(
+        self, present: ModelVersion, candidate: ImageCounts, baseline: ImageCounts
+    ) -> Decision:
+        settings = self.settings
+        resampling = Resampling(NUM_RESAMPLES)
+        result = compare(
+            candidate,
+            baseline,
+            metric=settings.metric,
+            margin=settings.margin,
+            resampling=resampling,
+        )
+        reason = (
+            f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} "
+            f"of champion version {present.version}: leads by more than {settings.margin:g} "
+            f"in {result.confidence:.1%} of resamples, {settings.confidence:.1%} required"
+        )
+        alias = CHAMPION if result.confidence >= settings.confidence else CHALLENGER
+        return Decision(alias, reason, differences_of_counts(candidate, baseline, resampling))
+
+    def _write(self, version: ModelVersion, decision: Decision) -> dict[str, Any]:
+        out = self.settings.out
+        described = {
+            "name": self.settings.name,
+            "version": int(version.version),
+            "alias": decision.alias,
+            "reason": decision.reason,
+            "fingerprint": self.files.fingerprint,
+            self.settings.metric: self.metrics[self.settings.metric],
+        }
+        page = write_comparison(
+            out / "comparison.html", described, decision.differences, num_resamples=NUM_RESAMPLES
+        )
+        connect().log_artifact(version.run_id, str(page), "register")
+        write_json(out / "version.json", described)
+        return described
 
 
-def _decide(settings: RegisterSettings, version: ModelVersion) -> Decision:
-    """What a version has earned."""
-    present = champion(settings.name)
-    if present is None:
-        return Decision(CHAMPION, "the first version of this model")
-    if present.version == version.version:
-        # The reason given at first, so that registering again writes the same bytes.
-        return Decision(CHAMPION, present.tags.get("decision", "it is the champion already"))
-    counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
-    if counts is None:
-        return Decision(
-            CHALLENGER, f"champion version {present.version} has no evaluation to compare with"
-        )
-    ours, theirs = (read_image_counts(path) for path in (settings.evaluation / COUNTS, counts))
-    if set(ours.images) != set(theirs.images):
-        return Decision(
-            CHALLENGER,
-            f"champion version {present.version} was evaluated on other images: evaluate it on these to compare",
-        )
-    resampling = Resampling(NUM_RESAMPLES)
-    result = compare(
-        ours, theirs, metric=settings.metric, margin=settings.margin, resampling=resampling
-    )
-    numbers = (
-        f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} of champion version {present.version}: "
-        f"leads by more than {settings.margin:g} in {result.confidence:.1%} of resamples, {settings.confidence:.1%} asked"
-    )
-    alias = CHAMPION if result.confidence >= settings.confidence else CHALLENGER
-    return Decision(alias, numbers, differences_of_counts(ours, theirs, resampling))
+def runtime_sources(files: ModelFiles) -> dict[str, Path]:
+    """Path within the package -> file, of the code that a registered model needs to predict."""
+    modules = {RUNTIME} | target_modules(files.config["task"]["postprocess"])
+    return source_files(import_closure(modules))

@@ -101,8 +101,9 @@ class Gallery:
         evaluation = self.analysis.evaluation
         present: set[int] = set()
         for index in indices:
-            rows_and_columns = evaluation.images[index].pairs[:, :2]
-            present.update(np.unique(rows_and_columns).tolist())
+            pairs = evaluation.images[index].pairs
+            present.update(pairs.target.tolist())
+            present.update(pairs.pred.tolist())
         keys = []
         for class_index, category in enumerate(evaluation.categories):
             if class_index in present:

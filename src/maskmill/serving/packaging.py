@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +12,11 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 from torch import nn
 
-import maskmill
 from maskmill.canonical.files import write_json
 from maskmill.canonical.png import RGB
 from maskmill.serving.model_files import DESCRIPTION, ModelFiles, describe
 from maskmill.serving.program import export_program
 
-PACKAGE = Path(maskmill.__file__).parent
 # What the model's own code imports; the versions are those it was made with.
 REQUIREMENTS = (
     *("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors"),
@@ -38,24 +36,8 @@ SIGNATURE = ModelSignature(
 )
 
 
-def _modules_of(folder: str) -> list[str]:
-    names = sorted(path.stem for path in (PACKAGE / folder).glob("*.py"))
-    return [f"maskmill.{folder}.{name}" for name in names if name != "__init__"]
-
-
-# The modules of this package that production needs.
-MODULES = (
-    *_modules_of("canonical"),
-    "maskmill.networks.padding",
-    *_modules_of("postprocess"),
-    "maskmill.serving.model_files",
-    "maskmill.serving.predictor",
-    "maskmill.serving.program",
-)
-
-
 def log_model(
-    files: ModelFiles, network: nn.Module, example: RGB, *, modules: Sequence[str] = MODULES
+    files: ModelFiles, network: nn.Module, example: RGB, *, sources: Mapping[str, Path]
 ) -> str:
     """Log the model to the active MLflow run.
 
@@ -65,7 +47,7 @@ def log_model(
         files: the trained model.
         network: its network with weights, in evaluation mode, on the CPU.
         example: (H, W, 3) uint8 RGB, a typical input.
-        modules: dotted names of the maskmill modules that travel inside the model.
+        sources: path within this package -> file, of the code that travels inside the model.
 
     Returns:
         the URI of the logged model, from which a version can be registered.
@@ -75,7 +57,7 @@ def log_model(
         code = Path(temporary) / "maskmill"
         export_program(network, artifact)
         write_json(artifact / DESCRIPTION, describe(files))
-        copy_modules(modules, code)
+        copy_sources(sources, code)
         corner = example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]
         info = mlflow.pyfunc.log_model(
             name="model",
@@ -90,18 +72,14 @@ def log_model(
     return str(info.model_uri)
 
 
-def copy_modules(modules: Sequence[str], folder: Path) -> None:
-    """Copy modules of this package, and the `__init__.py` of their packages, to another folder.
+def copy_sources(sources: Mapping[str, Path], folder: Path) -> None:
+    """Copy source files of this package to a folder that becomes the package.
 
     Args:
-        modules: dotted names, as `maskmill.canonical.runs`.
-        folder: becomes the package `maskmill`.
+        sources: path within the package -> file.
+        folder: the new package.
     """
-    paths = {Path("__init__.py")}
-    for module in modules:
-        path = Path(*module.split(".")[1:])
-        paths.add(path.with_suffix(".py"))
-        paths.update(parent / "__init__.py" for parent in path.parents)
-    for path in sorted(paths):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(PACKAGE / path, folder / path)
+    for name, path in sources.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)

@@ -1,8 +1,9 @@
-"""Raw data -> what is wrong with it, and how to mend it; nothing is converted."""
+"""Raw data -> its problems, each with a fix; nothing is converted."""
 
 import logging
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig
 
@@ -14,7 +15,7 @@ from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
 
-MAX_LINES = 100  # findings shown; the file has them all
+MAX_LINES = 100  # findings that are printed; check.json has all of them
 
 
 @stage
@@ -25,21 +26,12 @@ def main(cfg: DictConfig) -> None:
         dataset = converter.check(source, shown=shown)
     path = write_json(settings.out / "check.json", dataset)
     findings = dataset["findings"]
-    for finding in findings[:MAX_LINES]:
-        log.info(
-            "%-7s  %s: %s - %s",
-            finding["severity"],
-            finding["file"],
-            finding["what"],
-            finding["fix"],
-        )
-    if len(findings) > MAX_LINES:
-        log.info("... and %d more", len(findings) - MAX_LINES)
+    _print_findings(findings)
     counts = Counter(finding["severity"] for finding in findings)
-    images = sum(row["num_images"] for row in dataset["splits"].values()) + len(dataset["problems"])
+    prepared = sum(split["num_images"] for split in dataset["splits"].values())
     log.info(
         "checked %d images: %d errors, %d warnings, %d notes -> %s",
-        images,
+        prepared + len(dataset["problems"]),
         counts["error"],
         counts["warning"],
         counts["note"],
@@ -47,6 +39,15 @@ def main(cfg: DictConfig) -> None:
     )
     if counts["error"]:
         sys.exit(1)
+
+
+def _print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+    for finding in findings[:MAX_LINES]:
+        log.info(
+            "%-7s  %s: %s - %s", *(finding[key] for key in ("severity", "file", "what", "fix"))
+        )
+    if len(findings) > MAX_LINES:
+        log.info("... and %d more", len(findings) - MAX_LINES)
 
 
 if __name__ == "__main__":

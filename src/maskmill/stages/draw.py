@@ -1,4 +1,4 @@
-"""A seed -> scenes: more of what the embedded default data set is made of."""
+"""A seed -> street scenes like those of the embedded data set."""
 
 import logging
 
@@ -16,12 +16,8 @@ def main(cfg: DictConfig) -> None:
     """Draw scenes."""
     scenes = build(cfg.draw, SceneSet)
     index = scenes.write()
-    log.info(
-        "%d scenes drawn with seed %d -> %s",
-        scenes.num_train + scenes.num_val + scenes.num_test,
-        scenes.seed,
-        index,
-    )
+    num_scenes = scenes.num_train + scenes.num_val + scenes.num_test
+    log.info("%d scenes drawn with seed %d -> %s", num_scenes, scenes.seed, index)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Model + numbers -> a version in the model registry, and the alias it has earned."""
+"""Model + metrics -> a version in the model registry, and the alias it has earned."""
 
 import logging
 
@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import RegisterSettings
-from maskmill.canonical.files import read_json, write_json
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -16,11 +15,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Register once, then decide the alias."""
     settings = build(cfg.register, RegisterSettings)
-    metrics = read_json(settings.evaluation / "metrics.json")
-    from maskmill.assembly.registration import register
+    from maskmill.assembly.registration import Registration  # torch takes seconds: not for --help
 
-    version = register(settings, metrics)
-    write_json(settings.out / "version.json", version)
+    version = Registration(settings).run()
     log.info(
         "%s version %s is %s (%s) -> %s",
         version["name"],

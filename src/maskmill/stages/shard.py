@@ -1,4 +1,4 @@
-"""Prepared data -> the same data in few large files, for network file systems and S3, where a million small ones are slow."""
+"""Prepared data -> the same data in few large files, for network file systems and object stores."""
 
 import logging
 
@@ -12,18 +12,18 @@ from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
 
+MEGABYTE = 1_000_000
+
 
 @stage
 def main(cfg: DictConfig) -> None:
     """Write the shards."""
     settings = build(cfg.shard, ShardSettings)
     store = open_store(settings.out)
-    number = write_shards(
-        settings.data, store, shard_bytes=settings.shard_mb * 1_000_000, decoded=settings.decoded
+    num_images = write_shards(
+        settings.data, store, shard_bytes=settings.shard_mb * MEGABYTE, decoded=settings.decoded
     )
-    log.info(
-        "%d images; train reads them with data.root=%s -> %s", number, settings.out, store.where("")
-    )
+    log.info("%d images, train with data.root=%s -> %s", num_images, settings.out, store.where(""))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from typing import Any
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run
 
-from maskmill.tracking.store import experiment_id
+from maskmill.tracking.store import connect, experiment_id
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,27 @@ class Tracking:
             except InterruptedError:  # received SIGTERM, which is not a failure
                 mlflow.end_run("KILLED")
                 raise
+
+
+@contextmanager
+def reopened_run(run_id: str) -> Iterator[None]:
+    """Make a run active again, to add to it."""
+    connect()
+    with mlflow.start_run(run_id=run_id):
+        yield
+
+
+def add_restored_run(tags: Mapping[str, str]) -> Run:
+    """A finished run for a model that the pipeline restored from its cache instead of training it.
+
+    Args:
+        tags: of the run, in addition to the git commit and `restored_from_cache`.
+    """
+    everything = {**tags, "git_commit": git_commit(), "restored_from_cache": "true"}
+    experiment = experiment_id("maskmill")
+    with mlflow.start_run(experiment_id=experiment, run_name="restored", tags=everything) as run:
+        pass
+    return mlflow.MlflowClient().get_run(run.info.run_id)
 
 
 def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
