@@ -4,7 +4,8 @@ import os
 
 __version__ = "0.1.0"
 
-# Libraries below us would ask the network for newer versions or report their use; whoever wants that sets these otherwise.
+# Libraries below us would ask the network for newer versions or report their use; whoever wants
+# that sets these otherwise.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault(

@@ -1,4 +1,4 @@
-"""Configuration nodes to objects: Hydra's `instantiate`, after the values were checked against the constructor's annotations."""
+"""Configuration nodes to objects: Hydra's `instantiate` behind a check of types and bounds."""
 
 import inspect
 import json
@@ -19,7 +19,8 @@ def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:
     """Construct the object that a configuration node describes.
 
     Args:
-        node: a mapping with `_target_` and the arguments of that constructor; nested nodes are constructed too.
+        node: a mapping with `_target_` and the arguments of that constructor; nested nodes are
+            constructed too.
         expected: the type of the result.
         runtime: further arguments, known only at run time.
 
@@ -27,13 +28,15 @@ def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:
         the object.
 
     Raises:
-        ValueError: the constructor has no such argument, a value does not match its annotation (type or bound), or the result
-            is not an `expected`. A ValueError or OSError of the constructor itself is passed on.
+        ValueError: the constructor has no such argument, a value does not match its annotation
+            (type or bound), or the result is not an `expected`. A ValueError or OSError of the
+            constructor itself is passed on.
     """
     plain = OmegaConf.to_container(node, resolve=True)
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise ValueError(
-            f"Expected a configuration node with `_target_`, but got {plain!r} - choose a file of its folder under conf/"
+            f"Expected a configuration node with `_target_`, but got {plain!r} - choose a file "
+            f"of its folder under conf/"
         )
     name = str(node._get_full_key(None))
     checked = _checked_node(typing.cast(Node, plain), name)
@@ -48,14 +51,15 @@ def build(node: DictConfig, expected: type[T], **runtime: Any) -> T:
         raise
     if not isinstance(built, expected):
         raise ValueError(
-            f"{name}: expected {checked['_target_']} to construct a {expected.__name__}, but got a {type(built).__name__} - "
+            f"{name}: expected {checked['_target_']} to construct a {expected.__name__}, but "
+            f"got a {type(built).__name__} - "
             "choose another `_target_`"
         )
     return built
 
 
 def _checked_node(node: Node, name: str) -> Node:
-    """The node with each value converted to its annotated type (a string to a `Path`, for example)."""
+    """The node with each value converted to its annotated type, as a string to a `Path`."""
     target = get_object(node["_target_"])
     parameters = inspect.signature(target).parameters
     accepts_any = any(
@@ -69,7 +73,8 @@ def _checked_node(node: Node, name: str) -> Node:
             continue
         if key not in parameters and not accepts_any:
             raise ValueError(
-                f"{name}.{key}: {node['_target_']} has no argument {key!r}, only {', '.join(parameters)} - correct the name"
+                f"{name}.{key}: {node['_target_']} has no argument {key!r}, only "
+                f"{', '.join(parameters)} - correct the name"
             )
         checked[key] = _checked_value(value, annotations.get(key, Any), f"{name}.{key}")
     return checked
@@ -91,7 +96,8 @@ def _checked_value(value: Any, annotation: Any, name: str) -> Any:
         reason = error.errors()[0]["msg"]
         found = f"{value!r} ({type(value).__name__})"
         raise ValueError(
-            f"{name}: expected {_type_name(annotation)}, but got {found}: {reason} - set another value"
+            f"{name}: expected {_type_name(annotation)}, but got {found}: {reason} - set "
+            f"another value"
         ) from error
 
 
@@ -106,7 +112,7 @@ def _contains_node(values: Iterable[Any]) -> bool:
 
 
 def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any] | None:
-    """What checks a value against an annotation; None for an annotation of another library that pydantic cannot read."""
+    """A checker of values; None for an annotation of another library that pydantic cannot read."""
     has_own_config = isinstance(annotation, type) and (
         issubclass(annotation, pydantic.BaseModel) or hasattr(annotation, "__pydantic_config__")
     )

@@ -1,8 +1,9 @@
-"""Which code a result depends on: the modules of this package that a stage imports, and a digest of each.
+"""Which code a result depends on: the modules that a stage imports, and a digest of each.
 
-Imports are read from the sources, so nothing is imported and a stage's modules are found in a fraction of a second. DVC compares the
-digests, a training run resumes only under the same ones, converted images are reused only under the same ones, and a
-registered model carries the modules themselves.
+Imports are read from the sources, so nothing is imported and a stage's modules are found in a
+fraction of a second. DVC compares the digests, a training run resumes only under the same ones,
+converted images are reused only under the same ones, and a registered model carries the modules
+themselves.
 """
 
 import ast
@@ -29,8 +30,8 @@ class ModuleSource:
     """What the source of one module says.
 
     Args:
-        imports: modules of this package that it imports, names in string constants ("maskmill.stages.train_worker"), or, if it is
-            a package, nothing of what only type checkers read.
+        imports: modules of this package that it imports or names in a string constant, as
+            "maskmill.stages.train_worker"; imports for type checkers alone are left out.
         exports: for a package: name -> module that defines it, also where the import is lazy.
         data: files and folders beside the module that a string constant names, as templates.
         digest: of the code without comments, docstrings and blank lines, and of the data.
@@ -65,7 +66,7 @@ def code_digests(modules: Iterable[str]) -> dict[str, str]:
 
 
 def import_closure(modules: Iterable[str]) -> frozenset[str]:
-    """The given modules, everything of this package that they import, directly or not, and the packages these are in."""
+    """The given modules, all modules of this package that they import, and their packages."""
     closure: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -88,7 +89,7 @@ def target_modules(node: Any) -> set[str]:
 
 
 def stage_modules(stage: str, parts: Iterable[Any]) -> set[str]:
-    """The modules whose code decides a stage's result: its entry point, and the parts that configuration chooses."""
+    """The modules that decide a stage's result: its entry point and the configured parts."""
     return {f"{PACKAGE}.stages.{stage}"} | target_modules(list(parts))
 
 
@@ -122,7 +123,8 @@ def _path_of(module: str) -> Path:
         if path.is_file():
             return path
     raise ValueError(
-        f"Expected a module of {PACKAGE}, but {module!r} is none - check the `_target_` that names it"
+        f"Expected a module of {PACKAGE}, but {module!r} is none - check the `_target_` that "
+        f"names it"
     )
 
 
@@ -138,7 +140,7 @@ def _packages_of(module: str) -> list[str]:
 
 
 def _module_of_target(target: str) -> set[str]:
-    """The module of `maskmill.losses.boundary.BoundaryLoss`, `maskmill.metrics.MaskAP` or the like."""
+    """The module of `maskmill.losses.boundary.BoundaryLoss` or `maskmill.metrics.MaskAP`."""
     if not target.startswith(f"{PACKAGE}."):
         return set()
     module, _, name = target.rpartition(".")

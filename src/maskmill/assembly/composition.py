@@ -1,8 +1,8 @@
-"""conf/ + params.yaml -> out/conf/: one resolved configuration per stage, which is what DVC watches.
+"""conf/ + params.yaml -> out/conf/: one resolved configuration per stage, which DVC compares.
 
-`dvc repro` does not compose Hydra configurations, so the stage `compose` does, before all others. Each file holds only the groups
-its stage reads and the digests of the code that the chosen parts run, so a changed value or source file reruns exactly the stages
-whose result it can change.
+`dvc repro` does not compose Hydra configurations, so the stage `compose` does, before all others.
+Each file holds only the groups its stage reads and the digests of the code that the chosen parts
+run, so a changed value or source file reruns exactly the stages whose result it can change.
 """
 
 import difflib
@@ -22,7 +22,8 @@ from maskmill.canonical.files import write_text
 
 PARAMS = Path("params.yaml")
 OUT = Path("out/conf")
-# A resolved file is a complete Hydra configuration: its program runs in place and logs to the terminal only.
+# A resolved file is a complete Hydra configuration: its program runs in place and logs to the
+# terminal only.
 HYDRA = {"run": {"dir": "."}, "output_subdir": None}
 LOGGING = [{"override hydra/job_logging": "stdout"}, "_self_"]
 
@@ -31,7 +32,8 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
     """Write one resolved configuration file per stage.
 
     Args:
-        params: YAML with `group` (choices, as `network: unet`) and `set` (values, as `optimizer: {lr: 1e-3}`).
+        params: YAML with `group` (choices, as `network: unet`) and `set` (values, as `optimizer:
+            {lr: 1e-3}`).
         out: folder for the files.
 
     Returns:
@@ -89,7 +91,8 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
     """
     if not params.is_file():
         raise ValueError(
-            f"{params}: expected the overrides of the pipeline in this file, but there is none - run in the project's root folder"
+            f"{params}: expected the overrides of the pipeline in this file, but there is none "
+            f"- run in the project's root folder"
         )
     try:
         content = OmegaConf.load(params)
@@ -97,7 +100,8 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
         raise ValueError(f"{params}: expected YAML, but got: {error} - correct the file") from error
     if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
         raise ValueError(
-            f"{params}: expected only `group:` and `set:` at the top, but got {OmegaConf.to_container(content)!r} - "
+            f"{params}: expected only `group:` and `set:` at the top, but got "
+            f"{OmegaConf.to_container(content)!r} - "
             "move values under `set:`"
         )
     groups = {
@@ -112,7 +116,8 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
 
     Args:
         cfg: is changed.
-        values: nested as `cfg`; a key that `cfg` lacks needs a `+` in front, except in a mapping that is empty there.
+        values: nested as `cfg`; a key that `cfg` lacks needs a `+` in front, except in a mapping
+            that is empty there.
         prefix: dotted path of `cfg`, for messages.
 
     Raises:
@@ -139,6 +144,7 @@ def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
     names = [f"{prefix}{key}" for key in known]
     similar = difflib.get_close_matches(name, names, n=1) or names[:1]
     return (
-        f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - either correct it "
+        f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - "
+        f"either correct it "
         f"(perhaps {similar[0]!r}) or write +{name.rpartition('.')[2]} to add a key"
     )

@@ -18,8 +18,8 @@ def opened_source(cfg: DictConfig) -> Iterator[tuple[Converter, Source, Shown]]:
     """The converter of `cfg.prepare` and the source of `cfg.source`.
 
     Yields:
-        both, and a pair of paths: findings show the second in place of the first, since the folder of an unpacked archive no longer exists
-        when they are read.
+        both, and a pair of paths: findings show the second in place of the first, since the
+        folder of an unpacked archive no longer exists when they are read.
     """
     with unpacked(Path(cfg.source.root)) as root:
         shown = (str(root), str(cfg.source.root))
@@ -28,7 +28,8 @@ def opened_source(cfg: DictConfig) -> Iterator[tuple[Converter, Source, Shown]]:
             cfg.prepare.cache = None  # unpacked files are new each time
         converter = build(cfg.prepare, Converter, code_digest=conversion_code(cfg))
         _set_root(cfg.source, str(root))
-        source = build(cfg.source, Source)  # type: ignore[type-abstract]  # the base class of what is built
+        # the base class of what is built
+        source = build(cfg.source, Source)  # type: ignore[type-abstract]
         yield converter, source, shown if is_archive else ("", "")
 
 

@@ -1,4 +1,4 @@
-"""A trained and evaluated model becomes a version of the registry and gets the alias it has earned."""
+"""A trained and evaluated model becomes a version of the registry and gets an alias."""
 
 import logging
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the m
 
 @dataclass(frozen=True)
 class Decision:
-    """The alias of a version, the reason, and its differences from the champion if they were compared."""
+    """The alias of a version, the reason, and its differences from the champion."""
 
     alias: str
     reason: str
@@ -101,7 +101,7 @@ class Registration:
         return create_version(self.settings.name, uri, run.info.run_id, tags)
 
     def _training_run(self) -> Run:
-        """The run that trained the model, with its evaluation; a new one if the pipeline restored the model from its cache."""
+        """The run that trained the model, with its evaluation; a new one for a restored model."""
         if self.settings.run is not None:
             return connect().get_run(self.settings.run)
         run = find_run(self.files.fingerprint) or self._restored_run()

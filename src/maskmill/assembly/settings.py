@@ -1,4 +1,4 @@
-"""What each command reads and writes, as the files in conf/ describe it; paths are checked here, before the work starts."""
+"""What each command reads and writes; paths are checked here, before the work starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ class PreviewSettings:
         out: folder for preview.html.
         split: name of the split.
         num_images: number of images, evenly spaced over the split.
-        num_draws: augmented versions of each image, those of the first epochs; 0 shows the images as they are.
+        num_draws: augmented versions of each image, those of the first epochs; 0 shows the images
+            as they are.
 
     Raises:
         FileNotFoundError: `data` has no such split.
@@ -57,7 +58,8 @@ class ShardSettings:
         data: the folder that `prepare` wrote.
         out: an empty folder, or s3://BUCKET/PREFIX.
         shard_mb: a shard ends with the first sample that makes it at least this long, in megabytes.
-        decoded: store arrays instead of PNG and JPEG files: nothing to decode, but several times the space.
+        decoded: store arrays instead of PNG and JPEG files: nothing to decode, but several times
+            the space.
 
     Raises:
         FileNotFoundError: `data` is not a prepared data set.
@@ -71,7 +73,8 @@ class ShardSettings:
     def __post_init__(self) -> None:
         if not (self.data / "dataset.json").is_file():
             raise FileNotFoundError(
-                f"{self.data}: expected a prepared data set, but there is none - run `maskmill prepare` first"
+                f"{self.data}: expected a prepared data set, but there is none - run `maskmill "
+                f"prepare` first"
             )
 
 
@@ -83,7 +86,8 @@ class TrainSettings:
         data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
         out: folder for the model.
         state: parent of the folders from which killed runs resume.
-        once: reuse the model of a finished run with the same fingerprint; set for the jobs of a sweep.
+        once: reuse the model of a finished run with the same fingerprint; set for the jobs of a
+            sweep.
     """
 
     data: str
@@ -125,10 +129,13 @@ class EvaluateSettings:
         out: folder for the results.
         images: folder of the images, for the report; null: next to the ground truth.
         workers: number of processes.
-        num_examples: pictures of each kind in the report: worst images, best images, largest changes; twice as many mistakes.
-        void: unlabelled pixels of the ground truth. `ignore`: predictions there do not count (COCO); `background`: they count as
-            errors; `auto`: `background` if every category is a thing, else `ignore`.
-        void_in_union: PQ keeps ground-truth void in the union of two segments, as BDD100K does; COCO removes it.
+        num_examples: pictures of each kind in the report: worst images, best images, largest
+            changes; twice as many mistakes.
+        void: unlabelled pixels of the ground truth. `ignore`: predictions there do not count
+            (COCO); `background`: they count as errors; `auto`: `background` if every category is a
+            thing, else `ignore`.
+        void_in_union: PQ keeps ground-truth void in the union of two segments, as BDD100K does;
+            COCO removes it.
         baseline: another prediction of the same images, for a paired comparison; null: none.
         tags: a CSV file `image,<tag>[,<tag>...]`; each column slices the images; null: none.
         num_resamples: bootstrap resamples behind the 95 % intervals; 0: no intervals.
@@ -154,7 +161,8 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if self.images is not None and not self.images.is_dir():
             raise FileNotFoundError(
-                f"{self.images}: expected the folder of the images, but there is none - check `evaluate.images`"
+                f"{self.images}: expected the folder of the images, but there is none - check "
+                f"`evaluate.images`"
             )
 
 

@@ -50,7 +50,7 @@ DECISIVE = (
 
 
 def fit(cfg: DictConfig) -> float:
-    """Train what the configuration describes, or resume the run if an earlier process of the same run was killed.
+    """Train what the configuration describes, or resume the run if it was killed before.
 
     Args:
         cfg: composed; the groups of the train stage.
@@ -59,7 +59,8 @@ def fit(cfg: DictConfig) -> float:
         the best validation score, a fraction.
 
     Raises:
-        ValueError: the configuration or the data cannot be used, or another process is training the same run.
+        ValueError: the configuration or the data cannot be used, or another process is training the
+            same run.
         InterruptedError: SIGTERM was received; the checkpoint is written.
     """
     quiet_lightning()
@@ -86,7 +87,7 @@ class TrainingJob:
         self.state = TrainingState(self.settings.state, self._fingerprint())
 
     def run(self) -> float:
-        """Train, unless a finished run with the same fingerprint may be reused, and return the best validation score."""
+        """Train, or reuse a finished run with this fingerprint, and return the best score."""
         finished = finished_model(self.state) if self.settings.once else None
         if finished is not None:
             return self._reuse(finished)
@@ -199,7 +200,8 @@ class TrainingJob:
         path = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not path:
             raise ValueError(
-                "Expected a checkpoint after training, but got none - let `trainer` validate at least once"
+                "Expected a checkpoint after training, but got none - let `trainer` validate at "
+                "least once"
             )
         weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         prefix = "network."
@@ -253,13 +255,15 @@ def read_dataset(root: str) -> dict[str, Any]:
     store = open_store(root)
     if not store.has("dataset.json"):
         raise FileNotFoundError(
-            f"{root}: expected a prepared data set (dataset.json), but there is none - run `maskmill prepare` first"
+            f"{root}: expected a prepared data set (dataset.json), but there is none - run "
+            f"`maskmill prepare` first"
         )
     dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
     missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
     if missing:
         raise ValueError(
-            f"{root}: expected a data set of this version, but its dataset.json lacks {sorted(missing)} - prepare it again"
+            f"{root}: expected a data set of this version, but its dataset.json lacks "
+            f"{sorted(missing)} - prepare it again"
         )
     return dataset
 
@@ -296,12 +300,13 @@ def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
 def _plugins() -> list[Any]:
     if not SLURMEnvironment.detect():
         return [AtomicCheckpointIO()]
-    # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to ours, and requeue the job.
+    # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to
+    # ours, and requeue the job.
     return [AtomicCheckpointIO(), SLURMEnvironment(auto_requeue=False)]
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's notices about devices and products, and expected warnings, out of the log."""
+    """Keep notices about devices and products, and expected warnings, out of the log."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     silence_expected_warnings()
 

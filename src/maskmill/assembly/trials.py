@@ -1,4 +1,4 @@
-"""A few trial steps of a configured training that leave nothing behind: no run, no state, no checkpoint."""
+"""A few trial steps of a configured training that leave no run, state or checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ class Trial:
             raise ValueError(
                 "Expected one device, since the result holds for each process, "
                 f"but got trainer.devices={devices} and trainer.num_nodes={num_nodes} - "
-                "set trainer=gpu or trainer=cpu, and for a learning rate trainer.accumulate_grad_batches to the number of processes"
+                "set trainer=gpu or trainer=cpu, and for a learning rate "
+                "trainer.accumulate_grad_batches to the number of processes"
             )
         seed_everything(self.cfg.seed, workers=True, verbose=False)
 
@@ -72,7 +73,7 @@ class Trial:
         return self.trainer([], 1).strategy.root_device
 
     def trainer(self, callbacks: Sequence[Callback], max_steps: int) -> Trainer:
-        """A Trainer for some training steps, with those configured callbacks that change how a step computes."""
+        """A Trainer for some steps, with the configured callbacks that change a step."""
         configured = [build(node, Callback) for node in self.cfg.callbacks.values()]
         kept = [callback for callback in configured if belongs_in_trial(callback)]
         return build(
@@ -89,7 +90,7 @@ class Trial:
 
 
 def output_folder(cfg: DictConfig) -> Path:
-    """`tune.out`, or in a multirun the job's own folder, since jobs must not overwrite each other's files."""
+    """`tune.out`, or in a multirun the job's own folder: jobs must not overwrite each other."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return Path(hydra_cfg.runtime.output_dir) / "tune"

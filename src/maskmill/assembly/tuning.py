@@ -1,4 +1,4 @@
-"""Recommendations before a long training: a batch size that fits, a learning rate at which the loss falls."""
+"""Recommendations before a long training: a batch size and a learning rate."""
 
 import logging
 from functools import partial
@@ -63,7 +63,8 @@ def find_lr(cfg: DictConfig) -> float:
     """Run the range test, write lr.csv and lr.html, and return the recommended learning rate.
 
     Raises:
-        ValueError: the loss does not fall at any learning rate, or the configuration cannot be used.
+        ValueError: the loss does not fall at any learning rate, or the configuration cannot be
+            used.
     """
     test = build(cfg.tune.lr, RangeTest)
     trial = Trial(cfg)

@@ -40,7 +40,8 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
 
     Raises:
         FileNotFoundError: there is no prepared data set, or one of its files is missing.
-        ValueError: the URL already contains a data set, or the folder files that `shard` did not write.
+        ValueError: the URL already contains a data set, or the folder files that `shard` did not
+            write.
     """
     if isinstance(store, LocalStore):
         with replaced_folder(store.root, written_by="shard", inputs=[source]) as folder:

@@ -239,5 +239,5 @@ def _bits(data: bytes, image: Image.Image) -> int:
         return data[24]  # IHDR: width, height, bit depth
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        return max(tags.get(BITS_PER_SAMPLE, (8,)))
+        return int(max(tags.get(BITS_PER_SAMPLE, (8,))))
     return 8

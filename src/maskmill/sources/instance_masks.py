@@ -108,7 +108,7 @@ class InstanceMasks(Source):
                 f"{path}: expected a mask of 0 and one other value, but got more values - "
                 "save it without smoothing"
             )
-        free = (mask != 0) & (ids == 0)
+        free: npt.NDArray[np.bool_] = (mask != 0) & (ids == 0)
         lost = 1 - np.count_nonzero(free) / area
         if lost > self.max_overlap:
             raise ValueError(

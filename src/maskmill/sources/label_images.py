@@ -111,18 +111,19 @@ class MatlabMatrix(LabelImage):
                 f"({error}) - replace the file"
             ) from error
         matrix = content.get(self.variable)
-        if not _is_matrix_of_integers(matrix):
-            found = None if matrix is None else f"{matrix.dtype} of shape {matrix.shape}"
+        if not isinstance(matrix, np.ndarray) or not _is_matrix_of_integers(matrix):
+            found = type(matrix).__name__
+            if isinstance(matrix, np.ndarray):
+                found = f"{matrix.dtype} of shape {matrix.shape}"
             raise ValueError(
                 f"{path}: expected a matrix of integers called {self.variable!r}, but got {found} "
                 "- check conf/source"
             )
-        return matrix.astype(np.int32)
+        ids: npt.NDArray[np.int32] = matrix.astype(np.int32)
+        return ids
 
 
-def _is_matrix_of_integers(value: object) -> bool:
-    if not isinstance(value, np.ndarray):
-        return False
+def _is_matrix_of_integers(value: npt.NDArray[Any]) -> bool:
     return value.ndim == 2 and value.size > 0 and value.dtype.kind in "ui"
 
 

@@ -121,7 +121,8 @@ def _sky(dice: Dice, horizon: int, rows: Floats) -> Floats:
     bottom = np.array([200.0, 205.0, 210.0])
     depth = np.minimum((rows / horizon)[..., None], 1)
     clouds = 30 * smooth_noise(dice, 9, 24, SIZE)[..., None]
-    return top + (bottom - top) * depth + clouds
+    sky: Floats = top + (bottom - top) * depth + clouds
+    return sky
 
 
 def _grass(dice: Dice) -> Floats:

@@ -1,4 +1,4 @@
-"""What makes a function a command: configuration by Hydra, and one clear message for errors that a user can fix."""
+"""Makes a function a command: configuration by Hydra, one message for errors of users."""
 
 import functools
 import logging
@@ -21,10 +21,12 @@ Main = Callable[[DictConfig], Any]
 
 
 def stage(main: Main) -> Callable[[], Any]:
-    """Make `main(cfg)` a program: `maskmill <stage> [overrides]`, also `python -m maskmill.stages.<stage>`.
+    """Make `main(cfg)` a program: `maskmill STAGE`, also `python -m maskmill.stages.STAGE`.
 
-    A ValueError or OSError ends it with its message alone and exit status 1; SIGTERM during training ends it with 143.
-    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra reports which job failed.
+    A ValueError or OSError ends it with its message alone and exit status 1; SIGTERM during
+    training ends it with 143.
+    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra
+    reports which job failed.
     """
 
     @functools.wraps(main)

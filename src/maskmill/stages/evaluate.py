@@ -1,4 +1,4 @@
-"""Label maps against ground truth -> metrics, tables and a report; the predictions may be anyone's."""
+"""Label maps against ground truth -> metrics, tables and a report."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @stage
 def main(cfg: DictConfig) -> None:
-    """Score, write, and add the result to the MLflow run of the model that predicted, if it has one."""
+    """Score, write, and add the result to the MLflow run of the predicting model."""
     settings = build(cfg.evaluate, EvaluateSettings)
     inputs = (settings.target, settings.prediction, settings.images, settings.baseline)
     present = [path for path in inputs if path is not None]

@@ -1,4 +1,4 @@
-"""Canonical data set -> the learning rate at which the loss falls fastest, and a picture of loss over learning rate."""
+"""Canonical data set -> the learning rate at which the loss falls fastest."""
 
 from omegaconf import DictConfig
 

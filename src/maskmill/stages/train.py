@@ -1,4 +1,4 @@
-"""Canonical data set -> model. This program only composes the configuration; it trains in this process or starts several."""
+"""Canonical data set -> model, trained in this process or in several that it starts."""
 
 import tempfile
 from pathlib import Path

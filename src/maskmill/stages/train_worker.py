@@ -1,4 +1,4 @@
-"""One process of a training run on several: `python -m maskmill.stages.train_worker FOLDER`, started by `train`."""
+"""One of several training processes: `python -m maskmill.stages.train_worker FOLDER`."""
 
 import logging
 import sys
