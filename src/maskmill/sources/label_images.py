@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ class MatlabMatrix(LabelImage):
             ) from error
         matrix = content.get(self.variable)
         if not isinstance(matrix, np.ndarray) or not _is_matrix_of_integers(matrix):
-            found = type(matrix).__name__
+            found = "None" if matrix is None else type(matrix).__name__
             if isinstance(matrix, np.ndarray):
                 found = f"{matrix.dtype} of shape {matrix.shape}"
             raise ValueError(
