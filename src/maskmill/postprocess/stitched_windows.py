@@ -181,7 +181,7 @@ class JoinedSegments:
         area = np.bincount(roots, self.area)
         total_score = np.bincount(roots, np.multiply(self.area, self.score))
         new_id_of_root = {}
-        category_of = {}
+        category_of: dict[int, int] = {}
         scores = {}
         for root in sorted(set(roots) - {VOID_ID}):
             if area[root]:
