@@ -180,9 +180,9 @@ class JoinedSegments:
         roots = [self.root(segment_id) for segment_id in range(len(self.parent))]
         area = np.bincount(roots, self.area)
         total_score = np.bincount(roots, np.multiply(self.area, self.score))
-        new_id_of_root: dict[int, int] = {}
+        new_id_of_root = {}
         category_of: dict[int, int] = {}
-        scores: dict[int, float] = {}
+        scores = {}
         for root in sorted(set(roots) - {VOID_ID}):
             if area[root]:
                 new_id = len(category_of) + 1
