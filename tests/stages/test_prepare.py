@@ -33,7 +33,7 @@ def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_pat
     )
     assert done.returncode == 1
     assert (
-        "val_0000.png: expected an image here, but there is no such file"
+        "val_0000.png: expected an image, but there is no such file"
         in done.stdout + done.stderr
     )
     assert "Traceback" not in done.stdout + done.stderr
