@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 - the capital at the end of a name is its length: T, P, N, D, G
 """Which predicted segment matches which target segment, and what the others are.
 
 Kirillov et al., Panoptic Segmentation, CVPR 2019 (arXiv:1801.00868).
