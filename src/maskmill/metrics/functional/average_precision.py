@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806 - the capital at the end of a name is its length: T, P, N, D, G
+# ruff: noqa: N803, N806 - a capital at the end of a name is a length
 """Precision over recall from the matched masks of many images.
 
 The sums are those of COCO's evaluator, in its order: every value is equal to the last bit.
