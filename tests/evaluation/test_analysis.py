@@ -13,13 +13,13 @@ from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.slices import Slicing
 from strategies import CATEGORIES
 
-TRUTHS = [scene(seed) for seed in range(7)]  # a number that 2 and 3 workers do not divide
-PREDS = [moved(truth) for truth in TRUTHS]
+TARGETS = [scene(seed) for seed in range(7)]  # a number that 2 and 3 workers do not divide
+PREDS = [moved(ground_truth) for ground_truth in TARGETS]
 
 
-def evaluated(root, preds=PREDS, *, truths=TRUTHS, background=None, workers=1):
+def evaluated(root, preds=PREDS, *, targets=TARGETS, background=None, workers=1):
     target, prediction = (
-        write_split(root / "target", truths),
+        write_split(root / "target", targets),
         write_split(root / "prediction", preds),
     )
     write_instances(prediction, preds)
@@ -59,9 +59,11 @@ def test_a_selection_of_images_scores_like_those_images_alone(evaluation):
 def test_a_perfect_prediction_is_certain(tmp_path):
     preds = [
         Panoptic.from_ids(
-            truth.ids, truth.category_of, scores=dict.fromkeys(truth.category_of, 1.0)
+            ground_truth.ids,
+            ground_truth.category_of,
+            scores=dict.fromkeys(ground_truth.category_of, 1.0),
         )
-        for truth in TRUTHS
+        for ground_truth in TARGETS
     ]
     analysis = Analysis(evaluated(tmp_path, preds), Resampling(50))
     for name in (
@@ -127,11 +129,11 @@ def test_sizes_add_up_to_all_things(tmp_path):
             ids[4 : 4 + side, left : left + side] = number
         return Panoptic.from_ids(ids, {1: SKY} | dict.fromkeys(range(2, 2 + len(sides)), BALL))
 
-    truth = balls(
+    ground_truth = balls(
         (0, 31), (60, 32), (120, 96), (260, 96)
     )  # small, medium, and two large; one of these is missed
     pred = balls((0, 31), (60, 32), (120, 96), (370, 20))  # and a small one invented
-    analysis = Analysis(evaluated(tmp_path, [pred], truths=[truth]), Resampling(0))
+    analysis = Analysis(evaluated(tmp_path, [pred], targets=[ground_truth]), Resampling(0))
     scores = {part.name: (part.num_segments, part.scores["PQ"]) for part in analysis.slices}
     assert scores == {"small": (1, 1 / 1.5), "medium": (1, 1), "large": (2, 1 / 1.5)}
     assert sum(number for number, _ in scores.values()) == 4
@@ -172,7 +174,7 @@ def test_a_prediction_differs_from_itself_by_nothing(evaluation):
 
 
 def test_a_better_prediction_leads_in_what_grows_and_in_what_shrinks(tmp_path, evaluation):
-    worse = evaluated(tmp_path, [moved(truth, by=6) for truth in TRUTHS])
+    worse = evaluated(tmp_path, [moved(ground_truth, by=6) for ground_truth in TARGETS])
     rows = {
         row.metric: row
         for row in Analysis(evaluation, Resampling(40), baseline=worse).differences
@@ -194,7 +196,7 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error_and_say_so(t
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_number_of_workers_changes_no_bit(tmp_path, workers, evaluation):
+def test_the_number_of_workers_does_not_change_a_bit(tmp_path, workers, evaluation):
     ours, theirs = (
         Analysis(one, Resampling(20)) for one in (evaluation, evaluated(tmp_path, workers=workers))
     )

@@ -30,7 +30,7 @@ def test_scores_on_all_images_are_the_data_set_metrics():
     ).candidate == pytest.approx(0.75)
 
 
-def test_better_on_every_image_is_certain_and_the_same_never_leads():
+def test_a_model_better_on_every_image_leads_and_an_equal_one_never_does():
     assert (
         compare(
             sums(GOOD, GOOD), sums(BAD, BAD), metric="PQ", margin=0, resampling=Resampling()
@@ -88,7 +88,7 @@ def test_other_images_are_refused():
         compare(sums(GOOD), sums(GOOD, GOOD), metric="PQ", margin=0, resampling=Resampling())
 
 
-def test_images_and_classes_may_stand_in_another_order():
+def test_images_and_classes_may_be_in_another_order():
     ours = sums([GOOD, NOTHING], [NOTHING, BAD], categories=("car", "sky"), things=(True, False))
     theirs = ours.reorder(("1.png", "0.png"), ("sky", "car"))
     assert [
@@ -96,7 +96,7 @@ def test_images_and_classes_may_stand_in_another_order():
     ] == [(0, (0, 0))] * len(differences_of_counts(ours, ours, Resampling(0)))
 
 
-def test_a_difference_of_a_prediction_with_itself_is_nothing_and_certain():
+def test_a_prediction_differs_from_itself_by_exactly_0():
     rows = differences_of_counts(sums(GOOD, BAD), sums(GOOD, BAD), Resampling(200))
     assert {row.metric for row in rows} >= {"PQ", "SQ", "RQ", "PQ/thing", "mIoU", "Dice"}
     assert {(row.difference, row.bounds, row.leads) for row in rows} == {(0, (0, 0), 0)}

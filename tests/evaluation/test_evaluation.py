@@ -19,8 +19,8 @@ from maskmill.metrics.functional.confusion_matrix import confusion_matrix
 from maskmill.metrics.functional.mask_ap import coco_results
 from strategies import CATEGORIES
 
-TRUTHS = [scene(seed) for seed in range(5)]
-PREDS = [moved(truth) for truth in TRUTHS]
+TARGETS = [scene(seed) for seed in range(5)]
+PREDS = [moved(ground_truth) for ground_truth in TARGETS]
 
 
 def write_instances(folder, labels=PREDS):
@@ -36,7 +36,7 @@ def write_instances(folder, labels=PREDS):
 def folders(tmp_path):
     prediction = write_split(tmp_path / "prediction", PREDS)
     write_instances(prediction)
-    return write_split(tmp_path / "target", TRUTHS), prediction
+    return write_split(tmp_path / "target", TARGETS), prediction
 
 
 def edit(folder, change):
@@ -50,15 +50,18 @@ def test_the_numbers_are_those_of_the_metrics(folders):
     scores = evaluate_folders(*folders).scores()
     expected = {}
     for metric, pairs in (
-        (PanopticQuality(CATEGORIES), (PREDS, TRUTHS)),
+        (PanopticQuality(CATEGORIES), (PREDS, TARGETS)),
         (
             ConfusionMatrix(CATEGORIES),
-            ([pred.category_map() for pred in PREDS], [truth.category_map() for truth in TRUTHS]),
+            (
+                [pred.category_map() for pred in PREDS],
+                [ground_truth.category_map() for ground_truth in TARGETS],
+            ),
         ),
-        (BoundaryIoU(CATEGORIES), (PREDS, TRUTHS)),
-        (MaskAP(CATEGORIES), (PREDS, TRUTHS)),
-        (CalibrationError(CATEGORIES), (PREDS, TRUTHS)),
-        (MaskAP(CATEGORIES, boundary=True), (PREDS, TRUTHS)),
+        (BoundaryIoU(CATEGORIES), (PREDS, TARGETS)),
+        (MaskAP(CATEGORIES), (PREDS, TARGETS)),
+        (CalibrationError(CATEGORIES), (PREDS, TARGETS)),
+        (MaskAP(CATEGORIES, boundary=True), (PREDS, TARGETS)),
     ):
         metric.update(*pairs)
         expected |= {name: float(value) for name, value in metric.compute().items()}
@@ -80,14 +83,15 @@ def test_the_numbers_are_those_of_the_metrics(folders):
 
 
 def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
-    truths = [scene(seed) for seed in range(7)]  # divided by none of the numbers, in tasks of two
-    target = write_split(tmp_path / "target", truths)
+    targets = [scene(seed) for seed in range(7)]  # divided by none of the numbers, in tasks of two
+    target = write_split(tmp_path / "target", targets)
     prediction = write_split(
         tmp_path / "prediction",
-        [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)],
+        [moved(ground_truth, by=1 + place % 4) for place, ground_truth in enumerate(targets)],
     )
     write_instances(
-        prediction, [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)]
+        prediction,
+        [moved(ground_truth, by=1 + place % 4) for place, ground_truth in enumerate(targets)],
     )
     written = set()
     for workers in (1, 2, 3):
@@ -97,12 +101,12 @@ def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
     assert b'"boundary_AP"' in written.pop()
 
 
-def test_the_number_of_processes_changes_no_bit(tmp_path):
-    truths = [scene(seed) for seed in range(20)]  # more than one task
-    target = write_split(tmp_path / "target", truths)
+def test_the_number_of_processes_does_not_change_a_bit(tmp_path):
+    targets = [scene(seed) for seed in range(20)]  # more than one task
+    target = write_split(tmp_path / "target", targets)
     prediction = write_split(
         tmp_path / "prediction",
-        [moved(truth, by=1 + place % 4) for place, truth in enumerate(truths)],
+        [moved(ground_truth, by=1 + place % 4) for place, ground_truth in enumerate(targets)],
     )
     one, two = (evaluate_folders(target, prediction, workers=workers) for workers in (1, 2))
     assert one.scores() == two.scores()
@@ -110,7 +114,7 @@ def test_the_number_of_processes_changes_no_bit(tmp_path):
     assert [image.record for image in one.images] == [image.record for image in two.images]
 
 
-def test_the_truth_against_itself_is_perfect(folders):
+def test_the_ground_truth_against_itself_is_perfect(folders):
     scores = evaluate_folders(folders[0], folders[0]).scores()
     assert {
         scores[name]
@@ -121,10 +125,10 @@ def test_the_truth_against_itself_is_perfect(folders):
 def test_class_maps_are_scored_where_there_are_some(folders):
     target, prediction = folders
     before = evaluate_folders(target, prediction).scores()
-    for number, truth in enumerate(
-        TRUTHS, start=1
+    for number, ground_truth in enumerate(
+        TARGETS, start=1
     ):  # right everywhere, and something of a real class on void
-        classes = truth.category_map()
+        classes = ground_truth.category_map()
         write_labels(
             prediction / "semantic" / f"{number:03}.png", np.where(classes < 0, BALL, classes)
         )
@@ -179,8 +183,8 @@ def test_a_table_of_things_has_a_background_on_which_predictions_are_wrong(tmp_p
     assert evaluate_folders(target, prediction, background=False).scores()["PQ"] == 1
 
 
-def test_predictions_of_further_images_are_left_aside(tmp_path, folders):
-    fewer = write_split(tmp_path / "fewer", TRUTHS[:3])
+def test_predictions_of_other_images_are_ignored(tmp_path, folders):
+    fewer = write_split(tmp_path / "fewer", TARGETS[:3])
     whole = write_split(tmp_path / "three", PREDS[:3])
     assert (
         evaluate_folders(fewer, folders[1]).scores()["PQ"]
@@ -212,7 +216,7 @@ def test_a_prediction_of_another_size_is_refused(tmp_path, folders):
         evaluate_folders(folders[0], other)
 
 
-def test_a_category_the_truth_does_not_know_is_refused(folders):
+def test_a_category_the_ground_truth_does_not_know_is_refused(folders):
     edit(
         folders[1],
         lambda index: index["categories"].append({"id": 77, "name": "dragon", "isthing": 1}),
@@ -247,7 +251,7 @@ def test_an_image_listed_twice_is_refused(folders):
         evaluate_folders(*folders)
 
 
-def test_a_truth_without_images_is_refused(tmp_path, folders):
+def test_a_ground_truth_without_images_is_refused(tmp_path, folders):
     (tmp_path / "empty").mkdir()
     write_index(tmp_path / "empty", CATEGORIES, [], [])
     with pytest.raises(ValueError, match="at least one image, but there is none"):
@@ -287,7 +291,7 @@ def test_an_image_costs_no_dense_matrix(tmp_path):
 
 
 def test_a_json_file_with_its_pngs_beside_is_a_folder(tmp_path):
-    write_split(tmp_path / "split", TRUTHS[:2])
+    write_split(tmp_path / "split", TARGETS[:2])
     assert (
         PanopticFolder(tmp_path / "split" / "panoptic.json").records
         == PanopticFolder(tmp_path / "split").records
@@ -300,10 +304,10 @@ def test_a_json_file_with_its_pngs_beside_is_a_folder(tmp_path):
 
 
 def test_segments_are_counted_as_their_class_map():
-    for pred, truth in zip(PREDS, TRUTHS, strict=True):
-        maps = confusion_matrix(pred.category_map(), truth.category_map(), CATEGORIES)
-        assert np.array_equal(confusion_matrix(pred, truth, CATEGORIES), maps)
-        assert np.array_equal(confusion_matrix(pred.category_map(), truth, CATEGORIES), maps)
+    for pred, ground_truth in zip(PREDS, TARGETS, strict=True):
+        maps = confusion_matrix(pred.category_map(), ground_truth.category_map(), CATEGORIES)
+        assert np.array_equal(confusion_matrix(pred, ground_truth, CATEGORIES), maps)
+        assert np.array_equal(confusion_matrix(pred.category_map(), ground_truth, CATEGORIES), maps)
 
 
 def test_categories_called_like_a_group_hide_no_headline_number():
@@ -316,7 +320,7 @@ def test_categories_called_like_a_group_hide_no_headline_number():
     for kind in (PanopticQuality, MaskAP):
         plain, other = kind(CATEGORIES), kind(renamed)
         for metric in (plain, other):
-            metric.update(PREDS, TRUTHS)
+            metric.update(PREDS, TARGETS)
         expected, got = plain.compute(), other.compute()
         for name in (
             ("PQ", "PQ/thing", "PQ/stuff")

@@ -81,7 +81,7 @@ def test_each_column_of_tags_is_a_slicing_and_images_without_a_tag_are_named(tmp
         ("image,a\na.png,1,2\n", "expected 2 cells in each row, but row 2"),
     ],
 )
-def test_tags_that_cannot_be_are_refused(tmp_path, text, message):
+def test_invalid_tags_are_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         tags(tmp_path, text)
 

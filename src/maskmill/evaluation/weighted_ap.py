@@ -1,4 +1,4 @@
-"""AP of weighted images, of which intervals need a thousand: only correct predictions are visited."""
+"""AP of weighted images, of which intervals need a thousand: it visits correct predictions only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

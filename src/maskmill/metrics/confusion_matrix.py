@@ -30,8 +30,9 @@ class ConfusionMatrix(Metric):
 
     Example:
         >>> from maskmill.canonical.categories import Category
-        >>> table = Categories([Category(7, "sea", False, (0, 0, 9)), Category(8, "sand", False, (9, 9, 0))])
-        >>> metric = ConfusionMatrix(table)
+        >>> sea = Category(7, "sea", False, (0, 0, 200))
+        >>> sand = Category(8, "sand", False, (200, 200, 0))
+        >>> metric = ConfusionMatrix(Categories([sea, sand]))
         >>> metric.update(torch.tensor([[[7, 7, 7, 8]]]), torch.tensor([[[7, 7, 8, 8]]]))
         >>> round(float(metric.compute()["mIoU"]), 4)  # sea 2 of 3, sand 1 of 2
         0.5833

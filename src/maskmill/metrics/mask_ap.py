@@ -48,7 +48,8 @@ class MaskAP(Metric):
     Example:
         >>> from maskmill.canonical.categories import Category
         >>> metric = MaskAP(Categories([Category(7, "cell", True, (200, 0, 0))]))
-        >>> cell: MaskTensors = {"masks": torch.ones(1, 4, 4, dtype=torch.bool), "labels": torch.tensor([7])}
+        >>> mask = torch.ones(1, 4, 4, dtype=torch.bool)
+        >>> cell: MaskTensors = {"masks": mask, "labels": torch.tensor([7])}
         >>> metric.update([cell], [cell])
         >>> round(float(metric.compute()["AP"]), 6)
         1.0

@@ -30,7 +30,7 @@ boxes = st.tuples(
     st.sampled_from([32, 104]),
 )
 kinds = st.sampled_from([2, 2, 2, 5])
-truths = st.lists(
+targets = st.lists(
     st.tuples(
         kinds,
         boxes,
@@ -39,8 +39,8 @@ truths = st.lists(
     ),
     max_size=6,
 )
-guesses = st.lists(st.tuples(kinds, boxes, st.sampled_from([0.1, 0.5, 0.5, 0.9])), max_size=8)
-images = st.lists(st.tuples(truths, guesses), min_size=1, max_size=4)
+predictions = st.lists(st.tuples(kinds, boxes, st.sampled_from([0.1, 0.5, 0.5, 0.9])), max_size=8)
+images = st.lists(st.tuples(targets, predictions), min_size=1, max_size=4)
 
 
 def rle(box):
@@ -72,24 +72,24 @@ def coco_files(drawn):
             {"image_id": image_id, "category_id": key, "segmentation": rle(box), "score": score}
             for key, box, score in found
         ]
-    truth = {
+    ground_truth = {
         "images": [
             {"id": number, "height": SIZE, "width": SIZE} for number in range(1, len(drawn) + 1)
         ],
         "annotations": annotations,
         "categories": [{"id": key, "name": str(key)} for key in CATEGORY_IDS],
     }
-    return truth, results
+    return ground_truth, results
 
 
-def official(truth, results):
+def official(ground_truth, results):
     """What pycocotools says."""
     with contextlib.redirect_stdout(io.StringIO()):
         target = COCO()
-        target.dataset = copy.deepcopy(truth)
+        target.dataset = copy.deepcopy(ground_truth)
         target.createIndex()
-        guess = target.loadRes(copy.deepcopy(results)) if results else COCO()
-        evaluator = COCOeval(target, guess, "segm")
+        predicted = target.loadRes(copy.deepcopy(results)) if results else COCO()
+        evaluator = COCOeval(target, predicted, "segm")
         if not results:
             evaluator.params.imgIds, evaluator.params.catIds = (
                 sorted(target.getImgIds()),
@@ -100,8 +100,8 @@ def official(truth, results):
     return evaluator
 
 
-def assert_equal_to_official(truth, results):
-    scores, expected = mask_ap(truth, results), official(truth, results)
+def assert_equal_to_official(ground_truth, results):
+    scores, expected = mask_ap(ground_truth, results), official(ground_truth, results)
     curves, theirs = scores.curves, expected.eval
     assert np.array_equal(np.moveaxis(curves.precision, 0, 3), theirs["precision"][..., 2])
     assert np.array_equal(curves.score, theirs["scores"][:, :, :, 0, 2])
@@ -121,9 +121,9 @@ def test_every_number_is_the_official_one_to_the_last_bit(drawn):
 
 def test_coco_s_own_example_is_equal_to_the_last_bit(third_party_data):
     golden = third_party_data / "golden" / "coco_instance_ap"
-    truth = read_json(golden / "instances_val2014_100.json")
+    ground_truth = read_json(golden / "instances_val2014_100.json")
     assert_equal_to_official(
-        truth, read_json(golden / "instances_val2014_fakesegm100_results.json")
+        ground_truth, read_json(golden / "instances_val2014_fakesegm100_results.json")
     )
 
 
@@ -150,25 +150,30 @@ def test_of_two_objects_equally_near_the_later_is_taken():
         (16, 0, 32, 32),
     )  # 24 of 40 columns with either
     for second in (earlier, later):
-        truth = [(2, earlier, False, None), (2, later, False, None)]
-        assert_equal_to_official(*coco_files([(truth, [(2, nearer, 0.9), (2, second, 0.5)])]))
+        ground_truth = [(2, earlier, False, None), (2, later, False, None)]
+        assert_equal_to_official(
+            *coco_files([(ground_truth, [(2, nearer, 0.9), (2, second, 0.5)])])
+        )
 
 
 def matched(drawn):
-    truth, results = coco_files(drawn)
+    ground_truth, results = coco_files(drawn)
     for place, row in enumerate(results):
         row["score"] += (
             place / 1000
         )  # equal scores in one image stand side by side when weighted, and in turns when repeated
-    numbers = [row["id"] for row in truth["images"]]
+    numbers = [row["id"] for row in ground_truth["images"]]
     of_image = [
         [
             [row for row in rows if row["image_id"] == number]
-            for rows in (results, truth["annotations"])
+            for rows in (results, ground_truth["annotations"])
         ]
         for number in numbers
     ]
-    return [match_masks(Masks.from_rows(guess), Masks.from_rows(true)) for guess, true in of_image]
+    return [
+        match_masks(Masks.from_rows(predicted), Masks.from_rows(true))
+        for predicted, true in of_image
+    ]
 
 
 @given(images, st.data())

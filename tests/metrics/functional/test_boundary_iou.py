@@ -1,4 +1,4 @@
-"""Boundaries against the paper's algorithm, told plainly: one erosion for every class and mask."""
+"""Boundaries against the paper's algorithm, in its plain form: one erosion for every class and mask."""
 
 import math
 
@@ -64,10 +64,10 @@ def test_areas_are_those_of_the_classes_one_by_one(maps, background):
     counted = np.ones(target.shape, bool) if background else target != K
     expected = []
     for index in range(K):
-        true, guess = (
+        true, predicted = (
             plain_boundary(classes == index, distance) & counted for classes in (target, pred)
         )
-        expected.append([(true & guess).sum(), (true | guess).sum()])
+        expected.append([(true & predicted).sum(), (true | predicted).sum()])
     assert boundary_areas(pred, target, K, background=background).tolist() == expected
 
 
@@ -88,7 +88,7 @@ def frame(first, size=60):
     return Panoptic.from_ids(ids, {1: 4})
 
 
-def test_boundary_iou_is_counted_as_by_hand():
+def test_boundary_iou_equals_the_count_by_hand():
     # 60 x 60: 1.7 pixels, so 2. Boundaries: of 40 x 40: 40^2 - 36^2 = 304 pixels; of 38 x 38: 38^2 - 34^2 = 288, one ring of both: 4 x 37
     scores = {}
     for background in (False, True):
@@ -110,7 +110,7 @@ def test_what_is_predicted_on_void_leaves_the_boundary():
     metric = BoundaryIoU(ROAD)
     metric.update(
         [frame(0)], [frame(10)]
-    )  # its boundary lies within 2 pixels of the image's edge, where the truth is void
+    )  # its boundary lies within 2 pixels of the image's edge, where the ground truth is void
     assert float(metric.compute()["boundary_mIoU"]) == 0
     metric.reset()
     metric.update([frame(10)], [frame(10)])
@@ -155,13 +155,15 @@ def test_the_boundary_of_a_code_is_that_of_its_mask(maps):
 def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
     pred, target = (Masks.from_things(panoptic, CATEGORIES) for panoptic in pair)
     expected = np.zeros((len(pred.rles), len(target.rles)))
-    for row, guess in enumerate(coco_mask.decode(rle).astype(bool) for rle in pred.rles):
+    for row, predicted in enumerate(coco_mask.decode(rle).astype(bool) for rle in pred.rles):
         for column, true in enumerate(coco_mask.decode(rle).astype(bool) for rle in target.rles):
-            edges = [plain_boundary(mask, boundary_distance(*mask.shape)) for mask in (guess, true)]
+            edges = [
+                plain_boundary(mask, boundary_distance(*mask.shape)) for mask in (predicted, true)
+            ]
             if pred.category_id[row] == target.category_id[column]:
                 share = [
                     (a & b).sum() / (a.sum() if target.iscrowd[column] else max(1, (a | b).sum()))
-                    for a, b in ((guess, true), edges)
+                    for a, b in ((predicted, true), edges)
                 ]
                 expected[row, column] = (
                     min(share) if share[0] >= 0.5 else share[0]

@@ -11,7 +11,7 @@ from maskmill.metrics.functional.segment_matching import find_matches
 CATS = Categories([Category(5, "cat", True, (200, 0, 0))])
 
 
-def test_two_bins_are_counted_as_by_hand():
+def test_two_bins_equal_the_count_by_hand():
     # up to 0.5: scores 0.2 and 0.4, one right; above: 0.9 twice and 0.6, two right
     bins = reliability(
         np.array([0.2, 0.4, 0.9, 0.9, 0.6]), np.array([True, False, True, True, False]), num_bins=2
@@ -45,7 +45,7 @@ def test_a_score_that_is_no_probability_is_refused(score):
         reliability(np.array([score]), np.array([True]))
 
 
-def test_forgiven_segments_and_those_without_a_score_are_left_out():
+def test_ignored_segments_and_those_without_a_score_are_left_out():
     target = Panoptic.from_ids(np.array([[1, 1, 1, 1, 2, 2, 0, 0]]), {1: 5, 2: 5})
     pred = Panoptic.from_ids(
         np.array([[1, 1, 1, 1, 2, 3, 4, 4]]),

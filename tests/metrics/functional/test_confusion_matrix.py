@@ -47,7 +47,7 @@ def scores(pred, target, *, background=False):
     )
 
 
-def test_targets_stand_in_rows_and_predictions_in_columns():
+def test_targets_are_in_rows_and_predictions_in_columns():
     matrix = confusion_matrix(strip("WWSB.."), strip("WSSB.W"), BEACH)
     assert matrix.tolist() == [
         [1, 0, 0, 1],  # sea: one right, one not predicted
@@ -57,7 +57,7 @@ def test_targets_stand_in_rows_and_predictions_in_columns():
     ]
 
 
-def test_iou_is_counted_as_by_hand():
+def test_iou_equals_the_count_by_hand():
     # sea: 2 right of 2 true and 1 more; sand: 2 right of 3 true
     assert iou("WWWSSB", "WWSSSB") == [2 / 3, 2 / 3, 1]
     assert scores("WWWSSB", "WWSSSB") == {
@@ -101,7 +101,7 @@ def test_pixels_without_a_prediction_are_wrong():
     assert scores("W..S", "WWSS")["pixel_accuracy"] == 0.5
 
 
-def test_an_unlabelled_truth_has_no_scores():
+def test_an_unlabelled_ground_truth_has_no_scores():
     assert all(math.isnan(value) for value in scores("WWS", "...").values())
 
 
@@ -142,11 +142,11 @@ def test_iou_equals_a_loop_over_pixels(pair, background):
     expected = []
     for category in CATEGORIES:
         both = either = 0
-        for guess, true in zip(pred.flatten().tolist(), target.flatten().tolist(), strict=True):
+        for predicted, true in zip(pred.flatten().tolist(), target.flatten().tolist(), strict=True):
             if true == -1 and not background:
                 continue
-            both += guess == true == category.id
-            either += category.id in (guess, true)
+            both += predicted == true == category.id
+            either += category.id in (predicted, true)
         expected.append(both / either if either else math.nan)
     matrix = confusion_matrix(pred, target, CATEGORIES)
     got = intersection_over_union(*class_areas(matrix, background=background))

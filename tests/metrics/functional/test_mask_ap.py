@@ -36,15 +36,15 @@ def ap(*pairs):
     return {name: float(value) for name, value in metric.compute().items()}
 
 
-TRUTH = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
+TARGET = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
 
 
 def test_coco_s_own_example_gives_all_twelve_official_numbers(third_party_data):
     golden = third_party_data / "golden" / "coco_instance_ap"
     expected = read_json(golden / "expected.json")
-    truth = read_json(golden / "instances_val2014_100.json")
+    ground_truth = read_json(golden / "instances_val2014_100.json")
     results = read_json(golden / "instances_val2014_fakesegm100_results.json")
-    scores = mask_ap(truth, results).numbers
+    scores = mask_ap(ground_truth, results).numbers
     assert list(scores) == list(NAMES)
     assert [f"{value:.3f}" for value in scores.values()] == [
         f"{value:.3f}" for value in expected["segm"]
@@ -65,7 +65,7 @@ def test_the_mean_over_classes_is_the_headline_number(third_party_data):
 
 
 def test_each_class_has_its_own_ap():
-    scores = ap((garden((BALL, 2, 2, 10)), TRUTH))
+    scores = ap((garden((BALL, 2, 2, 10)), TARGET))
     assert (scores["AP/ball"], scores["AP/box"]) == (
         pytest.approx(51 / 101, abs=1e-15),
         0,
@@ -73,16 +73,16 @@ def test_each_class_has_its_own_ap():
 
 
 def test_no_prediction_at_all_gives_an_ap_of_0():
-    scores = ap((garden(), TRUTH))
+    scores = ap((garden(), TARGET))
     assert scores["AP"] == scores["AP50"] == scores["AR100"] == 0
 
 
-def test_no_image_and_no_object_give_no_number():
+def test_without_objects_ap_is_nan():
     assert np.isnan(ap((garden((BALL, 2, 2, 10)), garden()))["AP"])
 
 
 def test_a_perfect_prediction_gives_1():
-    scores = ap((TRUTH, TRUTH), (garden((BOX, 5, 5, 20)), garden((BOX, 5, 5, 20))))
+    scores = ap((TARGET, TARGET), (garden((BOX, 5, 5, 20)), garden((BOX, 5, 5, 20))))
     assert (
         scores["AP"]
         == scores["AP50"]
@@ -110,21 +110,23 @@ def test_a_mask_of_iou_one_half_and_a_bit_counts_at_0_5_alone():
 
 
 def test_a_false_alarm_hurts_only_above_the_score_of_a_hit():
-    truth = garden((BALL, 2, 2, 10))
+    ground_truth = garden((BALL, 2, 2, 10))
     two = [(BALL, 2, 2, 10), (BALL, 40, 40, 10)]
-    assert ap((garden(*two, scores={2: 0.9, 3: 0.4}), truth))["AP"] == pytest.approx(1, abs=1e-15)
-    assert ap((garden(*two, scores={2: 0.4, 3: 0.9}), truth))["AP"] == pytest.approx(
+    assert ap((garden(*two, scores={2: 0.9, 3: 0.4}), ground_truth))["AP"] == pytest.approx(
+        1, abs=1e-15
+    )
+    assert ap((garden(*two, scores={2: 0.4, 3: 0.9}), ground_truth))["AP"] == pytest.approx(
         0.5, abs=1e-15
     )  # precision 1 of 2 at full recall
 
 
-def test_a_crowd_is_neither_found_nor_missed():
-    truth = garden((BALL, 2, 2, 10), (BALL, 30, 30, 30), crowds={3})
+def test_a_crowd_is_neither_matched_nor_missed():
+    ground_truth = garden((BALL, 2, 2, 10), (BALL, 30, 30, 30), crowds={3})
     for pred in (
         garden((BALL, 2, 2, 10)),
         garden((BALL, 2, 2, 10), (BALL, 30, 30, 30), scores={2: 0.5, 3: 0.9}),
     ):
-        assert ap((pred, truth))["AP"] == pytest.approx(1, abs=1e-15)
+        assert ap((pred, ground_truth))["AP"] == pytest.approx(1, abs=1e-15)
 
 
 def test_sizes_are_those_of_masks_and_not_of_boxes():
@@ -161,18 +163,18 @@ def one_ball():
 
 def test_a_box_beside_the_mask_changes_no_number():
     # Left to itself, the evaluator takes the box's area for the mask's: this miss of 64 pixels would count as large, and not as small.
-    mask, truth = one_ball()
+    mask, ground_truth = one_ball()
     plain = [result(mask), result(np.eye(64), score=0.9)]
     boxed = [row | {"bbox": [0, 0, 64, 64]} for row in plain]
-    assert mask_ap(truth, plain).numbers["AP/small"] == pytest.approx(0.5, abs=1e-15)
-    assert mask_ap(truth, boxed).numbers == pytest.approx(
-        mask_ap(truth, plain).numbers, abs=0, nan_ok=True
+    assert mask_ap(ground_truth, plain).numbers["AP/small"] == pytest.approx(0.5, abs=1e-15)
+    assert mask_ap(ground_truth, boxed).numbers == pytest.approx(
+        mask_ap(ground_truth, plain).numbers, abs=0, nan_ok=True
     )
 
 
 def test_results_of_other_images_do_not_count_and_are_reported(caplog):
-    mask, truth = one_ball()
-    scores = mask_ap(truth, [result(mask), result(mask, image_id=7, score=0.9)]).numbers
+    mask, ground_truth = one_ball()
+    scores = mask_ap(ground_truth, [result(mask), result(mask, image_id=7, score=0.9)]).numbers
     assert scores["AP"] == pytest.approx(1, abs=1e-15)
     assert "1 of 2 results belong to images that the ground truth does not have" in caplog.text
 
@@ -190,9 +192,9 @@ def test_results_of_other_images_do_not_count_and_are_reported(caplog):
     ],
 )
 def test_a_result_that_would_be_counted_wrong_is_refused(wrong, message):
-    mask, truth = one_ball()
+    mask, ground_truth = one_ball()
     with pytest.raises(ValueError, match=message):
-        mask_ap(truth, [result(mask), result(mask) | wrong])
+        mask_ap(ground_truth, [result(mask), result(mask) | wrong])
 
 
 def test_results_without_a_mask_are_refused():
@@ -206,8 +208,8 @@ def test_results_without_a_mask_are_refused():
 
 def test_metrics_merged_equal_one_that_saw_all():
     pairs = [
-        (garden((BALL, 3, 3, 10)), TRUTH),
-        (TRUTH, TRUTH),
+        (garden((BALL, 3, 3, 10)), TARGET),
+        (TARGET, TARGET),
         (garden(), garden((BOX, 5, 5, 20))),
         (garden((BOX, 1, 1, 9)), garden()),
     ]

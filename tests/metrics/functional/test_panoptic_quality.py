@@ -42,10 +42,10 @@ GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
         "AAAA######", "aaaaaa....", 4 / 6, 1, 0, 0, id="a crowd's pixels stay in the union"
     ),
     pytest.param(
-        "XXXX......", "xxxxaaa...", 0.0, 0, 0, 0, id="a spurious segment all on void is forgiven"
+        "XXXX......", "xxxxaaa...", 0.0, 0, 0, 0, id="a false positive all on void is ignored"
     ),
     pytest.param(
-        "XXXXX.....", "xxxaaaaaa.", 0.0, 0, 0, 0, id="a spurious segment 4/6 on void is forgiven"
+        "XXXXX.....", "xxxaaaaaa.", 0.0, 0, 0, 0, id="a false positive 4/6 on void is ignored"
     ),
     pytest.param(
         "XXXXXX....",
@@ -54,13 +54,13 @@ GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
         0,
         1,
         0,
-        id="a spurious segment exactly 2/4 on void is not forgiven",
+        id="a false positive exactly 2/4 on void is not ignored",
     ),
     pytest.param(
-        "XX###.....", "xaaaaa....", 0.0, 0, 0, 0, id="void and crowd forgive together: 3/5 and 1/5"
+        "XX###.....", "xaaaaa....", 0.0, 0, 0, 0, id="void and crowd count together: 3/5 and 1/5"
     ),
     pytest.param(
-        "X###%%%XXX", "xaaaaaaxxx", 0.0, 0, 0, 0, id="two crowds of one category forgive together"
+        "X###%%%XXX", "xaaaaaaxxx", 0.0, 0, 0, 0, id="two crowds of one category count together"
     ),
     pytest.param(
         "XX##%%XXXX",
@@ -69,7 +69,7 @@ GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
         0,
         0,
         0,
-        id="two crowds forgive where neither alone would: 2/5 and 2/5",
+        id="two crowds are enough where neither alone is: 2/5 and 2/5",
     ),
     pytest.param("AAAAAAAAAA", "xxxxxxxxxx", 0.0, 0, 0, 1, id="another category never matches"),
     pytest.param("AAAABBBBB.", "aaaabbbbbb", 2.0, 2, 0, 0, id="two things are two matches"),
@@ -80,7 +80,7 @@ GOLDEN = [  # target, prediction, cats' sum of IoU, tp, fp, fn - counted by hand
 
 
 @pytest.mark.parametrize(("target", "pred", "sum_iou", "tp", "fp", "fn"), GOLDEN)
-def test_a_strip_is_counted_as_by_hand(target, pred, sum_iou, tp, fp, fn):
+def test_a_strip_equals_the_count_by_hand(target, pred, sum_iou, tp, fp, fn):
     counts = match_segments(strip(pred), strip(target), PETS, background=False)[PETS.index[CAT]]
     assert counts.tolist()[:4] == [
         pytest.approx(sum_iou, abs=1e-15),
@@ -98,7 +98,7 @@ BACKGROUND = [
         0,
         1,
         0,
-        id="a spurious segment on background is not forgiven",
+        id="a false positive on background is not ignored",
     ),
     pytest.param(
         "AAAA......", "aaaaa.....", 0.8, 1, 0, 0, id="background stays in the union: 4 of 5"
@@ -114,7 +114,7 @@ def test_a_background_does_not_forgive(target, pred, sum_iou, tp, fp, fn):
     assert counts.tolist()[:4] == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]
 
 
-def test_another_category_is_both_spurious_and_missed():
+def test_another_category_is_both_a_false_positive_and_missed():
     counts = match_segments(strip("xxxxxxxxxx"), strip("AAAAAAAAAA"), PETS, background=False)
     assert counts[:, :4].tolist() == [[0, 0, 0, 1], [0, 0, 1, 0]]
 
@@ -150,7 +150,7 @@ def test_maps_of_two_sizes_are_refused():
 
 
 def slow_counts(pred, target, categories, background):
-    """Pixel by pixel and pair by pair: what panopticapi's evaluation does, told again."""
+    """Pixel by pixel and pair by pair: the rules of panopticapi's evaluation."""
     total = {category.id: [0.0, 0, 0, 0] for category in categories}
     shared, pred_area, target_area = {}, {}, {}
     for true_id, pred_id in zip(
@@ -161,31 +161,31 @@ def slow_counts(pred, target, categories, background):
         pred_area[pred_id] = pred_area.get(pred_id, 0) + 1
     hit = set()
     for true in target.segments:
-        for guess in pred.segments:
-            if true.iscrowd or true.category_id != guess.category_id:
+        for predicted in pred.segments:
+            if true.iscrowd or true.category_id != predicted.category_id:
                 continue
-            both = shared.get((true.id, guess.id), 0)
-            union = target_area[true.id] + pred_area[guess.id] - both
+            both = shared.get((true.id, predicted.id), 0)
+            union = target_area[true.id] + pred_area[predicted.id] - both
             if not background:
-                union -= shared.get((0, guess.id), 0)
+                union -= shared.get((0, predicted.id), 0)
             if 2 * both > union:
                 total[true.category_id][0] += both / union
                 total[true.category_id][1] += 1
-                hit |= {("true", true.id), ("guess", guess.id)}
+                hit |= {("true", true.id), ("predicted", predicted.id)}
     crowd_of = {}
     for true in target.segments:
         if true.iscrowd:
             crowd_of[true.category_id] = true.id
         elif ("true", true.id) not in hit:
             total[true.category_id][3] += 1
-    for guess in pred.segments:
-        if ("guess", guess.id) in hit:
+    for predicted in pred.segments:
+        if ("predicted", predicted.id) in hit:
             continue
-        excused = 0 if background else shared.get((0, guess.id), 0)
-        if guess.category_id in crowd_of:
-            excused += shared.get((crowd_of[guess.category_id], guess.id), 0)
-        if 2 * excused <= pred_area[guess.id]:
-            total[guess.category_id][2] += 1
+        excused = 0 if background else shared.get((0, predicted.id), 0)
+        if predicted.category_id in crowd_of:
+            excused += shared.get((crowd_of[predicted.category_id], predicted.id), 0)
+        if 2 * excused <= pred_area[predicted.id]:
+            total[predicted.category_id][2] += 1
     return np.array([total[category.id] for category in categories], float)
 
 

@@ -31,7 +31,7 @@ OUTCOMES = [  # target, prediction, outcomes of the true segments, of the predic
         "aaaaa.....",
         "A localization_error",
         "a localization_error",
-        id="IoU of exactly 1/2 is a bad outline",
+        id="IoU of exactly 1/2 is a localization error",
     ),
     pytest.param(
         "AAAAAAAAAA",
@@ -90,7 +90,7 @@ def by_letter(segments):
 
 
 @pytest.mark.parametrize(("target", "pred", "target_outcomes", "pred_outcomes"), OUTCOMES)
-def test_each_segment_has_the_outcome_one_sees(target, pred, target_outcomes, pred_outcomes):
+def test_each_segment_has_the_expected_outcome(target, pred, target_outcomes, pred_outcomes):
     matches = find_matches(strip(pred), strip(target), PETS, background=False)
     assert (by_letter(matches.target), by_letter(matches.pred)) == (target_outcomes, pred_outcomes)
 
@@ -123,7 +123,7 @@ VOID_IN_UNION = [  # target, prediction, the cats' sum of IoU, tp, fp, fn
         0,
         1,
         1,
-        id="3 of 6 is no match, and 3/6 on void is not forgiven",
+        id="3 of 6 is no match, and 3/6 on void is not ignored",
     ),
     pytest.param(
         "XXXX......",
@@ -132,7 +132,7 @@ VOID_IN_UNION = [  # target, prediction, the cats' sum of IoU, tp, fp, fn
         0,
         0,
         0,
-        id="a spurious segment all on void is forgiven all the same",
+        id="a false positive all on void is ignored as well",
     ),
     pytest.param(
         "AAAAAAAAAA", "aaaaaa....", 0.6, 1, 0, 0, id="without target void nothing changes"
@@ -148,8 +148,8 @@ def test_void_in_the_union_costs_iou(target, pred, sum_iou, tp, fp, fn):
     assert counts.tolist()[:4] == [pytest.approx(sum_iou, abs=1e-15), tp, fp, fn]
 
 
-def test_what_pq_loses_is_counted_as_by_hand():
-    # cats: A matched at 0.8, B badly outlined by b (2/5), spurious c; C of exactly the pixels of a dog x. 1 tp, 2 fp, 2 fn: 3 in all
+def test_pq_losses_equal_those_counted_by_hand():
+    # cats: A matched at 0.8, B badly localized by b (2/5), false positive c; C of exactly the pixels of a dog x. 1 tp, 2 fp, 2 fn: 3 in all
     counts = match_segments(
         strip("AAAAABBBBBCCCCYYYYYY"), strip("AAAAABBBBBCCCCYYYYYY"), PETS, background=False
     )
@@ -166,7 +166,7 @@ def test_what_pq_loses_is_counted_as_by_hand():
             "localization": (0.2 + 1) / 3,
         }
     )
-    # dogs: Y matched at 5/6, x wrongly classed: 1.5 in all
+    # dogs: Y matched at 5/6, x of another class: 1.5 in all
     assert dogs == pytest.approx(
         {"missed": 0, "background": 0, "classification": 0.5 / 1.5, "localization": (1 / 6) / 1.5}
     )

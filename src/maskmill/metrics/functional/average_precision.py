@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 - a capital at the end of a name is a length
 """Precision over recall from the matched masks of many images.
 
 The sums are those of COCO's evaluator, in its order: every value is equal to the last bit.

@@ -78,10 +78,11 @@ def reliability(score: Floats, correct: Bools, *, num_bins: int = NUM_BINS) -> R
             "give probabilities, not logits"
         )
     bin_of = np.clip(np.ceil(score * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    count = np.bincount(bin_of, minlength=num_bins)
+    score_sum = np.bincount(bin_of, score, minlength=num_bins)
+    num_correct = np.bincount(bin_of, correct, minlength=num_bins)
     return Reliability(
-        count=np.bincount(bin_of, minlength=num_bins).astype(np.float64),
-        score_sum=np.bincount(bin_of, score, minlength=num_bins),
-        num_correct=np.bincount(bin_of, correct, minlength=num_bins),
+        count.astype(np.float64), score_sum.astype(np.float64), num_correct.astype(np.float64)
     )
 
 

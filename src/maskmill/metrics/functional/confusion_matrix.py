@@ -224,7 +224,7 @@ def semantic_means(counts: SemanticCounts) -> dict[str, Floats]:
     union = counts.union[..., :-1]
     target = counts.target[..., :-1]
     iou = ratio(intersection, union)
-    weighted_iou = sum_over_classes(iou * target)
+    weighted_iou = sum_over_classes(np.asarray(iou * target, np.float64))
     return {
         "mIoU": mean_over_classes(iou),
         "Dice": mean_over_classes(dice(intersection, union)),

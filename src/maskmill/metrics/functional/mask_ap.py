@@ -1,7 +1,7 @@
-"""Mask AP of COCO, equal to its own evaluator in every bit (Lin et al., ECCV 2014, arXiv:1405.0312).
+"""Mask AP of COCO, equal to its own evaluator in every bit.
 
-Our own code since the evaluator's needs three times as long (benchmarks/metrics.py) and cannot
-weight images, as intervals need.
+Lin et al., ECCV 2014 (arXiv:1405.0312). Our own code, since the evaluator cannot weight images,
+as intervals need; benchmarks/metrics.py compares the times of both.
 """
 
 import logging

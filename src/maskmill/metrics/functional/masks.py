@@ -103,7 +103,7 @@ def segment_rles(ids: npt.NDArray[np.integer[Any]], wanted: Sequence[int]) -> li
 
 
 def _compressed(edges: Iterable[Ints], height: int, width: int) -> list[RLE]:
-    """The codes of masks, each given by its positions of begin, end, begin, ... down the columns."""
+    """The codes of masks, each given by where it begins, ends, begins, ... down the columns."""
     uncompressed = []
     for positions in edges:
         counts = np.diff(positions, prepend=0, append=height * width).tolist()

@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 - a capital at the end of a name is a length
 """Which predicted segment matches which target segment, and what the others are.
 
 Kirillov et al., Panoptic Segmentation, CVPR 2019 (arXiv:1801.00868).
@@ -164,15 +165,15 @@ def match_overlaps(
     Returns:
         the matches.
     """
-    # T target segments, P predicted segments, N pairs of them that share pixels; void is a segment
+    # T target segments, P predicted segments, N pairs that share pixels; void is a segment
     target_N = shared.rows
     pred_N = shared.columns
     pixels_N = shared.pixels.astype(np.float64)  # whole numbers: every sum is exact
     class_T = _look_up(shared.first, target_index, NO_CLASS)
     class_P = _look_up(shared.second, pred_index, NO_CLASS)
     iscrowd_T = _look_up(shared.first, dict.fromkeys(crowds, True), False)
-    area_T = np.bincount(target_N, pixels_N)
-    area_P = np.bincount(pred_N, pixels_N)
+    area_T = _sum_of_each(target_N, pixels_N)
+    area_P = _sum_of_each(pred_N, pixels_N)
     target_class_N = class_T[target_N]
     pred_class_N = class_P[pred_N]
     on_crowd_N = iscrowd_T[target_N]
@@ -181,8 +182,8 @@ def match_overlaps(
     # for each prediction p:  ignorable = |p & void| + |p & crowds of its class|
     void_P = np.zeros(len(area_P))
     if not background:
-        void_P = np.bincount(pred_N, pixels_N * (target_class_N < 0))
-    ignorable_P = void_P + np.bincount(pred_N, pixels_N * (same_class_N & on_crowd_N))
+        void_P = _sum_of_each(pred_N, pixels_N * (target_class_N < 0))
+    ignorable_P = void_P + _sum_of_each(pred_N, pixels_N * (same_class_N & on_crowd_N))
 
     # for each pair (t, p) without void and crowds:  iou = |t & p| / |t | p|
     counted_area_P = area_P if void_in_union else area_P - void_P
@@ -219,6 +220,11 @@ def match_overlaps(
         outcome=outcome_T,
     )
     return Matches(_without_void(pred), _without_void(target))
+
+
+def _sum_of_each(segment_N: Ints, values_N: Floats) -> Floats:
+    """The sum over the pairs of each segment; every segment has a pair."""
+    return np.asarray(np.bincount(segment_N, values_N), np.float64)
 
 
 def _look_up(ids: Ints, values: Mapping[int, Any], default: float) -> npt.NDArray[Any]:
