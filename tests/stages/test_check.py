@@ -33,7 +33,9 @@ def test_check_names_every_broken_file_and_ends_with_status_1(raw, tmp_path):
     image.write_bytes(image.read_bytes()[:-500])
     done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
     assert done.returncode == 1
-    assert "val_0000.png: expected an image, but there is no such file - either add it" in done.stdout
+    assert (
+        "val_0000.png: expected an image, but there is no such file - either add it" in done.stdout
+    )
     assert "train_0001.png: expected a complete image, but it is truncated" in done.stdout
     assert "checked 4 images: 2 errors" in done.stdout
 

@@ -32,10 +32,7 @@ def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_pat
         "prepare", f"source.root={raw}", "prepare.out=made", "prepare.workers=1", cwd=tmp_path
     )
     assert done.returncode == 1
-    assert (
-        "val_0000.png: expected an image, but there is no such file"
-        in done.stdout + done.stderr
-    )
+    assert "val_0000.png: expected an image, but there is no such file" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "made").exists()
     assert {path.name for path in tmp_path.iterdir()} == {
