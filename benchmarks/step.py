@@ -24,7 +24,7 @@ from lightning import Callback, LightningDataModule, seed_everything
 from torch.utils.data import DataLoader
 
 from maskmill.assembly.build import build
-from maskmill.assembly.configuration import packaged_conf
+from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.assembly.training_job import (
     TrainingJob,
     build_task,

@@ -119,7 +119,7 @@ def test_an_augmentation_of_another_size_is_refused_before_training(root):
 
 
 def test_a_missing_split_says_which_stage_writes_it(root, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train.*run the stage before"):
+    with pytest.raises(FileNotFoundError, match=r"train.*run the previous stage"):
         module(tmp_path).train_dataloader()
 
 

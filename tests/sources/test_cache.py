@@ -101,7 +101,6 @@ def test_changes_in_the_output_do_not_change_the_result(raw, tmp_path):
     before = files_of(tmp_path / "out")
     images = tmp_path / "out" / "train" / "images"
     change(images / "train_0000.png")  # in place: the hard link in the cache changes too
-    (images / "train_0001.png").unlink()
     convert(raw, tmp_path / "out")
     assert files_of(tmp_path / "out") == before
 

@@ -69,6 +69,7 @@ def test_the_digest_is_that_of_sha256sum(raw, tmp_path):
     dataset = convert(raw, tmp_path / "out")
     files = files_of(tmp_path / "out")
     del files["dataset.json"]
+    del files[".maskmill.json"]
     lines = []
     for name, data in sorted(files.items()):
         lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
@@ -192,14 +193,22 @@ def test_the_old_output_stays_when_the_new_one_fails(raw, tmp_path):
 
 def test_an_old_output_is_replaced_as_a_whole(raw, tmp_path):
     convert(raw, tmp_path / "out")
-    (tmp_path / "out" / "train" / "images" / "stale.png").touch()
+    (raw / "images" / "train_0000.png").unlink()
+    convert(raw, tmp_path / "out", on_problem="exclude")
+    assert not (tmp_path / "out" / "train" / "images" / "train_0000.png").exists()
+
+
+def test_an_old_output_with_files_of_the_user_is_not_replaced(raw, tmp_path):
     convert(raw, tmp_path / "out")
-    assert not (tmp_path / "out" / "train" / "images" / "stale.png").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+    own = tmp_path / "out" / "train" / "images" / "mine.png"
+    own.touch()
+    with pytest.raises(ValueError, match=r"found added, removed or renamed files in it \(train\)"):
+        convert(raw, tmp_path / "out")
+    assert own.exists()
 
 
 def test_a_folder_with_other_files_is_not_replaced(raw, tmp_path):
-    message = r"raw: expected a new folder, or an earlier one with dataset\.json, but found other"
+    message = r"raw: expected a folder that `prepare` may replace, but it contains the input"
     with pytest.raises(ValueError, match=message):
         convert(raw, raw)
     assert (raw / "scenes.json").is_file()

@@ -44,7 +44,7 @@ def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_p
     assert run("prepare", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path).returncode == 0
     done = run("preview", "preview.num_images=2", "preview.num_draws=3", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 views of train -> out/preview/preview.html" in done.stdout
+    assert "6 images of train -> out/preview/preview.html" in done.stdout
     page = (tmp_path / "out" / "preview" / "preview.html").read_text()
     assert len(re.findall("<img ", page)) == 6
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []

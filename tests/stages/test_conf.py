@@ -16,9 +16,6 @@ RUNTIME = {
     "optimizer": {"params"},
     "scheduler": {"optimizer", "total_steps"},
     "data": {"augmentation"},
-    "early_stopping": {"monitor"},
-    "pictures": {"show"},
-    "resume": {"folder", "before_saving"},
 }
 
 

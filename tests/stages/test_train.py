@@ -76,7 +76,7 @@ def test_training_from_shards_gives_the_weights_of_training_from_files(prepared,
     run("shard", "shard.shard_mb=1", cwd=prepared)
     run("train", *QUICK, "out=out/sharded", "data.root=out/shards", cwd=prepared)
     assert weights(prepared / "out/sharded/train")[0] == whole[0]
-    assert "a data set is there" in run("shard", cwd=prepared, status=1)
+    assert "images, train with" in run("shard", cwd=prepared)  # its own shards are replaced
 
 
 def test_training_from_s3_gives_the_weights_of_training_from_files(prepared, whole):
@@ -106,7 +106,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(prepared, whol
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (prepared / "out/killed/train").exists()
-    assert "going on from" in run("train", *overrides, cwd=prepared)
+    assert "resuming from" in run("train", *overrides, cwd=prepared)
     assert weights(prepared / "out/killed/train") == whole
     added = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
     assert list(added.values()) == ["FINISHED"]
@@ -125,12 +125,12 @@ def test_sigterm_saves_and_leaves_and_the_same_command_goes_on(prepared, whole, 
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 143, output
     assert "SIGTERM at step" in output
-    assert "the same command goes on from it" in output
+    assert "the same command resumes from it" in output
     (state,) = (prepared / out / "state").iterdir()
     assert (state / "last.ckpt").is_file()
     output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
     assert (
-        f"{state.name} does not go on here, this training starts anew: trainer.max_epochs was 60, is 3"
+        f"{state.name} does not match, so this training starts from scratch: trainer.max_epochs was 60, is 3"
         in output
     )
     assert weights(prepared / out / "train") == whole or trainer == "ddp_cpu"
@@ -243,7 +243,7 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
     output = run("train", "-m", *line, cwd=prepared, status=1)
     assert "job 1 (" in output
     assert "optimizer.lr=0.003" in output
-    assert "the same command again does what is missing" in output
+    assert "run the same command again to repeat the failed jobs alone" in output
     models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(4)]
     assert [path.is_file() for path in models] == [True, False, True, True]
     first = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
@@ -252,7 +252,7 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
 
     (prepared / "crash").unlink()
     output = run("train", "-m", *line, cwd=prepared)
-    assert output.count("this very training is done") == 3
+    assert output.count("this run is finished") == 3
     assert all(path.is_file() for path in models)
     after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
     assert after.keys() == first.keys()  # the job that died goes on in its own run
@@ -267,7 +267,7 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
         ),
         pytest.param(["optimizer.lr=fast"], "optimizer.lr: expected", id="wrong-type"),
         pytest.param(
-            ["data.batch_size=0"], "`batch_size` and `crop_size` of at least 1", id="out-of-range"
+            ["data.batch_size=0"], "data.batch_size: expected int, but got 0", id="out-of-range"
         ),
         pytest.param(
             ["encoder.name=resnet1000"],
@@ -276,7 +276,7 @@ def test_a_sweep_over_processes_goes_on_past_a_rank_that_dies_and_started_again_
         ),
         pytest.param(
             ["data.crop_size=[64,64]", "augment=none"],
-            "set both alike",
+            "either set both to the same size",
             id="crop-size-and-augmentation-differ",
         ),
     ],

@@ -67,7 +67,7 @@ def test_a_sharded_training_that_was_told_to_leave_goes_on_within_the_epoch_and_
     process.terminate()
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
-    assert "going on from" in run("train", *overrides, cwd=prepared)
+    assert "resuming from" in run("train", *overrides, cwd=prepared)
     assert (prepared / "out/left/train/model.safetensors").read_bytes() == sharded.read_bytes()
 
 
@@ -82,7 +82,7 @@ def test_averages_of_sharded_weights_are_refused_with_one_message(prepared):
         cwd=prepared,
         status=1,
     )
-    assert "Expected whole weights to average, but trainer=fsdp shards them" in output
+    assert "Expected whole weights to average, but trainer=fsdp distributes them" in output
     assert "Traceback" not in output
 
 

@@ -98,7 +98,7 @@ def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
         task.send_signal(signal.SIGTERM)
     outputs, statuses = ended(tasks)
     assert statuses == [143, 143], outputs
-    assert outputs[0].count("SIGTERM at step") == 1
+    assert outputs[0].count("received SIGTERM at step") == 1
     assert "Bypassing SIGTERM" not in "".join(outputs)
     (state,) = (prepared / "out/ended/state").iterdir()
     assert (state / "last.ckpt").is_file()
@@ -107,7 +107,7 @@ def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
     )  # Lightning's own, which it would go on from in place of ours
     tasks = srun(*line, cwd=prepared)
     for text in tasks[0].stdout:
-        if "going on from" in text:
+        if "resuming from" in text:
             break
     else:
         raise AssertionError("it did not go on")

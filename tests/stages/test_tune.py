@@ -29,8 +29,7 @@ def test_a_batch_size_is_found_and_its_override_trains(prepared):
     output = run("find_batch_size", *QUICK, "tune.batch_size.num_steps=1", cwd=prepared)
     assert left(prepared) == before
     assert (
-        "data.batch_size=8: the largest that was tried and fits; there are 9 training images"
-        in output
+        "data.batch_size=8: the largest one tried that fits; there are 9 training images" in output
         or "were not faster" in output
     )
     table = rows(prepared / "out/tune/batch_size.csv")
@@ -91,7 +90,7 @@ def test_a_learning_rate_is_found_the_same_twice_with_the_schedule_switched_off(
             id="few-images",
         ),
         pytest.param("find_lr", ["trainer=ddp_cpu"], "Expected one device", id="several-processes"),
-        pytest.param("find_lr", ["tune.lr.lowest=2"], "mend tune.lr", id="rates-out-of-order"),
+        pytest.param("find_lr", ["tune.lr.lowest=2"], "check tune.lr", id="rates-out-of-order"),
     ],
 )
 def test_what_cannot_be_looked_for_is_one_message(prepared, command, overrides, message):

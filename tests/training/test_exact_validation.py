@@ -18,7 +18,7 @@ from lightning import Trainer, seed_everything
 from maskmill.assembly.training_job import build_task
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
-from maskmill.assembly.configuration import packaged_conf
+from maskmill.assembly.conf_search_path import packaged_conf
 from strategies import CATEGORIES
 
 root, num_processes, output, *overrides = sys.argv[1:]

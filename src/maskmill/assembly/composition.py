@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.code_digests import code_digests, stage_modules
-from maskmill.assembly.configuration import packaged_conf, register_search_path
+from maskmill.assembly.conf_search_path import packaged_conf, register_search_path
 from maskmill.canonical.files import write_text
 
 PARAMS = Path("params.yaml")

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from maskmill.assembly.build import build
-from maskmill.assembly.configuration import packaged_conf
+from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.canonical.files import write_text
 from maskmill.sources.scenes import SceneSet
 

@@ -36,8 +36,8 @@ from maskmill.training.checkpoints import AtomicCheckpointIO
 from maskmill.training.context import RunContext, attach
 from maskmill.training.finite_loss import FiniteLoss
 from maskmill.training.progress import Bar, Lines
+from maskmill.training.resume_state import TrainingState, training_fingerprint
 from maskmill.training.silenced_warnings import silence_expected_warnings
-from maskmill.training.state import TrainingState, training_fingerprint
 from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from maskmill.assembly.configuration import packaged_conf, register_search_path
+from maskmill.assembly.conf_search_path import packaged_conf, register_search_path
 
 log = logging.getLogger(__name__)
 

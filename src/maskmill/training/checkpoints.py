@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from maskmill.data.datamodule import ResumableLoader
 from maskmill.data.dataset import Batch
 from maskmill.training.context import RunContext
-from maskmill.training.state import LAST
+from maskmill.training.resume_state import LAST
 
 STOPPED_EARLY = "maskmill.stopped_early"
 

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from maskmill.training.state import TrainingState, training_fingerprint
+from maskmill.training.resume_state import TrainingState, training_fingerprint
 
 
 def test_configuration_data_and_code_each_change_the_fingerprint():
@@ -24,7 +24,7 @@ def test_the_order_of_keys_does_not_change_the_fingerprint():
 
 PROGRAM = """
 import pathlib, sys
-from maskmill.training.state import TrainingState
+from maskmill.training.resume_state import TrainingState
 with TrainingState(pathlib.Path(sys.argv[1]), "abc").locked():
     pass
 """

@@ -8,7 +8,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from maskmill.assembly.composition import compose_stages
-from maskmill.assembly.configuration import packaged_conf, project_conf, register_search_path
+from maskmill.assembly.conf_search_path import packaged_conf, project_conf, register_search_path
 
 OWN_LOSS = "# A file of the project.\n_target_: maskmill.losses.semantic.CrossEntropy\n"
 
