@@ -56,9 +56,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_tests_are_as_long_as_the_code_and_check_values(repository):
     lines = {
-        folder: sum(
-            len(path.read_text().splitlines()) for path in python_files(repository / folder)
-        )
+        folder: sum(num_code_lines(path.read_text()) for path in python_files(repository / folder))
         for folder in ("src", "tests")
     }
     trees = [ast.parse(path.read_text()) for path in python_files(repository / "tests")]
