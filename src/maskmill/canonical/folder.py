@@ -144,9 +144,15 @@ def make_panoptic(
         ValueError: map and rows disagree on the ids.
     """
     infos = {int(info["id"]): info for info in segments_info}
-    category_of = {key: int(info["category_id"]) for key, info in infos.items()}
-    crowds = {key for key, info in infos.items() if info.get("iscrowd")}
-    scores = {key: info["score"] for key, info in infos.items() if "score" in info}
+    category_of = {}
+    crowds = set()
+    scores = {}
+    for key, info in infos.items():
+        category_of[key] = int(info["category_id"])
+        if info.get("iscrowd"):
+            crowds.add(key)
+        if "score" in info:
+            scores[key] = info["score"]
     try:
         panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds, scores=scores)
     except ValueError as error:

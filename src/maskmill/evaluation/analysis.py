@@ -104,7 +104,11 @@ class Analysis:
     @cached_property
     def bounds(self) -> dict[str, Interval]:
         """The 95 % interval of each headline number that has one."""
-        return _bounds({name: values for name, values in self.drawn.items() if values.ndim == 1})
+        numbers = {}
+        for name, values in self.drawn.items():
+            if values.ndim == 1:
+                numbers[name] = values
+        return _bounds(numbers)
 
     def class_bounds(self, metric: str) -> list[Interval | None]:
         """The 95 % interval of "PQ", "IoU" or "AP" of each class."""
@@ -119,7 +123,8 @@ class Analysis:
         slices = []
         if self.image_counts.isthing.any():
             by_size = count_by_size(self.evaluation, self.image_counts)
-            slices += [self._size_slice(name, counts) for name, counts in by_size.items()]
+            for name, counts in by_size.items():
+                slices.append(self._size_slice(name, counts))
         for slicing in self.slicings:
             for name, indices in slicing.indices().items():
                 slices.append(self._image_slice(slicing.name, name, indices))
@@ -128,14 +133,12 @@ class Analysis:
     def _size_slice(self, name: str, counts: ImageCounts) -> Slice:
         """The things of one size."""
         whole = counts.score(np.ones((1, len(counts.images))))
-        scores = _scores({metric: whole[long] for metric, long in THING_METRICS.items()})
+        scores = _scores(_thing_metrics(whole))
         ap = self.evaluation.ap.numbers.get(f"AP/{name}", np.nan)
         if not np.isnan(ap):
             scores["AP"] = ap
         drawn = self.resampling.draw(counts.score, len(counts.images))
-        bounds = {}
-        if drawn:
-            bounds = _bounds({metric: drawn[long] for metric, long in THING_METRICS.items()})
+        bounds = _bounds(_thing_metrics(drawn)) if drawn else {}
         num_segments = _count_target_segments(counts)
         num_images = int(np.count_nonzero(num_segments))
         return Slice("object size", name, num_images, int(num_segments.sum()), scores, bounds)
@@ -220,13 +223,29 @@ def _slice_metrics(scores: Mapping[str, Array]) -> dict[str, Array]:
     return {metric: scores[metric] for metric in SLICE_METRICS if metric in scores}
 
 
+def _thing_metrics(scores: Mapping[str, Array]) -> dict[str, Array]:
+    """The metrics of things under the names of those of all classes."""
+    renamed = {}
+    for metric, metric_of_things in THING_METRICS.items():
+        renamed[metric] = scores[metric_of_things]
+    return renamed
+
+
 def _scores(values: Mapping[str, Array]) -> dict[str, float]:
     """The single value of each metric, (1,), without NaN."""
-    floats = {metric: float(value[0]) for metric, value in values.items()}
-    return {metric: value for metric, value in floats.items() if not np.isnan(value)}
+    scores = {}
+    for metric, value in values.items():
+        score = float(value[0])
+        if not np.isnan(score):
+            scores[metric] = score
+    return scores
 
 
 def _bounds(drawn: Mapping[str, Array]) -> dict[str, Interval]:
     """The intervals of resampled values (R,), of the metrics that have one."""
-    bounds = {name: interval(values) for name, values in drawn.items()}
-    return {name: interval for name, interval in bounds.items() if interval is not None}
+    bounds = {}
+    for name, values in drawn.items():
+        bounds_of_metric = interval(values)
+        if bounds_of_metric is not None:
+            bounds[name] = bounds_of_metric
+    return bounds

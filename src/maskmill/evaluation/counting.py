@@ -12,7 +12,6 @@ from maskmill.evaluation.folders import thing_ids
 from maskmill.evaluation.image_counts import NUM_FIELDS, PANOPTIC, Field, ImageCounts
 from maskmill.evaluation.weighted_ap import WeightedAP
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
-from maskmill.metrics.functional.mask_matching import MaskMatches
 from maskmill.metrics.functional.segment_matching import SegmentOutcome, Segments
 
 Ints = npt.NDArray[np.int64]
@@ -40,14 +39,16 @@ def count_images(evaluation: Evaluation) -> ImageCounts:
     """The counts of an evaluation's images by class."""
     num_classes = evaluation.categories.num_classes
     table = np.zeros((len(evaluation.images), num_classes + 1, NUM_FIELDS))
+    names = []
     for row, image in zip(table, evaluation.images, strict=True):
+        names.append(image.record.file_name)
         row[:-1, PANOPTIC] = image.counts
         boundary = image.boundary
         row[boundary.index, Field.BOUNDARY_INTERSECTION] = boundary.intersection
         row[boundary.index, Field.BOUNDARY_UNION] = boundary.union
     _count_pixels(table, evaluation)
     return ImageCounts(
-        images=tuple(image.record.file_name for image in evaluation.images),
+        images=tuple(names),
         categories=tuple(category.name for category in evaluation.categories),
         isthing=evaluation.categories.isthing,
         table=table,
@@ -94,8 +95,13 @@ def count_by_size(evaluation: Evaluation, counts: ImageCounts) -> dict[str, Imag
     A target segment, and the prediction that it matches, has the size of the target; an unmatched
     prediction has its own.
     """
-    pred = _AllSegments.concatenate([image.matches.pred for image in evaluation.images])
-    target = _AllSegments.concatenate([image.matches.target for image in evaluation.images])
+    preds = []
+    targets = []
+    for image in evaluation.images:
+        preds.append(image.matches.pred)
+        targets.append(image.matches.target)
+    pred = _AllSegments.concatenate(preds)
+    target = _AllSegments.concatenate(targets)
     by_size = {}
     for name, bounds in SIZES.items():
         table = np.full(counts.table.shape, np.nan)  # pixels have no size
@@ -176,8 +182,14 @@ def build_score(evaluation: Evaluation, counts: ImageCounts) -> Score:
     by_id = sorted(range(len(images)), key=lambda index: images[index].record.id)  # as for AP
     things = thing_ids(evaluation.categories)
     class_of_thing = [evaluation.categories.index[category_id] for category_id in things]
-    masks = _present([images[index].masks for index in by_id])
-    mask_boundaries = _present([images[index].mask_boundaries for index in by_id])
+    masks = []
+    mask_boundaries = []
+    for index in by_id:
+        image = images[index]
+        if image.masks is not None:
+            masks.append(image.masks)
+        if image.mask_boundaries is not None:
+            mask_boundaries.append(image.mask_boundaries)
     ap = WeightedAP(masks, things, sizes=True) if masks and things else None
     boundary_ap = None
     if mask_boundaries and things:
@@ -194,11 +206,8 @@ def build_score(evaluation: Evaluation, counts: ImageCounts) -> Score:
         if boundary_ap is not None:
             numbers = boundary_ap.score(weights[:, by_id])
             del numbers["AP/class"]
-            scores |= {f"boundary_{name}": values for name, values in numbers.items()}
+            for name, values in numbers.items():
+                scores[f"boundary_{name}"] = values
         return scores
 
     return score
-
-
-def _present(images: Sequence[MaskMatches | None]) -> list[MaskMatches]:
-    return [matches for matches in images if matches is not None]

@@ -89,7 +89,10 @@ class Evaluation:
     def _ap(self, matches: Sequence[MaskMatches | None]) -> MaskScores:
         # Between predictions of equal score COCO's evaluator takes the image of the lower id first.
         by_id = sorted(zip(self.images, matches, strict=True), key=lambda pair: pair[0].record.id)
-        present = [match for _, match in by_id if match is not None]
+        present = []
+        for _, matches_of_image in by_id:
+            if matches_of_image is not None:
+                present.append(matches_of_image)
         return score_matches(present, thing_ids(self.categories) if present else ())
 
     @cached_property
@@ -113,7 +116,11 @@ class Evaluation:
         """
         _, union = class_areas(self.confusion, background=self.background)
         occurs = (num_segments(self.counts) > 0) | (union > 0)
-        return [self.categories.as_list()[index]["name"] for index in np.flatnonzero(~occurs)]
+        names = []
+        for category, category_occurs in zip(self.categories, occurs.tolist(), strict=True):
+            if not category_occurs:
+                names.append(category.name)
+        return names
 
     def scores(self) -> dict[str, float | None]:
         """All headline numbers: fractions, None where the target has nothing that they count.
@@ -127,7 +134,10 @@ class Evaluation:
                 values[f"boundary_{name}"] = value
         if self.calibration.count.any():
             values["ECE"] = self.calibration.ece
-        return {name: None if np.isnan(value) else value for name, value in values.items()}
+        scores = {}
+        for name, value in values.items():
+            scores[name] = None if np.isnan(value) else value
+        return scores
 
     def score_counts(self, counts: Counts, confusion: Ints) -> dict[str, float]:
         """The scores of counts of some images, without AP and boundaries."""

@@ -86,7 +86,8 @@ class ImageCounts:
             totals[..., Field.INTERSECTION], totals[..., Field.UNION], totals[..., Field.TARGET]
         )
         semantic = semantic_means(pixels)
-        scores |= {name: semantic[name] for name in SEMANTIC}
+        for name in SEMANTIC:
+            scores[name] = semantic[name]
         classes = totals[:, :-1]
         boundary_iou = ratio(
             classes[..., Field.BOUNDARY_INTERSECTION], classes[..., Field.BOUNDARY_UNION]
@@ -109,9 +110,12 @@ class ImageCounts:
         """
         row_of = _positions(self.images)
         column_of = _positions(self.categories)
-        known = [name for name in categories if name in column_of]
-        new_columns = [index for index, name in enumerate(categories) if name in column_of]
-        old_columns = [column_of[name] for name in known]
+        new_columns = []
+        old_columns = []
+        for index, name in enumerate(categories):
+            if name in column_of:
+                new_columns.append(index)
+                old_columns.append(column_of[name])
         source = self.table[[row_of[name] for name in images]]
         table = np.zeros((len(images), len(categories) + 1, NUM_FIELDS))
         table[:, [*new_columns, -1]] = source[:, [*old_columns, -1]]
@@ -141,15 +145,17 @@ def read_image_counts(path: Path) -> ImageCounts:
     rows = _read_rows(path)
     images = tuple(dict.fromkeys(row["image"] for row in rows))
     categories = tuple(sorted({row["category"] for row in rows}))
-    things = {row["category"] for row in rows if row["isthing"] == "1"}
     row_of = _positions(images)
     column_of = _positions(categories)
     table = np.zeros((len(images), len(categories) + 1, NUM_FIELDS))
+    isthing = np.zeros(len(categories), bool)
     for row in rows:
+        column = column_of[row["category"]]
         values = [float(row.get(name) or "nan") for name in NAMES]
-        table[row_of[row["image"]], column_of[row["category"]]] = values
+        table[row_of[row["image"]], column] = values
+        if row["isthing"] == "1":
+            isthing[column] = True
     table[:, -1, Field.TARGET] = np.nan  # background is not in the file: no pixel accuracy
-    isthing = np.array([name in things for name in categories], bool)
     return ImageCounts(images, categories, isthing, table)
 
 

@@ -41,8 +41,12 @@ class Slicing:
     def indices(self) -> dict[str, npt.NDArray[np.int64]]:
         """The images of each slice; slices without an image are left out."""
         slice_of = np.array(self.slice_of)
-        indices = {name: np.flatnonzero(slice_of == name) for name in self.order}
-        return {name: images for name, images in indices.items() if len(images)}
+        indices = {}
+        for name in self.order:
+            images = np.flatnonzero(slice_of == name)
+            if len(images):
+                indices[name] = images
+        return indices
 
 
 def by_crowding(num_objects: npt.NDArray[np.int64]) -> Slicing:
@@ -54,8 +58,8 @@ def by_crowding(num_objects: npt.NDArray[np.int64]) -> Slicing:
     bounds = zip(CROWDING, [*CROWDING[1:], None], strict=True)
     names = [_range_name(low, below) for low, below in bounds]
     slice_index = np.searchsorted(CROWDING, num_objects, side="right") - 1
-    slice_of = tuple(names[index] for index in slice_index.tolist())
-    return Slicing("crowding", slice_of, tuple(names))
+    slice_of = np.array(names)[slice_index].tolist()
+    return Slicing("crowding", tuple(slice_of), tuple(names))
 
 
 def _range_name(low: int, below: int | None) -> str:
@@ -82,8 +86,8 @@ def by_brightness(luma: npt.NDArray[np.float64]) -> Slicing | None:
     )
     third = (luma >= low).astype(int) + (luma > high)  # 0, 1, 2
     slice_index = np.where(known, third, names.index(NO_IMAGE))
-    slice_of = tuple(names[index] for index in slice_index.tolist())
-    return Slicing("brightness", slice_of, names)
+    slice_of = np.array(names)[slice_index].tolist()
+    return Slicing("brightness", tuple(slice_of), names)
 
 
 def mean_luma(
@@ -103,8 +107,11 @@ def mean_luma(
 
 
 def _luma(folder: Path, records: Sequence[ImageRecord]) -> list[float]:
-    paths = [inside(folder, record.file_name) for record in records]
-    return [float(read_gray(path).mean()) if path.is_file() else float("nan") for path in paths]
+    luma = []
+    for record in records:
+        path = inside(folder, record.file_name)
+        luma.append(float(read_gray(path).mean()) if path.is_file() else float("nan"))
+    return luma
 
 
 def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
@@ -142,9 +149,13 @@ def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
             _list_names(untagged),
         )
     slicings = []
+    empty_cells = [""] * len(header)
     for column, tag in enumerate(header[1:]):
-        values = {name: cells[column] or UNTAGGED for name, cells in rows.items()}
-        slicings.append(_slice_by_tag(path, tag, [values.get(name, UNTAGGED) for name in images]))
+        slice_of = []
+        for name in images:
+            cells = rows.get(name, empty_cells)
+            slice_of.append(cells[column] or UNTAGGED)
+        slicings.append(_slice_by_tag(path, tag, slice_of))
     return slicings
 
 
@@ -158,13 +169,14 @@ def _tags_by_image(
             f"{path}: expected the header image,<tag>[,<tag>...] with different names, "
             f"but got {','.join(header)!r} - correct the first line"
         )
+    rows = {}
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
             raise ValueError(
                 f"{path}: expected {len(header)} cells in each row, but row {number} has "
                 f"{len(line)} - correct the row"
             )
-    rows = {line[0]: line[1:] for line in lines}
+        rows[line[0]] = line[1:]
     unknown = sorted(rows.keys() - set(images))
     if unknown:
         raise ValueError(

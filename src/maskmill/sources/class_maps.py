@@ -46,8 +46,13 @@ def panoptic_from_classes(
             "expected labels, but every pixel is void - "
             "either label the image or remove it from the split"
         )
-    ids = relabel(classes, {value: value + 1 for value in labelled}, default=VOID_ID)
-    return Panoptic.from_ids(ids, {value + 1: value for value in labelled})
+    segment_of = {}
+    category_of = {}
+    for value in labelled:
+        segment_of[value] = value + 1
+        category_of[value + 1] = value
+    ids = relabel(classes, segment_of, default=VOID_ID)
+    return Panoptic.from_ids(ids, category_of)
 
 
 def panoptic_from_instances(

@@ -49,10 +49,14 @@ class Collection:
     num_images: int = 0
 
     def __post_init__(self) -> None:
-        self.statistics = {split: SplitStatistics() for split in self.splits}
-        self._prints: dict[str, list[Fingerprint]] = {split: [] for split in self.statistics}
-        self._files: dict[str, list[str]] = {split: [] for split in self.statistics}
+        self.statistics: dict[str, SplitStatistics] = {}
+        self._prints: dict[str, list[Fingerprint]] = {}
+        self._files: dict[str, list[str]] = {}
         self._gray_files: list[str] = []
+        for split in self.splits:
+            self.statistics[split] = SplitStatistics()
+            self._prints[split] = []
+            self._files[split] = []
 
     def add(self, outcome: Outcome) -> None:
         """Add a sample."""

@@ -111,11 +111,14 @@ class SplitStatistics:
             large in COCO's sense, and `weight`: median frequency balancing (Eigen and Fergus,
             ICCV 2015, sec. 6.3.2), None for a class without pixels.
         """
-        means = [total / self.num_pixels for total in self.sums]
-        mean_squares = [total / self.num_pixels for total in self.squares]
+        means = []
         stds = []
-        for mean, mean_square in zip(means, mean_squares, strict=True):
-            stds.append(sqrt(max(mean_square - mean * mean, 0)))
+        for total, total_of_squares in zip(self.sums, self.squares, strict=True):
+            mean = total / self.num_pixels
+            mean_square = total_of_squares / self.num_pixels
+            std = sqrt(max(mean_square - mean * mean, 0))
+            means.append(round(mean, 3))
+            stds.append(round(std, 3))
         pixels = {}
         for category_id, row in self.rows.items():
             pixels[category_id] = row[Column.PIXELS], self.image_pixels_of[category_id]
@@ -125,8 +128,8 @@ class SplitStatistics:
             "void_pixels": self.void_pixels,
             "height": list(self.heights or ()),
             "width": list(self.widths or ()),
-            "rgb_mean": [round(mean, 3) for mean in means],
-            "rgb_std": [round(std, 3) for std in stds],
+            "rgb_mean": means,
+            "rgb_std": stds,
             "classes": [self._class_row(category, weights) for category in categories],
         }
 
@@ -165,7 +168,10 @@ def balanced_weights(pixels: Mapping[int, tuple[int, int]]) -> dict[int, float]:
     if not frequencies:
         return {}
     median = float(np.median(list(frequencies.values())))
-    return {class_id: round(median / frequency, 4) for class_id, frequency in frequencies.items()}
+    weights = {}
+    for class_id, frequency in frequencies.items():
+        weights[class_id] = round(median / frequency, 4)
+    return weights
 
 
 def _add(first: Sequence[int], second: Sequence[int]) -> list[int]:

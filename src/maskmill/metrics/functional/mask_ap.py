@@ -57,14 +57,13 @@ def score_matches(images: Sequence[MaskMatches], category_ids: Iterable[int]) ->
         return MaskScores({}, {}, curves)
     of_all_sizes, *of_one_size = curves.precision
     # Contiguous slices in the evaluator's order of axes: the same order of additions, the same bits
-    slices = [
-        of_all_sizes,
-        *(of_all_sizes[level : level + 1] for level in LEVELS.values()),
-        *of_one_size,
-        *curves.recall_of_few,
-        *curves.recall,
-    ]
-    numbers = {name: _mean(values) for name, values in zip(NAMES, slices, strict=True)}
+    slices = [of_all_sizes]
+    for level in LEVELS.values():
+        slices.append(of_all_sizes[level : level + 1])
+    slices += [*of_one_size, *curves.recall_of_few, *curves.recall]
+    numbers = {}
+    for name, values in zip(NAMES, slices, strict=True):
+        numbers[name] = _mean(values)
     per_class = {}
     for index, category_id in enumerate(curves.category_ids.tolist()):
         per_class[category_id] = _mean(of_all_sizes[:, :, index])
@@ -94,10 +93,13 @@ def mask_ap(
     Raises:
         ValueError: a result is not of this form, or its mask has another size than its image.
     """
-    sizes = {row["id"]: (int(row["height"]), int(row["width"])) for row in ground_truth["images"]}
+    sizes = {}
+    targets: dict[int, list[Row]] = {}
+    for row in ground_truth["images"]:
+        sizes[row["id"]] = int(row["height"]), int(row["width"])
+        targets[row["id"]] = []
     category_ids = sorted({int(row["id"]) for row in ground_truth["categories"]})
     preds = results_by_image(results, sizes, category_ids)
-    targets: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for row in ground_truth["annotations"]:
         image_id = row["image_id"]
         rle = _as_rle(row["segmentation"], sizes[image_id])

@@ -70,14 +70,23 @@ class Masks:
     @classmethod
     def from_things(cls, panoptic: Panoptic, categories: Categories) -> "Masks":
         """The things of an id map; those without a score get 1."""
-        segments = panoptic.segments
-        things = [segment for segment in segments if categories[segment.category_id].isthing]
-        scores = [1.0 if segment.score is None else segment.score for segment in things]
+        segment_ids = []
+        category_ids = []
+        areas = []
+        crowds = []
+        scores = []
+        for segment in panoptic.segments:
+            if categories[segment.category_id].isthing:
+                segment_ids.append(segment.id)
+                category_ids.append(segment.category_id)
+                areas.append(segment.area)
+                crowds.append(segment.iscrowd)
+                scores.append(1.0 if segment.score is None else segment.score)
         return cls(
-            rles=segment_rles(panoptic.ids, [segment.id for segment in things]),
-            category_id=np.array([segment.category_id for segment in things], np.int64),
-            area=np.array([segment.area for segment in things], np.float64),
-            iscrowd=np.array([segment.iscrowd for segment in things], bool),
+            rles=segment_rles(panoptic.ids, segment_ids),
+            category_id=np.array(category_ids, np.int64),
+            area=np.array(areas, np.float64),
+            iscrowd=np.array(crowds, bool),
             score=np.array(scores, np.float64),
         )
 
@@ -95,10 +104,9 @@ def segment_rles(ids: npt.NDArray[np.integer[Any]], wanted: Sequence[int]) -> li
     edges = np.stack([starts, ends], axis=1)[by_id]  # (R, 2)
     firsts = np.searchsorted(id_of_run[by_id], wanted)
     lasts = np.searchsorted(id_of_run[by_id], np.add(wanted, 1))
-    edges_by_id = [
-        edges[first:last].reshape(-1)
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)
-    ]
+    edges_by_id = []
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        edges_by_id.append(edges[first:last].reshape(-1))
     return _compressed(edges_by_id, height, width)
 
 
