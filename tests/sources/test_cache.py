@@ -124,14 +124,14 @@ def test_a_killed_prepare_leaves_no_data_set_and_the_next_one_cleans_up(tmp_path
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "made").glob(".prepare.*/train/images/*.png"))) < 20:
+    while len(list((tmp_path / "made").glob(".prepare.maskmill/new/train/images/*.png"))) < 20:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "made" / "prepare").exists()
-    assert len(list((tmp_path / "made").glob(".prepare.*"))) == 1
+    assert (tmp_path / "made" / ".prepare.maskmill").exists()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["prepare", "state"]

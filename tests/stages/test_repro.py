@@ -107,7 +107,7 @@ def test_a_second_model_is_compared_with_the_champion_number_by_number(clone):
     assert version["version"] == 2
     assert "of champion version 1" in version["reason"]
     assert escape(version["reason"]) in page
-    assert "Against the champion" in page
+    assert "Differences from the champion" in page
     assert re.search(r"<td>PQ</td><td>\d+\.\d</td><td>\d+\.\d</td>", page)
 
 
@@ -163,7 +163,7 @@ import json, mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 version = json.load(open("out/register/version.json"))
 client = mlflow.MlflowClient()
-run = client.get_run(version["run_id"])
+run = client.get_run(client.get_model_version("maskmill", str(version["version"])).run_id)
 files = [file.path for folder in ("evaluate", "register", "pictures/example-0") for file in client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags, "files": files,
     "inputs": [entry.dataset.digest for entry in run.inputs.dataset_inputs]}))
