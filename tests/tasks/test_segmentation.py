@@ -204,9 +204,10 @@ def test_the_validation_scores_do_not_depend_on_the_batch_size(loader, schedule)
             with torch.no_grad():
                 task.validation_step(batch, 0)
         scores.append(task.scores.compute())
-    # On some processors a kernel rounds the last bit of an image's loss by the size of its batch.
+    # On some processors a kernel rounds by the size of the batch: the last bit of the loss differed
+    # for 6 of 40 seeds on one with AVX-512. float32 has 2^-23 = 1.2e-7 there.
     for other in scores[1:]:
-        assert float(other.pop("val/loss")) == pytest.approx(float(scores[0]["val/loss"]), rel=1e-6)
+        assert float(other.pop("val/loss")) == pytest.approx(float(scores[0]["val/loss"]), rel=2e-7)
     del scores[0]["val/loss"]
     assert scores[0] == scores[1] == scores[2]
 

@@ -81,7 +81,8 @@ def test_one_two_and_three_processes_give_the_same_scores(tmp_path, overrides, e
     write_split(tmp_path / "val", labels, images=True)
     scores = [validate(tmp_path, num_processes, overrides) for num_processes in (1, 2, 3)]
     assert {"val/loss", "val/mIoU", "val/PQ"} <= scores[0].keys()
-    # On some processors a kernel rounds the last bit of an image's loss by the size of its batch.
+    # On some processors a kernel rounds by the size of the batch, which is smaller on more
+    # processes: the last bit of the loss may differ. float32 has 2^-23 = 1.2e-7 there.
     losses = [score.pop("val/loss") for score in scores]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+    assert losses == pytest.approx([losses[0]] * 3, rel=2e-7)
     assert scores[0] == scores[1] == scores[2]
