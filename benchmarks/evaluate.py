@@ -1,10 +1,14 @@
-"""Seconds and peak memory of the whole `evaluate` stage, report included, on drawn images; run by hand.
+"""Seconds and peak memory of the whole `evaluate` stage, report included, on drawn images; run by
+hand.
 
     python benchmarks/evaluate.py [--images 100 500] [--workers 2] [--baseline]
 
-Images of 480 x 640 with 30 segments each: 4 of stuff and 26 things of 8 classes, drawn as ellipses over noise; the prediction has them
-moved by a few pixels, some lost, renamed or invented. The stage runs as a process of its own, as people run it. Peak memory is that of
-all its processes together (PSS, sampled). CPU seconds are theirs, too: on a busy machine they say what the clock cannot.
+Images of 480 x 640 with 30 segments each: 4 of stuff and 26 things of 8 classes, drawn as ellipses
+over noise; the prediction has them
+moved by a few pixels, some lost, renamed or invented. The stage runs as a process of its own, as
+people run it. Peak memory is that of
+all its processes together (PSS, sampled). CPU seconds are theirs, too: on a busy machine they say
+what the clock cannot.
 """
 
 import argparse
@@ -33,7 +37,9 @@ CATEGORIES = Categories(
 
 
 def draw(shapes, stuff):
-    """Segments 1..4 are bands of stuff, then one ellipse per thing: class, centre, axes, angle, score."""
+    """Segments 1..4 are bands of stuff, then one ellipse per thing: class, centre, axes, angle,
+    score.
+    """
     ids = np.repeat(np.arange(1, NUM_STUFF + 1, dtype=np.int32), HEIGHT // NUM_STUFF)[
         :, None
     ].repeat(WIDTH, 1)
@@ -153,7 +159,8 @@ def main():
             ]
             seconds, cpu, peak = run(root, settings + ["baseline=old"] * options.baseline)
             size = (root / "scores" / "report.html").stat().st_size / 1e6
-            row = f"{number:>5} images, {options.workers} workers: {seconds:6.1f} s, {cpu:6.1f} CPU s, peak {peak:5.0f} MB"
+            name = f"{number:>5} images, {options.workers} workers"
+            row = f"{name}: {seconds:6.1f} s, {cpu:6.1f} CPU s, peak {peak:5.0f} MB"
             print(f"{row}, report {size:.1f} MB", flush=True)
 
 

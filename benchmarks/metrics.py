@@ -2,13 +2,19 @@
 
     python benchmarks/metrics.py [--rounds 9] [--images 200]
 
-One thread, everything in memory. Rounds are interleaved, so that a busy machine slows all alike, and medians are compared. Each result is
+One thread, everything in memory. Rounds are interleaved, so that a busy machine slows all alike,
+and medians are compared. Each result is
 checked against ours before anything is timed, where both count the same thing. The parts:
-  PQ    one image of 20 and of 60 segments at 480 x 640 and at 1024 x 2048, ids small (1, 2, ...) and as COCO's colours (24 bits),
-        against torchmetrics' PanopticQuality, a plain reading of panopticapi's published algorithm, and one pass over both maps (the
-        maximum of each: memory is read once, nothing is written); ours and the pass also with the maps in memory and not in a cache
-  mIoU  the same scenes as uint8 class maps of 19 classes, against torchmetrics' MulticlassJaccardIndex, with and without its validation
-  AP    15 predictions and as many true things on each of 200 images, as run-length codes, against pycocotools and, where it is installed
+  PQ    one image of 20 and of 60 segments at 480 x 640 and at 1024 x 2048, ids small (1, 2, ...)
+  and as COCO's colours (24 bits),
+        against torchmetrics' PanopticQuality, a plain reading of panopticapi's published algorithm,
+        and one pass over both maps (the
+        maximum of each: memory is read once, nothing is written); ours and the pass also with the
+        maps in memory and not in a cache
+  mIoU  the same scenes as uint8 class maps of 19 classes, against torchmetrics'
+  MulticlassJaccardIndex, with and without its validation
+  AP    15 predictions and as many true things on each of 200 images, as run-length codes, against
+  pycocotools and, where it is installed
         (pip install faster-coco-eval), faster-coco-eval
 """
 
@@ -50,7 +56,9 @@ SIZES = ((480, 640), (1024, 2048))
 
 
 def draw(height, width, number, random):
-    """A scene of `number` segments: smooth stuff regions, round things with a wavy outline on them, void at the top; ids 1..number."""
+    """A scene of `number` segments: smooth stuff regions, round things with a wavy outline on them,
+    void at the top; ids 1..number.
+    """
     noise = random.standard_normal((NUM_STUFF, height // 32, width // 32)).astype(np.float32)
     fields = [
         cv2.resize(
@@ -112,7 +120,9 @@ def pair(height, width, number, random, *, colours=False):
 
 
 def as_panopticapi(pred, target):
-    """PQ of one image as COCO's panopticapi describes it: unique pairs of ids, then loops over dictionaries."""
+    """PQ of one image as COCO's panopticapi describes it: unique pairs of ids, then loops over
+    dictionaries.
+    """
     offset = 256**3
     true_rows = {segment.id: segment for segment in target.segments}
     pred_rows = {segment.id: segment for segment in pred.segments}
@@ -149,7 +159,9 @@ def as_panopticapi(pred, target):
 
 
 def timed(works, rounds):
-    """Median seconds of each, in turns: once a turn what is slow, and what is fast as often as fits into 20 ms."""
+    """Median seconds of each, in turns: once a turn what is slow, and what is fast as often as fits
+    into 20 ms.
+    """
     seconds = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -162,7 +174,9 @@ def timed(works, rounds):
 
 
 def from_memory(works, rounds):
-    """`timed`, but before each call so much else is written that no cache holds anything of the maps, nor of the program."""
+    """`timed`, but before each call so much else is written that no cache holds anything of the
+    maps, nor of the program.
+    """
     elsewhere, seconds = np.zeros(2**27, np.uint8), {name: [] for name in works}
     for _ in range(10 * rounds):
         for name, work in works.items():
@@ -214,7 +228,8 @@ def panoptic_quality(rounds, random):
                 }
                 if not colours:
                     works["torchmetrics PanopticQuality"] = lambda: stock(*tensors)
-                title = f"PQ {height} x {width}, {number} segments, {'24-bit' if colours else 'small'} ids"
+                ids = "24-bit" if colours else "small"
+                title = f"PQ {height} x {width}, {number} segments, {ids} ids"
                 show(title, timed(works, rounds))
                 show(
                     f"{title}, from memory",
@@ -251,7 +266,7 @@ def mean_iou(rounds, random):
 
 
 def objects(images, random):
-    """COCO ground truth and results: 15 things an image, and as many predictions of random score."""
+    """COCO ground truth and results: 15 things an image, as many predictions of random score."""
     annotations, results = [], []
     for image_id in range(1, images + 1):
         pred, target = pair(480, 640, NUM_STUFF + 15, random)
@@ -319,7 +334,8 @@ def average_precision(rounds, images, random):
         copy.deepcopy(results),
     )
     show(
-        f"AP of {images} images, {len(truth['annotations'])} true and {len(results)} predicted masks",
+        f"AP of {images} images, {len(truth['annotations'])} true and {len(results)} predicted "
+        f"masks",
         timed(works, rounds),
     )
 

@@ -25,7 +25,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning import Callback, Trainer, seed_everything
 
-from maskmill.assembly.training_job import build_task
+from maskmill.assembly.training_parts import build_task
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_rgb, write_rgb

@@ -25,10 +25,8 @@ from torch.utils.data import DataLoader
 
 from maskmill.assembly.build import build
 from maskmill.assembly.conf_search_path import packaged_conf
-from maskmill.assembly.training_job import (
-    TrainingJob,
-    build_task,
-)
+from maskmill.assembly.training_job import TrainingJob
+from maskmill.assembly.training_parts import build_task
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.sampling import ShuffledSampler
 from maskmill.data.transforms import Augmentation

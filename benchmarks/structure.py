@@ -1,7 +1,9 @@
-"""How readable the code is, in numbers: `python benchmarks/structure.py [FOLDER ...]`, by default src/maskmill.
+"""How readable the code is, in numbers: `python benchmarks/structure.py [FOLDER ...]`, by default
+src/maskmill.
 
-A statement counts without the statements inside it: the header of a loop or function, or a simple statement. Docstrings and
-imports do not count. Tokens are those of the parser: no comments, no blank lines.
+A statement counts without the statements inside it: the header of a loop or function, or a simple
+statement. Docstrings and imports do not count. Tokens are those of the parser: no comments, no
+blank lines.
 """
 
 import ast
@@ -21,7 +23,9 @@ MAX_COLUMNS = 100
 
 @dataclass(frozen=True)
 class Structure:
-    """Figures of some files: nodes of each statement, tokens, comprehensions, parallel assignments, lines that are too long."""
+    """Figures of some files: nodes of each statement, tokens, comprehensions, parallel assignments,
+    lines that are too long.
+    """
 
     nodes: list[int]
     num_tokens: int
@@ -37,7 +41,9 @@ class Structure:
 
 
 def own_nodes(statement: ast.stmt) -> int:
-    """Nodes of a statement without those of the statements inside it, as Python's parser counts them."""
+    """Nodes of a statement without those of the statements inside it, as Python's parser counts
+    them.
+    """
     count = 0
     stack: list[ast.AST] = [statement]
     while stack:
@@ -106,14 +112,16 @@ def main() -> None:
         *sorted(Path("src/maskmill").glob("*/")),
     ]
     sys.stdout.write(
-        "folder                         statements  median  p90  comprehensions  parallel  long lines\n"
+        f"{'folder':<31}statements  median  p90  comprehensions  parallel  long lines\n"
     )
     for folder in folders:
         figures = measure(python_files(folder))
+        comprehensions = figures.per_10_000_tokens(figures.num_comprehensions)
+        parallel = figures.per_10_000_tokens(figures.num_parallel)
         sys.stdout.write(
-            f"{folder!s:<32}{len(figures.nodes):>9}{figures.percentile(50):>8.0f}{figures.percentile(90):>5.0f}"
-            f"{figures.per_10_000_tokens(figures.num_comprehensions):>16.1f}{figures.per_10_000_tokens(figures.num_parallel):>10.1f}"
-            f"{len(figures.long_lines):>12}\n"
+            f"{folder!s:<32}{len(figures.nodes):>9}"
+            f"{figures.percentile(50):>8.0f}{figures.percentile(90):>5.0f}"
+            f"{comprehensions:>16.1f}{parallel:>10.1f}{len(figures.long_lines):>12}\n"
         )
 
 

@@ -34,7 +34,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
 from maskmill.assembly.conf_search_path import packaged_conf
-from maskmill.assembly.training_job import build_task
+from maskmill.assembly.training_parts import build_task
 from maskmill.canonical.categories import Categories, Category, color_of
 from maskmill.training.callbacks import StepSeed
 from maskmill.training.memory import Memory

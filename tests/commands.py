@@ -1,6 +1,7 @@
 """Commands as users start them, each in a process of its own.
 
-Importing torch, Lightning and MLflow takes ten seconds, so the processes are forked from a server that has imported them; a command
+Importing torch, Lightning and MLflow takes ten seconds, so the processes are forked from a server
+that has imported them; a command
 that gets environment variables of its own starts from a fresh interpreter.
 """
 

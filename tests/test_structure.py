@@ -1,4 +1,6 @@
-"""The code stays readable: the figures of benchmarks/structure.py, import circles, and words of the old dialect."""
+"""The code stays readable: the figures of benchmarks/structure.py, import circles, and words of the
+old dialect.
+"""
 
 import ast
 import re
@@ -76,7 +78,8 @@ def num_code_lines(text):
 
 
 OLD_WORDS = re.compile(
-    r"\b(mend(s|ed|ing)?|dealt|dealer|fate|forgiven|wrongly classed|badly outlined|strangers?|told to leave|by heart|"
+    r"\b(mend(s|ed|ing)?|dealt|dealer|fate|forgiven|wrongly classed|badly outlined|strangers?|"
+    r"told to leave|by heart|"
     r"draws the whole line|taken for what|goes on from|is no number)\b",
     re.IGNORECASE,
 )

@@ -37,7 +37,7 @@ def node(**values):
     return OmegaConf.create({"cart": own | values}).cart
 
 
-def test_nested_nodes_paths_and_whole_numbers_for_fractions_are_made():
+def test_nested_nodes_paths_and_integers_for_floats_are_converted():
     cart = build(node(size=[2, 3]), Cart)
     assert cart.wheels == Wheel(1.0)
     assert cart.out == Path("out/x")
@@ -74,12 +74,12 @@ def test_runtime_arguments_are_passed_on():
         ),
     ],
 )
-def test_a_wrong_value_is_named_with_its_place_and_what_was_expected(values, message):
+def test_a_wrong_value_is_reported_with_its_key_and_the_expected_type(values, message):
     with pytest.raises(ValueError, match=message):
         build(node(**values), Cart)
 
 
-def test_another_type_than_the_part_needs_is_refused():
+def test_an_object_of_another_type_is_refused():
     with pytest.raises(ValueError, match=r"Cart to construct a Wheel, but got a Cart"):
         build(node(), Wheel)
 
@@ -89,6 +89,6 @@ def test_a_node_without_target_is_refused():
         build(OmegaConf.create({"a": {"b": 1}}).a, Wheel)
 
 
-def test_what_a_constructor_refuses_comes_through_in_its_own_words():
+def test_an_error_of_the_constructor_keeps_its_message():
     with pytest.raises(ValueError, match="^Expected a radius of at least 0 - turn the wheel$"):
         build(node(wheels={"_target_": f"{__name__}.Wheel", "radius": -1}), Cart)

@@ -1,9 +1,11 @@
+import ast
 import shutil
 
 import pytest
 
 from maskmill.assembly import code_digests as module
 from maskmill.assembly.code_digests import (
+    _code_only,
     code_digests,
     import_closure,
     source_files,
@@ -78,6 +80,11 @@ def test_comments_and_docstrings_change_nothing(package):
         package, "training/launching.py", "import ctypes", "# why\nimport ctypes  # C\n"
     )
     assert not edited(package, "training/launching.py", '"""', '"""Another first line. ')
+
+
+def test_code_on_the_line_of_a_docstring_counts():
+    text = 'class Empty: "doc é"; value = 1\n'
+    assert _code_only(text, ast.parse(text)) == "class Empty: ; value = 1"
 
 
 def test_source_files_are_those_of_the_modules_and_their_packages():

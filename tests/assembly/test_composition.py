@@ -90,6 +90,8 @@ def test_no_path_of_this_machine_and_no_address_is_resolved(tmp_path, repository
             r"only `group:` and `set:`.*move values under `set:`",
             id="value-outside-set",
         ),
+        pytest.param("group: unet", r"a mapping under `group:`, but got 'unet'", id="group-text"),
+        pytest.param("set: [1]", r"a mapping under `set:`, but got \[1\]", id="set-list"),
         pytest.param(
             "set: {optimizer: {speed: 3}}",
             r"params\.yaml: there is no 'optimizer\.speed'.*correct it",

@@ -10,7 +10,9 @@ NOTHING = (0, 0, 0, 0, 0, 0)
 
 
 def sums(*images, categories=("car",), things=(True,)):
-    """Counts of images; each is the row of its only class (iou_sum, tp, fp, fn, intersection, union), or several rows."""
+    """Counts of images; each is the row of its only class (iou_sum, tp, fp, fn, intersection,
+    union), or several rows.
+    """
     table = np.full((len(images), len(categories) + 1, NUM_FIELDS), np.nan)
     for place, image in enumerate(images):
         table[place, :, :6] = [*(image if len(categories) > 1 else [image]), NOTHING]
@@ -103,7 +105,8 @@ def test_a_prediction_differs_from_itself_by_exactly_0():
 
 
 def test_a_difference_of_two_images_has_an_interval_from_the_worse_to_the_better():
-    # image 0: 90 against 60 %, image 1: equal. Drawn twice: +0.3, 0, or 0.15 for one of each; each of the first two in 1/4 of resamples.
+    # image 0: 90 against 60 %, image 1: equal. Drawn twice: +0.3, 0, or 0.15 for one of each; each
+    # of the first two in 1/4 of resamples.
     (row,) = [
         row
         for row in differences_of_counts(sums(GOOD, GOOD), sums(BAD, GOOD), Resampling(1000))

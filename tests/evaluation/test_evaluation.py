@@ -1,4 +1,6 @@
-"""Two folders in, numbers out: the same for any number of processes, every image once, one message for what does not fit."""
+"""Two folders in, numbers out: the same for any number of processes, every image once, one message
+for what does not fit.
+"""
 
 import json
 import subprocess
@@ -211,7 +213,8 @@ def test_a_prediction_of_another_size_is_refused(tmp_path, folders):
     other = write_split(tmp_path / "other", [*PREDS[:4], scene(9, width=40)])
     with pytest.raises(
         ValueError,
-        match=r"005\.png: Expected a prediction of the target's size \(24, 32\), but got \(24, 40\)",
+        match=r"005\.png: Expected a prediction of the target's size \(24, 32\), "
+        r"but got \(24, 40\)",
     ):
         evaluate_folders(folders[0], other)
 
@@ -266,7 +269,8 @@ def test_a_name_that_leaves_the_folder_is_refused(folders):
 
 def test_scoring_files_imports_neither_torch_nor_mlflow():
     heavy = ["torch", "torchmetrics", "lightning", "mlflow"]
-    code = f"import sys, maskmill.evaluation.evaluation; found = set({heavy}) & set(sys.modules); assert not found, found"
+    check = f"found = set({heavy}) & set(sys.modules); assert not found, found"
+    code = f"import sys, maskmill.evaluation.evaluation; {check}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.losses.mask_classification import segments_of
-from maskmill.postprocess import mask_classification as module
+from maskmill.postprocess import pixel_assignment
 from maskmill.postprocess.mask_classification import PanopticMasks, SemanticMasks
 from strategies import CATEGORIES
 
@@ -284,7 +284,7 @@ def test_the_order_of_queries_does_not_change_the_result(seed):
 
 
 def test_void_pixels_have_the_class_of_the_semantic_task(monkeypatch):
-    monkeypatch.setattr(module, "MAX_PROBS", 80)  # several chunks
+    monkeypatch.setattr(pixel_assignment, "MAX_PROBS", 80)  # several chunks
     outputs = random_outputs(3)
     pred = predict(outputs, (19, 22), threshold=0.999999)
     assert not pred.panoptic.ids.any()

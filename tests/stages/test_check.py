@@ -1,4 +1,4 @@
-"""The programs `check` and `preview` as they are run."""
+"""The commands `check` and `preview` as users run them."""
 
 import re
 
@@ -14,7 +14,7 @@ def raw(tmp_path):
     return SceneSet(tmp_path / "raw", num_train=2, num_val=1, num_test=1, seed=2).write().parent
 
 
-def test_check_finds_nothing_in_sound_data_and_writes_what_it_holds(raw, tmp_path):
+def test_check_finds_no_problem_in_valid_data_and_writes_its_content(raw, tmp_path):
     done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checked 4 images: 0 errors" in done.stdout
@@ -55,6 +55,6 @@ def test_preview_of_a_split_that_is_not_there_says_what_to_do(tmp_path):
     done = run("preview", cwd=tmp_path)
     assert done.returncode == 1
     assert (
-        "out/prepare/train: expected a split of a prepared data set, but there is none - either run `maskmill prepare` first"
-        in done.stdout
+        "out/prepare/train: expected a split of a prepared data set, but there is none - either "
+        "run `maskmill prepare` first" in done.stdout
     )

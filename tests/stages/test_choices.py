@@ -1,4 +1,6 @@
-"""Every loss and every augmentation preset under conf/, through a real network and back, as the stage `train` builds them."""
+"""Every loss and every augmentation preset under conf/, through a real network and back, as the
+stage `train` builds them.
+"""
 
 from pathlib import Path
 

@@ -43,7 +43,8 @@ def test_an_unknown_command_names_those_there_are(repository):
     ],
 )
 def test_help_of_a_command_imports_no_torch(command, repository):
-    start = f"import sys; sys.argv = ['{command}', '--help']; from maskmill.stages.{command} import main"
+    argv = f"import sys; sys.argv = ['{command}', '--help']"
+    start = f"{argv}; from maskmill.stages.{command} import main"
     program = f"{start}\ntry: main()\nfinally: print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False

@@ -8,7 +8,8 @@ from hydra.utils import get_class, get_object
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
-# What a stage adds to the node of a group when it builds it, by group or by the key inside the group's file.
+# What a stage adds to the node of a group when it builds it, by group or by the key inside the
+# group's file.
 RUNTIME = {
     "network": {"num_classes"},
     "task": {"network", "loss", "postprocess", "categories", "optimizer", "scheduler"},

@@ -51,7 +51,7 @@ def everything(folder):
 
 
 @pytest.mark.parametrize("name", ["pred_identity", "pred_shift", "pred_things_only"])
-def test_coco_json_files_score_what_panopticapi_says(third_party_data, tmp_path, name):
+def test_coco_json_files_get_the_scores_of_panopticapi(third_party_data, tmp_path, name):
     golden = third_party_data / "golden" / "coco_panoptic_pq"
     done = run(
         f"target={golden / 'gt.json'}",
@@ -98,7 +98,7 @@ def test_one_two_and_three_processes_write_the_same_bytes_for_a_split_none_divid
 
 
 @pytest.mark.slow
-def test_void_left_in_the_union_lowers_what_lies_beside_it(folders):
+def test_void_in_the_union_lowers_the_iou_of_segments_beside_it(folders):
     for rule in ("false", "true"):
         done = run(
             "target=truth",
@@ -146,27 +146,32 @@ def test_two_processes_write_the_same_bytes_as_one(folders):
         ("prediction=nowhere", "nowhere: expected a folder with panoptic.json"),
         (
             "out=keep",
-            "keep: expected a new folder or one that `maskmill evaluate` wrote, but found other files (letter.txt)",
+            "keep: expected a new folder or one that `maskmill evaluate` wrote, but found other "
+            "files (letter.txt)",
         ),
         ("out=.", "found the current directory or a parent of it"),
         ("images=nowhere", "nowhere: expected the folder of the images"),
         (
             "workers=0",
-            "evaluate.workers: expected int, but got 0 (int): Input should be greater than or equal to 1",
+            "evaluate.workers: expected int, but got 0 (int): Input should be greater than or "
+            "equal to 1",
         ),
         (
             "num_resamples=-1",
-            "evaluate.num_resamples: expected int, but got -1 (int): Input should be greater than or equal to 0",
+            "evaluate.num_resamples: expected int, but got -1 (int): Input should be greater "
+            "than or equal to 0",
         ),
         ("baseline=nowhere", "nowhere: expected a folder with panoptic.json"),
         ("tags=nowhere.csv", "nowhere.csv: expected a CSV file of tags, but there is none"),
         (
             "tags=keep/letter.txt",
-            "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, but got 'dear'",
+            "keep/letter.txt: expected the header image,<tag>[,<tag>...] with different names, "
+            "but got 'dear'",
         ),
         (
             "num_examples=-1",
-            "evaluate.num_examples: expected int, but got -1 (int): Input should be greater than or equal to 0",
+            "evaluate.num_examples: expected int, but got -1 (int): Input should be greater "
+            "than or equal to 0",
         ),
         (
             "void=maybe",
@@ -174,7 +179,7 @@ def test_two_processes_write_the_same_bytes_as_one(folders):
         ),
     ],
 )
-def test_a_setting_that_cannot_be_ends_with_one_message_and_no_files(folders, override, message):
+def test_a_setting_that_cannot_be_used_gives_one_message_and_no_files(folders, override, message):
     (folders / "keep").mkdir()
     (folders / "keep" / "letter.txt").write_text("dear")
     before = everything(folders)
@@ -187,7 +192,7 @@ def test_a_setting_that_cannot_be_ends_with_one_message_and_no_files(folders, ov
 
 
 @pytest.mark.slow  # MLflow makes its database
-def test_a_prediction_by_a_model_no_run_made_is_scored_with_a_warning(folders):
+def test_a_prediction_by_a_model_without_a_run_is_scored_with_a_warning(folders):
     (folders / "guess" / "prediction.json").write_text(json.dumps({"model": "0123456789abcdef"}))
     done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Every way under conf/inference, as the stage `predict` builds it, with a real network."""
+"""Every file of conf/inference, as the stage `predict` builds it, with a real network."""
 
 from pathlib import Path
 
@@ -84,12 +84,13 @@ def test_values_of_the_postprocess_can_be_replaced(models):
 def test_a_value_the_postprocess_does_not_have_is_refused(models):
     with pytest.raises(
         ValueError,
-        match=r"Expected arguments of PanopticGrouping \(.*top_k.*\), but got \['topk'\] - correct predict.postprocess",
+        match=r"Expected arguments of PanopticGrouping \(.*top_k.*\), but got \['topk'\] - "
+        r"correct predict.postprocess",
     ):
         load_model(str(models["panoptic"]), device="cpu", postprocess={"topk": 1})
 
 
-def test_a_window_that_is_no_pair_of_whole_numbers_is_refused():
+def test_a_window_that_is_not_a_pair_of_integers_is_refused():
     with pytest.raises(
         ValueError, match=r"predict.inference.window: expected .* set another value"
     ):

@@ -82,6 +82,7 @@ def test_draw_writes_scenes_that_prepare_takes(tmp_path):
 @pytest.mark.parametrize("stage", ["prepare", "draw"])
 def test_no_heavy_library_is_imported(stage):
     heavy = ["torch", "lightning", "mlflow", "matplotlib", "albumentations", "torchmetrics"]
-    code = f"import sys, maskmill.stages.{stage}; found = set({heavy}) & set(sys.modules); assert not found, found"
+    check = f"found = set({heavy}) & set(sys.modules); assert not found, found"
+    code = f"import sys, maskmill.stages.{stage}; {check}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -164,8 +164,10 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 version = json.load(open("out/register/version.json"))
 client = mlflow.MlflowClient()
 run = client.get_run(client.get_model_version("maskmill", str(version["version"])).run_id)
-files = [file.path for folder in ("evaluate", "register", "pictures/example-0") for file in client.list_artifacts(run.info.run_id, folder)]
-print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags, "files": files,
+files = [file.path for folder in ("evaluate", "register", "pictures/example-0") for file in
+client.list_artifacts(run.info.run_id, folder)]
+print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
+"files": files,
     "inputs": [entry.dataset.digest for entry in run.inputs.dataset_inputs]}))
 """
     run_data = json.loads(run(sys.executable, "-c", program, cwd=clone).stdout.splitlines()[-1])
@@ -198,13 +200,15 @@ def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trai
 ):
     program = f"""
 import sys
-sys.path = [path for path in sys.path if "src" not in path.split("/")]  # no editable install: production has none
+sys.path = [path for path in sys.path if "src" not in path.split("/")]  # no editable install:
+production has none
 import mlflow, numpy as np
 mlflow.set_tracking_uri("sqlite:///{clone}/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/maskmill@champion")
 maps = model.predict(np.random.default_rng(0).integers(0, 255, (2, 97, 131, 3), np.uint8))
 import maskmill
-assert {str(REPOSITORY)!r} not in maskmill.__file__ and {str(clone)!r} + "/src" not in maskmill.__file__, maskmill.__file__
+assert {str(REPOSITORY)!r} not in maskmill.__file__ and {str(clone)!r} + "/src" not in
+maskmill.__file__, maskmill.__file__
 assert not {{"lightning", "hydra", "timm"}} & set(sys.modules)
 try:
     model.predict(np.zeros((1, 97, 131, 3), np.float32))
@@ -220,7 +224,8 @@ print({{key: (value.shape, value.dtype.name, int(value.min())) for key, value in
 
 ALL = {"prepare", "train", "predict", "evaluate", "register"}
 CODE = "\nADDED = 1\n"
-# What is changed and the stages whose own configuration or code it changes; stages after them rerun where their input changes.
+# What is changed and the stages whose own configuration or code it changes; stages after them rerun
+# where their input changes.
 CHANGES = [
     pytest.param({"set": {"prepare": {"max_pixels": 70_000_000}}}, {"prepare"}, id="prepare"),
     pytest.param({"group": {"source": "camvid"}}, {"prepare"}, id="source"),

@@ -134,8 +134,8 @@ def test_sigterm_saves_and_stops_and_the_same_command_resumes(prepared, whole, t
     assert (state / "last.ckpt").is_file()
     output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
     assert (
-        f"{state.name} does not match, so this training starts from scratch: trainer.max_epochs was 60, is 3"
-        in output
+        f"{state.name} does not match, so this training starts from scratch: trainer.max_epochs "
+        f"was 60, is 3" in output
     )
     if trainer == "cpu":
         assert weights(prepared / out / "train") == whole
@@ -216,7 +216,8 @@ from lightning import Callback
 
 class Crash(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3 and pathlib.Path("crash").exists():
+        if trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3 and
+        pathlib.Path("crash").exists():
             os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -279,7 +280,7 @@ def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepa
         ),
     ],
 )
-def test_what_cannot_be_trained_is_one_message_and_leaves_no_model(prepared, overrides, message):
+def test_a_setting_that_cannot_be_used_gives_one_message_and_no_model(prepared, overrides, message):
     output = run(
         "train", *QUICK, "out=out/bad", "data.root=out/prepare", *overrides, cwd=prepared, status=1
     )

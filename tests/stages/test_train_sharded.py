@@ -1,4 +1,6 @@
-"""Sharded training of two real processes on the CPU: the weights of unsharded training, whole files, and a resume within the epoch."""
+"""Sharded training of two real processes on the CPU: the weights of unsharded training, whole
+files, and a resume within the epoch.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sharded(prepared):
-    """The model file of a sharded training nobody disturbed."""
+    """The model file of an undisturbed sharded training."""
     output = run(
         "train", *QUICK, *SHARDED, "out=out/sharded", "data.root=out/prepare", cwd=prepared
     )
@@ -38,18 +40,18 @@ def sharded(prepared):
 
 def test_the_model_is_whole_and_that_of_unsharded_training(prepared, sharded):
     run("train", *QUICK, "trainer=ddp_cpu", "out=out/ddp", "data.root=out/prepare", cwd=prepared)
-    ours, plain = load_file(sharded), load_file(prepared / "out/ddp/train/model.safetensors")
+    ours = load_file(sharded)
+    plain = load_file(prepared / "out/ddp/train/model.safetensors")
     assert {key: (value.shape, value.dtype) for key, value in ours.items()} == {
         key: (value.shape, value.dtype) for key, value in plain.items()
     }
-    for (
-        key,
-        value,
-    ) in plain.items():  # sums of shards are rounded in another order, and Adam's first steps blow that up where a gradient is 0
+    # Sums of shards are rounded in another order, and Adam's first steps magnify that where a
+    # gradient is 0.
+    for key, value in plain.items():
         assert torch.allclose(ours[key].float(), value.float(), rtol=0.01, atol=0.01), key
 
 
-def test_a_sharded_training_that_was_told_to_leave_goes_on_within_the_epoch_and_ends_the_same(
+def test_a_sharded_training_resumes_within_the_epoch_after_sigterm_with_the_same_bytes(
     prepared, sharded
 ):
     overrides = [

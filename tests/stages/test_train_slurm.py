@@ -1,4 +1,6 @@
-"""A training that SLURM starts: `srun` gives each task these variables, here as two nodes of one task on the loopback address."""
+"""A training that SLURM starts: `srun` gives each task these variables, here as two nodes of one
+task on the loopback address.
+"""
 
 import signal
 import socket
@@ -28,7 +30,9 @@ def job_of_a_free_port():
 
 
 def srun(*overrides, cwd):
-    """Start the two tasks of a job, as `srun --nodes=2 --ntasks-per-node=1 maskmill train ...` would."""
+    """Start the two tasks of a job, as `srun --nodes=2 --ntasks-per-node=1 maskmill train ...`
+    would.
+    """
     job = {
         "SLURM_JOB_ID": job_of_a_free_port(),
         "SLURM_JOB_NAME": "maskmill",
@@ -88,7 +92,7 @@ def test_two_nodes_under_slurm_are_one_training(prepared):
     ).read_bytes()
 
 
-def test_a_job_that_slurm_ends_saves_once_and_the_same_job_goes_on(prepared):
+def test_a_job_that_slurm_ends_saves_once_and_the_same_job_resumes(prepared):
     line = [*TRAINING, "trainer.max_epochs=60", "out=out/ended"]
     tasks = srun(*line, cwd=prepared)
     for text in tasks[0].stdout:

@@ -1,4 +1,6 @@
-"""The commands that look for a batch size and a learning rate, as users start them: a result, its override, and nothing left behind."""
+"""The commands that look for a batch size and a learning rate, as users start them: a result, its
+override, and nothing left behind.
+"""
 
 import csv
 
@@ -43,7 +45,7 @@ def test_a_batch_size_is_found_and_its_override_trains(prepared):
     )
 
 
-def test_a_learning_rate_is_found_the_same_twice_with_the_schedule_switched_off(prepared):
+def test_the_learning_rate_found_is_reproducible_and_independent_of_the_schedule(prepared):
     before = left(prepared)
     line = ["find_lr", *QUICK, "tune.lr.num_steps=24", "tune.lr.lowest=1e-5"]
     output = run(*line, cwd=prepared)
@@ -93,7 +95,7 @@ def test_a_learning_rate_is_found_the_same_twice_with_the_schedule_switched_off(
         pytest.param("find_lr", ["tune.lr.lowest=2"], "check tune.lr", id="rates-out-of-order"),
     ],
 )
-def test_what_cannot_be_looked_for_is_one_message(prepared, command, overrides, message):
+def test_a_setting_that_cannot_be_used_gives_one_message(prepared, command, overrides, message):
     output = run(command, *QUICK, *overrides, cwd=prepared, status=1)
     assert message in output
     assert "Traceback" not in output

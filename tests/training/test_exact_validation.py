@@ -15,7 +15,7 @@ import json, pathlib, sys
 import torch
 from hydra import compose, initialize_config_dir
 from lightning import Trainer, seed_everything
-from maskmill.assembly.training_job import build_task
+from maskmill.assembly.training_parts import build_task
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.transforms import Augmentation
 from maskmill.assembly.conf_search_path import packaged_conf

@@ -225,9 +225,17 @@ def _code_only(text: str, tree: ast.Module) -> str:
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and _is_text(node.value):
-            last = node.end_lineno or node.lineno
-            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+            _cut(lines, node)
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _cut(lines: list[str], node: ast.Expr) -> None:
+    """Remove a node from the lines and keep what stands before and after it."""
+    first = node.lineno - 1
+    last = (node.end_lineno or node.lineno) - 1
+    before = lines[first].encode()[: node.col_offset].decode()  # columns count bytes
+    after = lines[last].encode()[node.end_col_offset :].decode()
+    lines[first : last + 1] = [before + after, *[""] * (last - first)]
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -101,14 +101,25 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
     if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
         raise ValueError(
             f"{params}: expected only `group:` and `set:` at the top, but got "
-            f"{OmegaConf.to_container(content)!r} - "
-            "move values under `set:`"
+            f"{OmegaConf.to_container(content)!r} - move values under `set:`"
         )
     groups = {
         str(group): "null" if choice is None else str(choice)
-        for group, choice in (content.get("group") or {}).items()
+        for group, choice in _mapping(content, "group", params).items()
     }
-    return groups, content.get("set") or OmegaConf.create({})
+    return groups, _mapping(content, "set", params)
+
+
+def _mapping(content: DictConfig, key: str, params: Path) -> DictConfig:
+    value = content.get(key)
+    if value is None:
+        return OmegaConf.create({})
+    if not isinstance(value, DictConfig):
+        raise ValueError(
+            f"{params}: expected a mapping under `{key}:`, but got {value!r} - "
+            f"write `{key}: {{name: value}}`"
+        )
+    return value
 
 
 def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
@@ -143,8 +154,8 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
 def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
     names = [f"{prefix}{key}" for key in known]
     similar = difflib.get_close_matches(name, names, n=1) or names[:1]
+    key = name.rpartition(".")[2]
     return (
         f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - "
-        f"either correct it "
-        f"(perhaps {similar[0]!r}) or write +{name.rpartition('.')[2]} to add a key"
+        f"either correct it (perhaps {similar[0]!r}) or write +{key} to add a key"
     )

@@ -13,18 +13,22 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.trainer.states import TrainerStatus
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.settings import TrainSettings
+from maskmill.assembly.training_parts import (
+    build_datamodule,
+    build_task,
+    read_dataset,
+    resolved,
+    training_config,
+)
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
-from maskmill.data.stores import load_json, open_store
-from maskmill.data.transforms import Augmentation
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
@@ -41,12 +45,6 @@ from maskmill.training.silenced_warnings import silence_expected_warnings
 from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
-
-# The groups that decide the result of a run; the others say where it writes and how it is tracked.
-DECISIVE = (
-    *("seed", "data", "augment", "network", "task", "loss"),
-    *("optimizer", "scheduler", "trainer", "callbacks"),
-)
 
 
 def fit(cfg: DictConfig) -> float:
@@ -103,7 +101,7 @@ class TrainingJob:
         return score
 
     def _fingerprint(self) -> str:
-        parts = [*self.config.values(), _resolved(self.cfg.tracking), _resolved(self.cfg.train)]
+        parts = [*self.config.values(), resolved(self.cfg.tracking), resolved(self.cfg.train)]
         code = code_digests(stage_modules("train", parts))
         return training_fingerprint(self.config, self.dataset["digest"], code)
 
@@ -243,58 +241,6 @@ def finished_model(state: TrainingState) -> ModelFiles | None:
     except (FileNotFoundError, ValueError):
         return None
     return model if model.fingerprint == state.finished["fingerprint"] else None
-
-
-def read_dataset(root: str) -> dict[str, Any]:
-    """The description that `prepare` and `shard` write last.
-
-    Raises:
-        FileNotFoundError: there is no prepared data set.
-        ValueError: an earlier version wrote it.
-    """
-    store = open_store(root)
-    if not store.has("dataset.json"):
-        raise FileNotFoundError(
-            f"{root}: expected a prepared data set (dataset.json), but there is none - run "
-            f"`maskmill prepare` first"
-        )
-    dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
-    missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
-    if missing:
-        raise ValueError(
-            f"{root}: expected a data set of this version, but its dataset.json lacks "
-            f"{sorted(missing)} - prepare it again"
-        )
-    return dataset
-
-
-def training_config(cfg: DictConfig) -> dict[str, Any]:
-    """What decides the result of a run: the configuration without output locations and tracking."""
-    return {key: _resolved(cfg[key]) for key in DECISIVE}
-
-
-def _resolved(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def build_datamodule(cfg: DictConfig) -> SegmentationDataModule:
-    """The data with the augmentation of the configuration."""
-    augmentation = build(cfg.augment, Augmentation)
-    return build(cfg.data, SegmentationDataModule, augmentation=augmentation)
-
-
-def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
-    """The task with the network, loss, post-processing and optimizer of the configuration."""
-    return build(
-        cfg.task,
-        LightningModule,
-        network=build(cfg.network, nn.Module, num_classes=categories.num_outputs),
-        loss=build(cfg.loss, nn.Module),
-        postprocess=build(cfg.task.postprocess, object, categories=categories),
-        categories=categories,
-        optimizer=build(cfg.optimizer, object),
-        scheduler=build(cfg.scheduler, object),
-    )
 
 
 def _plugins() -> list[Any]:

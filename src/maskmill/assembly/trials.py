@@ -12,12 +12,8 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import TrainSettings
-from maskmill.assembly.training_job import (
-    build_datamodule,
-    build_task,
-    quiet_lightning,
-    read_dataset,
-)
+from maskmill.assembly.training_job import quiet_lightning
+from maskmill.assembly.training_parts import build_datamodule, build_task, read_dataset
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split

@@ -3,18 +3,15 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.panoptic import Panoptic, make_panoptic
 from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
 
 
@@ -130,42 +127,6 @@ def write_index(
     return writer.close()
 
 
-def make_panoptic(
-    ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str
-) -> Panoptic:
-    """Combine an id map and its rows of the JSON; areas and boxes are measured from the map.
-
-    Args:
-        ids: (H, W) int32.
-        segments_info: the rows; only `id`, `category_id`, `iscrowd` and `score` are read.
-        where: the source of both, for error messages.
-
-    Raises:
-        ValueError: map and rows disagree on the ids.
-    """
-    infos = {int(info["id"]): info for info in segments_info}
-    category_of = {}
-    crowds = set()
-    scores = {}
-    for key, info in infos.items():
-        category_of[key] = int(info["category_id"])
-        if info.get("iscrowd"):
-            crowds.add(key)
-        if "score" in info:
-            scores[key] = info["score"]
-    try:
-        panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds, scores=scores)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    absent = sorted(infos.keys() - panoptic.category_of.keys())
-    if absent:
-        raise ValueError(
-            f"{where}: segments_info contains ids {absent[:5]}, but no pixel has them - "
-            "remove these rows"
-        )
-    return panoptic
-
-
 class PanopticFolder:
     """Read a split that `prepare` wrote, or any COCO panoptic JSON file with its PNGs.
 
@@ -180,6 +141,7 @@ class PanopticFolder:
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
         >>> folder = Path(TemporaryDirectory().name)
         >>> ids = np.array([[0, 1, 1]], np.int32)
         >>> panoptic = Panoptic.from_ids(ids, {1: 26})

@@ -1,6 +1,6 @@
 """The labels of one image: an id per pixel and the segments with these ids."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -174,3 +174,39 @@ def measure(
     boxes = np.stack([left, top, right - left, bottom - top], axis=1)
     areas = np.add.reduceat(lengths, firsts)
     return run_ids[firsts].astype(np.int64), areas, boxes
+
+
+def make_panoptic(
+    ids: npt.NDArray[np.int32], segments_info: Sequence[Mapping[str, Any]], where: str
+) -> Panoptic:
+    """Combine an id map and its rows of the JSON; areas and boxes are measured from the map.
+
+    Args:
+        ids: (H, W) int32.
+        segments_info: the rows; only `id`, `category_id`, `iscrowd` and `score` are read.
+        where: the source of both, for error messages.
+
+    Raises:
+        ValueError: map and rows disagree on the ids.
+    """
+    infos = {int(info["id"]): info for info in segments_info}
+    category_of = {}
+    crowds = set()
+    scores = {}
+    for key, info in infos.items():
+        category_of[key] = int(info["category_id"])
+        if info.get("iscrowd"):
+            crowds.add(key)
+        if "score" in info:
+            scores[key] = info["score"]
+    try:
+        panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds, scores=scores)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    absent = sorted(infos.keys() - panoptic.category_of.keys())
+    if absent:
+        raise ValueError(
+            f"{where}: segments_info contains ids {absent[:5]}, but no pixel has them - "
+            "remove these rows"
+        )
+    return panoptic

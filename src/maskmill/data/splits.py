@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.folder import PanopticFolder, make_panoptic
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.folder import PanopticFolder
+from maskmill.canonical.panoptic import Panoptic, make_panoptic
 from maskmill.canonical.png import RGB, read_ids
 from maskmill.data.shards import INDEX, ShardReader
 from maskmill.data.stores import LocalStore, open_store

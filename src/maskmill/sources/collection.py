@@ -162,7 +162,7 @@ class Collection:
                     split,
                     f"expected every class in every split, but {category.name} (id {category.id}) "
                     f"is in {num_images} images of other splits and in none of this: it {effect}",
-                    "either assign the images anew (sources.splits.StratifiedSplit assigns them by "
+                    "either assign the images again (sources.splits.StratifiedSplit assigns by "
                     "class), or remove the class by prepare.classes",
                 )
 

@@ -101,7 +101,7 @@ class HashSplit(Split):
 class StratifiedSplit(Split):
     """Assigns so that every split has every class, as far as there are enough images of it.
 
-    For small or unbalanced data sets. When images are added, all are assigned anew.
+    For small or unbalanced data sets. When images are added, all are assigned again.
     Iterative stratification: Sechidis, Tsoumakas and Vlahavas, ECML 2011.
     """
 

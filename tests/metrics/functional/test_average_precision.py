@@ -1,4 +1,6 @@
-"""Our matching and averaging against COCO's own evaluator, bit for bit, on drawn objects; and resampling against repeating images."""
+"""Our matching and averaging against COCO's own evaluator, bit for bit, on drawn objects; and
+resampling against repeating images.
+"""
 
 import contextlib
 import copy
@@ -21,7 +23,8 @@ from maskmill.metrics.functional.masks import Masks
 SIZE = 128
 CATEGORY_IDS = (2, 5, 9)
 
-# Few places, sizes and scores: objects overlap by more than one half, IoUs and scores are equal, crowds are wanted twice, and every size
+# Few places, sizes and scores: objects overlap by more than one half, IoUs and scores are equal,
+# crowds are wanted twice, and every size
 # range occurs. Made worse on purpose, one rule after the other, `_match` fails on these.
 boxes = st.tuples(
     st.sampled_from([0, 8, 16]),

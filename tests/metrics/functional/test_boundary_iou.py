@@ -1,4 +1,6 @@
-"""Boundaries against the paper's algorithm, in its plain form: one erosion for every class and mask."""
+"""Boundaries against the paper's algorithm, in its plain form: one erosion for every class and
+mask.
+"""
 
 import math
 
@@ -27,7 +29,9 @@ K = 3
 
 
 def plain_boundary(mask, distance):
-    """G_d intersected with G: the mask without its erosion; beyond the image's edge there is no mask (Cheng et al. 2021, sec. 3)."""
+    """G_d intersected with G: the mask without its erosion; beyond the image's edge there is no
+    mask (Cheng et al. 2021, sec. 3).
+    """
     padded = np.pad(mask.astype(np.uint8), 1)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
     return mask & (eroded == 0)
@@ -35,7 +39,9 @@ def plain_boundary(mask, distance):
 
 @st.composite
 def class_maps(draw, number=1):
-    """Class indices 0..K, K for void, in blocks that are larger than the boundary is wide, or smaller."""
+    """Class indices 0..K, K for void, in blocks that are larger than the boundary is wide, or
+    smaller.
+    """
     height, width, block = (
         draw(st.integers(1, 40)),
         draw(st.integers(1, 40)),
@@ -89,7 +95,8 @@ def frame(first, size=60):
 
 
 def test_boundary_iou_equals_the_count_by_hand():
-    # 60 x 60: 1.7 pixels, so 2. Boundaries: of 40 x 40: 40^2 - 36^2 = 304 pixels; of 38 x 38: 38^2 - 34^2 = 288, one ring of both: 4 x 37
+    # 60 x 60: 1.7 pixels, so 2. Boundaries: of 40 x 40: 40^2 - 36^2 = 304 pixels; of 38 x 38: 38^2
+    # - 34^2 = 288, one ring of both: 4 x 37
     scores = {}
     for background in (False, True):
         metric = BoundaryIoU(ROAD, background=background)
@@ -131,7 +138,8 @@ def test_boundary_metrics_merged_equal_one_that_saw_all(stream):
             assert value.nan_to_num(-1) == expected[name].nan_to_num(-1), name
 
 
-# --- masks ------------------------------------------------------------------------------------------------------------------------------
+# --- masks
+# ------------------------------------------------------------------------------------------
 
 
 @given(panoptics())
@@ -172,7 +180,8 @@ def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
 
 
 def test_boundary_ap_falls_where_only_the_outline_is_wrong():
-    # 60 x 60 and 56 x 56 in 200 x 200, so 6 pixels wide: IoU 56^2 / 60^2 = 0.871; boundaries 1296 and 1200, 4 of 6 rings of both:
+    # 60 x 60 and 56 x 56 in 200 x 200, so 6 pixels wide: IoU 56^2 / 60^2 = 0.871; boundaries 1296
+    # and 1200, 4 of 6 rings of both:
     # 56^2 - 48^2 = 832 of 1296 + 1200 - 832, IoU 0.5
     target, pred = (car(place, size) for place, size in ((50, 60), (52, 56)))
     values = {}

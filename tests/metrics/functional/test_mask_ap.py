@@ -97,7 +97,8 @@ def test_a_table_without_things_has_no_ap():
 
 
 def test_a_mask_of_iou_one_half_and_a_bit_counts_at_0_5_alone():
-    # 10 x 10 against 10 x 19: IoU 100 / 190 = 0.526, above the first of the ten thresholds 0.5, 0.55, ... only
+    # 10 x 10 against 10 x 19: IoU 100 / 190 = 0.526, above the first of the ten thresholds 0.5,
+    # 0.55, ... only
     wide = np.array(garden((BALL, 0, 0, 10)).ids)
     wide[0:10, 10:19] = 2
     pred = Panoptic.from_ids(wide, {1: GRASS, 2: BALL})
@@ -162,7 +163,8 @@ def one_ball():
 
 
 def test_a_box_beside_the_mask_changes_no_number():
-    # Left to itself, the evaluator takes the box's area for the mask's: this miss of 64 pixels would count as large, and not as small.
+    # Left to itself, the evaluator takes the box's area for the mask's: this miss of 64 pixels
+    # would count as large, and not as small.
     mask, ground_truth = one_ball()
     plain = [result(mask), result(np.eye(64), score=0.9)]
     boxed = [row | {"bbox": [0, 0, 64, 64]} for row in plain]

@@ -1,4 +1,6 @@
-"""Panoptic quality: counted by hand, against a slow reference under hypothesis, and equal to the official numbers."""
+"""Panoptic quality: counted by hand, against a slow reference under hypothesis, and equal to the
+official numbers.
+"""
 
 import copy
 import pickle
@@ -146,7 +148,8 @@ def test_maps_of_two_sizes_are_refused():
         match_segments(strip("aa"), strip("AAA"), PETS, background=False)
 
 
-# --- against a slow reference -----------------------------------------------------------------------------------------------------------
+# --- against a slow reference
+# ------------------------------------------------------------------------------------------
 
 
 def slow_counts(pred, target, categories, background):
@@ -199,7 +202,8 @@ def test_counts_equal_the_slow_reference(pair, background):
     )  # the order of at most five additions
 
 
-# --- laws -------------------------------------------------------------------------------------------------------------------------------
+# --- laws
+# ------------------------------------------------------------------------------------------
 
 streams = st.lists(panoptic_pairs(), min_size=1, max_size=4)
 
@@ -281,7 +285,8 @@ def test_a_perfect_prediction_scores_1(panoptic):
     assert scores["PQ"] == 1 if panoptic.segments else np.isnan(scores["PQ"])
 
 
-# --- the real thing ---------------------------------------------------------------------------------------------------------------------
+# --- the real thing
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""What became of each segment, and how much of PQ each outcome costs: strips counted by hand, and laws."""
+"""What became of each segment, and how much of PQ each outcome costs: strips counted by hand, and
+laws.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ from maskmill.metrics.functional.segment_matching import (
 from strategies import CATEGORIES, panoptic_pairs
 from strips import CAT, PETS, strip
 
-OUTCOMES = [  # target, prediction, outcomes of the true segments, of the predicted ones; both by letter
+# target, prediction, outcomes of the target segments and of the predicted ones, by letter
+OUTCOMES = [
     pytest.param("AAAAAAAAAA", "aaaaaaa...", "A matched", "a matched", id="a match"),
     pytest.param(
         "AAAAAAAAAA",
@@ -149,7 +152,8 @@ def test_void_in_the_union_costs_iou(target, pred, sum_iou, tp, fp, fn):
 
 
 def test_pq_losses_equal_those_counted_by_hand():
-    # cats: A matched at 0.8, B badly localized by b (2/5), false positive c; C of exactly the pixels of a dog x. 1 tp, 2 fp, 2 fn: 3 in all
+    # cats: A matched at 0.8, B badly localized by b (2/5), false positive c; C of exactly the
+    # pixels of a dog x. 1 tp, 2 fp, 2 fn: 3 in all
     counts = match_segments(
         strip("AAAAABBBBBCCCCYYYYYY"), strip("AAAAABBBBBCCCCYYYYYY"), PETS, background=False
     )

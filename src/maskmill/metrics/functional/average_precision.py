@@ -154,6 +154,8 @@ def precision_envelope(
     # for each curve and recall:  position = first with true_positives >= needed
     #                             precision = max(true_positives / detections from there on)
     num_curves, length = true_positives.shape
+    if not length:
+        return np.zeros_like(needed), np.zeros(needed.shape)
     precision = np.zeros((num_curves, length + 1))  # the last: a recall that is not reached
     np.divide(true_positives, detections + np.spacing(1), out=precision[:, :-1])
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]

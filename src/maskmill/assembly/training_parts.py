@@ -1,0 +1,72 @@
+"""The parts of a training run that the configuration names: data set, data, task."""
+
+from typing import Any, cast
+
+from lightning import LightningModule
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from maskmill.assembly.build import build
+from maskmill.canonical.categories import Categories
+from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.data.stores import load_json, open_store
+from maskmill.data.transforms import Augmentation
+
+# The groups that decide the result of a run; the others say where it writes and how it is tracked.
+DECISIVE = (
+    *("seed", "data", "augment", "network", "task", "loss"),
+    *("optimizer", "scheduler", "trainer", "callbacks"),
+)
+
+
+def read_dataset(root: str) -> dict[str, Any]:
+    """The description that `prepare` and `shard` write last.
+
+    Raises:
+        FileNotFoundError: there is no prepared data set.
+        ValueError: an earlier version wrote it.
+    """
+    store = open_store(root)
+    if not store.has("dataset.json"):
+        raise FileNotFoundError(
+            f"{root}: expected a prepared data set (dataset.json), but there is none - run "
+            f"`maskmill prepare` first"
+        )
+    dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
+    missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
+    if missing:
+        raise ValueError(
+            f"{root}: expected a data set of this version, but its dataset.json lacks "
+            f"{sorted(missing)} - prepare it again"
+        )
+    return dataset
+
+
+def training_config(cfg: DictConfig) -> dict[str, Any]:
+    """What decides the result of a run: the configuration without output locations and tracking."""
+    return {key: resolved(cfg[key]) for key in DECISIVE}
+
+
+def resolved(node: Any) -> Any:
+    """A node of the configuration as plain values, its interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def build_datamodule(cfg: DictConfig) -> SegmentationDataModule:
+    """The data with the augmentation of the configuration."""
+    augmentation = build(cfg.augment, Augmentation)
+    return build(cfg.data, SegmentationDataModule, augmentation=augmentation)
+
+
+def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
+    """The task with the network, loss, post-processing and optimizer of the configuration."""
+    return build(
+        cfg.task,
+        LightningModule,
+        network=build(cfg.network, nn.Module, num_classes=categories.num_outputs),
+        loss=build(cfg.loss, nn.Module),
+        postprocess=build(cfg.task.postprocess, object, categories=categories),
+        categories=categories,
+        optimizer=build(cfg.optimizer, object),
+        scheduler=build(cfg.scheduler, object),
+    )
