@@ -1,14 +1,11 @@
-"""Seconds and peak memory of the whole `evaluate` stage, report included, on drawn images; run by
-hand.
+"""Seconds and peak memory of the whole `evaluate` stage on drawn images; run by hand.
 
     python benchmarks/evaluate.py [--images 100 500] [--workers 2] [--baseline]
 
 Images of 480 x 640 with 30 segments each: 4 of stuff and 26 things of 8 classes, drawn as ellipses
-over noise; the prediction has them
-moved by a few pixels, some lost, renamed or invented. The stage runs as a process of its own, as
-people run it. Peak memory is that of
-all its processes together (PSS, sampled). CPU seconds are theirs, too: on a busy machine they say
-what the clock cannot.
+over noise; the prediction has them moved by a few pixels, some lost, renamed or invented. The stage
+runs as a process of its own, report included. Peak memory is that of all its processes together
+(PSS, sampled), and so are the CPU seconds, which a busy machine changes less than the clock.
 """
 
 import argparse

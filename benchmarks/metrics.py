@@ -3,19 +3,17 @@
     python benchmarks/metrics.py [--rounds 9] [--images 200]
 
 One thread, everything in memory. Rounds are interleaved, so that a busy machine slows all alike,
-and medians are compared. Each result is
-checked against ours before anything is timed, where both count the same thing. The parts:
+and medians are compared. Each result is checked against ours before anything is timed, where both
+count the same thing. The parts:
   PQ    one image of 20 and of 60 segments at 480 x 640 and at 1024 x 2048, ids small (1, 2, ...)
-  and as COCO's colours (24 bits),
-        against torchmetrics' PanopticQuality, a plain reading of panopticapi's published algorithm,
-        and one pass over both maps (the
-        maximum of each: memory is read once, nothing is written); ours and the pass also with the
-        maps in memory and not in a cache
+        and as COCO's colours (24 bits), against torchmetrics' PanopticQuality, a plain reading of
+        panopticapi's published algorithm, and one pass over both maps (the maximum of each: memory
+        is read once, nothing is written); ours and the pass also with the maps in memory and not
+        in a cache
   mIoU  the same scenes as uint8 class maps of 19 classes, against torchmetrics'
-  MulticlassJaccardIndex, with and without its validation
+        MulticlassJaccardIndex, with and without its validation
   AP    15 predictions and as many true things on each of 200 images, as run-length codes, against
-  pycocotools and, where it is installed
-        (pip install faster-coco-eval), faster-coco-eval
+        pycocotools and, where it is installed (pip install faster-coco-eval), faster-coco-eval
 """
 
 import argparse

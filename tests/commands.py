@@ -1,8 +1,8 @@
 """Commands as users start them, each in a process of its own.
 
 Importing torch, Lightning and MLflow takes ten seconds, so the processes are forked from a server
-that has imported them; a command
-that gets environment variables of its own starts from a fresh interpreter.
+that has imported them; a command that gets environment variables of its own starts from a fresh
+interpreter.
 """
 
 import atexit

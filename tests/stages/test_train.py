@@ -216,8 +216,8 @@ from lightning import Callback
 
 class Crash(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3 and
-        pathlib.Path("crash").exists():
+        is_doomed = trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3
+        if is_doomed and pathlib.Path("crash").exists():
             os.kill(os.getpid(), signal.SIGKILL)
 """
 
