@@ -248,7 +248,7 @@ def test_an_index_that_is_not_json_must_be_written_again(files, tmp_path):
     index = tmp_path / "train" / "shards.json"
     index.write_text(index.read_text()[:50])
     with pytest.raises(
-        ValueError, match=r"shards\.json: expected JSON, but got .* - write the file again"
+        ValueError, match=r"shards\.json: expected JSON, but found .* or write it again"
     ):
         open_split(tmp_path, "train")
 

@@ -1,16 +1,29 @@
 """Files that are whole or absent, and file names that cannot leave their folder."""
 
+import codecs
 import json
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
+
+from maskmill.canonical.limits import how_to_raise, limit
+
+# UTF-32 first, since the mark of UTF-16 is the start of that of UTF-32.
+ENCODING_OF_MARK = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Write `data` so that `path` is always either the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # A short name, since that of the file may be as long as the file system allows.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -37,36 +50,102 @@ def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def read_text(path: Path, *, expected: str = "a text file") -> str:
+    """Read a text file in UTF-8, or in the encoding that its byte order mark names.
+
+    Args:
+        path: the file.
+        expected: what it is, for messages.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is larger than MASKMILL_MAX_TEXT_MB, or not text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected {expected} here, but there is none - check the path"
+        )
+    name = "MASKMILL_MAX_TEXT_MB"
+    megabytes = path.stat().st_size / 1_000_000
+    if megabytes > limit(name):
+        raise ValueError(
+            f"{path}: expected {expected} of at most {limit(name):,} MB, but got {megabytes:,.0f} "
+            f"MB - either divide it into several files or {how_to_raise(name)}"
+        )
+    return decode_text(path.read_bytes(), str(path), expected=expected)
+
+
+def decode_text(data: bytes, where: str, *, expected: str = "a text file") -> str:
+    """Decode the bytes of a text file; see `read_text`.
+
+    Raises:
+        ValueError: the bytes are not text in UTF-8, or in the encoding of their byte order mark.
+    """
+    marks = [mark for mark in ENCODING_OF_MARK if data.startswith(mark)]
+    encoding = ENCODING_OF_MARK[marks[0]] if marks else "utf-8"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where}: expected {expected} in UTF-8, but its bytes do not decode ({error}) - "
+            "save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ValueError(
+            f"{where}: expected {expected} in UTF-8, but it contains zero bytes, as binary files "
+            "and UTF-16 without a byte order mark do - save it as UTF-8"
+        )
+    return text
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; the error message of a broken one contains the file and the line.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, too large, nested too deeply, or repeats a key.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected a JSON file here, but there is none - check the path"
-        )
+    return parse_json(read_text(path, expected="a JSON file"), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text; see `read_json`.
+
+    Raises:
+        ValueError: the text is not JSON, nested too deeply, or repeats a key.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: expected JSON, but found {error} - either correct the file or write it again"
+            f"{where}: expected JSON, but found {error} - either correct the file or write it again"
         ) from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose repeated keys Python would silently keep the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in values if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} twice in one object")
+    return values
 
 
 def inside(root: Path, name: str) -> Path:
     """Join `root` and a file name that was read from a data file.
 
     Raises:
-        ValueError: the name is absolute or contains "..", so that it may leave `root`.
+        ValueError: the name is absolute or contains "..", in the form of any system, so that it may
+            leave `root`; or it contains a zero byte.
 
     Example:
         >>> inside(Path("images"), "aachen/1.png").as_posix()
         'images/aachen/1.png'
     """
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    windows = PureWindowsPath(name)  # separates at both slashes
+    is_absolute = Path(name).is_absolute() or windows.is_absolute()
+    if is_absolute or ".." in windows.parts or "\0" in name:
         raise ValueError(
             f"{root}: file name {name!r} leaves the data folder - "
             "use names relative to it, without '..'"

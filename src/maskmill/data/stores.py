@@ -1,6 +1,5 @@
 """The files of a data set, in a local folder or at any URL that fsspec opens."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import fsspec
 from fsspec import AbstractFileSystem
 
-from maskmill.canonical.files import inside, write_bytes
+from maskmill.canonical.files import decode_text, inside, parse_json, write_bytes
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}  # URL protocol -> extra of maskmill
 COPY_BLOCK_BYTES = 1 << 20
@@ -239,12 +238,8 @@ def load_json(store: Store, name: str) -> Any:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not JSON.
     """
-    try:
-        return json.loads(store.read(name))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{store.where(name)}: expected JSON, but got {error} - write the file again"
-        ) from error
+    where = store.where(name)
+    return parse_json(decode_text(store.read(name), where, expected="a JSON file"), where)
 
 
 def open_store(root: str | Path) -> LocalStore | RemoteStore:

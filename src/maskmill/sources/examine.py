@@ -1,13 +1,17 @@
 """One sample examined: its image and labels are read and compared."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.sources.finding import Finding, Findings
+from maskmill.sources.folders import find_file, normal_form
 from maskmill.sources.images import ImageFile, read_image, require_size
 from maskmill.sources.source import Sample, Source
 
+MAX_NAME_BYTES = 255  # of a file or folder, in every common file system
 MAX_VOID = 0.95  # share of unlabelled pixels above which an image teaches next to nothing
 
 
@@ -64,16 +68,23 @@ def _find_void(source: Source, labels: Path, panoptic: Panoptic, findings: Findi
 def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
     """The samples without those whose name, ignoring case, is used earlier in the same split.
 
-    The canonical files are called by these names. Each repeated name becomes a finding.
+    The canonical files are called by these names. Each repeated name becomes a finding, and each
+    that no file can have. Files are found if their names are in another Unicode form (NFC, NFD).
 
     Raises:
-        ValueError: two samples of a split have the same image id.
+        ValueError: two samples of a split have the same image id, or a split is called like no
+            folder can be.
     """
     sample_of_name: dict[tuple[str, str], Sample] = {}
     image_ids: set[tuple[str, int]] = set()
     kept = []
+    for split in sorted({sample.split for sample in samples}):
+        _require_folder_name(split)
     for sample in samples:
-        earlier = sample_of_name.setdefault((sample.split, sample.name.casefold()), sample)
+        if not _is_file_name(sample.name, findings, sample.image):
+            continue
+        key = sample.split, normal_form(sample.name).casefold()
+        earlier = sample_of_name.setdefault(key, sample)
         if earlier is not sample:
             findings.error(
                 sample.image,
@@ -82,7 +93,7 @@ def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
                 "rename or remove one of them",
             )
             continue
-        kept.append(sample)
+        kept.append(replace(sample, image=find_file(sample.image), labels=find_file(sample.labels)))
         if sample.image_id is None:
             continue
         if (sample.split, sample.image_id) in image_ids:
@@ -92,3 +103,35 @@ def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
             )
         image_ids.add((sample.split, sample.image_id))
     return kept
+
+
+def _require_folder_name(split: str) -> None:
+    """Check the name of a split, which is that of its folder."""
+    if split in {"", ".", ".."} or "/" in split or "\\" in split or "\0" in split:
+        raise ValueError(
+            f"Expected the names of splits without slashes, but got {split!r} - rename it, for "
+            "example to train, val or test"
+        )
+
+
+def _is_file_name(name: str, findings: Findings, image: Path) -> bool:
+    """Whether the canonical files can have this name; if not, that becomes a finding."""
+    try:
+        parts = inside(Path(), f"{name}.png").parts
+        num_bytes = max(len(os.fsencode(part)) for part in parts)
+    except ValueError:  # also if the name cannot be encoded
+        findings.error(
+            image,
+            f"expected a name below its folder, but got {name!r}",
+            "rename the image without '..' and without a slash at its start",
+        )
+        return False
+    if num_bytes > MAX_NAME_BYTES:
+        findings.error(
+            image,
+            f"expected a name of at most {MAX_NAME_BYTES} bytes with its ending, but got "
+            f"{num_bytes}",
+            "rename the image",
+        )
+        return False
+    return True

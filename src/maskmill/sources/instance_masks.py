@@ -12,7 +12,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.sources.finding import Findings
-from maskmill.sources.folders import require_folder
+from maskmill.sources.folders import require_folder, visible_entries
 from maskmill.sources.images import read_label_image, require_size
 from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.source import Sample, Source
@@ -63,8 +63,8 @@ class InstanceMasks(Source):
         """The folders sorted by name; see `Source.samples`."""
         parent = require_folder(inside(self.root, self.folder))
         samples = []
-        for folder in sorted(filter(Path.is_dir, parent.iterdir())):
-            images = sorted((folder / "images").glob("*"))
+        for folder in filter(Path.is_dir, visible_entries(parent)):
+            images = visible_entries(folder / "images") if (folder / "images").is_dir() else []
             if len(images) != 1:
                 findings.error(
                     folder / "images",
@@ -78,7 +78,8 @@ class InstanceMasks(Source):
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Segments 1..N in the order of the masks' file names; see `Source.read`."""
-        paths = sorted(require_folder(sample.labels).glob("*.png"))
+        entries = visible_entries(sample.labels)
+        paths = [path for path in entries if path.suffix.lower() == ".png"]
         if not paths:
             raise FileNotFoundError(
                 f"{sample.labels}: expected a mask per object (*.png), but there is none - "

@@ -4,13 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from maskmill.canonical.files import inside
+from maskmill.canonical.files import inside, read_text
 from maskmill.sources.finding import Findings
-from maskmill.sources.folders import require_folder
+from maskmill.sources.folders import (
+    find_file,
+    list_files,
+    list_images,
+    normal_form,
+    require_folder,
+)
 from maskmill.sources.source import Sample
 from maskmill.sources.splits import ClassesOf, Split, as_split, require_every_split
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 UNASSIGNED = ""  # the split of a sample that has none yet
 
 
@@ -54,7 +59,7 @@ class ListedPairs(Pairs):
     """Pairs from a text file: per line an image and its labels, separated by white space.
 
     Args:
-        file: the list; its paths and its own are relative to the root.
+        file: the list; its paths and its own are relative to the root, with slashes or backslashes.
         splits: see `Pairs`.
         prefix: what to remove from the start of every path.
         seed: see `Pairs`.
@@ -65,22 +70,22 @@ class ListedPairs(Pairs):
     ) -> None:
         super().__init__(splits, seed=seed)
         self.file = file
-        self.prefix = prefix
+        self.prefix = prefix.replace("\\", "/")
 
     def find(self, root: Path, findings: Findings) -> tuple[list[Sample], Path]:
         """The listed pairs, in the order of the list, and the list."""
         path = require_folder(root) / self.file
         samples = []
         for number, line in read_lines(path):
-            words = line.split()
+            words = line.replace("\\", "/").split()  # Windows
             if len(words) != 2 or not all(word.startswith(self.prefix) for word in words):
                 raise ValueError(
                     f"{path}, line {number}: expected an image and its labels, both under "
                     f"{self.prefix!r}, but got {line!r} - fix either the list or the prefix in "
                     "conf/source"
                 )
-            image = inside(root, words[0].removeprefix(self.prefix))
-            labels = inside(root, words[1].removeprefix(self.prefix))
+            image = find_file(inside(root, words[0].removeprefix(self.prefix)))
+            labels = find_file(inside(root, words[1].removeprefix(self.prefix)))
             samples.append(Sample(UNASSIGNED, image.stem, image, labels))
         return samples, path
 
@@ -123,9 +128,9 @@ class NamedPairs(Pairs):
         path = require_folder(root) / self.file
         samples = []
         for _, line in read_lines(path):
-            name = line.split()[0]
-            image = inside(root, self.images.replace("{}", name))
-            labels = inside(root, self.labels.replace("{}", name))
+            name = line.replace("\\", "/").split()[0]  # Windows
+            image = find_file(inside(root, self.images.replace("{}", name)))
+            labels = find_file(inside(root, self.labels.replace("{}", name)))
             samples.append(Sample(UNASSIGNED, name, image, labels))
         return samples, path
 
@@ -171,13 +176,17 @@ class FolderPairs(Pairs):
         """
         folder = require_folder(inside(root, self.images))
         label_folder = require_folder(inside(root, self.labels))
+        label_files = self._label_files(
+            label_folder, Findings() if folder == label_folder else findings
+        )
         samples = []
-        for path in sorted(filter(self._is_image, folder.rglob("*"))):
+        for path in self._image_files(folder, findings):
             name = self._name(path.relative_to(folder))
-            labels = label_folder / f"{name}{self.label_ending}"
-            if not self.labelled_only or labels.is_file():
-                samples.append(Sample(UNASSIGNED, name, path, labels))
-        orphans = set(label_folder.rglob(f"*{self.label_ending}"))
+            expected = label_folder / f"{name}{self.label_ending}"
+            labels = label_files.get(normal_form(name))
+            if labels is not None or not self.labelled_only:
+                samples.append(Sample(UNASSIGNED, name, path, labels or expected))
+        orphans = set(label_files.values())
         for sample in samples:
             orphans -= {sample.image, sample.labels}
         for orphan in sorted(orphans):
@@ -188,15 +197,31 @@ class FolderPairs(Pairs):
             )
         return samples, folder
 
-    def _is_image(self, path: Path) -> bool:
+    def _image_files(self, folder: Path, findings: Findings) -> list[Path]:
         if self.image_ending is None:
-            return path.suffix.lower() in IMAGE_SUFFIXES
-        return path.name.endswith(self.image_ending)
+            return list_images(folder, findings)
+        files = list_files(folder, findings)
+        return [path for path in files if _ends_with(path, self.image_ending)]
+
+    def _label_files(self, folder: Path, findings: Findings) -> dict[str, Path]:
+        """Name in Unicode's form NFC -> the file with the labels of this name."""
+        files = {}
+        for path in list_files(folder, findings):
+            if _ends_with(path, self.label_ending):
+                name = path.relative_to(folder).as_posix()
+                files[normal_form(name[: len(name) - len(self.label_ending)])] = path
+        return files
 
     def _name(self, path: Path) -> str:
         if self.image_ending is None:
             return path.with_suffix("").as_posix()
-        return path.as_posix().removesuffix(self.image_ending)
+        name = path.as_posix()
+        return name[: len(name) - len(self.image_ending)]
+
+
+def _ends_with(path: Path, ending: str) -> bool:
+    """Whether a file name has an ending, in capital or small letters."""
+    return path.name.lower().endswith(ending.lower())
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -204,11 +229,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        ValueError: it is not text.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected a list of images and labels, but there is no such file - "
-            "check conf/source"
-        )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path, expected="a list of images and labels").splitlines()
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

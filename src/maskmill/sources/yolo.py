@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import read_text
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.sources.finding import Findings
 from maskmill.sources.images import image_size
@@ -97,7 +98,11 @@ class YoloSegments(Source):
         if not sample.labels.is_file():
             return set()
         class_ids = set()
-        for line in sample.labels.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            lines = read_text(sample.labels).splitlines()
+        except ValueError:
+            return set()  # the conversion reports the problem
+        for line in lines:
             words = line.split()
             if words and words[0].isdecimal():
                 class_ids.add(int(words[0]))
@@ -126,13 +131,7 @@ class YoloSegments(Source):
                 f"{sample.labels}: expected labels of {sample.image.name}, but there is no such "
                 "file - add it"
             )
-        try:
-            lines = sample.labels.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{sample.labels}: expected a text file, but it does not decode ({error}) - "
-                "replace the file"
-            ) from error
+        lines = read_text(sample.labels, expected="YOLO labels").splitlines()
         return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
     def _object(self, line: str, path: Path, number: int) -> tuple[int, Points]:
