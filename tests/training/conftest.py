@@ -34,10 +34,15 @@ def splits(tmp_path_factory):
 def make_data(splits):
     """The drawn splits as the data module of a training."""
 
-    def make(workers=0):
+    def make(workers=0, batch_size=2):
         augmentation = Augmentation([A.HorizontalFlip(), A.RandomCrop(16, 16)])
         return SegmentationDataModule(
-            str(splits), augmentation, crop_size=(16, 16), batch_size=2, num_workers=workers, seed=3
+            str(splits),
+            augmentation,
+            crop_size=(16, 16),
+            batch_size=batch_size,
+            num_workers=workers,
+            seed=3,
         )
 
     return make
@@ -93,6 +98,7 @@ def train(make_task, make_data):
         folder,
         *callbacks,
         workers=0,
+        batch_size=2,
         every_n_steps=1,
         network=Tiny,
         optimizer=None,
@@ -101,7 +107,7 @@ def train(make_task, make_data):
         **settings,
     ):
         task = make_task(network, optimizer)
-        datamodule = make_data(workers)
+        datamodule = make_data(workers, batch_size)
         best = BestCheckpoint(filename="best")
         resume = ResumeCheckpoint(every_n_steps=every_n_steps)
         callbacks = [*callbacks, StepSeed(3), best, resume]
@@ -111,11 +117,11 @@ def train(make_task, make_data):
             "accelerator": "cpu",
             "logger": False,
             "enable_progress_bar": False,
+            "num_sanity_val_steps": 0,
         }
         trainer = Trainer(
             callbacks=callbacks,
             plugins=AtomicCheckpointIO(),
-            num_sanity_val_steps=0,
             enable_model_summary=False,
             deterministic=True,
             use_distributed_sampler=False,

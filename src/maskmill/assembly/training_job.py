@@ -38,6 +38,7 @@ from maskmill.tracking.store import connect
 from maskmill.training.callbacks import EpochLines, StepSeed
 from maskmill.training.checkpoints import AtomicCheckpointIO
 from maskmill.training.context import RunContext, attach
+from maskmill.training.failures import explained
 from maskmill.training.finite_loss import FiniteLoss
 from maskmill.training.progress import Bar, Lines
 from maskmill.training.resume_state import TrainingState, training_fingerprint
@@ -185,9 +186,9 @@ class TrainingJob:
         if checkpoint is not None:
             log.info("resuming from %s", checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
-        trainer.fit(
-            task, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
-        )
+        path = str(checkpoint) if checkpoint else None
+        with explained():
+            trainer.fit(task, datamodule, ckpt_path=path, weights_only=True)
         if trainer.state.status != TrainerStatus.FINISHED:
             raise KeyboardInterrupt(
                 "training was interrupted; the same command resumes it from the last checkpoint"
@@ -227,9 +228,12 @@ class TrainingJob:
 
 
 def best_score(trainer: Trainer) -> float:
-    """The best validation score, NaN if the run had none."""
+    """The best validation score, a fraction; 0, the worst, if the score was never defined.
+
+    A sweeper cannot use NaN, and JSON has no infinity.
+    """
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-    return float("nan") if score is None else float(score)
+    return 0.0 if score is None else max(0.0, float(score))
 
 
 def finished_model(state: TrainingState) -> ModelFiles | None:

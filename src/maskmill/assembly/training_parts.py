@@ -1,5 +1,6 @@
 """The parts of a training run that the configuration names: data set, data, task."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from lightning import LightningModule
@@ -24,7 +25,7 @@ def read_dataset(root: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: an earlier version wrote it.
+        ValueError: an earlier version wrote it, or a split has no images.
     """
     store = open_store(root)
     if not store.has("dataset.json"):
@@ -33,13 +34,24 @@ def read_dataset(root: str) -> dict[str, Any]:
             f"`maskmill prepare` first"
         )
     dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
-    missing = {"source", "categories", "problems", "findings", "digest"} - set(dataset)
+    missing = {"source", "splits", "categories", "problems", "findings", "digest"} - set(dataset)
     if missing:
         raise ValueError(
             f"{root}: expected a data set of this version, but its dataset.json lacks "
             f"{sorted(missing)} - prepare it again"
         )
+    _require_images(root, dataset["splits"])
     return dataset
+
+
+def _require_images(root: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
+    counts = {name: row["num_images"] for name, row in splits.items()}
+    for name in ("train", "val"):
+        if not counts.get(name):
+            raise ValueError(
+                f"{root}: expected images in the splits train and val, but {name} has none (images "
+                f"of each split: {counts}) - set the splits of the source and prepare again"
+            )
 
 
 def training_config(cfg: DictConfig) -> dict[str, Any]:

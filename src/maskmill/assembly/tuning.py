@@ -10,6 +10,7 @@ from maskmill.assembly.trials import Trial, output_folder
 from maskmill.canonical.files import write_text
 from maskmill.reporting.learning_rate_page import write_learning_rate_page
 from maskmill.training.batch_size import MIN_SPEEDUP, BatchSizeSearch, measure_batch_size
+from maskmill.training.failures import explained
 from maskmill.training.lr_range import RangeTest
 from maskmill.training.memory import Memory
 
@@ -37,7 +38,8 @@ def find_batch_size(cfg: DictConfig) -> int:
         memory=memory,
         num_steps=search.num_steps,
     )
-    found = search.run(measured, memory, num_images=trial.num_images())
+    with explained():
+        found = search.run(measured, memory, num_images=trial.num_images())
     rows = [
         f"{row.batch_size},{row.images_per_second:.2f},{row.memory}" for row in found.measurements
     ]
@@ -76,7 +78,8 @@ def find_lr(cfg: DictConfig) -> float:
         test.lowest,
         test.highest,
     )
-    curve = test.run(task, datamodule, trial.trainer)
+    with explained():
+        curve = test.run(task, datamodule, trial.trainer)
     out = output_folder(cfg)
     points = zip(curve.rates, curve.losses, curve.smooth, strict=True)
     rows = [f"{rate:.6g},{loss:.6g},{smooth:.6g}" for rate, loss, smooth in points]

@@ -1,11 +1,12 @@
 """The three tasks: they train alike and differ in the score that selects checkpoints."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor, nn, tensor
 
 from maskmill.canonical.categories import Categories
 from maskmill.data.dataset import Batch
@@ -13,6 +14,8 @@ from maskmill.postprocess.prediction import Prediction
 from maskmill.tasks.fsdp import apply_fsdp, uses_fsdp
 from maskmill.tasks.optimization import OptimizerFactory, SchedulerFactory, configure
 from maskmill.tasks.scores import Scores
+
+log = logging.getLogger(__name__)
 
 Postprocess = Callable[[dict[str, Tensor], Sequence[tuple[int, int]]], list[Prediction]]
 
@@ -32,7 +35,8 @@ class StepOutput(TypedDict):
 class SegmentationTask(LightningModule):
     """Trains and validates a network; a subclass names the score that selects checkpoints.
 
-    `monitor` is that score; larger is better.
+    `monitor` is that score; larger is better. Without a single `monitored_part` in the ground
+    truth and the predictions it is undefined.
 
     Args:
         network: maps images (B, 3, H, W) uint8 to outputs of the same height and width.
@@ -44,7 +48,9 @@ class SegmentationTask(LightningModule):
     """
 
     monitor: str
+    monitored_part: str
     counts_segments = True
+    _has_warned = False
 
     def __init__(
         self,
@@ -96,8 +102,28 @@ class SegmentationTask(LightningModule):
         return predictions
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of all images; each process has them all, so nothing is gathered again."""
-        self.log_dict(self.scores.compute(), prog_bar=False)
+        """Log the scores of all images; each process has them all, so nothing is gathered again.
+
+        An undefined `monitor` is logged as NaN, which callbacks rank below every score.
+        """
+        scores = self.scores.compute()
+        if self.monitor not in scores:
+            scores[self.monitor] = tensor(float("nan"))
+            self._warn_undefined()
+        self.log_dict(scores, prog_bar=False)
+
+    def _warn_undefined(self) -> None:
+        trainer = self.trainer
+        if self._has_warned or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        self._has_warned = True
+        log.warning(
+            "%s is undefined: neither the ground truth nor the predictions of the validation "
+            "images contain %s. It counts as the worst score, and if it stays undefined, the model "
+            "keeps the last weights - check the labels of the val split (`maskmill check`)",
+            self.monitor,
+            self.monitored_part,
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the configured optimizer and scheduler."""
@@ -129,6 +155,7 @@ class SemanticTask(SegmentationTask):
     """Semantic segmentation: a class for every pixel."""
 
     monitor = "val/mIoU"
+    monitored_part = "a labelled pixel"
     counts_segments = False
 
 
@@ -136,9 +163,11 @@ class InstanceTask(SegmentationTask):
     """Instance segmentation: every countable object."""
 
     monitor = "val/PQ/thing"
+    monitored_part = "an object"
 
 
 class PanopticTask(SegmentationTask):
     """Panoptic segmentation: a class for every pixel and an id for every thing."""
 
     monitor = "val/PQ"
+    monitored_part = "a segment"

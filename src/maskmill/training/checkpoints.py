@@ -15,11 +15,16 @@ from annotated_types import Ge, Gt
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from torch import Tensor
 
 from maskmill.data.datamodule import ResumableLoader
 from maskmill.data.dataset import Batch
 from maskmill.training.context import RunContext
 from maskmill.training.resume_state import LAST
+from maskmill.training.validation_schedule import (
+    require_checkpoint_settings,
+    require_validation,
+)
 
 STOPPED_EARLY = "maskmill.stopped_early"
 
@@ -52,6 +57,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoints with the best score of the task (`monitor` of the task).
 
+    An undefined score (NaN) is the worst one; among undefined scores the last checkpoint is kept.
+
     Args:
         filename: file name without suffix; `{epoch:03d}` is replaced.
         save_top_k: number of checkpoints to keep; -1 keeps all.
@@ -77,9 +84,27 @@ class BestCheckpoint(ModelCheckpoint):
         self.dirpath = str(context.folder.resolve())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Monitor the task's score."""
+        """Monitor the task's score.
+
+        Raises:
+            ValueError: with these settings there would be no checkpoint.
+        """
+        require_checkpoint_settings(trainer)
         self.monitor = str(pl_module.monitor)
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a training that would end before its first validation."""
+        require_validation(trainer)
+        super().on_train_start(trainer, pl_module)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Is this score among the best? Lightning keeps the first of several undefined ones."""
+        worst_kept = self.best_k_models.get(self.kth_best_model_path)
+        is_undefined = current is not None and bool(current.isnan())
+        if is_undefined and worst_kept is not None and bool(worst_kept == -torch.inf):
+            return True
+        return super().check_monitor_top_k(trainer, current)
 
 
 class ResumeCheckpoint(Checkpoint):

@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 class StopWhenFlat(EarlyStopping):
     """Stop the training when the task's score (`monitor` of the task) no longer rises.
 
+    An undefined score is no rise.
+
     To watch another value, configure Lightning's own `EarlyStopping` with that `monitor`.
 
     Args:
@@ -23,7 +25,13 @@ class StopWhenFlat(EarlyStopping):
         patience: Annotated[int, Ge(0)] = 3,
         min_delta: Annotated[float, Ge(0)] = 0.0,
     ) -> None:
-        super().__init__("the task's score", min_delta=min_delta, patience=patience, mode="max")
+        super().__init__(
+            "the task's score",
+            min_delta=min_delta,
+            patience=patience,
+            mode="max",
+            check_finite=False,  # would stop at the first NaN, an undefined score
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Monitor the task's score."""
