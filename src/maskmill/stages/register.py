@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.stages.entry import stage
+from maskmill.tracking.address import check_store, tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Register once, then decide the alias."""
     settings = build(cfg.register, RegisterSettings)
+    check_store(tracking_uri())
     from maskmill.assembly.registration import Registration  # torch takes seconds: not for --help
 
     version = Registration(settings).run()

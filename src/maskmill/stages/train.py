@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
+from maskmill.tracking.address import check_store, tracking_uri
 from maskmill.training.launching import is_launched, run_worker
 
 
@@ -21,6 +22,7 @@ def main(cfg: DictConfig) -> float:
     ):  # each job of a sweep has a model of its own, and a finished one is not repeated
         cfg.train.out = str(Path(hydra_cfg.runtime.output_dir) / "train")
         cfg.train.once = True
+    check_store(tracking_uri())
     if cfg.trainer.devices == 1 or is_launched():
         from maskmill.assembly.training_job import (
             fit,  # torch takes seconds to import, and the launcher needs none

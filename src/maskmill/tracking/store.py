@@ -1,33 +1,72 @@
 """Where MLflow keeps runs: mlflow.db and mlruns/ at the repository root, as `mlflow ui` expects."""
 
-import os
-from pathlib import Path
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import mlflow
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from maskmill.tracking.address import (
+    check_store,
+    own_uri,
+    repository_root,
+    shown,
+    tracking_uri,
+)
+from maskmill.tracking.relocation import ARTIFACTS, follow_repository, local_uri
 
 # The page of the experiment opens with runs and curves, not with traces of language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
-
-def repository_root() -> Path:
-    """The repository of the runs: DVC's root, also in its temporary folders, or the current one."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-
-
-def own_uri() -> str:
-    """The SQLite file at the repository root."""
-    return f"sqlite:///{repository_root() / 'mlflow.db'}"
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI if it is set, else the repository's own store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or own_uri()
+STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 
 def connect() -> mlflow.MlflowClient:
-    """Set MLflow's tracking URI and return a client."""
-    mlflow.set_tracking_uri(tracking_uri())
+    """Set MLflow's tracking URI and return a client.
+
+    Raises:
+        ValueError: the store cannot be used, see `check_store`, or another version of MLflow
+            wrote it.
+    """
+    uri = tracking_uri()
+    _prepare(uri)
+    mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient()
+
+
+@functools.cache  # an error is not kept, so that a later call tries again
+def _prepare(uri: str) -> None:
+    """Check the store once per process; a moved repository's own store follows it."""
+    check_store(uri)
+    follow_repository(uri)
+    with store_errors():
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn errors of the store into a ValueError that says what to do."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = " ".join(str(error).split())
+        uri = tracking_uri()
+        raise ValueError(
+            f"{shown(uri)}: expected MLflow's store to answer, but got: {reason} - {_fix(reason)}"
+        ) from error
+
+
+def _fix(reason: str) -> str:
+    if "out-of-date database schema" in reason or "Can't locate revision" in reason:
+        return (
+            "another version of MLflow wrote it: copy the database, then run "
+            f"`mlflow db upgrade {shown(tracking_uri())}`, or install that version"
+        )
+    if "401" in reason or "403" in reason:
+        return "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN)"
+    return "check the server or the database and run the same command again"
 
 
 def experiment_id(name: str) -> str:
@@ -40,5 +79,6 @@ def experiment_id(name: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     # Compare the URIs: MLflow itself sets the environment variable in `set_tracking_uri`.
-    location = str(repository_root() / "mlruns" / name) if tracking_uri() == own_uri() else None
+    is_own = tracking_uri() == own_uri()
+    location = local_uri(repository_root() / ARTIFACTS / name) if is_own else None
     return str(client.create_experiment(name, artifact_location=location, tags=KIND))
