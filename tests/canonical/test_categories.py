@@ -53,12 +53,35 @@ BAD_TABLES = [
         id="repeated-name",
     ),
     pytest.param(
-        [{"id": -3, "name": "a"}], "Expected category ids of 0 and above, but got -3", id="negative"
+        [{"id": -3, "name": "a"}],
+        "expected a number greater than or equal to 0 at categories[0].id (of 'a'), but got -3",
+        id="negative",
     ),
     pytest.param(
-        [{"name": "a"}], "Expected `id` and `name` in every category, but row 0", id="no-id"
+        [{"name": "a"}], "expected a value at categories[0].id (of 'a'), but got none", id="no-id"
     ),
 ]
+
+
+BAD_VALUES = [
+    ({"id": "1"}, "expected a valid integer at categories[1].id (of 'b'), but got '1'"),
+    ({"id": True}, "expected a valid integer at categories[1].id (of 'b'), but got True"),
+    ({"id": 2**31}, "expected a number less than 2147483648 at categories[1].id"),
+    ({"name": None}, "expected a valid string at categories[1].name (of id 1), but got None"),
+    ({"name": ""}, "expected String with at least 1 character at categories[1].name"),
+    ({"isthing": "0"}, "expected 0, 1, True or False at categories[1].isthing (of 'b')"),
+    ({"color": [1, 2]}, "with at least 3 items"),
+    ({"color": [1, 2, 256]}, "expected a number less than or equal to 255 at categories[1].color"),
+    ({"color": "red"}, "at categories[1].color (of 'b'), but got 'red'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_VALUES)
+def test_a_bad_value_of_a_table_is_named(change, message):
+    rows = [{"id": 0, "name": "a"}, {"id": 1, "name": "b"} | change]
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        Categories.from_list(rows)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("rows", "message"), BAD_TABLES)
@@ -66,3 +89,46 @@ def test_a_bad_table_is_refused(rows, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         Categories.from_list(rows)
     assert message in str(caught.value)
+
+
+TABLE = Categories.from_list(
+    [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}]
+)
+OTHER_TABLES = [
+    pytest.param(
+        [{"id": 1, "name": "sky", "isthing": 0}, {"id": 2, "name": "cat", "isthing": 1}],
+        "id 1 'sky' (stuff) instead of 'cat' (thing), id 2 'cat' (thing) instead of 'sky' (stuff)",
+        id="swapped",
+    ),
+    pytest.param(
+        [{"id": 2, "name": "sky", "isthing": 1}],
+        "id 2 'sky' (thing) instead of 'sky' (stuff)",
+        id="kind",
+    ),
+    pytest.param([{"id": 2, "isthing": True}], "id 2 'sky' (thing)", id="kind-alone"),
+    pytest.param([{"id": 1, "name": "dog"}], "id 1 'dog' (thing) instead of 'cat'", id="name"),
+    pytest.param([{"id": 9, "name": "fog"}], "id 9 ('fog'), which is not among them", id="unknown"),
+    pytest.param([{"id": 1}, {"id": 1}], "expected each id once, but got 1 in rows", id="repeated"),
+    pytest.param([{"name": "cat"}], "expected a value at categories[0].id (of 'cat')", id="no-id"),
+]
+
+
+@pytest.mark.parametrize(("rows", "message"), OTHER_TABLES)
+def test_predictions_with_another_table_are_refused(rows, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        TABLE.require_same(rows, "pred.json")
+    assert str(caught.value).startswith("pred.json: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([], id="none"),
+        pytest.param([{"id": 2}, {"id": 1}], id="ids-alone"),
+        pytest.param([{"id": 2, "name": "sky"}], id="no-kind"),
+        pytest.param([{"id": 1, "isthing": 1, "supercategory": "animal"}], id="no-name"),
+    ],
+)
+def test_what_the_table_of_predictions_lacks_is_not_compared(rows):
+    TABLE.require_same(rows, "pred.json")

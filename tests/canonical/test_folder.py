@@ -13,6 +13,7 @@ from maskmill.canonical.folder import (
 )
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_ids, write_rgb
+from mutated import changed, mutations
 from strategies import CATEGORIES, panoptics
 
 IDS = np.array([[0, 1, 1], [70_000, 70_000, 2]], np.int32)
@@ -64,11 +65,13 @@ def test_any_coco_json_is_read_with_the_pngs_next_to_it(split):
 
 BAD_INDICES = [
     pytest.param(
-        lambda index: index.pop("categories"), "but it lacks ['categories']", id="no-categories"
+        lambda index: index.pop("categories"),
+        "panoptic.json: expected `categories` with",
+        id="no-categories",
     ),
     pytest.param(
         lambda index: index["annotations"].append(index["annotations"][0]),
-        "but got an image_id twice",
+        "annotations: expected each image_id once, but got 31 in rows 0 and 1",
         id="repeated-image",
     ),
     pytest.param(
@@ -173,3 +176,93 @@ def test_a_pixel_with_an_id_that_the_index_lacks_is_refused(split):
         match=r"b\.png \(image 31 of .*\): Expected every id of the map among the segments",
     ):
         PanopticFolder(split).panoptic(31)
+
+
+def test_a_changed_value_is_refused_by_name_or_changes_nothing_else(split):
+    """Every value of the index replaced by each of the mutations: no other exception."""
+    path = split / "panoptic.json"
+    index = json.loads(path.read_text())
+    index["categories"] = [row for row in index["categories"] if row["id"] in (7, 21)]
+    for info in index["annotations"][0]["segments_info"]:
+        del info["area"], info["bbox"]  # neither is read
+    index["annotations"][0]["segments_info"][0]["score"] = 0.5
+    messages = []
+    for place, mutated in mutations(index):
+        path.write_text(json.dumps(mutated))
+        try:
+            folder = PanopticFolder(split)
+            for record in folder.records:
+                folder.image(record)
+                folder.panoptic(record.id)
+        except (ValueError, FileNotFoundError) as error:
+            messages.append(f"{place}: {error}")
+    assert len(messages) > 600
+    assert [text for text in messages if str(split) not in text or "\n" in text] == []
+
+
+REFUSED = [
+    ("annotations.0.segments_info.0.score", float("nan"), "expected a finite number at"),
+    ("annotations.0.segments_info.0.score", True, "expected a valid number at"),
+    ("annotations.0.segments_info.0.score", "0.5", "expected a valid number at"),
+    ("annotations.0.segments_info.0.score", None, "expected a valid number at"),
+    ("annotations.0.segments_info.0.iscrowd", "0", "expected 0, 1, True or False at"),
+    ("annotations.0.segments_info.0.iscrowd", 2, "expected 0, 1, True or False at"),
+    ("annotations.0.segments_info.0.id", "1", "expected a valid integer at"),
+    ("annotations.0.segments_info.0.id", True, "expected a valid integer at"),
+    ("annotations.0.segments_info.0.id", 0, "expected a number greater than or equal to 1 at"),
+    ("annotations.0.segments_info.0.id", 2**24, "expected a number less than or equal to 16777215"),
+    ("annotations.0.segments_info.0.id", 2, "image 31: expected each id once, but got 2 in rows"),
+    ("annotations.0.segments_info.0", None, "segments_info[0] (of 'a/b.png'), but got None"),
+    ("annotations.0.segments_info", {}, "expected a valid list at annotations[0].segments_info"),
+    ("annotations.0.image_id", -1, "expected a number greater than or equal to 0 at"),
+    ("annotations.0.file_name", 7, "expected a valid string at annotations[0].file_name"),
+    ("images.0.height", "2", "expected a valid integer at images[0].height (of 'a/b.jpg')"),
+    ("images.0.width", 0, "expected a number greater than or equal to 1 at images[0].width"),
+    ("images", {}, "expected a valid list at images, but got {}"),
+    ("categories.1.isthing", "no", "expected 0, 1, True or False at categories[1].isthing"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), REFUSED)
+def test_a_value_of_another_type_is_refused_with_file_place_and_fix(split, place, value, message):
+    path = [int(step) if step.isdigit() else step for step in place.split(".")]
+    index = json.loads((split / "panoptic.json").read_text())
+    (split / "panoptic.json").write_text(json.dumps(changed(index, path, value)))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        PanopticFolder(split)
+    assert str(caught.value).startswith(f"{split / 'panoptic.json'}: ")
+    assert message in str(caught.value)
+    assert " - " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "message"),
+    [
+        ("images", "id", "images: expected each id once, but got 31 in rows 0 and 1 - remove one"),
+        ("images", "file_name", "images: expected each file_name once, but got 'a/b.jpg' in rows"),
+        ("annotations", "image_id", "annotations: expected each image_id once, but got 31 in rows"),
+        ("annotations", "file_name", "expected each file_name once, but got 'a/b.png' in rows"),
+    ],
+)
+def test_an_id_or_a_file_name_that_occurs_twice_is_refused(split, table, key, message):
+    def repeat(index):
+        other = {"id": 32, "image_id": 32, "file_name": "c.png"}
+        for name in ("images", "annotations"):
+            index[name].append(index[name][0] | other)
+        index[table][1][key] = index[table][0][key]
+
+    edit(split, repeat)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        _ = PanopticFolder(split).records
+    assert message in str(caught.value)
+
+
+def test_predictions_without_a_table_have_that_of_the_ground_truth(split):
+    edit(split, lambda index: index.pop("categories"))
+    assert PanopticFolder(split, expected=CATEGORIES).categories == CATEGORIES
+
+
+def test_a_part_of_a_folder_has_the_labels_of_its_images(split):
+    part = PanopticFolder(split).only([31])
+    assert np.array_equal(part.panoptic(31).ids, IDS)
+    assert len(PanopticFolder(split).only([])) == 0

@@ -1,13 +1,20 @@
 """The category table: which classes a data set has, and which of them are countable things."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from maskmill.canonical.schema import (
+    CATEGORY_TABLE,
+    PREDICTED_TABLE,
+    require_distinct,
+    require_schema,
+)
 
 # A table has at most 254 classes and a background, so 255 is never a class of a uint8 target.
 IGNORE_INDEX = 255
@@ -134,21 +141,62 @@ class Categories:
         """Read the COCO form; `isthing` defaults to stuff, `color` to that of `color_of`.
 
         Raises:
-            ValueError: a row lacks `id` or `name`, or the table is not valid.
+            ValueError: a row lacks `id` or `name`, has a value of another type, or the table is
+                not valid.
         """
+        table = list(rows)
+        require_schema(CATEGORY_TABLE, table, "category table", name="categories")
         categories = []
-        for index, row in enumerate(rows):
-            missing = {"id", "name"} - row.keys()
-            if missing:
-                raise ValueError(
-                    f"Expected `id` and `name` in every category, but row {index} ({row}) lacks "
-                    f"{sorted(missing)}"
-                )
+        for index, row in enumerate(table):
             red, green, blue = row.get("color") or color_of(index)
-            color = (int(red), int(green), int(blue))
             isthing = bool(row.get("isthing", 0))
-            categories.append(Category(int(row["id"]), str(row["name"]), isthing, color))
+            categories.append(Category(row["id"], row["name"], isthing, (red, green, blue)))
         return cls(categories)
+
+    def require_same(self, rows: list[dict[str, Any]], where: object) -> None:
+        """Refuse predictions whose category table gives an id another name or kind.
+
+        Rows may lack `name` or `isthing`, which are then not compared, and categories of this
+        table may be absent.
+
+        Args:
+            rows: the table of the predictions in the COCO form.
+            where: their file, for the message.
+
+        Raises:
+            ValueError: an id is not in this table or occurs twice, a name or kind differs, or a
+                value has another type.
+        """
+        require_schema(PREDICTED_TABLE, rows, where, name="categories")
+        require_distinct([row["id"] for row in rows], "id", f"{where}: categories")
+        differences = []
+        for row in rows:
+            difference = self._difference(row)
+            if difference is not None:
+                differences.append(difference)
+        if differences:
+            others = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+            raise ValueError(
+                f"{where}: expected the categories of the ground truth, but got "
+                f"{', '.join(differences[:5])}{others} - either correct the table or remove "
+                "`categories` from the file if its ids are those of the ground truth"
+            )
+
+    def _difference(self, row: Mapping[str, Any]) -> str | None:
+        """How a predicted category differs from that with its id; None if it does not."""
+        if row["id"] not in self:
+            return f"id {row['id']} ({row.get('name', 'no name')!r}), which is not among them"
+        category = self[row["id"]]
+        name = row.get("name", category.name)
+        isthing = bool(row.get("isthing", category.isthing))
+        if (name, isthing) == (category.name, category.isthing):
+            return None
+        expected = f"{category.name!r} ({_kind(category.isthing)})"
+        return f"id {category.id} {name!r} ({_kind(isthing)}) instead of {expected}"
+
+
+def _kind(isthing: bool) -> str:
+    return "thing" if isthing else "stuff"
 
 
 def _require_unique(kind: str, values: Sequence[str]) -> None:

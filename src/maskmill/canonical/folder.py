@@ -1,5 +1,6 @@
 """A split on disk: images, panoptic PNGs and the JSON with their segments (COCO panoptic)."""
 
+import copy
 import json
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.panoptic import Panoptic, make_panoptic
 from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
+from maskmill.canonical.schema import require_panoptic_index
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,15 @@ class PanopticFolder:
 
     Args:
         path: a folder with panoptic.json, panoptic/ and optionally images/, or a JSON file.
+        expected: for predictions, the category table of the ground truth, which is then used. The
+            file's own table may be absent, as in COCO's form of results; otherwise its names and
+            kinds must be those of `expected`.
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: the JSON is broken, lacks a key, or refers to a category or image it lacks.
+        ValueError: the JSON is broken, lacks a key, has a value of another type or an id or file
+            name twice, refers to a category it lacks, or names a file outside its folder; or its
+            category table differs from `expected`.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -156,7 +163,7 @@ class PanopticFolder:
         array([[0, 1, 1]], dtype=int32)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, expected: Categories | None = None) -> None:
         self.json_path = path if path.suffix == ".json" else path / "panoptic.json"
         self.png_folder = self.json_path.with_suffix("")
         self.image_folder = self.json_path.parent / "images"
@@ -166,20 +173,27 @@ class PanopticFolder:
                 "either check the path or run the previous stage first"
             )
         index = read_json(self.json_path)
-        missing = {"annotations", "categories"} - set(index)
-        if missing:
-            raise ValueError(
-                f"{self.json_path}: expected COCO panoptic JSON, but it lacks {sorted(missing)}"
-            )
-        self.categories = Categories.from_list(index["categories"])
-        self._annotations = {int(row["image_id"]): row for row in index["annotations"]}
-        if len(self._annotations) != len(index["annotations"]):
-            raise ValueError(
-                f"{self.json_path}: expected one annotation per image, but got an image_id twice - "
-                "remove one of them"
-            )
+        require_panoptic_index(index, self.json_path)
+        self.categories = self._read_categories(index.get("categories"), expected)
+        self._annotations = {row["image_id"]: row for row in index["annotations"]}
         self._images = index.get("images")
-        self._require_known_categories()
+        self._require_valid_references()
+
+    def _read_categories(
+        self, rows: list[dict[str, Any]] | None, expected: Categories | None
+    ) -> Categories:
+        if expected is not None:
+            expected.require_same([] if rows is None else rows, self.json_path)
+            return expected
+        if rows is None:
+            raise ValueError(
+                f"{self.json_path}: expected `categories` with `id`, `name` and `isthing` of each "
+                "class, but there are none - add the table"
+            )
+        try:
+            return Categories.from_list(rows)
+        except ValueError as error:
+            raise ValueError(f"{self.json_path}: {error}") from error
 
     def __len__(self) -> int:
         return len(self._annotations)
@@ -202,9 +216,8 @@ class PanopticFolder:
             )
         records = []
         for row in self._images:
-            name = str(row["file_name"])
-            inside(self.image_folder, name)
-            record = ImageRecord(int(row["id"]), name, int(row["height"]), int(row["width"]))
+            inside(self.image_folder, row["file_name"])
+            record = ImageRecord(row["id"], row["file_name"], row["height"], row["width"])
             records.append(record)
         bare = [record.file_name for record in records if record.id not in self._annotations]
         if bare:
@@ -213,6 +226,17 @@ class PanopticFolder:
                 "none - either label these images or remove them"
             )
         return tuple(records)
+
+    def only(self, image_ids: Iterable[int]) -> "PanopticFolder":
+        """The same folder with the annotations of some images and no records.
+
+        It is small enough to send to another process, which then need not read the JSON.
+        """
+        part = copy.copy(self)
+        part._annotations = {image_id: self._annotations[image_id] for image_id in image_ids}
+        part._images = None
+        part.__dict__.pop("records", None)
+        return part
 
     def panoptic(self, image_id: int) -> Panoptic:
         """The labels of one image; areas and boxes are measured from its PNG.
@@ -255,10 +279,12 @@ class PanopticFolder:
             )
         return image
 
-    def _require_known_categories(self) -> None:
+    def _require_valid_references(self) -> None:
+        known = self.categories.index
         for row in self._annotations.values():
+            inside(self.png_folder, row["file_name"])
             for info in row["segments_info"]:
-                if int(info["category_id"]) not in self.categories:
+                if info["category_id"] not in known:
                     raise ValueError(
                         f"{self.json_path}: segment {info['id']} of image {row['image_id']} has "
                         f"category {info['category_id']}, which is not in the category table - "

@@ -183,18 +183,18 @@ def make_panoptic(
 
     Args:
         ids: (H, W) int32.
-        segments_info: the rows; only `id`, `category_id`, `iscrowd` and `score` are read.
+        segments_info: rows of the form `SegmentRow`, with different ids.
         where: the source of both, for error messages.
 
     Raises:
         ValueError: map and rows disagree on the ids.
     """
-    infos = {int(info["id"]): info for info in segments_info}
+    infos = {info["id"]: info for info in segments_info}
     category_of = {}
     crowds = set()
     scores = {}
     for key, info in infos.items():
-        category_of[key] = int(info["category_id"])
+        category_of[key] = info["category_id"]
         if info.get("iscrowd"):
             crowds.add(key)
         if "score" in info:

@@ -12,7 +12,13 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from maskmill.canonical.categories import Categories
-from maskmill.evaluation.folders import FolderScorer, read_pair, read_results, thing_ids
+from maskmill.evaluation.folders import (
+    FolderScorer,
+    find_class_masks,
+    read_pair,
+    read_results,
+    thing_ids,
+)
 from maskmill.evaluation.image_scores import ImageScores
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
 from maskmill.metrics.functional.confusion_matrix import class_areas, mean_iou, semantic_scores
@@ -28,7 +34,7 @@ from maskmill.metrics.functional.panoptic_quality import (
 log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
-MIN_CHUNK = 16  # images per task at least: opening a folder reads its whole JSON
+MIN_CHUNK = 16  # images per task at least: starting a task costs a millisecond
 TASKS_PER_WORKER = 8
 BOUNDARY_AP = ("AP", "AP50", "AP75")  # the numbers of boundary AP that are reported
 
@@ -173,13 +179,14 @@ def evaluate_folders(
     Raises:
         FileNotFoundError: a folder or file does not exist.
         ValueError: the ground truth has no image or the same one twice, an image has no prediction,
-            the category tables differ, or sizes or ids do not fit.
+            the prediction gives a category id another name or kind, or sizes or ids do not fit.
     """
-    folder = read_pair(target, prediction)
+    folder, pred_folder = read_pair(target, prediction)
     if background is None:
         background = folder.categories.background_index is not None
     results = read_results(prediction, folder)
-    scorer = FolderScorer(target, prediction, background, void_in_union)
+    masks = find_class_masks(prediction)
+    scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union)
     num_tasks = TASKS_PER_WORKER * effective_n_jobs(workers)
     size = max(chunk, -(-len(folder.records) // num_tasks))
     chunks = [folder.records[start : start + size] for start in range(0, len(folder.records), size)]
@@ -189,7 +196,7 @@ def evaluate_folders(
             rows = None
             if results is not None:
                 rows = {record.id: results[record.id] for record in records}
-            yield delayed(scorer.score)(records, rows)
+            yield delayed(scorer.only(records).score)(records, rows)
 
     done = Parallel(n_jobs=workers, return_as="generator")(tasks())
     images: list[ImageScores] = []

@@ -1,14 +1,13 @@
 """A folder of ground truth and one of predictions, read image by image."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import read_json
+from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
@@ -19,51 +18,31 @@ from maskmill.metrics.functional.mask_ap import Row, results_by_image
 Results = dict[int, list[Row]]  # image id -> its COCO results
 
 
-def read_pair(target: Path, prediction: Path) -> PanopticFolder:
-    """The ground truth, after checking that the prediction belongs to it.
+def read_pair(target: Path, prediction: Path) -> tuple[PanopticFolder, PanopticFolder]:
+    """The ground truth and the prediction, after checking that they belong together.
 
     Raises:
         FileNotFoundError: a folder or file does not exist.
         ValueError: the ground truth has no image or the same one twice, an image has no prediction,
-            or the category tables differ.
+            or the prediction gives a category id another name or kind; see `PanopticFolder`.
     """
     target_folder = PanopticFolder(target)
-    pred_folder = PanopticFolder(prediction)
-    _require_unique_images(target_folder)
+    if not target_folder.records:
+        raise ValueError(
+            f"{target_folder.json_path}: expected at least one image, but there is none - "
+            "check the split"
+        )
+    pred_folder = PanopticFolder(prediction, expected=target_folder.categories)
     _require_predictions(target_folder, pred_folder)
-    _require_known_categories(target_folder, pred_folder)
-    return target_folder
-
-
-def _require_unique_images(target: PanopticFolder) -> None:
-    if not target.records:
-        raise ValueError(
-            f"{target.json_path}: expected at least one image, but there is none - check the split"
-        )
-    image_id, times = Counter(record.id for record in target.records).most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"{target.json_path}: expected each image once, but image id {image_id} is listed "
-            f"{times} times - remove the others"
-        )
+    return target_folder, pred_folder
 
 
 def _require_predictions(target: PanopticFolder, pred: PanopticFolder) -> None:
     missing = [record.file_name for record in target.records if record.id not in pred]
     if missing:
         raise ValueError(
-            f"{pred.json_path}: expected a prediction for each of {len(target)} images, "
+            f"{pred.json_path}: expected a prediction for each of {len(target.records)} images, "
             f"but {len(missing)} have none, first {missing[0]} - predict the whole split"
-        )
-
-
-def _require_known_categories(target: PanopticFolder, pred: PanopticFolder) -> None:
-    known = target.categories
-    unknown = [category.name for category in pred.categories if category.id not in known]
-    if unknown:
-        raise ValueError(
-            f"{pred.json_path}: expected the categories of {target.json_path}, "
-            f"but {unknown[:5]} are not among them - use its ids"
         )
 
 
@@ -94,16 +73,23 @@ class FolderScorer:
     """Scores images of two folders; processes can receive it.
 
     Args:
-        target: a canonical folder or a COCO panoptic JSON file.
-        prediction: a canonical folder or a COCO panoptic JSON file.
+        target: the ground truth of these images.
+        pred: their predictions.
+        semantic: the folder of their class masks; None: the classes are those of the segments.
         background: unlabelled target pixels are background; see `find_matches`.
         void_in_union: leave target void in the union; see `find_matches`.
     """
 
-    target: Path
-    prediction: Path
+    target: PanopticFolder
+    pred: PanopticFolder
+    semantic: Path | None
     background: bool
     void_in_union: bool
+
+    def only(self, records: Sequence[ImageRecord]) -> "FolderScorer":
+        """The same for some images: what a process receives."""
+        image_ids = [record.id for record in records]
+        return replace(self, target=self.target.only(image_ids), pred=self.pred.only(image_ids))
 
     def score(self, records: Sequence[ImageRecord], results: Results | None) -> list[ImageScores]:
         """What each of some images adds.
@@ -117,32 +103,36 @@ class FolderScorer:
         """
         # The processes are the parallelism; OpenCV's threads would compete for their cores.
         cv2.setNumThreads(0)
-        target_folder = PanopticFolder(self.target)
-        pred_folder = PanopticFolder(self.prediction)
         scores = []
         for record in records:
-            target = target_folder.panoptic(record.id)
-            pred = pred_folder.panoptic(record.id)
+            target = self.target.panoptic(record.id)
+            pred = self.pred.panoptic(record.id)
             classes = self._classes(record, pred)
             try:
                 image = score_image(
                     record,
                     pred,
                     target,
-                    target_folder.categories,
+                    self.target.categories,
                     classes=classes,
                     results=None if results is None else results[record.id],
                     background=self.background,
                     void_in_union=self.void_in_union,
                 )
             except ValueError as error:
-                raise ValueError(f"{self.prediction}: image {record.file_name}: {error}") from error
+                where = f"{self.pred.json_path}: image {record.file_name}"
+                raise ValueError(f"{where}: {error}") from error
             scores.append(image)
         return scores
 
     def _classes(self, record: ImageRecord, pred: Panoptic) -> Labels:
         """The class mask of an image; its segments where there is no folder of class masks."""
-        folder = self.prediction / "semantic"
-        if not (self.prediction.is_dir() and folder.is_dir()):
+        if self.semantic is None:
             return pred
-        return read_labels(folder / png_name(record))
+        return read_labels(inside(self.semantic, png_name(record)))
+
+
+def find_class_masks(prediction: Path) -> Path | None:
+    """The folder of class masks of a prediction; None if it has none."""
+    folder = prediction / "semantic"
+    return folder if prediction.is_dir() and folder.is_dir() else None

@@ -19,7 +19,7 @@ from maskmill.metrics.functional.confusion_matrix import (
     confusion_matrix,
     confusion_of_overlaps,
 )
-from maskmill.metrics.functional.mask_ap import Row
+from maskmill.metrics.functional.mask_ap import Row, require_whole_masks
 from maskmill.metrics.functional.mask_matching import MaskMatches, match_masks
 from maskmill.metrics.functional.masks import Masks
 from maskmill.metrics.functional.panoptic_quality import Counts, count_matches
@@ -222,6 +222,7 @@ def _match_results(
     """The fields `masks` and `mask_boundaries`."""
     if results is None:
         return {"masks": None, "mask_boundaries": None}
+    require_whole_masks(results, target.size)
     pred_masks = Masks.from_rows(results)
     target_masks = Masks.from_things(target, categories)
     return {

@@ -75,8 +75,9 @@ class Gallery:
         baseline: Path | None,
     ) -> "Gallery":
         """The gallery of a prediction folder and, if there is one, of the baseline's folder."""
-        other = None if baseline is None else PanopticFolder(baseline)
-        pred = PanopticFolder(prediction)
+        table = target.categories
+        other = None if baseline is None else PanopticFolder(baseline, expected=table)
+        pred = PanopticFolder(prediction, expected=table)
         return cls(analysis, target, pred, images, num_examples, other)
 
     def draw(self, index: int, caption: str, *, with_baseline: bool = False) -> Example:

@@ -186,11 +186,19 @@ def test_results_of_other_images_do_not_count_and_are_reported(caplog):
     [
         (
             {"segmentation": {"size": [32, 32], "counts": "0"}},
-            r"the mask is \[32, 32\] and image 1 \[64, 64\] pixels",
+            r"result 1 of image_id 1 .*: expected size \[64, 64\], but got \[32, 32\]",
         ),
-        ({"segmentation": [[0, 0, 0, 9, 9, 9]]}, "not a compressed run-length code"),
-        ({"score": float("nan")}, "`score` is nan"),
-        ({"category_id": GRASS}, "`category_id` is 8, which is not a thing of the category table"),
+        (
+            {"segmentation": {"size": [64, 64], "counts": ""}},
+            "result 1 of image_id 1 .*: expected runs of 4096 pixels in all, but got 0",
+        ),
+        (
+            {"segmentation": [[0, 0, 0, 9, 9, 9]]},
+            r"expected a valid dictionary at results\[1\].segmentation \(of image_id 1\)",
+        ),
+        ({"score": float("nan")}, r"expected a finite number at results\[1\].score"),
+        ({"score": True}, r"expected a valid number at results\[1\].score .*, but got True"),
+        ({"category_id": GRASS}, r"the id of a thing at results\[1\].category_id .*, but got 8"),
     ],
 )
 def test_a_result_that_would_be_counted_wrong_is_refused(wrong, message):
@@ -200,11 +208,11 @@ def test_a_result_that_would_be_counted_wrong_is_refused(wrong, message):
 
 
 def test_results_without_a_mask_are_refused():
-    with pytest.raises(ValueError, match="row 0 segmentation is missing"):
+    with pytest.raises(ValueError, match=r"a value at results\[0\].segmentation"):
         mask_ap(
             one_ball()[1], [{"image_id": 1, "category_id": BALL, "bbox": [0, 0, 9, 9], "score": 1}]
         )
-    with pytest.raises(ValueError, match="list of COCO results, but got a dict"):
+    with pytest.raises(ValueError, match="a valid list at results, but got {'annotations'"):
         mask_ap(one_ball()[1], {"annotations": []})
 
 

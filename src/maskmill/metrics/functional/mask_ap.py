@@ -5,7 +5,6 @@ as intervals need; benchmarks/metrics.py compares the times of both.
 """
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from pycocotools import mask as coco_mask
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.rle import rle_runs
+from maskmill.canonical.schema import RESULTS, require_schema
 from maskmill.metrics.functional.average_precision import PrecisionRecall, precision_recall
 from maskmill.metrics.functional.mask_matching import LEVELS, MaskMatches, match_masks
 from maskmill.metrics.functional.masks import Masks
@@ -106,6 +107,7 @@ def mask_ap(
         targets[image_id].append(row | {"segmentation": rle})
     images = []
     for image_id in sorted(sizes):
+        require_whole_masks(preds[image_id], sizes[image_id])
         pred = Masks.from_rows(preds[image_id])
         target = Masks.from_rows(targets[image_id])
         images.append(match_masks(pred, target, boundary=boundary))
@@ -136,20 +138,16 @@ def results_by_image(
     Raises:
         ValueError: a result does not have the form that `mask_ap` expects.
     """
-    if not isinstance(results, list):
-        raise ValueError(
-            f"Expected a list of COCO results, but got a {type(results).__name__} - "
-            "write one row per object"
-        )
+    require_schema(RESULTS, results, "COCO results", name="results")
     things = set(category_ids)
     num_unknown = 0
     by_image: dict[int, list[Row]] = {image_id: [] for image_id in sizes}
     for index, row in enumerate(results):
-        problem = _problem(row, sizes, things)
-        if problem:
+        if row["category_id"] not in things:
             raise ValueError(
-                f"Expected COCO results with masks, but in row {index} {problem} - "
-                "either predict again or correct the file"
+                f"COCO results: expected the id of a thing at results[{index}].category_id (of "
+                f"image_id {row['image_id']}), but got {row['category_id']} - use the ids of the "
+                "category table"
             )
         if row["image_id"] in by_image:
             by_image[row["image_id"]].append({key: row[key] for key in RESULT_KEYS})
@@ -164,34 +162,26 @@ def results_by_image(
     return by_image
 
 
-def _problem(row: Any, sizes: Mapping[int, tuple[int, int]], category_ids: set[int]) -> str | None:
-    """Why a result cannot be scored, or would be scored wrongly; None if it is valid."""
-    if not isinstance(row, dict):
-        return f"{', '.join(RESULT_KEYS)} is missing"
-    missing = [key for key in RESULT_KEYS if key not in row]
-    if missing:
-        return f"{', '.join(missing)} is missing"
-    if not _is_compressed_rle(row["segmentation"]):
-        return "`segmentation` is not a compressed run-length code with `size` and `counts`"
-    score = row["score"]
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        return f"`score` is {score!r}"
-    if row["category_id"] not in category_ids:
-        return (
-            f"`category_id` is {row['category_id']!r}, which is not a thing of the category table"
-        )
-    image_id = row["image_id"]
-    mask_size = list(row["segmentation"]["size"])
-    image_size = list(sizes.get(image_id, mask_size))
-    if mask_size != image_size:
-        return f"the mask is {mask_size} and image {image_id} {image_size} pixels high and wide"
-    return None
+def require_whole_masks(rows: Sequence[Row], size: tuple[int, int]) -> None:
+    """Refuse results of one image whose masks do not cover exactly its pixels.
 
+    pycocotools would read foreign memory, or never return.
 
-def _is_compressed_rle(mask: Any) -> bool:
-    if not isinstance(mask, dict):
-        return False
-    return isinstance(mask.get("counts"), str | bytes) and "size" in mask
+    Args:
+        rows: results of the form `ResultRow`.
+        size: height and width of the image.
+
+    Raises:
+        ValueError: a code has another size, or is damaged; the message has its number.
+    """
+    for index, row in enumerate(rows):
+        try:
+            rle_runs(row["segmentation"], size)
+        except ValueError as error:
+            raise ValueError(
+                f"result {index} of image_id {row['image_id']} in instances.json: {error} - "
+                "predict again"
+            ) from error
 
 
 def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
