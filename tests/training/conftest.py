@@ -16,7 +16,8 @@ from maskmill.postprocess.semantic import SemanticSegments
 from maskmill.tasks.optimization import poly
 from maskmill.tasks.segmentation import SemanticTask
 from maskmill.training.callbacks import StepSeed
-from maskmill.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
+from maskmill.training.checkpoint_files import AtomicCheckpointIO, find_checkpoint
+from maskmill.training.checkpoints import BestCheckpoint, ResumeCheckpoint
 from maskmill.training.context import RunContext, attach
 from small_trainings import Samples, Tiny
 from strategies import CATEGORIES
@@ -128,8 +129,8 @@ def train(make_task, make_data):
             default_root_dir=folder,
             **defaults | settings,
         )
-        last = folder / "last.ckpt"
-        ckpt_path = str(last) if last.is_file() else None
+        checkpoint = find_checkpoint(folder, set_aside=True)
+        ckpt_path = str(checkpoint) if checkpoint else None
         trainer.fit(task, datamodule, ckpt_path=ckpt_path, weights_only=True)
         return task.state_dict(), trainer
 

@@ -7,7 +7,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from omegaconf import OmegaConf
 
 from maskmill.assembly.build import build
-from maskmill.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
+from maskmill.training.checkpoint_files import AtomicCheckpointIO
+from maskmill.training.checkpoints import BestCheckpoint, ResumeCheckpoint
 from maskmill.training.early_stopping import StopWhenFlat
 from small_trainings import KillAt, KillAtTheEnd, Killed, Samples, TermAt
 

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from maskmill.training.resume_state import TrainingState, training_fingerprint
 
 
@@ -44,14 +46,25 @@ def test_only_one_process_uses_a_state(tmp_path):
     assert lock_in_another_process(tmp_path).returncode == 0
 
 
-def test_a_state_remembers_run_and_checkpoint_until_it_is_deleted(tmp_path):
+def test_a_state_remembers_its_run_until_it_is_deleted(tmp_path):
     state = TrainingState(tmp_path, "abc")
-    assert (state.run_id, state.last_checkpoint) == (None, None)
+    assert state.run_id is None
     with state.locked():
         state.run_id = "r1"
-        (state.folder / "last.ckpt").touch()
     reopened = TrainingState(tmp_path, "abc")
     assert reopened.run_id == "r1"
-    assert reopened.last_checkpoint == reopened.folder / "last.ckpt"
     reopened.delete()
     assert TrainingState(tmp_path, "abc").run_id is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff\x80", b'{"model": '], ids=str)
+def test_damaged_files_of_a_state_are_those_of_no_earlier_start(tmp_path, damage, caplog):
+    state = TrainingState(tmp_path, "abc")
+    with state.locked():
+        state.describe({"lr": "1"})
+    for name in ("mlflow_run", "finished.json", "inputs.json"):
+        (state.folder / name).write_bytes(damage)
+    assert state.run_id is None
+    assert state.finished is None
+    TrainingState(tmp_path, "other").describe({"lr": "2"})
+    assert "starts from scratch: its inputs are not known" in caplog.text

@@ -36,7 +36,11 @@ from maskmill.tracking.run_logger import RunLogger
 from maskmill.tracking.runs import Tracking, flatten, log_inputs
 from maskmill.tracking.store import connect
 from maskmill.training.callbacks import EpochLines, StepSeed
-from maskmill.training.checkpoints import AtomicCheckpointIO
+from maskmill.training.checkpoint_files import (
+    AtomicCheckpointIO,
+    find_checkpoint,
+    find_damage,
+)
 from maskmill.training.context import RunContext, attach
 from maskmill.training.failures import explained
 from maskmill.training.finite_loss import FiniteLoss
@@ -182,7 +186,7 @@ class TrainingJob:
     def _fit(
         self, trainer: Trainer, task: LightningModule, datamodule: SegmentationDataModule
     ) -> None:
-        checkpoint = self.state.last_checkpoint
+        checkpoint = find_checkpoint(self.state.folder, set_aside=rank() == 0)
         if checkpoint is not None:
             log.info("resuming from %s", checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
@@ -201,6 +205,12 @@ class TrainingJob:
             raise ValueError(
                 "Expected a checkpoint after training, but got none - let `trainer` validate at "
                 "least once"
+            )
+        damage = find_damage(Path(path))
+        if damage is not None:
+            raise ValueError(
+                f"{path}: expected the best weights of the training, but {damage} - give the same "
+                "command to train again"
             )
         weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         prefix = "network."

@@ -1,8 +1,6 @@
 """Checkpoints: the best weights, and the state from which a killed run resumes."""
 
-import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -13,45 +11,19 @@ from typing import Annotated, Any, cast
 import torch
 from annotated_types import Ge, Gt
 from lightning import LightningModule, Trainer
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
 from maskmill.data.datamodule import ResumableLoader
 from maskmill.data.dataset import Batch
+from maskmill.training.checkpoint_files import LAST
 from maskmill.training.context import RunContext
-from maskmill.training.resume_state import LAST
 from maskmill.training.validation_schedule import (
     require_checkpoint_settings,
     require_validation,
 )
 
 STOPPED_EARLY = "maskmill.stopped_early"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints that are complete or absent.
-
-    Lightning's own class writes to the system's temporary folder and then moves the file, which is
-    a copy if that folder is on another file system.
-    """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | os.PathLike[str],
-        storage_options: Any | None = None,
-    ) -> None:
-        """Write a file next to the target, then rename it."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}."
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=prefix, delete=False) as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            # Without fsync, a crash of the machine could leave the new name on an empty file.
-            os.fsync(file.fileno())
-        Path(file.name).replace(target)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -97,6 +69,16 @@ class BestCheckpoint(ModelCheckpoint):
         """Refuse a training that would end before its first validation."""
         require_validation(trainer)
         super().on_train_start(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best scores, also if the folder of the run has been moved."""
+        folder = Path(str(self.dirpath))
+        moved = {**state_dict, "dirpath": self.dirpath, "best_k_models": {}}
+        for path, score in state_dict["best_k_models"].items():
+            moved["best_k_models"][str(folder / Path(path).name)] = score
+        for key in ("best_model_path", "kth_best_model_path"):
+            moved[key] = str(folder / Path(moved[key]).name) if moved[key] else ""
+        super().load_state_dict(moved)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Is this score among the best? Lightning keeps the first of several undefined ones."""

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,10 +19,10 @@ from maskmill.canonical.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
 RUN_ID = "mlflow_run"
 INPUTS = "inputs.json"
 FINISHED = "finished.json"
+RESULT_KEYS = {"model", "fingerprint", "score"}
 MAX_DIFFERENCES = 5
 
 
@@ -58,16 +58,14 @@ class TrainingState:
         self.fingerprint = fingerprint
 
     @property
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from, if there is one."""
-        path = self.folder / LAST
-        return path if path.is_file() else None
-
-    @property
     def run_id(self) -> str | None:
         """The MLflow run of this training, if an earlier start has created it."""
         path = self.folder / RUN_ID
-        return path.read_text() if path.is_file() else None
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        if text and not text.isalnum():
+            log.warning("%s: expected the id of an MLflow run, but the file is damaged", path)
+            return None
+        return text or None
 
     @run_id.setter
     def run_id(self, value: str) -> None:
@@ -106,7 +104,7 @@ class TrainingState:
         others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_modified)
         if compare and others:
             other = others[-1]
-            difference = _difference(read_json(other), inputs)
+            difference = _difference(_read_object(other), inputs)
             log.warning(
                 "%s does not match, so this training starts from scratch: %s",
                 other.parent,
@@ -120,14 +118,25 @@ class TrainingState:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """The result that `finish` saved, if the training is finished."""
+        """The result that `finish` saved (`RESULT_KEYS`), if the training is finished."""
         path = self.folder / FINISHED
-        return cast(dict[str, Any], read_json(path)) if path.is_file() else None
+        result = _read_object(path) if path.is_file() else {}
+        return result if result.keys() >= RESULT_KEYS else None
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Delete all but the result, so that a restarted sweep does not train again."""
         self.delete()
         write_json(self.folder / FINISHED, dict(result))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty, with a warning, if the file is damaged."""
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        log.warning("%s - it is ignored", error)
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _modified(path: Path) -> float:
@@ -136,6 +145,8 @@ def _modified(path: Path) -> float:
 
 def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """The changed values, as text."""
+    if not before:
+        return "its inputs are not known"
     changes = []
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
