@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskmill.data.dataset import Batch, SegmentationDataset, collate
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
+from maskmill.data.shared_memory import fitting_workers, tensor_bytes
 from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
 
@@ -139,17 +140,26 @@ class SegmentationDataModule(LightningDataModule):
         *,
         drop_last: bool,
     ) -> DataLoader[Batch]:
+        num_workers = self._num_workers(dataset)
         return loader_class(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             worker_init_fn=_use_one_thread,
         )
+
+    def _num_workers(self, dataset: Dataset[Any]) -> int:
+        """`num_workers`, or fewer if their batches do not fit into shared memory."""
+        if self.num_workers == 0:
+            return 0
+        batch_bytes = self.batch_size * tensor_bytes(dataset[0])
+        num_processes = 1 if self.trainer is None else self.trainer.num_devices
+        return fitting_workers(self.num_workers, batch_bytes, num_processes=num_processes)
 
 
 def _use_one_thread(_: int) -> None:
