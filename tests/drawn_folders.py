@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.panoptic import Panoptic
@@ -63,3 +64,29 @@ def write_instances(folder, labels, categories=CATEGORIES):
         for row in coco_results(panoptic, categories):
             rows.append({"image_id": number * 10, **row})
     write_json(folder / "instances.json", rows)
+
+
+def write_things(split, folder):
+    """Write a canonical folder again without its stuff, neither in the labels nor in the table."""
+    things = Categories([category for category in split.categories if category.isthing])
+    labels = []
+    for record in split.records:
+        panoptic = split.panoptic(record.id)
+        kept = [segment.id for segment in panoptic.segments if segment.category_id in things]
+        ids = np.where(np.isin(panoptic.ids, kept), panoptic.ids, 0)
+        labels.append(Panoptic.from_ids(ids, panoptic.category_of, crowds=panoptic.crowds))
+    return write_split(folder, labels, categories=things)
+
+
+def write_overlaps(images, categories, folder):
+    """Write target and prediction of which only the overlaps of the segments are known."""
+    sides = {"target": [], "pred": []}
+    for image in images:
+        target_ids, pred_ids, pixels = np.array(image["pairs"]).T
+        for side, ids in (("target", target_ids), ("pred", pred_ids)):
+            category_of = {int(key): value for key, value in image[side].items()}
+            label_map = np.repeat(ids, pixels).reshape(image["size"])
+            sides[side].append(Panoptic.from_ids(label_map, category_of))
+    for side, labels in sides.items():
+        write_split(folder / side, labels, categories=categories)
+    return folder / "target", folder / "pred"

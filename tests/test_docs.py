@@ -17,6 +17,7 @@ PAGES = [
     "SECURITY.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
+    "docs/evaluation.md",
 ]
 # A file of a recipe: its path in backticks and a colon, then its content as a code block.
 RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -31,9 +31,9 @@ from maskmill.reporting.score_tables import (
 )
 
 BACKGROUND = "background: predictions on unlabelled pixels are errors"
-VOID = "void: predictions on unlabelled pixels are ignored, as in COCO's panopticapi"
+VOID = "void: predictions on unlabelled pixels are ignored, as in COCO's panopticapi and deeplab2"
 VOID_IN_UNION = (
-    "void: part of the union of segments, as in BDD100K and deeplab2; "
+    "void: part of the union of segments, as in BDD100K's evaluator; "
     "a prediction mostly on void is ignored"
 )
 

@@ -205,3 +205,12 @@ def car(place, size):
     ids = np.full((200, 200), 1, np.int32)
     ids[place : place + size, place : place + size] = 2
     return Panoptic.from_ids(ids, {1: 4, 2: 2})
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9000), (9000, 1), (3, 9000)])
+def test_every_pixel_of_a_narrow_image_is_on_a_boundary(shape):
+    # 2 % of the diagonal is more than half of the narrow side; a square of 361 px is not needed.
+    classes = np.zeros(shape, np.uint8)
+    assert on_boundary(classes, boundary_distance(*shape)).all()
+    rle = coco_mask.encode(np.ones(shape, np.uint8, order="F"))
+    assert boundary_rle(rle) == rle

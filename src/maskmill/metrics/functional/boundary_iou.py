@@ -23,6 +23,8 @@ def on_boundary(classes: ClassMap, distance: int) -> npt.NDArray[np.bool_]:
     # for each class:  boundary |= mask & ~erode(mask, square)
     # A pixel survives this erosion exactly where the square contains a single value, so one
     # minimum and one maximum filter are enough for any number of classes.
+    if 2 * distance >= min(classes.shape):  # every pixel is near an edge, as in 1 x 9,000 pixels
+        return np.ones(classes.shape, bool)
     square = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     boundary: npt.NDArray[np.bool_] = cv2.erode(classes, square) != cv2.dilate(classes, square)
     boundary[:distance] = True

@@ -183,7 +183,8 @@ def boundary_rle(rle: RLE) -> RLE:
     """The pixels of a mask within `boundary_distance` of its contour or of the image's edge."""
     height, width = rle["size"]
     x, y, box_width, box_height = map(int, coco_mask.toBbox(rle))
-    if not box_width * box_height:
+    side = 2 * boundary_distance(height, width) + 1
+    if min(box_width, box_height) < side:  # no pixel of it is farther inside; or it has none
         return rle
     # Only the box is decoded, column by column: there is no mask beyond it. A run that continues
     # in the next column reaches both ends of a column, so then the box is as high as the image.
@@ -195,7 +196,6 @@ def boundary_rle(rle: RLE) -> RLE:
     np.add.at(change, positions[::2], 1)  # a code from elsewhere may have empty runs
     np.subtract.at(change, positions[1::2] + 1, 1)
     mask = change[:-1].cumsum(dtype=np.int8).view(np.uint8).reshape(box_width, box_height)
-    side = 2 * boundary_distance(height, width) + 1
     square = np.ones((side, side), np.uint8)
     eroded = cv2.erode(mask, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     boundary = np.zeros((box_width, box_height + 1), bool)  # so that a run ends with its column
