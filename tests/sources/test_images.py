@@ -8,7 +8,12 @@ import pytest
 from PIL import Image
 
 from maskmill.sources.finding import Findings
-from maskmill.sources.images import read_image, read_label_colors, read_label_image
+from maskmill.sources.images import (
+    image_size,
+    read_image,
+    read_label_colors,
+    read_label_image,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GRAY = RGB[..., 0]
@@ -179,3 +184,43 @@ def test_colours_are_not_class_ids(tmp_path):
 def test_gray_levels_are_not_panoptic_ids(tmp_path):
     with pytest.raises(ValueError, match="expected ids in 8 bit RGB, but got L"):
         read_label_colors(save(tmp_path / "a.png", GRAY))
+
+
+def broken_exif():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    return exif
+
+
+def test_an_orientation_that_does_not_exist_is_upright(tmp_path):
+    image = read_image(save(tmp_path / "a.png", RGB, exif=broken_exif()), Findings())
+    assert np.array_equal(image.rgb, RGB)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".webp", ".gif", ".bmp"])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_mutated_image_is_read_or_refused_by_its_name(tmp_path, ending):
+    path = save(tmp_path / f"a{ending}", RGB)
+    original = path.read_bytes()
+    generator = np.random.default_rng(0)
+    messages = []
+    for _ in range(150):
+        data = np.frombuffer(original, np.uint8).copy()
+        positions = generator.integers(0, data.size, 3)
+        data[positions] = generator.integers(0, 256, 3)
+        path.write_bytes(data.tobytes())
+        try:
+            image = read_image(path, Findings())
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            assert image.rgb.shape[:2] == image_size(path)
+    assert len(messages) > 10
+    assert [text for text in messages if not text.startswith(f"{path}: expected ")] == []
+
+
+def test_only_formats_of_data_sets_are_opened(tmp_path):
+    """Pillow would open EPS, by a program that runs PostScript."""
+    Image.fromarray(RGB).save(tmp_path / "a.png", format="EPS")
+    with pytest.raises(ValueError, match=r"a\.png: expected an image, but its .* no known format"):
+        read_image(tmp_path / "a.png", Findings())

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from PIL import Image
 
 from commands import result as run
 from maskmill.canonical.files import read_json
@@ -38,6 +39,23 @@ def test_check_names_every_broken_file_and_ends_with_status_1(raw, tmp_path):
     )
     assert "train_0001.png: expected a complete image, but it is truncated" in done.stdout
     assert "checked 4 images: 2 errors" in done.stdout
+
+
+def test_check_groups_repeats_and_says_where_to_start(raw, tmp_path):
+    for split, count in (("train", 2), ("val", 1), ("test", 1)):
+        for number in range(count):
+            (raw / "classes" / f"{split}_{number:04}.png").unlink()
+    Image.new("RGB", (8, 8)).save(raw / "images" / "val_0000.png")
+    done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    message = "expected an image, but there is no such file"
+    names = ["train_0000", "train_0001", "val_0000"]
+    assert lines[0] == (f"error    4 times: {message} - either add it or remove it from the list")
+    files = [line.split(":")[0] for line in lines[1:4]]
+    assert files == [f"{'':9}  for example {raw}/classes/{name}.png" for name in names]
+    assert lines[-2].startswith("checked 4 images: 4 errors")
+    assert lines[-1].endswith("either add it or remove it from the list (4 of this kind)")
 
 
 def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_path):

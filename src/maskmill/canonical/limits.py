@@ -13,6 +13,7 @@ DEFAULTS = {
     "MASKMILL_MAX_UNPACKED_FILES": 5_000_000,
     "MASKMILL_MAX_UNPACKED_RATIO": 200,  # unpacked size / size of the archive
 }
+MAX_SIDE_PX = 1_000_000  # what a PNG can have in libpng
 
 
 def limit(name: str) -> int:
@@ -46,7 +47,8 @@ def require_pixels(height: int, width: int, where: str) -> None:
         where: the file, for the message.
 
     Raises:
-        ValueError: the image has more pixels than MASKMILL_MAX_PIXELS, or none.
+        ValueError: the image has more pixels than MASKMILL_MAX_PIXELS, a side of more than a
+            million, or no pixels.
     """
     name = "MASKMILL_MAX_PIXELS"
     max_pixels = limit(name)
@@ -54,6 +56,11 @@ def require_pixels(height: int, width: int, where: str) -> None:
         raise ValueError(
             f"{where}: expected at most {max_pixels:,} pixels, but got {width} x {height} (width x "
             f"height) - either cut the image into tiles or {how_to_raise(name)}"
+        )
+    if max(height, width) > MAX_SIDE_PX:
+        raise ValueError(
+            f"{where}: expected at most {MAX_SIDE_PX:,} pixels per side, but got {width} x "
+            f"{height} (width x height) - cut the image into tiles"
         )
     if height < 1 or width < 1:
         raise ValueError(

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.files import write_bytes
+from maskmill.canonical.image_header import header_size
+from maskmill.canonical.limits import require_pixels
 from maskmill.canonical.panoptic import MAX_ID
 
 RGB = npt.NDArray[np.uint8]
@@ -17,6 +19,7 @@ PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, 4)
 # half of the time; the size changes by -7 to +31 % (CamVid, COCO).
 LABELS = (cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 MAX_UINT8 = 255
+NO_MEMORY = -4  # OpenCV's code of an allocation that failed
 MAX_UINT16 = 65_535
 
 
@@ -65,13 +68,28 @@ def decode(data: npt.NDArray[np.uint8], flags: int, name: str) -> npt.NDArray[An
     """Decode the bytes of an image file with OpenCV; `name` is the file's name in messages.
 
     Raises:
-        ValueError: the bytes are not an image, or are truncated.
+        ValueError: the bytes are not an image, are truncated, or are one of more pixels than
+            MASKMILL_MAX_PIXELS.
+        MemoryError: there is no memory for the pixels.
     """
-    array = cv2.imdecode(data, flags) if data.size else None
+    undecodable = (
+        f"{name}: expected an image, but its {data.size} bytes do not decode - replace the file"
+    )
+    try:
+        height, width = header_size(data)
+    except ValueError as error:
+        raise ValueError(undecodable) from error
+    require_pixels(height, width, name)
+    try:
+        array = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        if error.code == NO_MEMORY:
+            raise MemoryError(
+                f"{name}: {height} x {width} pixels do not fit into memory"
+            ) from error
+        raise ValueError(undecodable) from error
     if array is None:
-        raise ValueError(
-            f"{name}: expected an image, but its {data.size} bytes do not decode - replace the file"
-        )
+        raise ValueError(undecodable)
     return array
 
 

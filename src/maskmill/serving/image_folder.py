@@ -1,62 +1,92 @@
 """The images to predict: a prepared split, or any folder of image files."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, require_distinct_png_names
-from maskmill.canonical.png import RGB, read_rgb
+from maskmill.canonical.png import RGB, decode_rgb
+from maskmill.sources.finding import Finding, Findings
+from maskmill.sources.folders import list_images
+from maskmill.sources.images import read_image
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+NUM_SHOWN = 3  # unreadable images in a message
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Images below a folder, read one by one.
+    """Images, read one by one.
 
     Args:
-        root: the folder.
-        records: the images, with file names below `root`.
+        records: the images.
+        read: returns the pixels of a record, (H, W, 3) uint8 RGB.
+        findings: warnings and notes on the images.
     """
 
-    root: Path
     records: tuple[ImageRecord, ...]
+    read: Callable[[ImageRecord], RGB]
+    findings: list[Finding] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[RGB]:
-        for record in self.records:
-            yield read_rgb(inside(self.root, record.file_name))
+        return map(self.read, self.records)
 
 
 def find_images(folder: Path) -> ImageFolder:
     """The images of a prepared split, or all image files below a folder, sorted by name.
 
+    Files are read as `prepare` reads them, so that the model sees what it was trained with.
+
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
-        ValueError: two images would have predictions of the same name.
+        ValueError: two images would have predictions of the same name, or an image is one that
+            `prepare` refuses too.
     """
-    images = (
-        _images_of_split(folder) if (folder / "panoptic.json").is_file() else _image_files(folder)
-    )
+    is_split = (folder / "panoptic.json").is_file()
+    images = _images_of_split(folder) if is_split else _image_files(folder)
     require_distinct_png_names(images.records)
     return images
 
 
 def _images_of_split(folder: Path) -> ImageFolder:
     split = PanopticFolder(folder)
-    return ImageFolder(split.image_folder, split.records)
+    return ImageFolder(split.records, split.image)
 
 
 def _image_files(folder: Path) -> ImageFolder:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    findings = Findings()
+    paths = list_images(folder, findings) if folder.is_dir() else []
     if not paths:
+        notes = "".join(f"; {finding.what}" for finding in findings)
         raise FileNotFoundError(
-            f"{folder}: expected a prepared split or a folder of images, but found no image - "
-            "check `predict.images`"
+            f"{folder}: expected a prepared split or a folder of images, but found no image{notes} "
+            "- check `predict.images`"
         )
     records = []
+    errors = []
     for image_id, path in enumerate(paths, start=1):
-        height, width = read_rgb(path).shape[:2]
+        try:
+            height, width = _read(path, findings).shape[:2]
+        except (ValueError, OSError) as error:
+            errors.append(str(error))
+            continue
         name = path.relative_to(folder).as_posix()
         records.append(ImageRecord(image_id, name, height, width))
-    return ImageFolder(folder, tuple(records))
+    if errors:
+        more = ["..."] if len(errors) > NUM_SHOWN else []
+        shown = "\n  ".join(errors[:NUM_SHOWN] + more)
+        raise ValueError(
+            f"{folder}: expected images as `prepare` reads them, but {len(errors)} of {len(paths)} "
+            f"are not - either correct these or move them away:\n  {shown}"
+        )
+    return ImageFolder(
+        tuple(records), lambda record: _read(inside(folder, record.file_name), Findings()), findings
+    )
+
+
+def _read(path: Path, findings: Findings) -> RGB:
+    """The pixels of the canonical file that `prepare` would write."""
+    data = read_image(path, findings).data
+    return decode_rgb(np.frombuffer(data, np.uint8), str(path))

@@ -38,7 +38,7 @@ class ConversionCache:
     """
 
     def __init__(
-        self, folder: Path, source: Source, target: Path, *, max_pixels: int, code: str
+        self, folder: Path, source: Source, target: Path, *, max_pixels: int | None, code: str
     ) -> None:
         self._target = target
         self._files = folder / "files"

@@ -14,14 +14,16 @@ from maskmill.sources.source import Sample, Source
 from maskmill.sources.statistics import count_image
 
 
-def convert_sample(source: Source, sample: Sample, folder: Path | None, max_pixels: int) -> Outcome:
+def convert_sample(
+    source: Source, sample: Sample, folder: Path | None, max_pixels: int | None
+) -> Outcome:
     """Read, check and count one image and its labels.
 
     Args:
         source: the source of the sample.
         sample: what to convert.
         folder: the image and its labels are written to `folder`/SPLIT; None writes nothing.
-        max_pixels: larger images are errors.
+        max_pixels: larger images are errors; see `Converter`.
     """
     examined = examine(source, sample, max_pixels=max_pixels)
     image = examined.image

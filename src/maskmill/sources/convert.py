@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Ge
 
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import IndexWriter
@@ -16,8 +16,7 @@ from maskmill.canonical.output_folder import replaced_folder, require_replaceabl
 from maskmill.sources.collection import Collection, Outcome
 from maskmill.sources.conversion import annotation_row, digest_files, file_hashes, image_record
 from maskmill.sources.examine import keep_unique
-from maskmill.sources.finding import Finding, Findings
-from maskmill.sources.images import MAX_PIXELS
+from maskmill.sources.finding import NUM_EXAMPLES, Finding, Findings
 from maskmill.sources.parallel_conversion import convert_samples, open_cache
 from maskmill.sources.progress import show_progress
 from maskmill.sources.relabelled import Relabelled
@@ -40,7 +39,7 @@ class Converter:
             installed.
         on_problem: `stop` at the first image that cannot be converted, or `exclude` it: warn, list
             it in dataset.json and continue.
-        max_pixels: larger images are problems.
+        max_pixels: larger images are problems; None: only those above MASKMILL_MAX_PIXELS are.
         cache: a folder that keeps converted images, so that the next run reads only what changed;
             None keeps nothing.
         classes: new names for classes of the source, merged if equal, or None to make a class void;
@@ -55,7 +54,7 @@ class Converter:
     workers: int = -1
     backend: str = "loky"
     on_problem: Literal["stop", "exclude"] = "stop"
-    max_pixels: Annotated[int, Interval(ge=1, le=MAX_PIXELS)] = MAX_PIXELS
+    max_pixels: Annotated[int, Ge(1)] | None = None
     cache: Path | None = None
     classes: Mapping[str, str | None] = field(default_factory=dict)
     code_digest: str = ""
@@ -111,10 +110,11 @@ class Converter:
         name = type(source).__name__
         source = self._relabelled(source)
         samples, collection = _list_samples(source, shown)
-        self._report(collection.findings)
+        kinds: Counter[tuple[str, ...]] = Counter()
+        self._report(collection.findings, kinds)
         log.info("%d images of %d categories to convert", len(samples), len(source.categories))
         with replaced_folder(self.out, written_by="prepare", inputs=inputs) as folder:
-            digest = self._write(source, samples, folder, collection, shown)
+            digest = self._write(source, samples, folder, collection, shown, kinds)
             content = collection.content(name, source.categories) | {"digest": digest}
             write_json(folder / "dataset.json", content)
         return content
@@ -122,8 +122,12 @@ class Converter:
     def _relabelled(self, source: Source) -> Source:
         return Relabelled(source, self.classes) if self.classes else source
 
-    def _report(self, findings: list[Finding]) -> None:
-        """Log findings; raise a ValueError for the first error if `on_problem` is `stop`."""
+    def _report(self, findings: list[Finding], kinds: Counter[tuple[str, ...]]) -> None:
+        """Log findings, the first few of a kind; `kinds` counts them.
+
+        Raises:
+            ValueError: there is an error, and `on_problem` is `stop`.
+        """
         for finding in findings:
             if finding.severity == "error" and self.on_problem == "stop":
                 raise ValueError(
@@ -131,7 +135,11 @@ class Converter:
                     "images: prepare.on_problem=exclude)"
                 )
             level = logging.INFO if finding.severity == "note" else logging.WARNING
-            log.log(level, "%s", finding)
+            kinds[finding.kind] += 1
+            if kinds[finding.kind] <= NUM_EXAMPLES:
+                log.log(level, "%s", finding)
+            elif kinds[finding.kind] == NUM_EXAMPLES + 1:
+                log.log(level, "dataset.json lists further findings of this kind: %s", finding)
 
     def _write(
         self,
@@ -140,6 +148,7 @@ class Converter:
         folder: Path,
         collection: Collection,
         shown: Shown,
+        kinds: Counter[tuple[str, ...]],
     ) -> str:
         """Write all splits to `folder`; returns the digest of the files."""
         writers = {}
@@ -151,7 +160,7 @@ class Converter:
         progress = show_progress(outcomes, len(samples), "prepare")
         for sample, outcome in zip(samples, progress, strict=True):
             num_samples[sample.split] += 1
-            self._report(outcome.findings)
+            self._report(outcome.findings, kinds)
             collection.add(outcome)
             if outcome.row is None:
                 log.warning("excluded %s of %s", sample.name, sample.split)
@@ -168,7 +177,7 @@ class Converter:
             hashes[f"{split}/panoptic.json"] = hashlib.sha256(index).hexdigest()
         num_reported = len(collection.findings)
         collection.compare(source.categories)
-        self._report(collection.findings[num_reported:])
+        self._report(collection.findings[num_reported:], kinds)
         return digest_files(hashes)
 
     def _outcomes(

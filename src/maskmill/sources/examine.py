@@ -24,7 +24,7 @@ class Examined:
     findings: Findings
 
 
-def examine(source: Source, sample: Sample, *, max_pixels: int) -> Examined:
+def examine(source: Source, sample: Sample, *, max_pixels: int | None) -> Examined:
     """Read a sample; problems of its image and of its labels become findings."""
     findings = Findings()
     image = None

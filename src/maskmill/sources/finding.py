@@ -1,10 +1,16 @@
 """Problems of a raw data set: each finding names its file and its fix."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+NUM_EXAMPLES = 3  # findings of a kind that are shown; the JSON files have all
+# What differs between findings of one kind: quotes, lists, paths, file names and numbers.
+DETAIL = re.compile(r"'[^']*'|\[[^\]]*\]|\([^)]*\)|\S*/\S*|\S*\w\.[A-Za-z]\w*\S*|\S*\d\S*")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ class Finding:
     def as_dict(self) -> dict[str, str]:
         """The fields by name, for JSON files."""
         return asdict(self)
+
+    @property
+    def kind(self) -> tuple[Severity, str, str]:
+        """What findings of the same kind have in common: severity and texts without details.
+
+        Example:
+            >>> Finding("warning", "a.json", "expected area 7 of 'car', but got 9", "redo it").kind
+            ('warning', 'expected area ... of ..., but got ...', 'redo it')
+        """
+        return self.severity, _without_details(self.what), _without_details(self.fix)
 
     def renamed(self, old: str, new: str) -> "Finding":
         """The finding with the path `old` replaced by `new`; an empty `old` changes nothing."""
@@ -72,3 +88,20 @@ class Findings(list[Finding]):
     def note(self, file: Path | str, what: str, fix: str) -> None:
         """Add a piece of information."""
         self.append(Finding("note", str(file), what, fix))
+
+
+def group_by_kind(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings of the same kind together: errors first, kinds in the order of their first."""
+    groups: dict[tuple[Severity, str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.kind, []).append(finding)
+    return sorted(groups.values(), key=lambda group: SEVERITIES.index(group[0].severity))
+
+
+def _without_details(text: str) -> str:
+    return DETAIL.sub(lambda match: "..." + _closing(match.group()), text)
+
+
+def _closing(detail: str) -> str:
+    """The punctuation at the end of a detail, which is not part of it."""
+    return detail[-1] if detail[-1] in ",:;" else ""

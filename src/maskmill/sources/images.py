@@ -5,19 +5,22 @@ refused.
 """
 
 import io
-import struct
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from maskmill.canonical.image_header import FORMATS
+from maskmill.canonical.limits import require_pixels
 from maskmill.canonical.png import RGB, encode_png
 from maskmill.sources.finding import Findings
 
-MAX_PIXELS = 80_000_000  # above this, Pillow warns of decompression bombs
+Image.MAX_IMAGE_PIXELS = None  # `require_pixels` checks the size of each image instead
 ORIENTATION = 0x0112  # EXIF tag
 BITS_PER_SAMPLE = 258  # TIFF tag
 # Modes whose conversion to RGB loses nothing but alpha.
@@ -44,13 +47,14 @@ class ImageFile:
     rotated: bool = False
 
 
-def read_image(path: Path, findings: Findings, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
+def read_image(path: Path, findings: Findings, *, max_pixels: int | None = None) -> ImageFile:
     """Read an image as upright 8 bit RGB; alpha is dropped, gray becomes RGB.
 
     Args:
-        path: a file of any format that Pillow reads.
+        path: a file of one of `FORMATS`.
         findings: receives a warning if the image is rotated by its EXIF tag, or transparent.
-        max_pixels: larger images are refused before they are decoded.
+        max_pixels: larger images are refused before they are decoded; None: only those above
+            MASKMILL_MAX_PIXELS are.
 
     Returns:
         the pixels, and the unchanged bytes of an upright PNG or JPEG in RGB, or those of a new PNG.
@@ -61,7 +65,7 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int = MAX_PIXELS) 
             or has 16 bits, CMYK or another colour space.
     """
     data, image = _decode(path, max_pixels)
-    if _bits(data, image) > 8 or image.mode.startswith(("I", "F")):
+    if _bits(data, image, path) > 8 or image.mode.startswith(("I", "F")):
         raise ValueError(
             f"{path}: expected 8 bits per channel, but got more ({image.mode}) - "
             "scale the image to 8 bits first"
@@ -71,7 +75,7 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int = MAX_PIXELS) 
             f"{path}: expected RGB or gray, but got {image.mode} - "
             "convert the image to RGB with its colour profile"
         )
-    orientation = image.getexif().get(ORIENTATION, 1)
+    orientation = _orientation(image, path)
     if orientation != 1:
         findings.warn(
             path,
@@ -106,14 +110,14 @@ def _find_transparency(image: Image.Image, path: Path, findings: Findings) -> No
         )
 
 
-def read_label_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.int32]:
+def read_label_image(path: Path) -> npt.NDArray[np.int32]:
     """Read a label image, (H, W) int32: the values of a gray one, or the indices of a palette.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or has several channels.
     """
-    _, image = _decode(path, max_pixels)
+    _, image = _decode(path)
     if image.mode not in LABEL_MODES:
         raise ValueError(
             f"{path}: expected one channel of labels, but got {image.mode} - "
@@ -122,15 +126,15 @@ def read_label_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     return np.asarray(image).astype(np.int32)
 
 
-def read_label_colors(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
+def read_label_colors(path: Path) -> RGB:
     """Read labels that are encoded as colours, (H, W, 3) uint8.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or is not 8 bit RGB.
     """
-    data, image = _decode(path, max_pixels)
-    if image.mode != "RGB" or _bits(data, image) > 8:
+    data, image = _decode(path)
+    if image.mode != "RGB" or _bits(data, image, path) > 8:
         raise ValueError(
             f"{path}: expected ids in 8 bit RGB, but got {image.mode} - "
             "encode each id as R + 256 G + 65536 B"
@@ -143,17 +147,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not an image.
+        ValueError: the file is not an image, or too large.
     """
     _require_file(path)
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            rotated = image.getexif().get(ORIENTATION, 1) >= 5  # 5..8 swap height and width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected an image, but it does not open ({error}) - replace the file"
-        ) from error
+    with path.open("rb") as file:
+        image = _open(file, path)
+        rotated = _orientation(image, path) >= 5  # 5..8 swap height and width
+    width, height = image.size
     return (width, height) if rotated else (height, width)
 
 
@@ -196,48 +196,71 @@ def _require_file(path: Path) -> None:
         )
 
 
-def _decode(path: Path, max_pixels: int) -> tuple[bytes, Image.Image]:
+def _decode(path: Path, max_pixels: int | None = None) -> tuple[bytes, Image.Image]:
     """The bytes of a file, and its decoded image."""
     _require_file(path)
     data = path.read_bytes()
-    try:
-        image = Image.open(io.BytesIO(data))
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(
-                f"{path}: expected at most {max_pixels:,} pixels, but got {width} x {height} - "
-                "either cut it into tiles or raise the limit"
-            )
-        num_frames = getattr(image, "n_frames", 1)
-        if num_frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews
-            raise ValueError(
-                f"{path}: expected one picture, but the file contains {num_frames} - "
-                "save the one that is labelled"
-            )
-        image.load()
-    except Image.DecompressionBombError as error:
+    image = _open(io.BytesIO(data), path)
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
         raise ValueError(
-            f"{path}: expected at most {max_pixels:,} pixels, but {error} - "
-            "cut the image into tiles"
-        ) from error
+            f"{path}: expected at most {max_pixels:,} pixels, but got {width} x {height} (width x "
+            "height) - either cut the image into tiles or raise prepare.max_pixels"
+        )
+    with _damage_explained(path):
+        num_frames = getattr(image, "n_frames", 1)
+    if num_frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews
+        raise ValueError(
+            f"{path}: expected one picture, but the file contains {num_frames} - "
+            "save one picture per file"
+        )
+    with _damage_explained(path):
+        image.load()
+    return data, image
+
+
+def _open(file: BinaryIO, path: Path) -> Image.Image:
+    """An image of which only the header is decoded, and whose size is checked."""
+    try:
+        with _damage_explained(path):
+            image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{path}: expected an image, but its {len(data)} bytes are of no known format - "
-            "replace the file"
+            f"{path}: expected an image, but its {path.stat().st_size} bytes are of no known "
+            "format - replace the file"
         ) from error
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+    width, height = image.size
+    require_pixels(height, width, str(path))
+    return image
+
+
+@contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    """Pillow raises any exception that a damaged field causes."""
+    try:
+        yield
+    except (UnidentifiedImageError, MemoryError):
+        raise
+    except Exception as error:
         raise ValueError(
             f"{path}: expected a complete image, but it is truncated or damaged ({error}) - "
             "replace the file"
         ) from error
-    return data, image
 
 
-def _bits(data: bytes, image: Image.Image) -> int:
+def _orientation(image: Image.Image, path: Path) -> int:
+    """The orientation in the EXIF data: 1 is upright, 2 to 8 are rotated or mirrored."""
+    with _damage_explained(path):
+        orientation = image.getexif().get(ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _bits(data: bytes, image: Image.Image, path: Path) -> int:
     """Bits per channel in the file, which Pillow's mode does not show for 16 bit RGB."""
     if image.format == "PNG":
         return data[24]  # IHDR: width, height, bit depth
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        return int(max(tags.get(BITS_PER_SAMPLE, (8,))))
+        with _damage_explained(path):
+            return int(max(tags.get(BITS_PER_SAMPLE, (8,))))
     return 8

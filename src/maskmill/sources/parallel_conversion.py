@@ -24,7 +24,7 @@ def convert_samples(
     *,
     workers: int,
     backend: str,
-    max_pixels: int,
+    max_pixels: int | None,
     cache: ConversionCache | None,
 ) -> Iterator[Outcome]:
     """The outcomes of all samples, in their order.
@@ -35,7 +35,7 @@ def convert_samples(
         folder: images and labels are written here; None writes nothing.
         workers: the number of processes; -1 means one per core.
         backend: see `backends.parallel`.
-        max_pixels: larger images are errors.
+        max_pixels: larger images are errors; see `Converter`.
         cache: gives and receives converted images; None converts all.
     """
     # Some formats read many files for the table; it is cached here, before sources are sent to the
@@ -61,7 +61,7 @@ def convert_samples(
 
 @contextmanager
 def open_cache(
-    cache: Path | None, source: Source, folder: Path | None, *, max_pixels: int, code: str
+    cache: Path | None, source: Source, folder: Path | None, *, max_pixels: int | None, code: str
 ) -> Iterator[ConversionCache | None]:
     """The cache of a conversion, closed at the end; None if nothing is cached or written."""
     if cache is None or folder is None:

@@ -8,6 +8,7 @@ from maskmill.assembly.build import build
 from maskmill.assembly.settings import PredictSettings
 from maskmill.canonical.output_folder import require_replaceable
 from maskmill.serving.image_folder import find_images
+from maskmill.sources.finding import group_by_kind
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ def main(cfg: DictConfig) -> None:
     settings = build(cfg.predict, PredictSettings)
     require_replaceable(settings.out, written_by="predict", inputs=[settings.images])
     images = find_images(settings.images)
+    for group in group_by_kind(images.findings):
+        log.warning("%d times: %s", len(group), group[0])
     from maskmill.assembly.model_loading import load_model  # torch takes seconds: not for --help
     from maskmill.serving.prediction_folder import write_predictions
 
