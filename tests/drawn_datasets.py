@@ -17,6 +17,7 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import ImageRecord, write_index, write_panoptic
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources import scene_painter
+from maskmill.sources.box_mask import BoxMask
 from maskmill.sources.class_maps import panoptic_from_instances
 from maskmill.sources.polygons import polygon_mask
 from maskmill.sources.scene_painter import (
@@ -177,17 +178,15 @@ def draw_coco_panoptic(root):
 
 def coco_annotation(annotation_id, image_id, category_id, points, mask):
     """An annotation with a polygon, and with the area and box of the pixels it covers."""
-    ys = np.flatnonzero(mask.any(axis=1))
-    xs = np.flatnonzero(mask.any(axis=0))
-    width, height = xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1
+    left, top, right, bottom = mask.box
     return {
         "id": annotation_id,
         "image_id": image_id,
         "category_id": category_id,
         "iscrowd": 0,
         "segmentation": [points.reshape(-1).tolist()],
-        "area": int(mask.sum()),
-        "bbox": [int(xs[0]), int(ys[0]), int(width), int(height)],
+        "area": mask.area,
+        "bbox": [left, top, right - left, bottom - top],
     }
 
 
@@ -219,7 +218,7 @@ def draw_coco_instances(root):
         crowd = np.asfortranarray(np.zeros(SIZE, np.uint8))
         crowd[:12] = 1
         runs = coco_mask.encode(crowd)
-        row = coco_annotation(900, indices[0], 1, np.zeros((0, 2)), crowd > 0)
+        row = coco_annotation(900, indices[0], 1, np.zeros((0, 2)), BoxMask.cropped(crowd > 0))
         row["iscrowd"] = 1
         row["segmentation"] = {"size": list(SIZE), "counts": runs["counts"].decode()}
         content["annotations"].append(row)

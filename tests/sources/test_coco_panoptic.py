@@ -101,14 +101,12 @@ def test_labels_that_disagree_with_the_json_are_refused_with_their_path(root, ch
 BAD_INDICES = [
     pytest.param(lambda index: index.pop("images"), "lacks ['images']", id="no-images"),
     pytest.param(
-        lambda index: index["annotations"].append(first(index)),
-        "an image_id is repeated",
-        id="annotation-twice",
+        lambda index: index.update(images={}), "`images` as a list of rows", id="images-by-key"
     ),
     pytest.param(
-        lambda index: index["images"][0].update(file_name="../x.jpg"),
-        "leaves the data folder",
-        id="outside-the-folder",
+        lambda index: index.update(categories=[{"id": 7}]),
+        "expected `name` in categories[0] (id 7), but it is missing",
+        id="category-without-name",
     ),
     pytest.param(
         lambda index: index.update(images=[], annotations=[]), "found none for val", id="no-image"
@@ -116,12 +114,49 @@ BAD_INDICES = [
 ]
 
 
+def check(source):
+    """List the samples and read the category table."""
+    return source.categories, source.samples(Findings())
+
+
 @pytest.mark.parametrize(("change", "message"), BAD_INDICES)
 def test_an_invalid_json_file_is_refused(root, change, message):
     edit(root, change)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        source_of(root).samples(Findings())
+        check(source_of(root))
     assert message in str(caught.value)
+    assert str(root) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        pytest.param(
+            lambda index: index["annotations"].append(first(index)),
+            [
+                "one annotation per image, but annotations[0] is one of 2 of image 139",
+                "one annotation per image, but annotations[2] is one of 2 of image 139",
+                "but 000000000139.jpg has none",
+            ],
+            id="annotation-twice",
+        ),
+        pytest.param(
+            lambda index: index["images"][0].update(file_name="../x.jpg"),
+            ["val2017, but that of images[0] (id 139) is '../x.jpg'"],
+            id="outside-the-folder",
+        ),
+    ],
+)
+def test_an_image_with_an_invalid_row_is_left_out_and_the_others_are_read(root, change, messages):
+    edit(root, change)
+    findings = Findings()
+    samples = source_of(root).samples(findings)
+    assert [sample.image_id for sample in samples] == [285]
+    assert {(item.severity, item.file) for item in findings} == {
+        ("error", str(root / "panoptic_val.json"))
+    }
+    for finding, message in zip(findings, messages, strict=True):
+        assert message in finding.what
 
 
 def test_an_image_without_annotation_and_one_without_image_are_findings(root):

@@ -96,9 +96,15 @@ def test_polygons_rle_lists_and_crowds_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (annotation(1, 5, [[2, 2, 6, 2, 6, 6]]), "annotation 1 of image 7 has 5"),
-        (annotation(1, 4, {"size": [9, 9], "counts": [81]}), "its RLE has \\[9, 9\\]"),
-        (annotation(1, 4, {"size": [12, 16], "counts": [5]}), "sum to 5"),
+        (annotation(1, 5, [[2, 2, 6, 2, 6, 6]]), r"annotations\[0\] \(id 1\) of image 7 has 5"),
+        (
+            annotation(1, 4, {"size": [9, 9], "counts": [81]}),
+            r"expected size \[12, 16\], but got \[9, 9\]",
+        ),
+        (
+            annotation(1, 4, {"size": [12, 16], "counts": [5]}),
+            "runs of 192 pixels in all, but got 5",
+        ),
     ],
 )
 def test_an_invalid_annotation_is_refused(tmp_path, row, message):

@@ -6,12 +6,14 @@ Beside each NAME.jpg are NAME_seg.png with classes and instances, and NAME.json 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import MAX_CATEGORIES, Categories
 from maskmill.canonical.files import inside
@@ -21,11 +23,31 @@ from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_colors
 from maskmill.sources.pairs import UNASSIGNED
+from maskmill.sources.rows import CategoryId, Id, Text, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split, as_split, require_every_split
 
 UNLABELLED = 0
 ENCODING = "latin-1"  # the files contain place names of the whole world, and are not UTF-8
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """Whether an object is a whole one (0), or a part of one."""
+
+    part_level: Id
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """An entry of `object`."""
+
+    name_ndx: CategoryId
+    name: Text
+    parts: PartRow
+
+
+OBJECT = TypeAdapter(ObjectRow)
 
 
 class Ade20k(Source):
@@ -64,9 +86,9 @@ class Ade20k(Source):
         names: dict[int, str] = {}
         for sample in self.samples(Findings()):
             whole = {}
-            for row in _objects(sample):
-                if row["parts"]["part_level"] == 0:
-                    whole[int(row["name_ndx"])] = str(row["name"])
+            for row in _valid_objects(sample):
+                if row.parts.part_level == 0:
+                    whole[row.name_ndx] = row.name
             num_images.update(whole.keys())
             names |= whole
         by_frequency = sorted(num_images, key=lambda class_id: (-num_images[class_id], class_id))
@@ -109,15 +131,16 @@ class Ade20k(Source):
 
     def classes_of(self, sample: Sample) -> set[int]:
         """The category ids in the JSON file; no PNG is read."""
-        return {int(row["name_ndx"]) for row in _objects(sample)}
+        return {row.name_ndx for row in _valid_objects(sample)}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """Things by instance, stuff by class; see `Source.read`."""
+        listed = {row.name_ndx for row in _objects(sample, findings)}
         colors = read_label_colors(sample.labels).astype(np.int32)
         classes = colors[..., 0] // 10 * 256 + colors[..., 1]
         instances = colors[..., 2]
         class_ids, instance_ids, _ = joint_histogram(classes, instances)
-        unknown = set(class_ids.tolist()) - self.classes_of(sample) - {UNLABELLED}
+        unknown = set(class_ids.tolist()) - listed - {UNLABELLED}
         if unknown:
             raise ValueError(
                 f"{sample.labels}: expected classes of the objects in {sample.image.stem}.json, "
@@ -136,8 +159,13 @@ class Ade20k(Source):
         return Panoptic.from_ids(ids, category_of)
 
 
-def _objects(sample: Sample) -> list[dict[str, Any]]:
-    """The objects of an image, whole ones and parts."""
+def _objects(sample: Sample, findings: Findings) -> list[ObjectRow]:
+    """The objects of an image, whole ones and parts.
+
+    Raises:
+        FileNotFoundError: there is no JSON file.
+        ValueError: it is invalid; each invalid row is an error in `findings` too.
+    """
     path = sample.image.with_suffix(".json")
     if not path.is_file():
         raise FileNotFoundError(
@@ -146,8 +174,17 @@ def _objects(sample: Sample) -> list[dict[str, Any]]:
         )
     try:
         rows = json.loads(path.read_text(encoding=ENCODING))["annotation"]["object"]
-        return [dict(row) for row in rows]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        named = [(f"object[{index}]", row) for index, row in enumerate(rows)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected ADE20K's objects as JSON, but {error} - replace the file"
         ) from error
+    return [row for _, row in require_rows(OBJECT, named, path, findings)]
+
+
+def _valid_objects(sample: Sample) -> list[ObjectRow]:
+    """The objects of an image, none if its JSON file is invalid: `read` reports it."""
+    try:
+        return _objects(sample, Findings())
+    except (ValueError, OSError):
+        return []

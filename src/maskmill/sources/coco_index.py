@@ -1,17 +1,74 @@
 """The JSON files of COCO's forms: which images and annotations they list, and for which splits."""
 
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
+from pydantic import Strict, TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
+from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
+from maskmill.sources.images import MAX_PIXELS
+from maskmill.sources.rows import (
+    CategoryId,
+    FileName,
+    Id,
+    Side,
+    Text,
+    check_row,
+    item_name,
+    keep_rows,
+)
 from maskmill.sources.source import Sample
 from maskmill.sources.splits import Split, as_split
 
-KEYS = {"images", "annotations", "categories"}
+KEYS = ("images", "annotations", "categories")
+Level = Annotated[int, Strict(), Interval(ge=0, le=255)]
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An entry of `images`; panoptic data need no size."""
+
+    id: Id
+    file_name: FileName
+
+
+@dataclass(frozen=True)
+class SizedImageRow(ImageRow):
+    """An entry of `images` with its size."""
+
+    height: Side
+    width: Side
+
+
+@dataclass(frozen=True)
+class CategoryRow:
+    """An entry of `categories`."""
+
+    id: CategoryId
+    name: Text
+    isthing: bool = False
+    color: tuple[Level, Level, Level] | None = None
+    supercategory: Any = None
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """A valid entry of `images`, the name of its sample, and its file."""
+
+    row: ImageRow
+    name: str
+    path: Path
+
+
+CATEGORY = TypeAdapter(CategoryRow)
 
 
 @dataclass(frozen=True)
@@ -56,32 +113,128 @@ def read_index(root: Path, part: CocoPart, form: str) -> tuple[Path, dict[str, A
         form: what the file should be, for the message.
 
     Raises:
-        ValueError: the file is no JSON object with COCO's keys.
+        ValueError: the file is no JSON object with COCO's lists.
     """
     path = inside(require_folder(root), part.annotations)
     index = read_json(path)
-    missing = KEYS - set(index)
-    if missing:
+    if not isinstance(index, dict):
         raise ValueError(
-            f"{path}: expected {form}, but it lacks {sorted(missing)} - check conf/source"
+            f"{path}: expected {form}, but got a {type(index).__name__} - check conf/source"
         )
-    return path, dict(index)
+    missing = [key for key in KEYS if key not in index]
+    if missing:
+        raise ValueError(f"{path}: expected {form}, but it lacks {missing} - check conf/source")
+    for key in KEYS:
+        if not isinstance(index[key], list):
+            raise ValueError(
+                f"{path}: expected `{key}` as a list of rows, but got a "
+                f"{type(index[key]).__name__} - export the file again"
+            )
+    return path, index
+
+
+def category_rows(path: Path, index: dict[str, Any]) -> list[CategoryRow]:
+    """The entries of `categories`.
+
+    Raises:
+        ValueError: one is invalid, so that no annotation could be trusted.
+    """
+    rows = []
+    for number, row in enumerate(index["categories"]):
+        try:
+            rows.append(check_row(CATEGORY, row, item_name("categories", number, row)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} - correct the category table") from error
+    return rows
+
+
+def list_images(
+    path: Path,
+    index: dict[str, Any],
+    folder: Path,
+    schema: TypeAdapter[Any],
+    findings: Findings,
+) -> list[ListedImage]:
+    """The valid entries of `images`; the others, and repeated ids, become errors.
+
+    Args:
+        path: the JSON file.
+        index: its content.
+        folder: the folder of the images.
+        schema: of `ImageRow` or `SizedImageRow`.
+        findings: receives the errors.
+    """
+    rows = enumerate(index["images"])
+    named = [(item_name("images", number, row), row) for number, row in rows]
+    kept: list[tuple[str, ImageRow]] = keep_rows(schema, named, path, findings)
+    num_rows = Counter(row.id for _, row in kept)
+    listed = []
+    for item, row in kept:
+        if num_rows[row.id] > 1:
+            findings.error(
+                path,
+                f"expected each image id once, but {item} is one of {num_rows[row.id]} rows with "
+                "it",
+                "renumber the images and their annotations",
+            )
+            continue
+        if isinstance(row, SizedImageRow) and row.height * row.width > MAX_PIXELS:
+            findings.error(
+                path,
+                f"expected at most {MAX_PIXELS:,} pixels, but {item} has {row.width} x "
+                f"{row.height}",
+                "either correct its size or cut the image into tiles",
+            )
+            continue
+        try:
+            image = inside(folder, row.file_name)
+            name = Path(row.file_name).with_suffix("").as_posix()
+        except ValueError:
+            findings.error(
+                path,
+                f"expected a file name below {folder}, but that of {item} is "
+                f"{reprlib.repr(row.file_name)}",
+                "use names relative to that folder, without '..'",
+            )
+            continue
+        listed.append(ListedImage(row, name, image))
+    return listed
+
+
+def known_image_ids(index: dict[str, Any]) -> set[int]:
+    """The image ids of all entries of `images` that have one, valid or not."""
+    ids = set()
+    for row in index["images"]:
+        if isinstance(row, dict) and type(row.get("id")) is int:
+            ids.add(row["id"])
+    return ids
 
 
 def common_categories(
     root: Path,
     parts: Sequence[CocoPart],
-    table_of: Callable[[Sequence[dict[str, Any]]], Categories],
+    rows_of: Callable[[Path, dict[str, Any]], Sequence[CategoryRow]],
 ) -> Categories:
-    """The category table that all parts share; `table_of` makes it from the rows of a JSON file.
+    """The category table that all parts share.
+
+    Args:
+        root: the data set's folder.
+        parts: its JSON files.
+        rows_of: the rows of the table, from a JSON file and its content.
 
     Raises:
-        ValueError: two parts have different tables.
+        ValueError: a table is invalid, or two parts have different tables.
     """
     tables = []
     for part in parts:
-        _, index = read_index(root, part, "COCO JSON")
-        tables.append(table_of(index["categories"]))
+        path, index = read_index(root, part, "COCO JSON")
+        try:
+            rows = [asdict(row) for row in rows_of(path, index)]
+            tables.append(Categories.from_list(rows))
+        except ValueError as error:
+            if str(error).startswith(f"{path}: "):
+                raise
+            raise ValueError(f"{path}: {error}") from error
     for part, table in zip(parts, tables, strict=True):
         if table != tables[0]:
             raise ValueError(

@@ -1,35 +1,62 @@
 """Instance data in COCO's form: a JSON file with polygons, RLE masks and crowds, and images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.coco_index import CocoPart, CocoSample, common_categories, read_index
+from maskmill.canonical.rle import rle_runs
+from maskmill.sources.box_mask import BoxMask
+from maskmill.sources.coco_annotations import (
+    ANNOTATION,
+    POLYGONS,
+    AnnotationRow,
+    compare_area_and_box,
+    indices_by_image,
+    root_category,
+)
+from maskmill.sources.coco_index import (
+    CategoryRow,
+    CocoPart,
+    CocoSample,
+    SizedImageRow,
+    category_rows,
+    common_categories,
+    list_images,
+    read_index,
+)
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.layers import Layer, Overlap, stack
 from maskmill.sources.pairs import UNASSIGNED
-from maskmill.sources.polygons import Mask, Rasterizer, keep_valid_polygons, polygon_mask
+from maskmill.sources.polygons import Rasterizer, keep_valid_polygons, polygon_mask
+from maskmill.sources.rows import check_row, item_name, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_every_split
-
-# How far a bbox may be beside its mask: bboxes come from polygons, masks from pixels.
-BBOX_TOLERANCE_PX = 2.0
 
 
 @dataclass(frozen=True)
 class InstanceSample(CocoSample):
-    """A sample with its annotations and its size, height and width; `labels` is the JSON file."""
+    """A sample with its annotations; `labels` is the JSON file.
+
+    Args:
+        size: height and width.
+        indices: where the annotations are in the JSON file, for messages; not part of the repr, by
+            which the cache of converted images knows a sample.
+    """
 
     size: tuple[int, int] = (0, 0)
+    indices: tuple[int, ...] = field(default=(), repr=False)
+
+
+IMAGE = TypeAdapter(SizedImageRow)
 
 
 class CocoInstances(Source):
@@ -72,9 +99,9 @@ class CocoInstances(Source):
         """The category table of the JSON files, without the background.
 
         Raises:
-            ValueError: two files have different tables.
+            ValueError: a table is invalid, or two files have different ones.
         """
-        return common_categories(self.root, self.parts, self._table)
+        return common_categories(self.root, self.parts, self._things)
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; see `Source.samples`.
@@ -92,7 +119,10 @@ class CocoInstances(Source):
     def classes_of(self, sample: Sample) -> set[int]:
         """The category ids in the annotations."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
-        annotated = {int(row["category_id"]) for row in sample.segments_info}
+        annotated = set()
+        for row in sample.segments_info:
+            if type(row.get("category_id")) is int:
+                annotated.add(row["category_id"])
         return annotated & set(self.categories.index)
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
@@ -102,47 +132,60 @@ class CocoInstances(Source):
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The objects on top of each other; see `Source.read`."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
+        numbered = zip(sample.indices, sample.segments_info, strict=True)
+        named = [(item_name("annotations", index, row), row) for index, row in numbered]
         layers = []
-        for row in sample.segments_info:
-            name = f"annotation {row['id']} of image {sample.image_id}"
-            category_id = int(row["category_id"])
-            if category_id not in self.categories:
+        for item, row in require_rows(ANNOTATION, named, sample.labels, findings):
+            name = f"{item} of image {sample.image_id}"
+            if row.category_id not in self.categories:
                 raise ValueError(
                     f"{sample.labels}: expected categories of the table, but {name} has "
-                    f"{row['category_id']} - add it to the table"
+                    f"{row.category_id} - add it to the table"
                 )
             mask = self._mask(row, sample, name, findings)
             if mask is not None:
-                _compare(row, mask, sample, name, findings)
-                layers.append(Layer(mask, category_id, name, bool(row.get("iscrowd"))))
+                compare_area_and_box(row, mask, sample.labels, name, findings)
+                layers.append(Layer(mask, row.category_id, name, row.iscrowd))
         return stack(layers, sample.size, self.categories, self.overlap, sample.labels, findings)
 
-    def _table(self, rows: Sequence[dict[str, Any]]) -> Categories:
-        kept = [row | {"isthing": 1} for row in rows if row["name"] not in self.background]
-        return Categories.from_list(kept)
+    def _things(self, path: Path, index: dict[str, Any]) -> list[CategoryRow]:
+        """The categories as things, without the background and without an export's root."""
+        rows = category_rows(path, index)
+        root_id = root_category(rows, index)
+        kept = []
+        for row in rows:
+            if row.name not in self.background and row.id != root_id:
+                kept.append(replace(row, isthing=True))
+        return kept
 
     def _mask(
-        self, row: dict[str, Any], sample: InstanceSample, name: str, findings: Findings
-    ) -> Mask | None:
-        """The pixels of an annotation, (H, W) bool, or None if it has no shape."""
-        shape = row.get("segmentation")
-        if isinstance(shape, dict):
-            return _decode(shape, sample, name)
-        if not isinstance(shape, list) or not shape:
+        self, row: AnnotationRow, sample: InstanceSample, name: str, findings: Findings
+    ) -> BoxMask | None:
+        """The pixels of an annotation, or None if it has no shape."""
+        shape = row.segmentation
+        if shape is None or shape == []:
             findings.warn(
                 sample.labels,
                 f"expected {name} with a segmentation, but it has none",
                 "either label it or remove it; it is not used",
             )
             return None
-        if any(len(numbers) % 2 for numbers in shape):
+        try:
+            if isinstance(shape, dict):
+                return BoxMask.from_runs(rle_runs(shape, sample.size), sample.size[0])
+            flat_polygons = check_row(POLYGONS, {"segmentation": shape}, name).segmentation
+        except ValueError as error:
+            raise ValueError(
+                f"{sample.labels}: {name} has no valid mask: {error} - export it again"
+            ) from error
+        if any(len(numbers) % 2 for numbers in flat_polygons):
             findings.warn(
                 sample.labels,
                 f"expected x and y of every point of {name}, but one has no y",
                 "export it again",
             )
         polygons = []
-        for numbers in shape:
+        for numbers in flat_polygons:
             points = np.array(numbers, np.float64)[: len(numbers) // 2 * 2]
             polygons.append(points.reshape(-1, 2))
         polygons = keep_valid_polygons(polygons, sample.size, sample.labels, name, findings)
@@ -151,90 +194,22 @@ class CocoInstances(Source):
     def _samples_of(self, part: CocoPart, findings: Findings) -> list[Sample]:
         path, index = read_index(self.root, part, "COCO instances JSON")
         folder = require_folder(inside(self.root, part.images))
-        background = {row["id"] for row in index["categories"] if row["name"] in self.background}
-        rows_of: dict[int, list[dict[str, Any]]] = {}
-        for image in index["images"]:
-            rows_of[int(image["id"])] = []
-        for row in index["annotations"]:
-            image_id = int(row["image_id"])
-            if image_id not in rows_of:
-                findings.error(
-                    path,
-                    f"expected an image for annotation {row['id']}, but there is no image "
-                    f"{row['image_id']}",
-                    "either add it or remove the row",
-                )
-            elif row["category_id"] not in background:
-                rows_of[image_id].append(row)
+        images = list_images(path, index, folder, IMAGE, findings)
+        background = {row.id for row in category_rows(path, index) if row.name in self.background}
+        indices_of = indices_by_image(path, index, background, findings)
         samples: list[Sample] = []
-        for image in index["images"]:
-            image_id = int(image["id"])
+        for image in images:
+            indices = indices_of.get(image.row.id, [])
+            assert isinstance(image.row, SizedImageRow), "the rows of another schema"
             sample = InstanceSample(
                 UNASSIGNED,
-                name=Path(image["file_name"]).with_suffix("").as_posix(),
-                image=inside(folder, image["file_name"]),
+                name=image.name,
+                image=image.path,
                 labels=path,
-                image_id=image_id,
-                segments_info=tuple(rows_of[image_id]),
-                size=(int(image["height"]), int(image["width"])),
+                image_id=image.row.id,
+                segments_info=tuple(index["annotations"][number] for number in indices),
+                size=(image.row.height, image.row.width),
+                indices=tuple(indices),
             )
             samples.append(sample)
         return samples
-
-
-def _decode(runs: dict[str, Any], sample: InstanceSample, name: str) -> Mask:
-    """An RLE mask, compressed or as a list of counts, to (H, W) bool."""
-    height, width = sample.size
-    if tuple(runs.get("size", ())) != sample.size:
-        raise ValueError(
-            f"{sample.labels}: expected {name} of {height} x {width} pixels like its image, but "
-            f"its RLE has {runs.get('size')} - export it again"
-        )
-    counts = runs.get("counts")
-    is_list = isinstance(counts, list)
-    if isinstance(counts, list) and (sum(counts) != height * width or min(counts) < 0):
-        raise ValueError(
-            f"{sample.labels}: expected the runs of {name} to fill its image, but they sum to "
-            f"{sum(counts)} - export it again"
-        )
-    try:
-        packed = coco_mask.frPyObjects(runs, height, width) if is_list else runs
-        return np.asarray(coco_mask.decode(packed), dtype=bool)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{sample.labels}: expected an RLE mask for {name}, but it does not decode ({error}) - "
-            "export it again"
-        ) from error
-
-
-def _compare(
-    row: dict[str, Any], mask: Mask, sample: InstanceSample, name: str, findings: Findings
-) -> None:
-    """Report an `area` or `bbox` far from that of the mask; rasterizers differ at the outline."""
-    if not mask.any():
-        return  # reported when the layers are stacked
-    ys = np.flatnonzero(mask.any(1))
-    xs = np.flatnonzero(mask.any(0))
-    box = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float64)
-    width = box[2] - box[0]
-    height = box[3] - box[1]
-    area = int(np.count_nonzero(mask))
-    perimeter = 2 * (width + height)
-    if "area" in row and abs(row["area"] - area) > 0.1 * area + perimeter:
-        findings.warn(
-            sample.labels,
-            f"expected the area of {name} to be that of its mask, {area} px, but got {row['area']}",
-            "export it again; the area is not used",
-        )
-    if "bbox" not in row:
-        return
-    x, y, row_width, row_height = row["bbox"]
-    row_box = (x, y, x + row_width, y + row_height)
-    distance = float(np.abs(box - row_box).max())
-    if distance > BBOX_TOLERANCE_PX + 0.02 * max(width, height):
-        measured = [int(box[0]), int(box[1]), int(width), int(height)]
-        findings.warn(
-            sample.labels,
-            f"expected the bbox of {name} to enclose its mask, {measured}, but got {row['bbox']}",
-            "export it again; the bbox is not used",
-        )

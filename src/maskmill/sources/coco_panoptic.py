@@ -1,23 +1,68 @@
 """Panoptic data in COCO's form: per split a JSON file, a folder of id PNGs, and one of images."""
 
+import reprlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic, Segment
 from maskmill.canonical.png import rgb_to_ids
-from maskmill.sources.coco_index import CocoPart, CocoSample, common_categories, read_index
+from maskmill.sources.coco_index import (
+    CocoPart,
+    CocoSample,
+    ImageRow,
+    category_rows,
+    common_categories,
+    known_image_ids,
+    list_images,
+    read_index,
+)
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
 from maskmill.sources.images import read_label_colors
 from maskmill.sources.pairs import UNASSIGNED
+from maskmill.sources.rows import (
+    CategoryId,
+    FileName,
+    Id,
+    item_name,
+    keep_rows,
+    require_rows,
+)
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_every_split
 
 __all__ = ["CocoPanoptic", "CocoPart"]  # configurations name CocoPart here
+
+
+@dataclass(frozen=True)
+class AnnotationRow:
+    """An entry of `annotations`; the rows of `segments_info` are checked when they are read."""
+
+    image_id: Id
+    file_name: FileName
+    segments_info: list[Any]
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """An entry of `segments_info`."""
+
+    id: Id
+    category_id: CategoryId
+    iscrowd: bool = False
+
+
+IMAGE = TypeAdapter(ImageRow)
+ANNOTATION = TypeAdapter(AnnotationRow)
+SEGMENT = TypeAdapter(SegmentRow)
 
 
 class CocoPanoptic(Source):
@@ -47,9 +92,9 @@ class CocoPanoptic(Source):
         """The category table of the JSON files.
 
         Raises:
-            ValueError: two files have different tables.
+            ValueError: a table is invalid, or two files have different ones.
         """
-        return common_categories(self.root, self.parts, Categories.from_list)
+        return common_categories(self.root, self.parts, category_rows)
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; see `Source.samples`."""
@@ -62,36 +107,38 @@ class CocoPanoptic(Source):
     def classes_of(self, sample: Sample) -> set[int]:
         """The category ids in the annotations; no PNG is read."""
         assert isinstance(sample, CocoSample), "a sample of another source"
-        return {int(info["category_id"]) for info in sample.segments_info}
+        rows = keep_rows(SEGMENT, _named_rows(sample), sample.labels, Findings())
+        return {row.category_id for _, row in rows}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The segments with their own ids, measured again; see `Source.read`."""
         assert isinstance(sample, CocoSample), "a sample of another source"
-        info_of = {int(info["id"]): info for info in sample.segments_info}
-        category_of = {key: int(info["category_id"]) for key, info in info_of.items()}
+        rows = require_rows(SEGMENT, _named_rows(sample), sample.labels, findings)
+        category_of = {row.id: row.category_id for _, row in rows}
         unknown = set(category_of.values()) - set(self.categories.index)
         if unknown:
             raise ValueError(
                 f"{sample.labels}: expected categories of the table, but segments_info has "
                 f"{sorted(unknown)[:5]} - add them to the table"
             )
-        if len(info_of) != len(sample.segments_info):
+        if len(category_of) != len(rows):
             raise ValueError(
                 f"{sample.labels}: expected each id once in segments_info, but one is repeated - "
                 "renumber the segments"
             )
-        crowds = {key for key, info in info_of.items() if info.get("iscrowd")}
+        crowds = {row.id for _, row in rows if row.iscrowd}
         ids = rgb_to_ids(read_label_colors(sample.labels))
         try:
             panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds)
         except ValueError as error:
             raise ValueError(f"{sample.labels}: {error}") from error
-        absent = info_of.keys() - panoptic.category_of.keys()
+        absent = category_of.keys() - panoptic.category_of.keys()
         if absent:
             raise ValueError(
                 f"{sample.labels}: expected pixels for every segment, but ids "
                 f"{sorted(absent)[:5]} have none - remove them from the JSON file"
             )
+        info_of = {info["id"]: info for info in sample.segments_info}
         for segment in panoptic.segments:
             _compare(info_of[segment.id], segment, sample.labels, findings)
         return panoptic
@@ -101,40 +148,73 @@ class CocoPanoptic(Source):
         image_folder = require_folder(inside(self.root, part.images))
         labels = path.with_suffix("") if part.labels is None else inside(self.root, part.labels)
         label_folder = require_folder(labels)
-        row_of = {int(row["image_id"]): row for row in index["annotations"]}
-        if len(row_of) != len(index["annotations"]):
-            raise ValueError(
-                f"{path}: expected one annotation per image, but an image_id is repeated - "
-                "remove the repeated row"
-            )
-        image_ids = {int(image["id"]) for image in index["images"]}
-        for image_id in sorted(row_of.keys() - image_ids):
+        images = list_images(path, index, image_folder, IMAGE, findings)
+        row_of = _annotation_of_image(path, index, findings)
+        for image_id in sorted(row_of.keys() - known_image_ids(index)):
             findings.error(
                 path,
                 f"expected an image for every annotation, but there is no image {image_id}",
                 "either add it or remove the row",
             )
         samples: list[Sample] = []
-        for image in index["images"]:
-            image_id = int(image["id"])
-            if image_id not in row_of:
+        for image in images:
+            if image.row.id not in row_of:
                 findings.error(
                     path,
-                    f"expected an annotation for every image, but {image['file_name']} has none",
+                    "expected a valid annotation for every image, but "
+                    f"{image.row.file_name} has none",
                     "either label it or remove it",
                 )
                 continue
-            row = row_of[image_id]
+            row = row_of[image.row.id]
+            try:
+                label_file = inside(label_folder, row.file_name)
+            except ValueError:
+                findings.error(
+                    path,
+                    f"expected a file name below {label_folder}, but the annotation of image "
+                    f"{image.row.id} has {reprlib.repr(row.file_name)}",
+                    "use names relative to that folder, without '..'",
+                )
+                continue
             sample = CocoSample(
                 UNASSIGNED,
-                name=Path(image["file_name"]).with_suffix("").as_posix(),
-                image=inside(image_folder, image["file_name"]),
-                labels=inside(label_folder, row["file_name"]),
-                image_id=image_id,
-                segments_info=tuple(row["segments_info"]),
+                name=image.name,
+                image=image.path,
+                labels=label_file,
+                image_id=image.row.id,
+                segments_info=tuple(row.segments_info),
             )
             samples.append(sample)
         return samples
+
+
+def _annotation_of_image(
+    path: Path, index: dict[str, Any], findings: Findings
+) -> dict[int, AnnotationRow]:
+    """Image id -> its annotation; invalid rows become errors, and an image with two has none."""
+    rows = enumerate(index["annotations"])
+    named = [(item_name("annotations", number, row), row) for number, row in rows]
+    kept = keep_rows(ANNOTATION, named, path, findings)
+    num_rows = Counter(row.image_id for _, row in kept)
+    row_of = {}
+    for item, row in kept:
+        if num_rows[row.image_id] == 1:
+            row_of[row.image_id] = row
+            continue
+        findings.error(
+            path,
+            f"expected one annotation per image, but {item} is one of {num_rows[row.image_id]} "
+            f"of image {row.image_id}",
+            "remove the repeated rows",
+        )
+    return row_of
+
+
+def _named_rows(sample: CocoSample) -> list[tuple[str, Any]]:
+    """The rows of `segments_info`, each with its name in messages."""
+    rows = enumerate(sample.segments_info)
+    return [(item_name("segments_info", number, row), row) for number, row in rows]
 
 
 def _compare(info: dict[str, Any], segment: Segment, path: Path, findings: Findings) -> None:
@@ -145,6 +225,6 @@ def _compare(info: dict[str, Any], segment: Segment, path: Path, findings: Findi
             findings.warn(
                 path,
                 f"expected the {key} of segment {segment.id} to be that of its pixels, {value}, "
-                f"but segments_info has {info[key]}",
+                f"but segments_info has {reprlib.repr(info[key])}",
                 "export both together again; the pixels are used",
             )

@@ -112,6 +112,8 @@ class Converter:
         samples, collection = _list_samples(source, shown)
         kinds: Counter[tuple[str, ...]] = Counter()
         self._report(collection.findings, kinds)
+        if not samples:
+            raise ValueError(str(collection.findings[-1]))
         log.info("%d images of %d categories to convert", len(samples), len(source.categories))
         with replaced_folder(self.out, written_by="prepare", inputs=inputs) as folder:
             digest = self._write(source, samples, folder, collection, shown, kinds)
@@ -204,8 +206,19 @@ class Converter:
 
 
 def _list_samples(source: Source, shown: Shown) -> tuple[list[Sample], Collection]:
+    """The samples, and a collection with the findings of their lists.
+
+    If invalid rows are the reason why the samples cannot be listed, there are none, and that is the
+    last finding.
+    """
     findings = Findings()
-    samples = keep_unique(source.samples(findings), findings)
+    samples: list[Sample] = []
+    try:
+        samples = keep_unique(source.samples(findings), findings)
+    except (ValueError, OSError) as error:
+        if not findings:
+            raise
+        findings.append(Finding.from_error(error, Path(getattr(source, "root", "."))))
     collection = Collection(dict.fromkeys(sample.split for sample in samples))
     collection.findings += [finding.renamed(*shown) for finding in findings]
     return samples, collection

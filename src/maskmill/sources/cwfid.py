@@ -3,14 +3,17 @@
 Each image has a class mask in colours, and a YAML file with a polygon per plant.
 """
 
+import reprlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import yaml
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
@@ -20,6 +23,7 @@ from maskmill.sources.folders import require_folder
 from maskmill.sources.label_images import ColorImage, Labels
 from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.polygons import Points, keep_valid_polygons, polygon_mask
+from maskmill.sources.rows import Number, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split, as_split, require_every_split
 
@@ -30,6 +34,25 @@ CATEGORIES = [
     {"id": CROP, "name": "crop", "isthing": 1, "color": (0, 255, 0)},
     {"id": WEED, "name": "weed", "isthing": 1, "color": (255, 0, 0)},
 ]
+
+
+@dataclass(frozen=True)
+class PointsRow:
+    """The coordinates of a plant in pixels; a single point is not in a list."""
+
+    x: Number | list[Number]
+    y: Number | list[Number]
+
+
+@dataclass(frozen=True)
+class PlantRow:
+    """An entry of `annotation`."""
+
+    type: Literal["crop", "weed"]
+    points: PointsRow
+
+
+PLANT = TypeAdapter(PlantRow)
 IMAGE_ENDING = "_image.png"  # the file names of an image are its number and these
 LABEL_ENDING = "_annotation.png"
 
@@ -101,12 +124,20 @@ def _polygons(
     path: Path, size: tuple[int, int], findings: Findings
 ) -> dict[int, tuple[int, Points]]:
     """Instance id -> category id and points of the valid polygons in a YAML file."""
+    rows = _yaml(path).get("annotation", [])
+    if not isinstance(rows, list):
+        raise ValueError(
+            f"{path}: expected `annotation` as a list of plants, but got {reprlib.repr(rows)} - "
+            "replace the file"
+        )
+    numbered = enumerate(rows, start=1)
+    named = [(f"plant {instance_id}", row) for instance_id, row in numbered]
+    plants = require_rows(PLANT, named, path, findings)
     polygons = {}
-    for instance_id, row in enumerate(_yaml(path).get("annotation", []), start=1):
-        category_id, points = _plant(row, path, instance_id)
-        name = f"plant {instance_id} ({row['type']})"
-        for valid in keep_valid_polygons([points], size, path, name, findings):
-            polygons[instance_id] = category_id, valid
+    for instance_id, (item, row) in enumerate(plants, start=1):
+        name = f"{item} ({row.type})"
+        for valid in keep_valid_polygons([_points(row, path, name)], size, path, name, findings):
+            polygons[instance_id] = IDS[row.type], valid
     return polygons
 
 
@@ -115,8 +146,9 @@ def _instances(classes: Labels, polygons: dict[int, tuple[int, Points]], path: P
     size = classes.shape[0], classes.shape[1]
     instances = np.zeros(size, np.int32)
     for instance_id, (category_id, points) in polygons.items():
-        inside = polygon_mask([points], size, "pillow")
-        instances[inside & (classes == category_id)] = instance_id
+        mask = polygon_mask([points], size, "pillow")
+        isplant = mask.pixels & (classes[mask.window] == category_id)
+        instances[mask.window][isplant] = instance_id
     for category_id in IDS.values():
         own = {}
         for instance_id, (polygon_category_id, points) in polygons.items():
@@ -145,18 +177,16 @@ def _assign_to_nearest(
         instances[y, x] = instance_ids[int(np.argmax(distances))]
 
 
-def _plant(row: dict[str, Any], path: Path, instance_id: int) -> tuple[int, Points]:
-    """The category id and the points of a plant; a single point is not in a list."""
-    try:
-        category_id = IDS[row["type"]]
-        x = np.atleast_1d(row["points"]["x"])
-        y = np.atleast_1d(row["points"]["y"])
-        return category_id, np.stack([x, y], axis=1).astype(np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+def _points(row: PlantRow, path: Path, name: str) -> Points:
+    """The points of a plant, (N, 2); a single point is not in a list."""
+    x = np.atleast_1d(np.array(row.points.x, np.float64))
+    y = np.atleast_1d(np.array(row.points.y, np.float64))
+    if x.shape != y.shape:
         raise ValueError(
-            f"{path}: expected plant {instance_id} with `type` crop or weed and `points` x and y, "
-            f"but got {str(row)[:80]} - fix the row"
-        ) from error
+            f"{path}: expected x and y of every point of {name}, but got {x.size} and {y.size} - "
+            "fix the row"
+        )
+    return np.stack([x, y], axis=1)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -167,7 +197,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         message = " ".join(str(error).split())
         raise ValueError(f"{path}: expected YAML, but {message} - replace the file") from error
     if not isinstance(content, dict):

@@ -1,11 +1,13 @@
 """Instance or panoptic data in labelme's form: beside each image a JSON file with its shapes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
@@ -14,14 +16,28 @@ from maskmill.canonical.runs import relabel
 from maskmill.sources.class_maps import Labels
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import require_folder
-from maskmill.sources.labelme_shapes import shape_mask
+from maskmill.sources.images import MAX_PIXELS
+from maskmill.sources.labelme_shapes import SHAPE, ShapeRow, shape_mask
 from maskmill.sources.layers import Layer, find_repeats
 from maskmill.sources.pairs import UNASSIGNED
+from maskmill.sources.rows import FileName, Side, check_row, keep_rows, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split, as_split, require_every_split
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-KEYS = {"shapes", "imagePath", "imageHeight", "imageWidth"}
+
+
+@dataclass(frozen=True)
+class LabelmeFile:
+    """The keys that are used; the entries of `shapes` are checked when they are read."""
+
+    imagePath: FileName  # noqa: N815 - the key in the file
+    imageHeight: Side  # noqa: N815
+    imageWidth: Side  # noqa: N815
+    shapes: list[Any]
+
+
+FILE = TypeAdapter(LabelmeFile)
 
 
 @dataclass
@@ -94,16 +110,15 @@ class Labelme(Source):
         labelled = set()
         for path in sorted(folder.rglob("*.json")):
             try:
-                image_path = _content(path)["imagePath"]
-            except ValueError as error:
+                image = self._image(path, _content(path).imagePath)
+            except (ValueError, OSError) as error:
                 findings.append(Finding.from_error(error, path))
                 continue
-            image = path.parent / image_path.replace("\\", "/")
-            labelled.add(image.resolve())
+            labelled.add(os.path.realpath(image))
             name = path.relative_to(folder).with_suffix("").as_posix()
             samples.append(Sample(UNASSIGNED, name, image, path))
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in labelled:
+            if path.suffix.lower() in IMAGE_SUFFIXES and os.path.realpath(path) not in labelled:
                 findings.error(
                     path,
                     "expected a JSON file for this image, but none names it",
@@ -114,7 +129,12 @@ class Labelme(Source):
 
     def classes_of(self, sample: Sample) -> set[int]:
         """The category ids of the shapes' labels."""
-        labels = {shape["label"] for shape in _content(sample.labels)["shapes"]}
+        try:
+            content = _content(sample.labels)
+        except (ValueError, OSError):
+            return set()  # the conversion reports the problem
+        shapes = keep_rows(SHAPE, _named_shapes(content), sample.labels, Findings())
+        labels = {shape.label for _, shape in shapes}
         return {self.names[label] for label in labels & self.names.keys()}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
@@ -123,11 +143,12 @@ class Labelme(Source):
         Segment ids are the positions of the objects, in the order of their first shapes.
         """
         content = _content(sample.labels)
-        size = int(content["imageHeight"]), int(content["imageWidth"])
+        shapes = require_rows(SHAPE, _named_shapes(content), sample.labels, findings)
+        size = content.imageHeight, content.imageWidth
         ids = np.zeros(size, np.int32)
         objects: dict[tuple[str, object], _Object] = {}
-        for position, shape in enumerate(content["shapes"], start=1):
-            label = str(shape["label"])
+        for position, (_, shape) in enumerate(shapes, start=1):
+            label = shape.label
             name = f"shape {position} ({label})"
             if label not in self.names and label not in self.void:
                 raise ValueError(
@@ -139,7 +160,7 @@ class Labelme(Source):
             mask = shape_mask(shape, size, sample.labels, name, findings)
             if mask is not None:
                 drawn.layers.append(Layer(mask, self.names.get(label, -1), name))
-                ids[mask] = drawn.segment_id
+                ids[mask.window][mask.pixels] = drawn.segment_id
         self._find_problems(list(objects.values()), ids, sample.labels, findings)
         category_of = {}
         for drawn in objects.values():
@@ -148,13 +169,36 @@ class Labelme(Source):
         kept = relabel(ids, {key: key for key in category_of}, default=VOID_ID)
         return Panoptic.from_ids(kept, category_of)
 
-    def _group(self, shape: dict[str, Any], position: int) -> object:
+    def _image(self, path: Path, name: str) -> Path:
+        """The image that a labelme file names, which must be in the data set's folder.
+
+        Raises:
+            ValueError: it is not.
+        """
+        isabsolute = Path(name).is_absolute() or PureWindowsPath(name).is_absolute()
+        relative = os.path.normpath(path.parent.relative_to(self.root) / name.replace("\\", "/"))
+        try:
+            image = inside(self.root, name if isabsolute else relative)
+            # A labelme file may be a link too: DVC can link every file of a data set to its cache.
+            isinside = not isabsolute and (self._isinside(image) or not self._isinside(path))
+        except ValueError:
+            isinside = False
+        if not isinside:
+            raise ValueError(
+                f"{path}: expected an imagePath in the data set's folder {self.root}, but got "
+                f"{name[:200]!r} - copy the image there and save the file with labelme again"
+            )
+        return image
+
+    def _isinside(self, path: Path) -> bool:
+        """Whether a path, with all links followed, is in the data set's folder."""
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
+
+    def _group(self, shape: ShapeRow, position: int) -> object:
         """What shapes of one object have in common; all shapes of a stuff label are one object."""
-        if not self._isthing(str(shape["label"])):
+        if not self._isthing(shape.label):
             return None
-        if shape.get("group_id") is None:
-            return f"alone {position}"
-        return shape["group_id"]
+        return ("alone", position) if shape.group_id is None else shape.group_id
 
     def _find_problems(
         self, objects: list[_Object], ids: Labels, path: Path, findings: Findings
@@ -165,8 +209,9 @@ class Labelme(Source):
             if len(drawn.layers) == 1 and self._isthing(drawn.label):
                 things.append(drawn.layers[0])
         find_repeats(things, path, findings)
+        isvisible = np.bincount(ids.reshape(-1), minlength=len(objects) + 1) > 0
         for drawn in objects:
-            if drawn.layers and not (ids == drawn.segment_id).any():
+            if drawn.layers and not isvisible[drawn.segment_id]:
                 findings.warn(
                     path,
                     f"expected {drawn.layers[0].name} to be visible, but other shapes hide it "
@@ -178,17 +223,26 @@ class Labelme(Source):
         return label in self.names and self._categories[self.names[label]].isthing
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> LabelmeFile:
     """The content of a labelme file.
 
     Raises:
-        ValueError: it is not JSON, or lacks a key.
+        ValueError: it is not JSON, lacks a key, or has a value of another type.
     """
-    content = read_json(path)
-    missing = KEYS - set(content) if isinstance(content, dict) else {"shapes"}
-    if missing:
+    try:
+        content = check_row(FILE, read_json(path), "a labelme file")
+    except ValueError as error:
+        if str(error).startswith(f"{path}"):
+            raise
+        raise ValueError(f"{path}: {error} - save it with labelme again") from error
+    if content.imageHeight * content.imageWidth > MAX_PIXELS:
         raise ValueError(
-            f"{path}: expected a labelme file, but it lacks {sorted(missing)} - "
-            "save it with labelme again"
+            f"{path}: expected an image of at most {MAX_PIXELS:,} pixels, but imageWidth and "
+            f"imageHeight are {content.imageWidth} x {content.imageHeight} - correct them"
         )
-    return dict(content)
+    return content
+
+
+def _named_shapes(content: LabelmeFile) -> list[tuple[str, Any]]:
+    """The entries of `shapes`, each with its name in messages."""
+    return [(f"shapes[{index}]", shape) for index, shape in enumerate(content.shapes)]

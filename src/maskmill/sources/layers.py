@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.sources.box_mask import BoxMask
 from maskmill.sources.finding import Findings
-from maskmill.sources.polygons import Mask
 
 Overlap = Literal["later", "earlier", "smaller"]
 SAME_OBJECT_IOU = 0.8  # two objects of a class that overlap this much were probably labelled twice
@@ -18,9 +19,9 @@ SAME_OBJECT_IOU = 0.8  # two objects of a class that overlap this much were prob
 
 @dataclass(frozen=True)
 class Layer:
-    """One object: its pixels (H, W) bool, its category, and its name in messages."""
+    """One object: its pixels, its category, and its name in messages."""
 
-    mask: Mask
+    mask: BoxMask
     category_id: int
     name: str
     iscrowd: bool = False
@@ -48,32 +49,29 @@ def stack(
     Returns:
         segment ids are positions in `layers`, from 1; void where no object is.
     """
-    areas = [int(np.count_nonzero(layer.mask)) for layer in layers]
     ids = np.zeros(size, np.int32)
     stuff_id: dict[int, int] = {}
-    for index in _bottom_to_top(layers, areas, categories, overlap):
+    for index in _bottom_to_top(layers, categories, overlap):
         layer = layers[index]
         segment_id = index + 1
         if not categories[layer.category_id].isthing:
             segment_id = stuff_id.setdefault(layer.category_id, segment_id)
-        ids[layer.mask] = segment_id
+        ids[layer.mask.window][layer.mask.pixels] = segment_id
     category_of = {index: layer.category_id for index, layer in enumerate(layers, start=1)}
     crowds = {index for index, layer in enumerate(layers, start=1) if layer.iscrowd}
     panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds)
-    _find_invisible(layers, areas, panoptic, categories, file, findings)
+    _find_invisible(layers, panoptic, categories, file, findings)
     find_repeats(layers, file, findings)
     return panoptic
 
 
-def _bottom_to_top(
-    layers: Sequence[Layer], areas: list[int], categories: Categories, overlap: Overlap
-) -> list[int]:
+def _bottom_to_top(layers: Sequence[Layer], categories: Categories, overlap: Overlap) -> list[int]:
     """The indices of the layers in the order in which they are drawn."""
 
     def order(index: int) -> tuple[bool, bool, int, int]:
         layer = layers[index]
         isthing = categories[layer.category_id].isthing
-        size_rank = -areas[index] if overlap == "smaller" else 0
+        size_rank = -layer.mask.area if overlap == "smaller" else 0
         file_rank = index if overlap == "later" else -index
         return not layer.iscrowd, isthing, size_rank, file_rank
 
@@ -82,7 +80,6 @@ def _bottom_to_top(
 
 def _find_invisible(
     layers: Sequence[Layer],
-    areas: list[int],
     panoptic: Panoptic,
     categories: Categories,
     file: Path,
@@ -91,7 +88,7 @@ def _find_invisible(
     """Report objects that cover no pixel, and things that others hide completely."""
     visible = panoptic.category_of
     for index, layer in enumerate(layers):
-        if areas[index] == 0:
+        if layer.mask.area == 0:
             findings.warn(
                 file,
                 f"expected pixels of {layer.name}, but it covers none",
@@ -106,17 +103,19 @@ def _find_invisible(
 
 
 def find_repeats(layers: Sequence[Layer], file: Path, findings: Findings) -> None:
-    """Report pairs of one class that cover nearly the same pixels."""
-    areas = [int(np.count_nonzero(layer.mask)) for layer in layers]
-    for later, layer in enumerate(layers):
-        for earlier, other in enumerate(layers[:later]):
-            if layer.category_id != other.category_id or layer.iscrowd or other.iscrowd:
-                continue
-            small, large = sorted((areas[earlier], areas[later]))
-            if small == 0 or small < SAME_OBJECT_IOU * large:  # the IoU is at most small / large
-                continue
-            shared = int(np.count_nonzero(layer.mask & other.mask))
-            iou = shared / (small + large - shared)
+    """Report each object that covers nearly the same pixels as an earlier one of its class."""
+    # for each later layer, the first earlier one of its class and with shared / union >= 0.8
+    objects = [layer for layer in layers if layer.mask.area and not layer.iscrowd]
+    category_ids = np.array([layer.category_id for layer in objects], np.int64)
+    areas = np.array([layer.mask.area for layer in objects], np.int64)
+    boxes = np.array([layer.mask.box for layer in objects], np.int64).reshape(-1, 4)
+    for later, layer in enumerate(objects):
+        isnear = _largest_iou(boxes[:later], areas[:later], layer.mask) >= SAME_OBJECT_IOU
+        isnear &= category_ids[:later] == layer.category_id
+        for earlier in np.flatnonzero(isnear).tolist():
+            other = objects[earlier]
+            shared = layer.mask.num_shared(other.mask)
+            iou = shared / (layer.mask.area + other.mask.area - shared)
             if iou >= SAME_OBJECT_IOU:
                 findings.warn(
                     file,
@@ -124,3 +123,15 @@ def find_repeats(layers: Sequence[Layer], file: Path, findings: Findings) -> Non
                     f"with an IoU of {iou:.2f}",
                     "remove one of them",
                 )
+                break
+
+
+def _largest_iou(
+    boxes: npt.NDArray[np.int64], areas: npt.NDArray[np.int64], mask: BoxMask
+) -> npt.NDArray[np.float64]:
+    """The largest IoU that objects of these boxes (N, 4) and areas (N,) can have with another."""
+    left, top, right, bottom = mask.box
+    width = np.minimum(boxes[:, 2], right) - np.maximum(boxes[:, 0], left)
+    height = np.minimum(boxes[:, 3], bottom) - np.maximum(boxes[:, 1], top)
+    shared = np.minimum(width.clip(0) * height.clip(0), np.minimum(areas, mask.area))
+    return np.asarray(shared / (areas + mask.area - shared))

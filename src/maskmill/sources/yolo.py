@@ -13,7 +13,7 @@ import numpy as np
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_text
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.finding import Findings
+from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.images import image_size
 from maskmill.sources.layers import Layer, Overlap, stack
 from maskmill.sources.pairs import FolderPairs, list_samples
@@ -97,29 +97,38 @@ class YoloSegments(Source):
         """The category ids in the first column of the label file."""
         if not sample.labels.is_file():
             return set()
-        class_ids = set()
         try:
             lines = read_text(sample.labels).splitlines()
         except ValueError:
             return set()  # the conversion reports the problem
+        class_ids: set[int | None] = set()
         for line in lines:
-            words = line.split()
-            if words and words[0].isdecimal():
-                class_ids.add(int(words[0]))
-        return class_ids & set(self.categories.index)
+            words = line.split(maxsplit=1)
+            if words:
+                class_ids.add(_class_index(words[0]))
+        return set(self.categories.index) & class_ids
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The objects on top of each other; see `Source.read`."""
         height, width = image_size(sample.image)
         size = height, width
         layers = []
+        errors = []
         for number, line in self._lines(sample):
+            try:
+                category_id, shares = self._object(line, sample.labels, number)
+            except ValueError as error:
+                errors.append(Finding.from_error(error, sample.labels))
+                continue
             name = f"line {number}"
-            category_id, shares = self._object(line, sample.labels, number)
-            points = shares * (width, height)
+            with np.errstate(over="ignore"):  # an infinite coordinate becomes a finding
+                points = shares * (width, height)
             valid = keep_valid_polygons([points], size, sample.labels, name, findings)
             if valid:
                 layers.append(Layer(polygon_mask(valid, size, self.rasterizer), category_id, name))
+        findings += errors
+        if errors:
+            raise ValueError(str(errors[0]))
         return stack(layers, size, self.categories, self.overlap, sample.labels, findings)
 
     def _lines(self, sample: Sample) -> list[tuple[int, str]]:
@@ -138,17 +147,23 @@ class YoloSegments(Source):
         """The category id and the points, (N, 2) shares of width and height, of a line."""
         words = line.split()
         try:
-            category_id = int(float(words[0]))
+            float(words[0])
             values = np.array(words[1:], np.float64)
         except ValueError as error:
             raise ValueError(
                 f"{path}, line {number}: expected numbers separated by blanks, but got "
                 f"{line[:60]!r} - export it again"
             ) from error
+        category_id = _class_index(words[0])
+        if category_id is None:
+            raise ValueError(
+                f"{path}, line {number}: expected a class index as a whole number, but got "
+                f"{words[0][:30]} - export it again"
+            )
         if category_id not in self.categories:
             raise ValueError(
                 f"{path}, line {number}: expected a class of `names` in conf/source, but got "
-                f"{words[0]} - add it there"
+                f"{words[0][:30]} - add it there"
             )
         if values.size == 4:
             raise ValueError(
@@ -161,3 +176,12 @@ class YoloSegments(Source):
                 f"{values.size} numbers - export it again"
             )
         return category_id, values.reshape(-1, 2)
+
+
+def _class_index(word: str) -> int | None:
+    """The number in the first column, or None if it is not a whole one."""
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
