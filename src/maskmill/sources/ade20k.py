@@ -91,9 +91,16 @@ class Ade20k(Source):
                     whole[row.name_ndx] = row.name
             num_images.update(whole.keys())
             names |= whole
+        if not names:
+            raise ValueError(
+                f"{self.root}: expected objects in the JSON files, but no valid file has one - "
+                "check `source.root`"
+            )
         by_frequency = sorted(num_images, key=lambda class_id: (-num_images[class_id], class_id))
         chosen = sorted(by_frequency[: self.max_classes])
-        short_names = {class_id: names[class_id].split(",")[0] for class_id in chosen}
+        short_names = {
+            class_id: names[class_id].split(",")[0] or names[class_id] for class_id in chosen
+        }
         num_uses = Counter(short_names.values())
         rows = []
         for class_id, short_name in short_names.items():

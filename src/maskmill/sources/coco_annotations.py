@@ -1,6 +1,5 @@
 """The annotations of COCO instances: their schema, their image, and if they fit their mask."""
 
-import reprlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from maskmill.canonical.schema import shorten
 from maskmill.sources.box_mask import BoxMask
 from maskmill.sources.coco_index import CategoryRow, known_image_ids
 from maskmill.sources.finding import Findings
@@ -95,8 +95,7 @@ def _find_repeated_id(
     if type(row_id) is not int:
         findings.warn(
             path,
-            f"expected a whole number as `id` of annotations[{number}], but got "
-            f"{reprlib.repr(row_id)}",
+            f"expected a whole number as `id` of annotations[{number}], but got {shorten(row_id)}",
             "number the annotations; the row is used",
         )
         return
@@ -146,7 +145,7 @@ def compare_area_and_box(
         findings.warn(
             file,
             f"expected the area of {name} to be that of its mask, {mask.area} px, but got "
-            f"{reprlib.repr(row.area)}",
+            f"{shorten(row.area)}",
             "export it again; the area is not used",
         )
     tolerance = BBOX_TOLERANCE_PX + 0.02 * max(width, height)
@@ -155,7 +154,7 @@ def compare_area_and_box(
         findings.warn(
             file,
             f"expected the bbox of {name} to enclose its mask, {measured}, but got "
-            f"{reprlib.repr(row.bbox)}",
+            f"{shorten(row.bbox)}",
             "export it again; the bbox is not used",
         )
 

@@ -1,24 +1,24 @@
 """The JSON files of COCO's forms: which images and annotations they list, and for which splits."""
 
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Interval
-from pydantic import Strict, TypeAdapter
+from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
-from maskmill.sources.finding import Findings
+from maskmill.canonical.limits import require_pixels
+from maskmill.canonical.schema import shorten
+from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import require_folder
-from maskmill.sources.images import MAX_PIXELS
 from maskmill.sources.rows import (
     CategoryId,
     FileName,
     Id,
+    Level,
     Side,
     Text,
     check_row,
@@ -29,7 +29,6 @@ from maskmill.sources.source import Sample
 from maskmill.sources.splits import Split, as_split
 
 KEYS = ("images", "annotations", "categories")
-Level = Annotated[int, Strict(), Interval(ge=0, le=255)]
 
 
 @dataclass(frozen=True)
@@ -178,14 +177,12 @@ def list_images(
                 "renumber the images and their annotations",
             )
             continue
-        if isinstance(row, SizedImageRow) and row.height * row.width > MAX_PIXELS:
-            findings.error(
-                path,
-                f"expected at most {MAX_PIXELS:,} pixels, but {item} has {row.width} x "
-                f"{row.height}",
-                "either correct its size or cut the image into tiles",
-            )
-            continue
+        if isinstance(row, SizedImageRow):
+            try:
+                require_pixels(row.height, row.width, f"{path}: {item}")
+            except ValueError as error:
+                findings.append(Finding.from_error(error, path))
+                continue
         try:
             image = inside(folder, row.file_name)
             name = Path(row.file_name).with_suffix("").as_posix()
@@ -193,7 +190,7 @@ def list_images(
             findings.error(
                 path,
                 f"expected a file name below {folder}, but that of {item} is "
-                f"{reprlib.repr(row.file_name)}",
+                f"{shorten(row.file_name)}",
                 "use names relative to that folder, without '..'",
             )
             continue

@@ -1,6 +1,5 @@
 """Panoptic data in COCO's form: per split a JSON file, a folder of id PNGs, and one of images."""
 
-import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic, Segment
 from maskmill.canonical.png import rgb_to_ids
+from maskmill.canonical.schema import shorten
 from maskmill.sources.coco_index import (
     CocoPart,
     CocoSample,
@@ -173,7 +173,7 @@ class CocoPanoptic(Source):
                 findings.error(
                     path,
                     f"expected a file name below {label_folder}, but the annotation of image "
-                    f"{image.row.id} has {reprlib.repr(row.file_name)}",
+                    f"{image.row.id} has {shorten(row.file_name)}",
                     "use names relative to that folder, without '..'",
                 )
                 continue
@@ -225,6 +225,6 @@ def _compare(info: dict[str, Any], segment: Segment, path: Path, findings: Findi
             findings.warn(
                 path,
                 f"expected the {key} of segment {segment.id} to be that of its pixels, {value}, "
-                f"but segments_info has {reprlib.repr(info[key])}",
+                f"but segments_info has {shorten(info[key])}",
                 "export both together again; the pixels are used",
             )

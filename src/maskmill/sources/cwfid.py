@@ -3,7 +3,6 @@
 Each image has a class mask in colours, and a YAML file with a polygon per plant.
 """
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.schema import shorten
 from maskmill.sources.class_maps import panoptic_from_instances
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
@@ -127,7 +127,7 @@ def _polygons(
     rows = _yaml(path).get("annotation", [])
     if not isinstance(rows, list):
         raise ValueError(
-            f"{path}: expected `annotation` as a list of plants, but got {reprlib.repr(rows)} - "
+            f"{path}: expected `annotation` as a list of plants, but got {shorten(rows)} - "
             "replace the file"
         )
     numbered = enumerate(rows, start=1)

@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
+from maskmill.canonical.limits import require_pixels
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import relabel
 from maskmill.sources.class_maps import Labels
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import require_folder
-from maskmill.sources.images import MAX_PIXELS
 from maskmill.sources.labelme_shapes import SHAPE, ShapeRow, shape_mask
 from maskmill.sources.layers import Layer, find_repeats
 from maskmill.sources.pairs import UNASSIGNED
@@ -235,11 +235,7 @@ def _content(path: Path) -> LabelmeFile:
         if str(error).startswith(f"{path}"):
             raise
         raise ValueError(f"{path}: {error} - save it with labelme again") from error
-    if content.imageHeight * content.imageWidth > MAX_PIXELS:
-        raise ValueError(
-            f"{path}: expected an image of at most {MAX_PIXELS:,} pixels, but imageWidth and "
-            f"imageHeight are {content.imageWidth} x {content.imageHeight} - correct them"
-        )
+    require_pixels(content.imageHeight, content.imageWidth, str(path))
     return content
 
 

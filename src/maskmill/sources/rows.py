@@ -1,34 +1,35 @@
 """Rows of annotation files, checked against a schema before they are used."""
 
-import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from annotated_types import Ge, Le, MinLen
 from pydantic import Strict, TypeAdapter, ValidationError
 
+from maskmill.canonical import schema
+from maskmill.canonical.schema import shorten
 from maskmill.sources.finding import Findings
 
 T = TypeVar("T")
 
 # Types for the fields of rows. Strict: no text, float or truth value for a number. A plain `bool`
 # reads 0, 1, true, false and their texts, as exporters write them, and nothing else.
-Id = Annotated[int, Strict(), Ge(0), Le(2**63 - 1)]
-CategoryId = Annotated[int, Strict(), Ge(0), Le(2**31 - 1)]
-Side = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
+Id = Annotated[schema.ImageId, Strict()]
+CategoryId = Annotated[schema.CategoryId, Strict()]
+Side = Annotated[schema.Pixels, Strict()]
+Level = Annotated[schema.Channel, Strict()]
 Number = Annotated[float, Strict()]  # may be NaN or infinite
-Text = Annotated[str, Strict()]
-FileName = Annotated[str, Strict(), MinLen(1)]
+Text = Annotated[schema.Text, Strict()]
+FileName = Annotated[schema.FileName, Strict()]
 
 PREFIX = "Input should be "
 
 
-def check_row(schema: TypeAdapter[T], row: Any, item: str) -> T:
-    """The row as its schema describes it.
+def check_row(form: TypeAdapter[T], row: Any, item: str) -> T:
+    """The row as its form describes it.
 
     Args:
-        schema: of a dataclass; further keys are ignored.
+        form: of a dataclass; further keys are ignored.
         row: any value from a file.
         item: what the row is, for the message, such as "annotations[17] (id 33)".
 
@@ -41,7 +42,7 @@ def check_row(schema: TypeAdapter[T], row: Any, item: str) -> T:
         ValueError: expected an id to be a valid integer, but got '33'
     """
     try:
-        return schema.validate_python(row)
+        return form.validate_python(row)
     except ValidationError as error:
         raise ValueError(_message(error, item)) from error
 
@@ -52,7 +53,7 @@ def _message(error: ValidationError, item: str) -> str:
     if details["type"] == "missing":
         return f"expected `{key}` in {item}, but it is missing"
     where = f"`{key}` of {item}" if key else item
-    found = reprlib.repr(details["input"])
+    found = shorten(details["input"])
     if details["type"] == "dataclass_type":
         return f"expected {where} to be a mapping, but got {found}"
     reason, _, _ = details["msg"].partition(", ")
@@ -62,15 +63,15 @@ def _message(error: ValidationError, item: str) -> str:
 
 
 def keep_rows(
-    schema: TypeAdapter[T],
+    form: TypeAdapter[T],
     rows: Iterable[tuple[str, Any]],
     file: Path,
     findings: Findings,
 ) -> list[tuple[str, T]]:
-    """The rows that match their schema; each other row becomes an error.
+    """The rows that match their form; each other row becomes an error.
 
     Args:
-        schema: see `check_row`.
+        form: see `check_row`.
         rows: each with what it is, for messages.
         file: the file with the rows.
         findings: receives the errors.
@@ -78,14 +79,14 @@ def keep_rows(
     kept = []
     for item, row in rows:
         try:
-            kept.append((item, check_row(schema, row, item)))
+            kept.append((item, check_row(form, row, item)))
         except ValueError as error:
             findings.error(file, str(error), "export the file again, or correct the row")
     return kept
 
 
 def require_rows(
-    schema: TypeAdapter[T],
+    form: TypeAdapter[T],
     rows: Iterable[tuple[str, Any]],
     file: Path,
     findings: Findings,
@@ -96,7 +97,7 @@ def require_rows(
         ValueError: a row does not match. Each such row is an error in `findings` too.
     """
     num_earlier = len(findings)
-    kept = keep_rows(schema, rows, file, findings)
+    kept = keep_rows(form, rows, file, findings)
     if len(findings) > num_earlier:
         raise ValueError(str(findings[num_earlier]))
     return kept
