@@ -175,6 +175,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("moments.py").write_text(MOMENTS_MODULE)
+        Path("conf").mkdir()
+        Path("conf/targets.yaml").write_text("configuration: [moments.Moments]")
         os.environ["PYTHONPATH"] = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         run("draw", "draw.num_train=12", "draw.num_val=6", "draw.num_test=1", "draw.out=data")

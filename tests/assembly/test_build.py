@@ -27,6 +27,12 @@ class Cart:
     load: object = None
 
 
+@pytest.fixture(autouse=True)
+def project_that_lists_this_module(project):
+    (project / "conf").mkdir()
+    (project / "conf" / "targets.yaml").write_text(f"configuration: [{__name__}]")
+
+
 def node(**values):
     own = {
         "_target_": f"{__name__}.Cart",
@@ -92,3 +98,19 @@ def test_a_node_without_target_is_refused():
 def test_an_error_of_the_constructor_keeps_its_message():
     with pytest.raises(ValueError, match="^Expected a radius of at least 0 - turn the wheel$"):
         build(node(wheels={"_target_": f"{__name__}.Wheel", "radius": -1}), Cart)
+
+
+def test_a_missing_argument_is_named():
+    cart = node()
+    del cart.name
+    with pytest.raises(ValueError, match=r"cart: .*Cart, but got: missing .*'name' - set it"):
+        build(cart, Cart)
+
+
+def test_text_that_looks_like_an_interpolation_stays_text(monkeypatch):
+    monkeypatch.setenv("NAME", "interpolated")
+    assert build(node(name=r"\${oc.env:NAME}"), Cart).name == "${oc.env:NAME}"
+
+
+def test_an_argument_of_the_program_replaces_a_node():
+    assert build(node(load={"_target_": f"{__name__}.Wheel"}), Cart, load=1).load == 1

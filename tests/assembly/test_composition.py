@@ -1,5 +1,6 @@
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from maskmill.assembly.composition import compose_stages, read_params
 
@@ -52,6 +53,39 @@ def test_class_names_with_any_characters_are_keys(tmp_path, text):
     assert stages["prepare"]["prepare"]["classes"] == classes
 
 
+NAMES = ["pole", "traffic light", "tv/monitor", "Straße", "a.b", "a=b", "a,b", "#1", "'q'", r"\d\\"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_texts_of_any_characters_arrive_as_written(tmp_path, name):
+    text = yaml.safe_dump({"set": {"+prepare": {"classes": {name: name}}}}, allow_unicode=True)
+    assert composed(tmp_path, text)["prepare"]["prepare"]["classes"] == {name: name}
+
+
+def test_a_constructor_replaces_a_mapping_that_is_none(tmp_path):
+    splits = (
+        "{_target_: maskmill.sources.splits.HashSplit, shares: {train: 1.0}, group: '^(\\d+)_'}"
+    )
+    text = f"group: {{source: dsb2018}}\nset: {{+source: {{splits: {splits}}}}}"
+    assert composed(tmp_path, text)["prepare"]["source"]["splits"] == yaml.safe_load(splits)
+
+
+def test_an_escaped_interpolation_is_text_in_the_stage_as_well(tmp_path):
+    composed(tmp_path, r"set: {prepare: {classes: {a: '\${oc.env:HOME}'}}}")
+    stage = OmegaConf.load(tmp_path / "conf/prepare.yaml")
+    assert stage.prepare.classes.a == "${oc.env:HOME}"
+
+
+def test_a_choice_whose_name_is_outside_hydras_grammar_is_looked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"params\.yaml: .*network/Müller #2"):
+        composed(tmp_path, "group: {network: 'Müller #2'}")
+
+
+LAUGHS = "\n".join(
+    ["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join(9 * [f'*a{i - 1}'])}]" for i in range(1, 10))]
+)
+
+
 def test_a_key_that_is_new_needs_a_plus(tmp_path):
     stages = composed(tmp_path, "set: {optimizer: {+amsgrad: true}}")
     assert stages["train"]["optimizer"]["amsgrad"] is True
@@ -96,6 +130,21 @@ def test_no_path_of_this_machine_and_no_address_is_resolved(tmp_path, repository
             "set: {optimizer: {speed: 3}}",
             r"params\.yaml: there is no 'optimizer\.speed'.*correct it",
             id="unknown-key",
+        ),
+        pytest.param("set:\n\toptimizer: {lr: 1}", r"expected YAML, but got: .*'\\t'", id="tab"),
+        pytest.param("set: " + "[" * 3000 + "]" * 3000, "expected YAML, but got", id="deep"),
+        pytest.param(LAUGHS, r"aliases that stand for at most 100000 values", id="many-aliases"),
+        pytest.param("set: &a {b: *a}", r"aliases that stand for at most", id="endless-alias"),
+        pytest.param("set: !!python/object/apply:os.getcwd []", "expected YAML", id="python-tag"),
+        pytest.param(
+            "set: {optimizer: {_target_: os.system}}",
+            r"params\.yaml: optimizer\._target_: .*'os\.system'.*conf/targets\.yaml",
+            id="other-code",
+        ),
+        pytest.param(
+            "set: {+hydra: {a: 1}, stages: {train: [hydra]}}",
+            r"stages\.train: expected groups of conf/, but got 'hydra'",
+            id="settings-of-hydra",
         ),
         pytest.param(
             "group: {network: vnet}",

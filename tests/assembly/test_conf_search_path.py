@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
@@ -11,13 +10,6 @@ from maskmill.assembly.composition import compose_stages
 from maskmill.assembly.conf_search_path import packaged_conf, project_conf, register_search_path
 
 OWN_LOSS = "# A file of the project.\n_target_: maskmill.losses.semantic.CrossEntropy\n"
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty folder to work in, like a project that adds nothing of its own yet."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def write_own(project, name, text):

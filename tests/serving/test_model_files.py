@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from maskmill.serving.model_files import (
 from strategies import CATEGORIES
 
 CONFIG = {
-    "network": {"_target_": "x"},
+    "network": {"_target_": "x", "width": 3},
     "task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}},
 }
 WEIGHTS = {"head.weight": torch.arange(6.0).view(2, 3), "head.steps": torch.tensor(3)}
@@ -53,18 +54,63 @@ def test_a_copy_of_a_model_has_its_bytes(tmp_path):
     assert read_model(tmp_path / "b").fingerprint == files.fingerprint
 
 
-@pytest.mark.parametrize("moment", ["write_json", "_replace_model"])
-def test_a_process_killed_while_writing_leaves_the_old_model(tmp_path, moment):
-    old = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "old")
-    digest = old.weights_digest()
+def die(*args, **kwargs):
+    os._exit(9)
+
+
+# What a process that writes a model is killed in place of, and the model that it leaves
+MOMENTS = [
+    pytest.param(model_files, "write_json", "old", id="new-weights-written"),
+    pytest.param(model_files, "_replace_model", "old", id="both-written"),
+    pytest.param(Path, "replace", "old", id="nothing-replaced"),
+    pytest.param(Path, "replace", "new", id="weights-replaced"),
+]
+
+
+@pytest.mark.parametrize(("owner", "function", "left"), MOMENTS)
+def test_a_process_killed_while_writing_leaves_the_old_or_the_new_model(
+    tmp_path, owner, function, left
+):
+    changed = {name: value + 1 for name, value in WEIGHTS.items()}
+    expected = {
+        "old": write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "old"),
+        "new": write_model(tmp_path / "whole", changed, CONFIG, CATEGORIES, "new"),
+    }[left]
     child = os.fork()
     if child == 0:
-        setattr(model_files, moment, lambda *args: os._exit(9))
-        changed = {name: value + 1 for name, value in WEIGHTS.items()}
+        if function == "replace":
+            replace = Path.replace
+            doomed = "model.json" if left == "new" else "model.safetensors"
+
+            def die_at_name(path, target):
+                return die() if Path(target).name == doomed else replace(path, target)
+
+            Path.replace = die_at_name
+        else:
+            setattr(owner, function, die)
         write_model(tmp_path, changed, CONFIG, CATEGORIES, "new")
     os.waitpid(child, 0)
-    assert read_model(tmp_path) == old
-    assert read_model(tmp_path).weights_digest() == digest
+    read = read_model(tmp_path)
+    assert (read.fingerprint, read.data_digest) == (expected.fingerprint, left)
+    assert read.weights_digest() == expected.weights_digest()
+    copy_model(read, tmp_path / "copy")
+    assert read_model(tmp_path / "copy").fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:-1] + b"x"])
+def test_weights_that_are_not_those_described_are_refused(tmp_path, change):
+    write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*another digest.*copy both again"):
+        read_model(tmp_path)
+
+
+def test_weights_in_another_format_are_named(tmp_path):
+    files = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
+    with pytest.raises(ValueError, match=r"model\.safetensors: expected weights in the safetens"):
+        files.weights()
 
 
 def test_a_registered_copy_without_weights_keeps_its_fingerprint(tmp_path):
@@ -85,7 +131,7 @@ OTHER_CODE = [
 
 @pytest.mark.parametrize("name", OTHER_CODE)
 def test_a_model_file_cannot_name_code_outside_the_postprocessing(name):
-    message = f"Expected a class of maskmill.postprocess, but got '{name}'"
+    message = f"expected a class of maskmill.postprocess, but got '{name}'"
     with pytest.raises(ValueError, match=re.escape(message)):
         make_postprocess({"_target_": name}, CATEGORIES)
 
@@ -94,7 +140,7 @@ def test_a_postprocess_value_out_of_range_raises_a_value_error():
     node = {"_target_": "maskmill.postprocess.mask_classification.PanopticMasks"}
     values = {"threshold": 1.5, "overlap": 0.8, "min_area_px": 0, "stuff_area_px": 0}
     with pytest.raises(
-        ValueError, match=r"predict\.postprocess\.threshold: got 1\.5: .*less than 1"
+        ValueError, match=r"predict\.postprocess\.threshold: expected float.*1\.5.*less than 1"
     ):
         make_postprocess(node | values, CATEGORIES)
 
@@ -104,9 +150,77 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
         read_model(tmp_path)
 
 
-def test_a_broken_description_is_named(tmp_path):
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"model\.json: expected the description of a model.*train the model again"
-    ):
+def nested(depth):
+    return json.loads("[" * depth + "]" * depth)
+
+
+# What is written into a description, where, and the message about it
+BROKEN = [
+    ("", "x", "the file is wrong"),
+    ("", None, "the file is wrong"),
+    ("", [], "the file is wrong"),
+    ("config", None, "config is wrong"),
+    ("config", [1], "config is wrong"),
+    ("config.network", [], "config.network is wrong"),
+    ("config.network", {}, "config.network._target_ is wrong"),
+    ("config.network._target_", 3, "config.network._target_ is wrong"),
+    ("config.network._target_", None, "config.network._target_ is wrong"),
+    ("config.task", "x", "config.task is wrong"),
+    ("config.task.postprocess", None, "config.task.postprocess is wrong"),
+    ("config.task.postprocess._target_", ["os.system"], "postprocess._target_ is wrong"),
+    ("config.network.width", 10**40, "config.network.width: expected a whole number"),
+    (
+        "config.network.width",
+        float("nan"),
+        "config.network.width: expected a finite number, but got nan",
+    ),
+    (
+        "config.network.width",
+        float("inf"),
+        "config.network.width: expected a finite number, but got inf",
+    ),
+    ("config.network.width", nested(200), "at most 32 nested levels"),
+    ("config.network.width", nested(900), "at most 32 nested levels"),
+    ("categories", {}, "categories is wrong"),
+    ("categories", [], "Expected 1 to 254 categories"),
+    ("categories", [3], "categories.0 is wrong"),
+    ("categories.0.id", "1", "categories.0.id is wrong"),
+    ("categories.0.id", 2**40, "categories.0.id is wrong"),
+    ("categories.0.id", True, "categories.0.id is wrong"),
+    ("categories.0.name", None, "categories.0.name is wrong"),
+    ("categories.0.isthing", 2, "categories.0.isthing"),
+    ("categories.0.color", [1, 2], "categories.0.color is wrong"),
+    ("categories.0.color", [1, 2, 256], "categories.0.color.2 is wrong"),
+    ("data_digest", 3, "data_digest is wrong"),
+    ("data_digest", None, "data_digest is wrong"),
+    ("weights", 3, "weights is wrong"),
+    ("fingerprint", [], "fingerprint is wrong"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "message"), BROKEN)
+def test_a_broken_description_is_named(tmp_path, where, value, message):
+    write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    path = tmp_path / "model.json"
+    content = {"": json.loads(path.read_text())}
+    part = content
+    *parents, last = f".{where}".split(".") if where else [""]
+    for key in parents:
+        part = part[int(key) if isinstance(part, list) else key]
+    part[int(last) if isinstance(part, list) else last] = value
+    path.write_text(json.dumps(content[""]))
+    expected = rf"model\.json: .*{re.escape(message)}.* - train the model again"
+    with pytest.raises(ValueError, match=expected):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, '{"config": ' * 100_000, '{"config": ' + "9" * 5000 + "}", "\xff"],
+    ids=["empty", "cut", "deep-list", "deep-mapping", "huge-number", "not-utf-8"],
+)
+def test_a_description_that_is_not_json_is_named(tmp_path, text):
+    write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    (tmp_path / "model.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"model\.json: expected JSON, but found .* - either"):
         read_model(tmp_path)

@@ -224,6 +224,8 @@ class Crash(Callback):
 
 def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepared, monkeypatch):
     (prepared / "crashing.py").write_text(CRASH)
+    (prepared / "conf").mkdir()
+    (prepared / "conf/targets.yaml").write_text("configuration: [crashing.Crash]")
     monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
     (prepared / "crash").touch()
     line = [

@@ -33,12 +33,14 @@ class ModuleSource:
         imports: modules of this package that it imports or names in a string constant, as
             "maskmill.stages.train_worker"; imports for type checkers alone are left out.
         exports: for a package: name -> module that defines it, also where the import is lazy.
+        classes: names of the public classes that it defines.
         data: files and folders beside the module that a string constant names, as templates.
         digest: of the code without comments, docstrings and blank lines, and of the data.
     """
 
     imports: frozenset[str]
     exports: Mapping[str, str]
+    classes: frozenset[str]
     data: tuple[Path, ...]
     digest: str
 
@@ -93,6 +95,24 @@ def stage_modules(stage: str, parts: Iterable[Any]) -> set[str]:
     return {f"{PACKAGE}.stages.{stage}"} | target_modules(list(parts))
 
 
+def is_public_class(target: str) -> bool:
+    """Whether a dotted name is a class that this package defines; nothing is imported.
+
+    Example:
+        >>> is_public_class("maskmill.losses.boundary.Boundary")
+        True
+        >>> is_public_class("maskmill.losses.boundary.Tensor")  # a class that the module imports
+        False
+    """
+    module, _, name = target.rpartition(".")
+    if not MODULE_NAME.fullmatch(target) or not _is_module(module):
+        return False
+    source = _read(module)
+    if name in source.exports:  # of a package
+        return is_public_class(f"{source.exports[name]}.{name}")
+    return name in source.classes
+
+
 def source_files(modules: Iterable[str]) -> dict[str, Path]:
     """Path relative to the package -> file, of the modules' sources and their data."""
     files: dict[str, Path] = {}
@@ -114,7 +134,9 @@ def _read(module: str) -> ModuleSource:
     for file in data:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     imports = frozenset(_imported_modules(module, tree)) - {module}
-    return ModuleSource(imports, exports, data, digest.hexdigest()[:NUM_DIGITS])
+    return ModuleSource(
+        imports, exports, _public_classes(tree), data, digest.hexdigest()[:NUM_DIGITS]
+    )
 
 
 def _path_of(module: str) -> Path:
@@ -186,6 +208,11 @@ def _exported_names(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
         ):
             for alias in node.names:
                 yield alias.asname or alias.name, node.module
+
+
+def _public_classes(tree: ast.Module) -> frozenset[str]:
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
 def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:

@@ -17,14 +17,23 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.code_digests import code_digests, stage_modules
-from maskmill.assembly.conf_search_path import packaged_conf, register_search_path
+from maskmill.assembly.command_line import quote_paths
+from maskmill.assembly.conf_search_path import (
+    check_project_conf,
+    packaged_conf,
+    register_search_path,
+)
+from maskmill.assembly.targets import ConfigurationTargets
 from maskmill.canonical.files import write_text
+from maskmill.canonical.yaml_file import read_yaml_text
+from maskmill.serving.construction import check_targets
 
 PARAMS = Path("params.yaml")
 OUT = Path("out/conf")
 # A resolved file is a complete Hydra configuration: its program runs in place and logs to the
 # terminal only.
 HYDRA = {"run": {"dir": "."}, "output_subdir": None}
+RESERVED = ("defaults", "hydra", "code")
 LOGGING = [{"override hydra/job_logging": "stdout"}, "_self_"]
 
 
@@ -42,14 +51,18 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
     Raises:
         ValueError: params.yaml has another form, or names what the configuration does not have.
     """
+    check_project_conf()
     groups, values = read_params(params)
-    overrides = [f"{group}={choice}" for group, choice in groups.items()]
+    overrides = quote_paths([f"{group}={choice}" for group, choice in groups.items()])
     register_search_path()
     try:
         with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
             cfg = compose("config", overrides)
         set_values(cfg, values)
         resolved = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(resolved, dict)
+        for stage in resolved["stages"]:
+            _check_groups(stage, resolved)
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -57,16 +70,35 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
         ) from error
     except ValueError as error:
         raise ValueError(f"{params}: {error}") from error
-    assert isinstance(resolved, dict)
     return [_write_stage(stage, resolved, out) for stage in resolved["stages"]]
 
 
 def _write_stage(stage: str, resolved: Mapping[Any, Any], out: Path) -> Path:
-    groups = {key: resolved[key] for key in resolved["stages"][stage]}
+    groups = {key: _escaped(resolved[key]) for key in resolved["stages"][stage]}
     content = {"defaults": LOGGING, "hydra": HYDRA, "code": stage_code(stage, resolved), **groups}
     return write_text(
         out / f"{stage}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     )
+
+
+def _escaped(value: Any) -> Any:
+    """The value such that Hydra, which reads the file, leaves text as it is."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("${", r"\${") if isinstance(value, str) else value
+
+
+def _check_groups(stage: str, resolved: Mapping[Any, Any]) -> None:
+    """Check what a stage reads: no code that is not allowed, and not Hydra's own settings."""
+    for group in resolved["stages"][stage]:
+        if group in RESERVED:
+            raise ValueError(
+                f"stages.{stage}: expected groups of conf/, but got {group!r}, which `compose` "
+                "writes itself - remove it"
+            )
+        check_targets(resolved[group], str(group), ConfigurationTargets())
 
 
 def stage_code(stage: str, resolved: Mapping[Any, Any]) -> dict[str, str]:
@@ -94,10 +126,14 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
             f"{params}: expected the overrides of the pipeline in this file, but there is none "
             f"- run in the project's root folder"
         )
+    text = read_yaml_text(params)
     try:
-        content = OmegaConf.load(params)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        raise ValueError(f"{params}: expected YAML, but got: {error} - correct the file") from error
+        content = OmegaConf.create(text)  # its YAML, in which 1e-3 is a number
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{params}: expected YAML, but got: {reason} - correct the file"
+        ) from error
     if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
         raise ValueError(
             f"{params}: expected only `group:` and `set:` at the top, but got "
@@ -140,15 +176,21 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
         if name not in cfg and not is_open and not str(key).startswith("+"):
             raise ValueError(_unknown_key(f"{prefix}{name}", prefix, list(cfg)))
         current = cfg._get_node(name) if name in cfg else None
-        if (
-            isinstance(value, DictConfig)
-            and isinstance(current, DictConfig)
-            and not current._is_none()
-        ):
+        if isinstance(current, DictConfig) and _merges(value, current):
             set_values(current, value, f"{prefix}{name}.")
             continue
         with open_dict(cfg):
             cfg[name] = value
+
+
+def _merges(value: Any, current: DictConfig) -> bool:
+    """Whether values change single keys of a mapping, rather than replace it.
+
+    A constructor call replaces a mapping that is none, as a rule of splitting in place of a table.
+    """
+    if not isinstance(value, DictConfig) or current._is_none():
+        return False
+    return "_target_" not in value or "_target_" in current
 
 
 def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:

@@ -7,6 +7,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 import maskmill
+from maskmill.canonical.yaml_file import read_yaml_text
 
 
 def packaged_conf() -> Path:
@@ -24,6 +25,17 @@ def project_conf() -> Path | None:
     folder = Path.cwd() / "conf"
     is_own = folder.is_dir() and folder.resolve() != packaged_conf()
     return folder if is_own else None
+
+
+def check_project_conf() -> None:
+    """Check that the aliases in the project's own files stay small; Hydra expands any.
+
+    Raises:
+        ValueError: a file is not YAML, or its aliases expand to too many values.
+    """
+    folder = project_conf()
+    for path in sorted(folder.rglob("*.yaml")) if folder is not None else []:
+        read_yaml_text(path)
 
 
 class ProjectConf(SearchPathPlugin):

@@ -1,22 +1,21 @@
 """A trained model on disk: model.safetensors + model.json, the same bytes from any clone."""
 
 import hashlib
-import importlib
-import inspect
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pydantic
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.postprocess.prediction import Postprocess
+from maskmill.serving.construction import check_targets, construct
+from maskmill.serving.description import PostprocessTargets, check_description
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -30,22 +29,38 @@ class ModelFiles:
     """The description of a model; its weights are read on request.
 
     Args:
-        folder: the folder with its files.
+        description: the file that describes it; the weights are beside it.
         config: resolved configuration of the train stage.
         categories: its classes.
         data_digest: digest of the data set that it was trained on.
         fingerprint: sha256 of weights and description, which identifies the model in MLflow.
     """
 
-    folder: Path
+    description: Path
     config: dict[str, Any]
     categories: Categories
     data_digest: str
     fingerprint: str
 
+    @property
+    def folder(self) -> Path:
+        """The folder with its files."""
+        return self.description.parent
+
     def weights(self) -> dict[str, Tensor]:
-        """The state dict of the network, on the CPU."""
-        return safetensors.torch.load_file(self.folder / WEIGHTS)
+        """The state dict of the network, on the CPU.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"{path}: expected weights in the safetensors format, but got: {error} - "
+                "either copy the file again or train the model again"
+            ) from error
 
     def weights_digest(self) -> str:
         """sha256 of the weights alone, equal for any number of loader processes."""
@@ -73,7 +88,7 @@ def write_model(
 ) -> ModelFiles:
     """Write a model's two files, which replace those of an earlier model together.
 
-    A killed process leaves the old model, the new one, or none, but never files of both.
+    A process killed at any moment leaves the old model or the new one, see `read_model`.
 
     Args:
         folder: the folder to write to.
@@ -86,11 +101,13 @@ def write_model(
         the same as `read_model(folder)`.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    new_weights = write_bytes(folder / NEW_WEIGHTS, safetensors.torch.save(tensors))
+    data = safetensors.torch.save(tensors)
+    new_weights = write_bytes(folder / NEW_WEIGHTS, data)
     description = {
         "config": config,
         "categories": categories.as_list(),
         "data_digest": data_digest,
+        "weights": hashlib.sha256(data).hexdigest(),
     }
     new_description = write_json(folder / NEW_DESCRIPTION, description)
     _replace_model(folder, new_weights, new_description)
@@ -100,105 +117,82 @@ def write_model(
 def copy_model(files: ModelFiles, folder: Path) -> None:
     """Copy a model's two files to another folder."""
     new_weights = write_bytes(folder / NEW_WEIGHTS, (files.folder / WEIGHTS).read_bytes())
-    description = (files.folder / DESCRIPTION).read_bytes()
-    new_description = write_bytes(folder / NEW_DESCRIPTION, description)
+    new_description = write_bytes(folder / NEW_DESCRIPTION, files.description.read_bytes())
     _replace_model(folder, new_weights, new_description)
 
 
 def _replace_model(folder: Path, new_weights: Path, new_description: Path) -> None:
-    """Put both new files in place; a process killed here leaves no model rather than a mixture."""
-    (folder / DESCRIPTION).unlink(missing_ok=True)
+    """Put both new files in place; between the two, the new description has its temporary name."""
     new_weights.replace(folder / WEIGHTS)
     new_description.replace(folder / DESCRIPTION)
 
 
 def read_model(folder: Path) -> ModelFiles:
-    """Read a model's description.
+    """Read the description that belongs to a model's weights.
+
+    The description contains the digest of its weights. If a process was killed between replacing
+    the weights and replacing the description, the new description is read under its temporary name.
 
     Raises:
         FileNotFoundError: the folder contains no model.
-        ValueError: the description is broken.
+        ValueError: the description is broken or names code that a model must not name, or the
+            weights are not those that it describes.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
+    paths = [path for path in (folder / DESCRIPTION, folder / NEW_DESCRIPTION) if path.is_file()]
+    has_weights = (folder / WEIGHTS).is_file()
+    is_registered = bool(paths) and _read_description(paths[0]).get("fingerprint") is not None
+    if not paths or not (has_weights or is_registered):
         raise FileNotFoundError(
             f"{folder}: expected a model ({DESCRIPTION} and {WEIGHTS}), but there is none - "
             "run `maskmill train` first"
         )
-    description = read_json(path)
+    if not has_weights:  # a registered copy contains an exported program instead
+        description = _read_description(paths[0])
+        return _described(paths[0], description, description["fingerprint"])
+    content = hashlib.sha256((folder / WEIGHTS).read_bytes())
+    for path in paths:
+        description = _read_description(path)
+        if description.get("weights", content.hexdigest()) == content.hexdigest():
+            content.update(path.read_bytes())
+            return _described(path, description, content.hexdigest())
+    raise ValueError(
+        f"{folder / WEIGHTS}: expected the weights that {DESCRIPTION} describes, but they have "
+        "another digest: one of the two files is damaged or belongs to another model - either "
+        "copy both again or train the model again"
+    )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    description = check_description(read_json(path), path)
+    node = description["config"]["task"]["postprocess"]
+    check_targets(node, f"{path}: config.task.postprocess", PostprocessTargets())
+    return description
+
+
+def _described(path: Path, description: Mapping[str, Any], fingerprint: str) -> ModelFiles:
     try:
         categories = Categories.from_list(description["categories"])
-        config = description["config"]
-        data_digest = description["data_digest"]
-        # A registered copy contains an exported program instead of the weights.
-        fingerprint = description.get("fingerprint") or _fingerprint(folder)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected the description of a model, but it is incomplete ({error!r}) - "
-            "train the model again"
-        ) from error
-    return ModelFiles(folder, config, categories, data_digest, fingerprint)
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in (WEIGHTS, DESCRIPTION):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} - train the model again") from error
+    config = description["config"]
+    return ModelFiles(path, config, categories, description["data_digest"], fingerprint)
 
 
 def describe(files: ModelFiles) -> dict[str, Any]:
     """The description of a registered copy: the model's own, with its fingerprint."""
-    description: dict[str, Any] = read_json(files.folder / DESCRIPTION)
+    description: dict[str, Any] = read_json(files.description)
     return description | {"fingerprint": files.fingerprint}
 
 
 def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postprocess:
-    """Construct a postprocess object from its configuration without Hydra, which production lacks.
+    """Construct a postprocess object from its node without Hydra, which production lacks.
 
     Raises:
         ValueError: the target is not a class defined in `maskmill.postprocess`, since a model file
             must not be able to name other code, or it has no such argument, or a value is out of
             the bounds of its annotation.
     """
-    target = _postprocess_class(str(node["_target_"]))
-    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
-    expected = inspect.signature(target).parameters.keys()
-    unknown = sorted(arguments.keys() - expected)
-    if unknown:
-        raise ValueError(
-            f"Expected arguments of {target.__name__} ({', '.join(expected)}), but got {unknown} - "
-            "correct predict.postprocess"
-        )
-    _check_bounds(target, arguments)
-    postprocess: Postprocess = target(categories=categories, **arguments)
+    postprocess: Postprocess = construct(
+        node, "predict.postprocess", PostprocessTargets(), categories=categories
+    )
     return postprocess
-
-
-def _check_bounds(target: type, arguments: Mapping[str, Any]) -> None:
-    """Check each value against the annotation of the constructor, as `build` does with Hydra."""
-    annotations = typing.get_type_hints(target.__init__, include_extras=True)  # type: ignore[misc]
-    for key, value in arguments.items():
-        try:
-            pydantic.TypeAdapter(annotations[key]).validate_python(value, strict=True)
-        except pydantic.ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ValueError(
-                f"predict.postprocess.{key}: got {value!r}: {reason} - set another value"
-            ) from error
-
-
-def _postprocess_class(name: str) -> type:
-    module_name, _, class_name = name.rpartition(".")
-    target = None
-    if module_name.startswith("maskmill.postprocess."):
-        try:
-            target = getattr(importlib.import_module(module_name), class_name, None)
-        except ModuleNotFoundError:
-            target = None
-    # A module also contains what it imports, as `torch` or `Path`: only its own classes count.
-    if not inspect.isclass(target) or target.__module__ != module_name:
-        raise ValueError(
-            f"Expected a class of maskmill.postprocess, but got {name!r} - train the model again"
-        )
-    return target

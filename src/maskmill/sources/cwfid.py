@@ -11,12 +11,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-import yaml
 from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.schema import shorten
+from maskmill.canonical.yaml_file import read_yaml
 from maskmill.sources.class_maps import panoptic_from_instances
 from maskmill.sources.finding import Findings
 from maskmill.sources.folders import require_folder
@@ -194,12 +194,7 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path}: expected a YAML file of the data set, but there is none - check `source.root`"
         )
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected YAML, but {message} - replace the file") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected a YAML mapping, but got {type(content).__name__} - replace the file"

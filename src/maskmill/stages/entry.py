@@ -13,7 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from maskmill.assembly.conf_search_path import packaged_conf, register_search_path
+from maskmill.assembly.command_line import quote_paths
+from maskmill.assembly.conf_search_path import (
+    check_project_conf,
+    packaged_conf,
+    register_search_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,18 @@ def stage(main: Main) -> Callable[[], Any]:
     register_search_path()
     program = hydra.main(version_base="1.3", config_path=str(packaged_conf()), config_name="config")
     decorated: Callable[[], Any] = program(guarded)
-    return decorated
+
+    @functools.wraps(main)
+    def command() -> Any:
+        try:
+            check_project_conf()
+        except (ValueError, OSError) as error:
+            sys.exit(str(error))
+        is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
+        sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
+        return decorated()
+
+    return command
 
 
 def _is_multirun() -> bool:

@@ -1,0 +1,51 @@
+"""Command lines with paths that Hydra's grammar would read as something else."""
+
+import re
+from collections.abc import Iterable
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+OVERRIDE = re.compile(r"(?P<key>[~+]*[^\s=~+-][^\s=]*)=(?P<value>.+)", re.DOTALL)
+WRITTEN_FOR_HYDRA = ("[", "{", "'", '"')  # what begins like this is Hydra's to read or refuse
+
+
+def quote_paths(arguments: Iterable[str], *, is_sweep: bool = False) -> list[str]:
+    """The arguments, with quotes around values that are text but not in Hydra's grammar.
+
+    Such are paths with umlauts, blanks, `#`, `=` and the like. A comma separates the values of a
+    sweep, so outside of a sweep a path with a comma is one value.
+
+    Args:
+        arguments: of a command, as the shell passes them.
+        is_sweep: whether commas separate the values of a sweep.
+
+    Example:
+        >>> quote_paths(["source.root=data/M\u00fcller #2", "optimizer.lr=1e-3"])
+        ["source.root='data/M\u00fcller #2'", 'optimizer.lr=1e-3']
+    """
+    return [_quoted(argument, is_sweep) for argument in arguments]
+
+
+def _quoted(argument: str, is_sweep: bool) -> str:
+    match = OVERRIDE.fullmatch(argument)
+    if match is None or match["value"].startswith(WRITTEN_FOR_HYDRA):
+        return argument
+    if _is_read(argument, is_path="/" in match["value"], is_sweep=is_sweep):
+        return argument
+    # A backslash is doubled only before a quote and at the end, where it would escape the quote.
+    value = re.sub(r"(\\*)('|\Z)", _escape, match["value"])
+    return f"{match['key']}='{value}'"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return 2 * match[1] + ("\\'" if match[2] else "")
+
+
+def _is_read(argument: str, *, is_path: bool, is_sweep: bool) -> bool:
+    """Whether Hydra reads the argument, and not as a sweep over the parts of one path."""
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return is_sweep or not (is_path and override.is_choice_sweep())

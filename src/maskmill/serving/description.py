@@ -1,0 +1,132 @@
+"""What a model.json may contain: plain values, and parts of this package alone."""
+
+import importlib
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import pydantic
+
+import maskmill.postprocess
+from maskmill.serving.construction import MAX_DEPTH
+
+POSTPROCESS = maskmill.postprocess.__name__
+PART = re.compile(rf"({re.escape(POSTPROCESS)}\.([a-z]\w*))\.([A-Z]\w*)")
+MAX_ID = 2**31 - 1  # categories are int32
+MAX_NUMBER = 10**9
+
+Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
+
+
+class _Node(pydantic.BaseModel, extra="allow", strict=True):
+    target: str = pydantic.Field(alias="_target_")
+
+
+class _Task(pydantic.BaseModel, extra="allow", strict=True):
+    postprocess: _Node
+
+
+class _Config(pydantic.BaseModel, extra="allow", strict=True):
+    network: _Node
+    task: _Task
+
+
+class _Category(pydantic.BaseModel, extra="allow", strict=True):
+    id: Annotated[int, pydantic.Field(ge=0, le=MAX_ID)]
+    name: str
+    isthing: Annotated[int, pydantic.Field(ge=0, le=1)] | bool = 0
+    color: Annotated[list[Channel], pydantic.Field(min_length=3, max_length=3)]
+
+
+class _Description(pydantic.BaseModel, strict=True):
+    config: _Config
+    categories: list[_Category]
+    data_digest: str
+    weights: str | None = None
+    fingerprint: str | None = None
+
+
+class PostprocessTargets:
+    """What the post-processing of a model.json may name: classes of `maskmill.postprocess`."""
+
+    def check(self, target: str) -> None:
+        """Refuse a name that is not allowed; nothing is imported.
+
+        Raises:
+            ValueError: `target` is not in a module of `maskmill.postprocess`.
+        """
+        match = PART.fullmatch(target)
+        folders = [Path(folder) for folder in maskmill.postprocess.__path__]
+        if match is None or not any((path / f"{match[2]}.py").is_file() for path in folders):
+            raise _not_a_part(target)
+
+    def find(self, target: str) -> Callable[..., Any]:
+        """The class of a name that passed `check`.
+
+        Raises:
+            ValueError: the module does not define it.
+        """
+        module, _, name = target.rpartition(".")
+        found = getattr(importlib.import_module(module), name, None)
+        # A module also contains what it imports, as `Tensor` or `Path`: only its own classes count.
+        if not inspect.isclass(found) or found.__module__ != module:
+            raise _not_a_part(target)
+        return cast(Callable[..., Any], found)
+
+
+def _not_a_part(target: str) -> ValueError:
+    return ValueError(
+        f"expected a class of {POSTPROCESS}, but got {target!r} - train the model again"
+    )
+
+
+def check_description(description: Any, path: Path) -> dict[str, Any]:
+    """The content of a model.json, whose form and values are checked.
+
+    Args:
+        description: as read.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: a value is missing, of another type, out of range or nested too deeply.
+    """
+    try:
+        _Description.model_validate(description)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]
+        name = ".".join(map(str, reason["loc"])) or "the file"
+        raise ValueError(
+            f"{path}: expected the description of a model, but {name} is wrong: {reason['msg']} "
+            f"(got {str(reason['input'])[:80]}) - train the model again"
+        ) from error
+    for name, value in _values(description["config"], f"{path}: config"):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"{name}: expected a finite number, but got {value} - train the model again"
+            )
+        if isinstance(value, int) and abs(value) > MAX_NUMBER:
+            raise ValueError(
+                f"{name}: expected a whole number up to {MAX_NUMBER}, but got a larger one - "
+                "train the model again"
+            )
+    return cast(dict[str, Any], description)
+
+
+def _values(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Every plain value inside, with its dotted name."""
+    if depth > MAX_DEPTH:
+        raise ValueError(
+            f"{name[:300]}: expected at most {MAX_DEPTH} nested levels, but got more - "
+            "train the model again"
+        )
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _values(item, f"{name}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _values(item, f"{name}.{index}", depth + 1)
+    else:
+        yield name, value

@@ -1,0 +1,62 @@
+"""Paths on the command line arrive as the shell passes them."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from maskmill.assembly.command_line import quote_paths
+
+PATHS = [
+    "plain",
+    "with blank",
+    "Müller",
+    "数据",
+    "a=b",
+    "a,b",
+    "a#b",
+    "a(b)",
+    "a&b",
+    "o'b",
+    'a"b',
+    "[x]",
+    "{x}",
+    "a;b",
+    "a^b`c!",
+    "100%",
+    "$x",
+    r"\'q",
+    r"a b#c\\",
+    "~",
+    "@home",
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("form", ["/data/{}", "../{}/images", "C:\\x/{}\\"])
+def test_a_path_of_any_characters_is_the_value(name, form):
+    path = form.replace("{}", name)
+    (argument,) = quote_paths([f"source.root={path}"])
+    assert OverridesParser.create().parse_override(argument).value() == path
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "optimizer.lr=1e-3",
+        "optimizer.lr=1e-3,3e-4",
+        "network=unet,fpn",
+        "+callbacks.x._target_=maskmill.training.speed.Compiled",
+        "~callbacks.best",
+        "source.categories=[{id:0,name:bg}]",
+        "source.categories=[{id:0,name:Müller}]",
+        "source.root='a#b'",
+        "out=${now:%H}",
+        "--config-dir=a#b",
+        "-m",
+    ],
+)
+def test_an_argument_in_hydras_grammar_stays_as_it_is(argument):
+    assert quote_paths([argument]) == [argument]
+
+
+def test_a_comma_separates_the_values_of_a_sweep():
+    assert quote_paths(["data.root=a/b,c/d"], is_sweep=True) == ["data.root=a/b,c/d"]

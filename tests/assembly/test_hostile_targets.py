@@ -1,0 +1,222 @@
+"""Nodes that name other code, wherever they come from: refused before anything is imported."""
+
+import copy
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from maskmill.assembly.build import build
+from maskmill.assembly.composition import compose_stages
+from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.targets import packaged_targets
+from maskmill.serving.model_files import DESCRIPTION, read_model, write_model
+from strategies import CATEGORIES
+
+# Callables that run code, read or write files, or lead to others that do, and their arguments
+HOSTILE = [
+    ("os.system", {"command": "touch PWNED"}),
+    ("posix.system", {"command": "touch PWNED"}),
+    ("builtins.exec", {"source": "open('PWNED', 'w')"}),
+    ("builtins.eval", {"source": "open('PWNED', 'w')"}),
+    ("builtins.open", {"file": "PWNED", "mode": "w"}),
+    ("subprocess.check_output", {"args": ["touch", "PWNED"]}),
+    ("importlib.import_module", {"name": "evil"}),
+    ("runpy.run_path", {"path_name": "evil.py"}),
+    ("functools.partial", {"func": {"_target_": "os.system"}}),
+    ("pathlib.Path.write_text", {"data": "x"}),
+    ("shutil.rmtree", {"path": "."}),
+    ("joblib.load", {"filename": "weights.pkl"}),
+    ("pandas.read_pickle", {"filepath_or_buffer": "weights.pkl"}),
+    ("cloudpickle.load", {"file": "weights.pkl"}),
+    ("torch.load", {"f": "weights.pkl", "weights_only": False}),
+    ("torch.hub.load", {"repo_or_dir": "evil/evil", "model": "x"}),
+    ("torch.jit.load", {"f": "weights.pkl"}),
+    ("mlflow.utils.process._exec_cmd", {"cmd": ["touch", "PWNED"]}),
+    ("pip._internal.utils.subprocess.call_subprocess", {"cmd": ["touch", "PWNED"]}),
+    ("git.cmd.Git.execute", {"command": ["touch", "PWNED"]}),
+    ("hydra.utils.instantiate", {"config": {"_target_": "os.system"}}),
+    ("evil.Net", {}),
+    ("evil", {}),
+    ("maskmill.networks.encoders.os.system", {"command": "touch PWNED"}),
+    ("maskmill.networks.encoders.torch.load", {"f": "weights.pkl"}),
+    ("maskmill.networks.encoders.Path", {}),
+    ("maskmill.networks.weights.read_weights", {"name": "x", "weights": "weights.pkl"}),
+    ("maskmill.training.launching.run_worker", {"module": "evil", "folder": "."}),
+    ("maskmill.canonical.files.write_text", {"path": "PWNED", "text": "x"}),
+    ("maskmill.networks.encoders.TimmEncoder.__init__.__globals__.get", {"key": "os"}),
+    ("maskmill.networks.encoders.TimmEncoder.__subclasses__", {}),
+    ("maskmill.evil.Net", {}),
+    ("maskmill..networks", {}),
+    ("segmentation_models_pytorch.encoders.get_encoder", {"name": "resnet18"}),
+    ("", {}),
+    (".os.system", {"command": "touch PWNED"}),
+    ("os.system\n", {"command": "touch PWNED"}),
+    ("ｏｓ.system", {"command": "touch PWNED"}),
+]
+NODES = [{"_target_": name, **arguments} for name, arguments in HOSTILE]
+NODES += [{"_target_": "os.system", "_args_": ["touch PWNED"], "_partial_": True}]
+
+ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"}
+NETWORK = {
+    "_target_": "maskmill.networks.decoders.EncoderDecoder",
+    "encoder": ENCODER,
+    "decoder": {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True},
+}
+POSTPROCESS = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
+CONFIG = {"network": NETWORK, "task": {"postprocess": POSTPROCESS}}
+# Where a node is put; the rest of the path is a key of a mapping there
+PLACES = [
+    "network",
+    "network.encoder",
+    "network.encoder.name",
+    "network.decoder",
+    "network.decoder.decoder_dropout",
+    "network.stride.deeper",
+    "network.list",
+    "network._args_",
+]
+POSTPROCESS_PLACES = ["task.postprocess", "task.postprocess.top_k", "task.postprocess.list"]
+
+watched = {"on": False, "events": []}
+RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
+
+
+def watch(event, args):
+    """Record what a hostile node must not cause; an audit hook cannot be removed again."""
+    if not watched["on"]:
+        return
+    is_foreign_import = event == "import" and not str(args[0]).startswith("maskmill")
+    is_write = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+    is_secret = event == "open" and str(args[0]).endswith((".pkl", "PWNED", "evil.py"))
+    if is_foreign_import or is_write or is_secret or event.startswith(RUNS):
+        watched["events"].append((event, str(args[:2])))
+
+
+sys.addaudithook(watch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    """A folder with code and a pickle that nobody must touch, on the import path."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "evil.py").write_text("open('PWNED', 'w')\nclass Net: pass\n")
+    (folder / "weights.pkl").write_bytes(b"cposix\nsystem\n(S'touch PWNED'\ntR.")
+    before = Path.cwd()
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    packaged_targets(), packaged_targets("network", "encoder")  # reads conf/ once
+    yield folder
+    sys.path.remove(str(folder))
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return write_model(folder / "model", {"w": torch.zeros(1)}, CONFIG, CATEGORIES, "digest").folder
+
+
+def put(config, place, value):
+    """A copy of a configuration with a value at a dotted place."""
+    config = copy.deepcopy(config)
+    *parents, last = place.split(".")
+    part = config
+    for key in parents:
+        if not isinstance(part.get(key), dict):
+            part[key] = {}
+        part = part[key]
+    part[last] = [[value]] if last in {"list", "_args_"} else value
+    return config
+
+
+def refused(function, *args, ignored=None):
+    """The message with which a call refuses its input; before that it did nothing."""
+    watched.update(on=True, events=[])
+    try:
+        with pytest.raises(ValueError, match=" - ") as caught:
+            function(*args)
+    finally:
+        watched["on"] = False
+    assert [event for event in watched["events"] if event[0] != ignored] == []
+    assert "evil" not in sys.modules
+    return str(caught.value)
+
+
+def predict_parts(model):
+    files = read_model(model)
+    load_network(files)
+    files.postprocess()
+
+
+ADVICE = (
+    "of your project",
+    "train the model again",
+    "name each argument of " + NETWORK["_target_"],
+)
+MODEL_CASES = list(itertools.product(PLACES + POSTPROCESS_PLACES, NODES))
+BUILD_CASES = list(itertools.product(PLACES, NODES))
+
+
+def test_there_are_hundreds_of_nodes():
+    assert len(MODEL_CASES) >= 400
+    assert len(BUILD_CASES) >= 300
+
+
+@pytest.mark.parametrize("place", PLACES + POSTPROCESS_PLACES)
+def test_a_model_json_that_names_other_code_is_refused(model, place):
+    path = model / DESCRIPTION
+    for node in NODES:
+        description = json.loads(path.read_text()) | {"config": put(CONFIG, place, node)}
+        path.write_text(json.dumps(description))
+        message = refused(predict_parts, model)
+        assert message.startswith(f"{path}: config.")
+        assert message.endswith(ADVICE)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_configuration_that_names_other_code_is_refused(place):
+    for node in NODES:
+        config = OmegaConf.create(put(CONFIG, place, node))
+        message = refused(build, config.network, object)
+        assert message.startswith(place.partition(".")[0])
+        assert "conf/targets.yaml" in message or "expected arguments by name" in message
+
+
+FORMS = [
+    "${oc.create:{_target_: os.system, command: touch PWNED}}",
+    r"\${oc.create:{_target_: os.system, command: touch PWNED}}",
+    r"\\\${oc.create:{_target_: os.system, command: touch PWNED}}",
+    "${oc.decode:'{_target_: os.system, command: touch PWNED}'}",
+    "${evil:x}",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("place", ["network.encoder", "network.stride", "network._target_"])
+def test_an_interpolation_cannot_hide_a_target(place, form, model):
+    config = put(CONFIG, place, form)
+    watched.update(on=True, events=[])
+    with pytest.raises(Exception, match=r"os\.system|oc\.|evil"):
+        build(OmegaConf.create(config).network, object)
+    watched["on"] = False
+    assert [event for event in watched["events"] if event[0] != "import"] == []
+    # In a model.json it is text. Where the names are those of a network, this package is imported.
+    path = model / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    message = refused(predict_parts, model, ignored="import")
+    assert message.startswith(f"{path}: config.network")
+
+
+@pytest.mark.parametrize("node", NODES[::4], ids=lambda node: node["_target_"])
+def test_params_that_name_other_code_are_refused(folder, node):
+    path = folder / "params.yaml"
+    path.write_text(json.dumps({"set": {"+network": {"+decoder": node}}}))
+    with pytest.raises(ValueError, match=r"params\.yaml: network\.decoder.* - "):
+        compose_stages(path, folder / "out")
+    assert not (folder / "out").exists()
+    assert not (folder / "PWNED").exists()
