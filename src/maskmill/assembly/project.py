@@ -21,6 +21,7 @@ FILES = {
     "dvcignore": ".dvcignore",
     "README.md": "README.md",
     "own.yaml": "conf/source/own.yaml",
+    "targets.yaml": "conf/targets.yaml",
 }
 
 

@@ -33,10 +33,8 @@ def read_yaml_text(path: Path) -> str:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not text or not YAML, or its aliases expand to too many values.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a YAML file, but there is none - check the path")
+    text = read_text(path, expected="a YAML file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if "&" in text and "*" in text:
             _check_aliases(yaml.compose(text, Loader=LOADER), path)
     except (yaml.YAMLError, RecursionError) as error:
