@@ -16,6 +16,10 @@ from maskmill.serving.program import load_program
 
 REGISTRY = "models:/"
 ENCODER = "maskmill.networks.encoders.TimmEncoder"
+CHECKPOINTS = (
+    "maskmill.networks.eomt.from_checkpoint",
+    "maskmill.networks.mask2former.from_checkpoint",
+)
 DECODERS = "segmentation_models_pytorch."
 # How the arguments of these decoders begin that are numbers and names of layers
 DECODER_ARGUMENTS = (
@@ -53,6 +57,14 @@ def load_network(files: ModelFiles) -> nn.Module:
     return network.eval()
 
 
+def described_network(node: Mapping[str, Any], network: Any) -> dict[str, Any]:
+    """The node of a network for model.json: a checkpoint is replaced by its architecture."""
+    architecture = getattr(network, "architecture", None)
+    if architecture is None:
+        return dict(node)
+    return {**node, "checkpoint": None, "architecture": architecture}
+
+
 def without_files(value: Any, name: str, depth: int = 0) -> Any:
     """A network's node with which no constructor reads a file or asks a hub.
 
@@ -75,6 +87,13 @@ def without_files(value: Any, name: str, depth: int = 0) -> Any:
     target = node.get("_target_")
     if target == ENCODER:
         node |= {"pretrained": False, "weights": None}
+    if target in CHECKPOINTS:
+        node["checkpoint"] = None
+        if not node.get("architecture"):
+            raise ValueError(
+                f"{name}: expected the `architecture` of a network that began as a checkpoint, but "
+                "an earlier version left it out - train the model again"
+            )
     if str(target).startswith(DECODERS):
         _check_decoder(node, name)
     return node

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.code_digests import code_digests, stage_modules
+from maskmill.assembly.model_loading import described_network
 from maskmill.assembly.settings import TrainSettings
 from maskmill.assembly.training_parts import (
     build_datamodule,
@@ -219,9 +220,9 @@ class TrainingJob:
             for key, value in weights.items()
             if key.startswith(prefix)
         }
-        model = write_model(
-            self.settings.out, own, self.config, self.categories, self.dataset["digest"]
-        )
+        network = described_network(self.config["network"], trainer.lightning_module.network)
+        config = self.config | {"network": network}
+        model = write_model(self.settings.out, own, config, self.categories, self.dataset["digest"])
         digest = model.weights_digest()
         connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
         connect().set_tag(run_id, WEIGHTS_TAG, digest)

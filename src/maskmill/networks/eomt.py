@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import EomtConfig, EomtForUniversalSegmentation
 
+from maskmill.networks.architecture import Architecture, config_of, plain_architecture
 from maskmill.networks.encoders import Normalisation, TimmEncoder
 from maskmill.networks.outputs import MaskOutputs, check_num_classes
 from maskmill.networks.padding import at_any_size
@@ -37,6 +38,7 @@ class EoMT(nn.Module):
 
     def __init__(self, model: EomtForUniversalSegmentation, normalise: Normalisation) -> None:
         super().__init__()
+        self.architecture: Architecture | None = None  # of a checkpoint, to build it again
         config: EomtConfig = model.config
         patch_size = int(config.patch_size)
         expected = MASK_STRIDE * 2**config.num_upscale_blocks
@@ -216,15 +218,34 @@ def from_encoder(
     return EoMT(model, encoder.normalisation())
 
 
-def from_checkpoint(checkpoint: str, *, num_classes: int) -> EoMT:
+def from_checkpoint(
+    checkpoint: str | None = None,
+    *,
+    architecture: Architecture | None = None,
+    num_classes: int,
+) -> EoMT:
     """A trained EoMT with a new class head.
 
     Args:
         checkpoint: a folder that transformers saved, or a name on its hub, such as
             tue-mps/coco_panoptic_eomt_large_640.
+        architecture: used instead, with random weights: `network.architecture` of an earlier call.
         num_classes: K.
+
+    Raises:
+        ValueError: neither or both are set, or the architecture has an unknown backbone.
     """
-    model = EomtForUniversalSegmentation.from_pretrained(
-        checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
-    )
-    return EoMT(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    if (checkpoint is None) == (architecture is None):
+        raise ValueError(
+            f"Expected either `checkpoint` or `architecture`, but got {checkpoint!r} and "
+            f"{architecture!r} - set network.checkpoint"
+        )
+    if architecture is not None:
+        model = EomtForUniversalSegmentation(config_of(EomtConfig, architecture, num_classes))
+    else:
+        model = EomtForUniversalSegmentation.from_pretrained(
+            checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
+        )
+    network = EoMT(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    network.architecture = plain_architecture(model.config)
+    return network

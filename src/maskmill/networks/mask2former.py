@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
 
+from maskmill.networks.architecture import Architecture, config_of, plain_architecture
 from maskmill.networks.encoders import Normalisation, TimmEncoder
 from maskmill.networks.outputs import MaskOutputs, check_num_classes
 from maskmill.networks.padding import at_any_size
@@ -37,6 +38,7 @@ class Mask2Former(nn.Module):
         self, model: Mask2FormerForUniversalSegmentation, normalise: Normalisation
     ) -> None:
         super().__init__()
+        self.architecture: Architecture | None = None  # of a checkpoint, to build it again
         # The loss is maskmill.losses.mask_classification, which ignores void.
         model.criterion = None
         self.model = model
@@ -182,18 +184,39 @@ def from_encoder(
     return Mask2Former(model, encoder.normalisation())
 
 
-def from_checkpoint(checkpoint: str, *, num_classes: int) -> Mask2Former:
+def from_checkpoint(
+    checkpoint: str | None = None,
+    *,
+    architecture: Architecture | None = None,
+    num_classes: int,
+) -> Mask2Former:
     """A trained Mask2Former with its own backbone and a new class head.
 
     Args:
         checkpoint: a folder that transformers saved, or a name on its hub, such as
             facebook/mask2former-swin-small-coco-panoptic.
+        architecture: used instead, with random weights: `network.architecture` of an earlier call.
         num_classes: K.
+
+    Raises:
+        ValueError: neither or both are set, or the architecture has an unknown backbone.
     """
-    model = Mask2FormerForUniversalSegmentation.from_pretrained(
-        checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
-    )
-    return Mask2Former(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    if (checkpoint is None) == (architecture is None):
+        raise ValueError(
+            f"Expected either `checkpoint` or `architecture`, but got {checkpoint!r} and "
+            f"{architecture!r} - set network.checkpoint"
+        )
+    if architecture is not None:
+        model = Mask2FormerForUniversalSegmentation(
+            config_of(Mask2FormerConfig, architecture, num_classes)
+        )
+    else:
+        model = Mask2FormerForUniversalSegmentation.from_pretrained(
+            checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
+        )
+    network = Mask2Former(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    network.architecture = plain_architecture(model.config)
+    return network
 
 
 @contextmanager
