@@ -39,7 +39,8 @@ def match(
         the image, query and segment of each pair: three (M,) long on the device. If an image has
         more segments than queries, some segments have no pair.
     """
-    cost = matching_cost(class_logits, mask_logits, inside, counted, classes, weights)
+    with torch.autocast(mask_logits.device.type, enabled=False):  # 16-bit sums would overflow
+        cost = matching_cost(class_logits, mask_logits, inside, counted, classes, weights)
     finite_cost = torch.nan_to_num(cost, nan=VERY_LARGE, posinf=VERY_LARGE, neginf=-VERY_LARGE)
     cost_on_cpu = finite_cost.cpu().numpy()  # the only synchronisation with the device
     num_segments = (classes >= 0).sum(dim=1).tolist()
@@ -51,7 +52,8 @@ def match(
         images.append(np.full(len(query), index))
         queries.append(query)
         segments.append(segment)
-    pairs = np.stack([np.concatenate(images), np.concatenate(queries), np.concatenate(segments)])
+    columns = (images, queries, segments)
+    pairs = np.stack([np.concatenate([*column, np.zeros(0, np.int64)]) for column in columns])
     matched = torch.from_numpy(pairs.astype(np.int64)).to(cost.device)  # (3, M)
     return matched[0], matched[1], matched[2]
 

@@ -45,7 +45,8 @@ class Lovasz(nn.Module):
 def _class_loss(probs: Tensor, is_class: Tensor) -> Tensor:
     """The loss of one class: probabilities and membership of pixels (P,) to a scalar."""
     errors, order = torch.where(is_class, 1 - probs, probs).sort(descending=True)
-    return errors @ _gradient(is_class[order]).to(errors.dtype)
+    # `dot`, which autocast leaves in float32; `@` would round both to 16 bits.
+    return errors.dot(_gradient(is_class[order]).to(errors.dtype))
 
 
 def _gradient(is_class: Tensor) -> Tensor:

@@ -232,7 +232,7 @@ def segments_of(semantic: Tensor, instance: Tensor, *, separate_things: bool) ->
         thing = torch.zeros_like(semantic, dtype=torch.long)
     # A thing has one class, so (thing, class) identifies a thing and (0, class) stuff; together
     # with the image, it identifies a segment of the batch.
-    num_ids = int(thing.max()) + 1
+    num_ids = 1 if not thing.numel() else int(thing.max()) + 1
     num_classes = IGNORE_INDEX + 1
     image = torch.arange(batch, device=device).view(-1, 1, 1)
     keys = ((image * num_ids + thing) * num_classes + semantic.long())[known]
@@ -244,6 +244,7 @@ def segments_of(semantic: Tensor, instance: Tensor, *, separate_things: bool) ->
     index_in_image = position - first_segment[image_of_segment]
     of_pixel = torch.full(semantic.shape, VOID, dtype=torch.long, device=device)
     of_pixel[known] = index_in_image[segment_of_known]
-    classes = torch.full((batch, int(num_segments.max())), -1, device=device)
+    most = int(num_segments.max()) if batch else 0
+    classes = torch.full((batch, most), -1, device=device)
     classes[image_of_segment, index_in_image] = segment_keys % num_classes
     return Segments(of_pixel, classes)

@@ -152,7 +152,7 @@ def instance_areas(instance: Tensor) -> Tensor:
 
 def _batch_keys(instance: Tensor) -> tuple[Tensor, int]:
     """Ids that are unique over the batch (B, H, W) long, and how many each image may have."""
-    num_ids = max(int(instance.max()), 0) + 1
+    num_ids = 1 if not instance.numel() else max(int(instance.max()), 0) + 1
     image = torch.arange(len(instance), device=instance.device).view(-1, 1, 1)
     return instance.clamp(min=0).long() + num_ids * image, num_ids
 

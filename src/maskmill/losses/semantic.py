@@ -1,4 +1,9 @@
-"""Losses of class logits per pixel. Pixels with the label `IGNORE_INDEX` are never counted."""
+"""Losses of class logits per pixel. Pixels with the label `IGNORE_INDEX` are never counted.
+
+Losses convert their inputs to float32, also under autocast: 16-bit logits of any size give a finite
+loss. NaN or +infinity in the logits of a labelled pixel gives NaN, which `FiniteLoss` reports with
+the names of the images. A batch without labels, or without images, has the loss 0.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, TypedDict
@@ -190,6 +195,8 @@ def mean_of_hardest(loss: Tensor, target: Tensor, fraction: float) -> Tensor:
         target: (B, H, W) long, class index, 255 = ignored.
         fraction: in (0, 1]; at least one pixel is counted.
     """
+    if not loss.numel():  # a batch without images
+        return loss.sum()
     num_labelled = int((target != IGNORE_INDEX).sum())
     num_counted = max(1, round(fraction * num_labelled))
     return loss.flatten().topk(num_counted).values.mean()
