@@ -153,6 +153,19 @@ class Categories:
             categories.append(Category(row["id"], row["name"], isthing, (red, green, blue)))
         return cls(categories)
 
+    def require_known(self, category_ids: Iterable[int]) -> None:
+        """Refuse ids of categories that the table lacks.
+
+        Raises:
+            ValueError: an id is not in the table.
+        """
+        unknown = sorted(set(category_ids) - self.index.keys())
+        if unknown:
+            raise ValueError(
+                f"Expected category ids of the table, but got {unknown[:5]} - "
+                "either correct the segments or add the categories"
+            )
+
     def require_same(self, rows: list[dict[str, Any]], where: object) -> None:
         """Refuse predictions whose category table gives an id another name or kind.
 

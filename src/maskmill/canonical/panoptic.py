@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.canonical.runs import IntMap, relabel, run_lengths
+from maskmill.canonical.runs import IntMap, relabel, require_integers, run_lengths
 
 VOID_ID = 0  # segment id of pixels without a label
 VOID_CATEGORY = -1  # category id of pixels without a label: 0 may be a real category
@@ -105,19 +105,21 @@ class Panoptic:
             ids: (H, W) integers, 0 = void, at most 2**24 - 1.
             category_of: segment id -> category id; entries without a pixel are ignored.
             crowds: ids of the segments that are crowds.
-            scores: segment id -> confidence in 0..1, for predictions.
+            scores: segment id -> confidence in 0..1, for predictions. NaN ranks last in AP and is
+                left out of the calibration error.
 
         Returns:
             the map as int32 and its segments, by ascending id.
 
         Raises:
-            ValueError: the map is not two-dimensional, has an id outside 0..2**24 - 1, or has an
-                id that `category_of` lacks.
+            ValueError: the map is not two-dimensional or not of integers, has an id outside
+                0..2**24 - 1, or has an id that `category_of` lacks.
         """
         if ids.ndim != 2 or ids.size == 0:
             raise ValueError(
                 f"Expected an id map of shape (H, W) with pixels, but got shape {ids.shape}"
             )
+        require_integers(ids)
         values, areas, boxes = measure(ids)
         if values[0] < 0 or values[-1] > MAX_ID:
             raise ValueError(

@@ -63,11 +63,17 @@ def starts_of_rows(*tables: IntMap) -> Ints:
 
     Returns:
         (R,) ascending; the first is 0.
+
+    Raises:
+        ValueError: the tables have no pixel, or are not integers.
     """
+    require_integers(*tables)
     # The loop below is, block by block and without temporary arrays:
     #   changes = any(table[1:] != table[:-1] for table in tables)
     #   starts = [0, *(flatnonzero(changes) + 1)]
     num_pixels, width = tables[0].shape
+    if not num_pixels:
+        raise ValueError("Expected a map with pixels, but got an empty one - leave this image out")
     flags = np.empty(min(BLOCK, _whole_words(num_pixels)), bool)
     differs = np.empty((len(flags), width), bool)
     starts = []
@@ -88,6 +94,20 @@ def starts_of_rows(*tables: IntMap) -> Ints:
         positions += first
         starts.append(positions)
     return np.concatenate(starts)
+
+
+def require_integers(*maps: npt.NDArray[Any]) -> None:
+    """Refuse maps of ids that are not whole numbers, which rounding would change silently.
+
+    Raises:
+        ValueError: a map has another type than bool, signed or unsigned integers.
+    """
+    for array in maps:
+        if array.dtype.kind not in "biu":
+            raise ValueError(
+                f"Expected a map of integers, but got {array.dtype} - "
+                "round it and convert it to int32"
+            )
 
 
 def _whole_words(num_flags: int) -> int:

@@ -17,7 +17,7 @@ from maskmill.metrics.functional.confusion_matrix import (
     intersection_over_union,
     semantic_scores,
 )
-from maskmill.metrics.functional.tensor_overlaps import tensor_confusion
+from maskmill.metrics.functional.tensor_overlaps import require_integer_tensors, tensor_confusion
 
 
 class ConfusionMatrix(Metric):
@@ -92,9 +92,14 @@ def is_background(background: bool | None, categories: Categories) -> bool:
 
 
 def as_labels(labels: Labels | Tensor, categories: Categories) -> Labels:
-    """Category ids of a tensor (H, W) as an array, void as -1; segments and arrays are returned."""
+    """Category ids of a tensor (H, W) as an array, void as -1; segments and arrays are returned.
+
+    Raises:
+        ValueError: the tensor is not of integers.
+    """
     if not isinstance(labels, Tensor):
         return labels
+    require_integer_tensors(labels)
     ids = labels.cpu().to(torch.int32).numpy()
     if IGNORE_INDEX in categories:
         return ids

@@ -1,7 +1,7 @@
 """Average precision of masks as a torchmetrics metric."""
 
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.functional.mask_ap import score_matches
 from maskmill.metrics.functional.mask_matching import match_masks, pack, split, unpack
 from maskmill.metrics.functional.masks import Masks
+from maskmill.metrics.functional.tensor_overlaps import require_integer_tensors
 
 
 class MaskTensors(TypedDict):
@@ -119,9 +120,11 @@ def masks_from_tensors(objects: MaskTensors, categories: Categories) -> Masks:
     """The things of one image from torchmetrics' form.
 
     Raises:
-        ValueError: a label is not a thing of the table, or there are not as many masks as labels.
+        ValueError: a label is not a thing of the table, the numbers of objects differ, or masks
+            and labels are not integers or bool.
     """
-    masks = objects["masks"].cpu().numpy().astype(np.uint8)
+    require_integer_tensors(objects["masks"], objects["labels"])
+    masks = (objects["masks"].cpu().numpy() != 0).astype(np.uint8)
     labels = objects["labels"].cpu().numpy().astype(np.int64)
     things = {category.id for category in categories if category.isthing}
     unknown = sorted(set(labels.tolist()) - things)
@@ -131,16 +134,18 @@ def masks_from_tensors(objects: MaskTensors, categories: Categories) -> Masks:
             f"but got {unknown[:5]} - translate class indices"
         )
     count = len(labels)
-    if masks.shape[0] != count:
-        raise ValueError(
-            f"Expected as many masks as labels, but got {masks.shape[0]} and {count} - "
-            "filter both alike"
-        )
+    for name, column in objects.items():
+        num_rows = len(cast(Tensor, column))
+        if num_rows != count:
+            raise ValueError(
+                f"Expected as many {name} as labels, but got {num_rows} and {count} - "
+                "filter both alike"
+            )
     mask_area = torch.from_numpy(masks.reshape(count, -1).sum(axis=1) if count else np.zeros(0))
     return Masks(
         rles=[coco_mask.encode(np.asfortranarray(mask)) for mask in masks],
         category_id=labels,
-        area=objects.get("area", mask_area).cpu().numpy().astype(np.float64),
-        iscrowd=objects.get("iscrowd", torch.zeros(count)).cpu().numpy().astype(bool),
-        score=objects.get("scores", torch.ones(count)).cpu().numpy().astype(np.float64),
+        area=objects.get("area", mask_area).cpu().double().numpy(),
+        iscrowd=objects.get("iscrowd", torch.zeros(count)).cpu().bool().numpy(),
+        score=objects.get("scores", torch.ones(count)).cpu().double().numpy(),
     )

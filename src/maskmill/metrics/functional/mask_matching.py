@@ -80,7 +80,16 @@ def match_masks(pred: Masks, target: Masks, *, boundary: bool = False) -> MaskMa
 
     Returns:
         the outcome.
+
+    Raises:
+        ValueError: the masks have different sizes.
     """
+    sizes = {tuple(rle["size"]) for rle in (*pred.rles, *target.rles)}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Expected masks of one size (H, W), but got {sorted(sizes)[:3]} - "
+            "predict at the original size"
+        )
     falling = np.argsort(-pred.score, kind="stable")
     rank = _rank_in_category(pred.category_id[falling])
     among_best = rank < MAX_DETECTIONS

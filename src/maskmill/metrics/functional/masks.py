@@ -69,7 +69,12 @@ class Masks:
 
     @classmethod
     def from_things(cls, panoptic: Panoptic, categories: Categories) -> "Masks":
-        """The things of an id map; those without a score get 1."""
+        """The things of an id map; those without a score get 1.
+
+        Raises:
+            ValueError: a segment has a category that is not in the table.
+        """
+        categories.require_known(panoptic.category_of.values())
         segment_ids = []
         category_ids = []
         areas = []

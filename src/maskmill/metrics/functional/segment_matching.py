@@ -131,8 +131,13 @@ def require_same_size(pred: tuple[int, ...], target: tuple[int, ...]) -> None:
 
 
 def class_indices(panoptic: Panoptic, categories: Categories) -> dict[int, int]:
-    """Segment id -> class index 0..K-1."""
+    """Segment id -> class index 0..K-1.
+
+    Raises:
+        ValueError: a segment has a category that is not in the table.
+    """
     index_of = categories.index
+    categories.require_known(panoptic.category_of.values())
     return {key: index_of[category_id] for key, category_id in panoptic.category_of.items()}
 
 

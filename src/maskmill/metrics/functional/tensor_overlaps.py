@@ -50,20 +50,35 @@ def segment_overlaps(
         the overlaps of target and prediction, and the class indices of their segments.
 
     Raises:
-        ValueError: the shapes differ or do not end with 2, or a category or instance id is not
-            valid.
+        ValueError: the shapes differ or do not end with 2, the tensors are not integers, or a
+            category or instance id is not valid.
     """
     if pred.shape != target.shape or pred.ndim != 4 or pred.shape[-1] != 2:
         raise ValueError(
             f"Expected pixels [category, instance] of one shape (B, H, W, 2), but got "
             f"{tuple(pred.shape)} and {tuple(target.shape)} - stack class and instance-id masks"
         )
+    require_integer_tensors(pred, target)
     for pred_image, target_image in zip(pred, target, strict=True):
         if pred.is_cpu:
             keys = _numpy_overlaps(_as_pixels(target_image), _as_pixels(pred_image))
         else:
             keys = device_overlaps(_as_keys(target_image), _as_keys(pred_image))
         yield _as_segments(keys, categories)
+
+
+def require_integer_tensors(*tensors: Tensor) -> None:
+    """Refuse tensors of ids that are not whole numbers, which rounding would change silently.
+
+    Raises:
+        ValueError: a tensor is of floating-point or complex numbers.
+    """
+    for tensor in tensors:
+        if tensor.is_floating_point() or tensor.is_complex():
+            raise ValueError(
+                f"Expected a tensor of integers, but got {tensor.dtype} - "
+                "take the argmax of logits, or round ids and convert them"
+            )
 
 
 def _as_pixels(image: Tensor) -> npt.NDArray[np.integer]:
@@ -172,14 +187,17 @@ def tensor_confusion(pred: Tensor, target: Tensor, categories: Categories) -> Te
         (K + 1, K + 1) int64 on their device: target in rows, the last row and column of void.
 
     Raises:
-        ValueError: the shapes differ, or an id is not in the table.
+        ValueError: the shapes differ, the tensors are not integers, or an id is not in the table.
     """
+    require_integer_tensors(pred, target)
     if pred.shape != target.shape:
         raise ValueError(
             f"Expected predictions of the target's shape {tuple(target.shape)}, "
             f"but got {tuple(pred.shape)} - predict at the target's size"
         )
     size = categories.num_classes + 1
+    if not pred.numel():  # a batch without images
+        return torch.zeros(size, size, dtype=torch.int64, device=pred.device)
     row_of = dict.fromkeys((VOID_CATEGORY, IGNORE_INDEX), size - 1) | categories.index
     if pred.is_cpu:
         shared = overlaps(target.numpy(), pred.numpy())
