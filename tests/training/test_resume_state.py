@@ -68,3 +68,12 @@ def test_damaged_files_of_a_state_are_those_of_no_earlier_start(tmp_path, damage
     assert state.finished is None
     TrainingState(tmp_path, "other").describe({"lr": "2"})
     assert "starts from scratch: its inputs are not known" in caplog.text
+
+
+def test_the_runs_of_other_trainings_are_abandoned_unless_a_process_holds_them(tmp_path):
+    own, held, killed = (TrainingState(tmp_path, name) for name in ("own", "held", "killed"))
+    for state in (own, held, killed):
+        state.run_id = f"run of {state.fingerprint}"
+    with own.locked(), held.locked():
+        assert own.abandoned_run_ids() == ["run of killed"]
+        assert killed.abandoned_run_ids() == []

@@ -32,6 +32,7 @@ from maskmill.tracking.models import (
 )
 from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
 from maskmill.tracking.store import connect
+from maskmill.tracking.unsent import send_unsent
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Registration:
             name, version, alias, reason, fingerprint and the deciding metric: the same in every
             clone that registers its first model.
         """
+        send_unsent(connect())
         name = self.settings.name
         version = find_version(name, self.files.fingerprint) or self._new_version()
         decision = self._decide(version)

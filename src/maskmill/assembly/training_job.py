@@ -34,8 +34,7 @@ from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
 from maskmill.tracking.run_logger import RunLogger
-from maskmill.tracking.runs import Tracking, flatten, log_inputs
-from maskmill.tracking.store import connect
+from maskmill.tracking.runs import Tracking, flatten, inputs_are_logged, log_inputs
 from maskmill.training.callbacks import EpochLines, StepSeed
 from maskmill.training.checkpoint_files import (
     AtomicCheckpointIO,
@@ -103,7 +102,7 @@ class TrainingJob:
             self._fit(trainer, task, datamodule)
             score = best_score(trainer)
             if trainer.is_global_zero:
-                self._finish(self._write(trainer, run_id), score)
+                self._finish(self._write(trainer), score)
         return score
 
     def _fingerprint(self) -> str:
@@ -148,10 +147,11 @@ class TrainingJob:
             "maskmill.training": self.state.fingerprint,
         }
         tracking = build(self.cfg.tracking, Tracking)
-        with tracking.run(self.state.run_id, tags) as run_id:
-            if self.state.run_id != run_id:
+        dead = self.state.abandoned_run_ids()
+        with tracking.run(self.state.run_id, tags, dead=dead) as run_id:
+            self.state.run_id = run_id
+            if not inputs_are_logged(run_id):
                 log_inputs(self.config, self.dataset)
-                self.state.run_id = run_id
             yield run_id
 
     def build_trainer(self, run_id: str) -> Trainer:
@@ -166,7 +166,7 @@ class TrainingJob:
             Bar() if on_terminal else Lines(),
             EpochLines(),
         ]
-        attach(callbacks, self._context(logger, run_id))
+        attach(callbacks, self._context(logger))
         return build(
             self.cfg.trainer,
             Trainer,
@@ -176,11 +176,11 @@ class TrainingJob:
             enable_progress_bar=on_terminal,
         )
 
-    def _context(self, logger: RunLogger, run_id: str) -> RunContext:
+    def _context(self, logger: RunLogger) -> RunContext:
         def show(image: RGB, target: Panoptic, pred: Panoptic, name: str) -> None:
             drawn = [overlay(image, labels, self.categories) for labels in (target, pred)]
             picture = np.concatenate([image, *drawn], axis=1)
-            connect().log_image(run_id, picture, artifact_file=f"pictures/{name}")
+            logger.log_image(picture, name)
 
         return RunContext(self.state.folder, logger.flush, show)
 
@@ -199,7 +199,7 @@ class TrainingJob:
                 "training was interrupted; the same command resumes it from the last checkpoint"
             )
 
-    def _write(self, trainer: Trainer, run_id: str) -> ModelFiles:
+    def _write(self, trainer: Trainer) -> ModelFiles:
         """Write the network's weights at its best validation score, and tag the run with them."""
         path = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not path:
@@ -224,8 +224,8 @@ class TrainingJob:
         config = self.config | {"network": network}
         model = write_model(self.settings.out, own, config, self.categories, self.dataset["digest"])
         digest = model.weights_digest()
-        connect().set_tag(run_id, MODEL_TAG, model.fingerprint)
-        connect().set_tag(run_id, WEIGHTS_TAG, digest)
+        logger = cast(RunLogger, trainer.logger)
+        logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})
         log.info("weights %s, model %s -> %s", digest, model.fingerprint[:12], self.settings.out)
         return model
 

@@ -7,23 +7,28 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import run_id_to_system_metrics_monitor
 
-from maskmill.tracking.store import connect
+from maskmill.canonical.png import RGB, write_rgb
+from maskmill.tracking.store import STORE_ERRORS, connect
+from maskmill.tracking.unsent import MAX_BATCH, Unsent
 
 log = logging.getLogger(__name__)
 
-MAX_BATCH = 1000  # metric values per request, MLflow's limit
 NOT_IN_KEYS = re.compile(r"[^\w/. -]")
 
 
 class RunLogger(Logger):
     """Logs to an existing run, and each step only once: a resumed training repeats some steps.
+
+    While the store is down, training continues. The thread tries again; each checkpoint and the end
+    of the training write what is not sent yet to files, see `unsent`.
 
     Args:
         run_id: id of the run; None for a process that logs nothing.
@@ -38,12 +43,15 @@ class RunLogger(Logger):
         self._adding = threading.Lock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
+        self._keeping = threading.Lock()
         self._ended = False
-        self._client = None
+        self._is_down = False
         if run_id is None:  # other processes must not create the store at the same time
             return
         self._client = connect()
-        self._latest = latest_steps(run_id)
+        self._unsent = Unsent(run_id)
+        self._pending = self._unsent.metrics()
+        self._latest = latest_steps(run_id) | {row.key: row.step for row in self._pending}
         writer = threading.Thread(
             target=self._flush_regularly, args=(flush_seconds,), name="mlflow-writer", daemon=True
         )
@@ -79,48 +87,114 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: `tracking.runs.log_inputs` has logged the resolved configuration."""
 
+    def log_image(self, image: RGB, name: str) -> None:
+        """Add a picture (H, W, 3) uint8 to the artifacts of the run, as pictures/<name>."""
+        if self._run_id is None:
+            return
+        file = f"pictures/{name}"
+        if not self._tries(partial(self._client.log_image, self._run_id, image, file)):
+            write_rgb(self._unsent.artifacts / file, image)
+            self._unsent.keep_artifacts()
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        if self._run_id is None:
+            return
+        for key, value in tags.items():
+            if not self._tries(partial(self._client.set_tag, self._run_id, key, value)):
+                self._unsent.keep_tags({key: value})
+
     def flush(self) -> None:
-        """Write all values taken so far; a checkpoint must not be ahead of the run."""
-        with self._writing:
-            while self._pending:
-                with self._adding:
-                    batch = self._pending[:MAX_BATCH]
-                assert self._client is not None, "a logger without a run takes no values"
-                self._client.log_batch(self._run_id, metrics=batch)
-                with self._adding:
-                    del self._pending[: len(batch)]
+        """Write all values taken so far; a checkpoint must not be ahead of the run.
+
+        They go to a file if the store is down.
+        """
+        if not self._tries(self._send):
+            self._keep()
 
     def finalize(self, status: str) -> None:
         """Write the remaining values; whoever opened the run ends it.
 
         A store that fails is logged as an error, since it must not cost the trained weights.
         """
+        if self._run_id is None:
+            return
         self._ended = True
         self._wake.set()
         try:
-            self.flush()
-        except (MlflowException, OSError) as error:
+            self._send()
+        except STORE_ERRORS as error:
+            self._keep()
             log.error(
-                "%d metric values are not in MLflow run %s: %s - check that the store is reachable",
+                "%d metric values are not in MLflow run %s, but in %s: %s - the next `maskmill "
+                "train` sends them, or `maskmill doctor --fix` does",
                 len(self._pending),
                 self._run_id,
+                self._unsent.folder,
+                one_line(error),
+            )
+
+    def _send(self) -> None:
+        with self._writing:
+            while self._pending:
+                with self._adding:
+                    batch = self._pending[:MAX_BATCH]
+                self._client.log_batch(self._run_id, metrics=batch)
+                with self._adding:
+                    del self._pending[: len(batch)]
+        with self._keeping:
+            self._unsent.keep_metrics([])
+
+    def _keep(self) -> None:
+        try:
+            with self._keeping:
+                with self._adding:
+                    pending = list(self._pending)
+                self._unsent.keep_metrics(pending)
+        except OSError as error:  # a full disk must not end the training either
+            log.error(
+                "%s: expected to keep %d metric values here, but got: %s - free some space",
+                self._unsent.folder,
+                len(pending),
                 error,
             )
 
+    def _tries(self, send: Callable[[], Any]) -> bool:
+        """Call `send` unless the store is known to be down; did it succeed?"""
+        if self._is_down:
+            return False
+        try:
+            send()
+        except STORE_ERRORS as error:
+            self._is_down = True
+            log.warning(
+                "Cannot write to MLflow: %s - the training continues, and its metrics are sent "
+                "when the store answers again",
+                one_line(error),
+            )
+        return not self._is_down
+
     def _flush_regularly(self, interval_s: float) -> None:
-        has_warned = False
         while not self._ended:
             self._wake.wait(interval_s)
             self._wake.clear()
+            if not self._is_down:
+                self._tries(self._send)
+                continue
             try:
-                self.flush()
-                has_warned = False
-            except (MlflowException, OSError) as error:
-                if not has_warned:
-                    log.warning(
-                        "Cannot write to MLflow, trying again every %g s: %s", interval_s, error
-                    )
-                has_warned = True
+                self._send()
+            except STORE_ERRORS:  # the warning has been given
+                continue
+            self._is_down = False
+            log.info("MLflow answers again: all metric values are sent")
+            self._restart_system_metrics()
+
+    def _restart_system_metrics(self) -> None:
+        """MLflow's own thread ends at the first error."""
+        monitor = run_id_to_system_metrics_monitor.get(self._run_id)
+        is_alive = any(thread.name == "SystemMetricsMonitor" for thread in threading.enumerate())
+        if monitor is not None and not is_alive:
+            monitor.start()
 
 
 def latest_steps(run_id: str) -> dict[str, int]:
@@ -128,3 +202,8 @@ def latest_steps(run_id: str) -> dict[str, int]:
     # The latest value of each key; only this form contains the steps.
     values = connect().get_run(run_id).data.to_proto().metrics
     return {metric.key: int(metric.step) for metric in values}
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error without line breaks."""
+    return " ".join(str(error).split())

@@ -3,7 +3,7 @@
 import logging
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,17 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from maskmill.tracking.store import connect, experiment_id
+from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
+from maskmill.tracking.store import STORE_ERRORS, connect, experiment_id, store_errors
+from maskmill.tracking.unsent import Unsent, send_unsent
 
 log = logging.getLogger(__name__)
 
 MAX_PARAM_LENGTH = 6000  # characters, the limit of MLflow's stores
 MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
 MAX_BATCH = 100  # parameters per request
+INPUTS_END = "data/findings"  # the last value of `log_inputs`
+BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Tracking:
     system_metrics: bool = True
 
     @contextmanager
-    def run(self, run_id: str | None, tags: Mapping[str, str]) -> Iterator[str]:
+    def run(
+        self, run_id: str | None, tags: Mapping[str, str], *, dead: Collection[str] = ()
+    ) -> Iterator[str]:
         """Open a new run, or resume the run of an earlier start of the same training.
 
         An exception marks it as failed, SIGTERM as killed.
@@ -45,23 +51,67 @@ class Tracking:
         Args:
             run_id: of the earlier start, None for a new run.
             tags: of the run, in addition to the git commit.
+            dead: ids of other runs whose process was killed; they are marked so.
 
         Yields:
             the run's id.
         """
-        experiment = experiment_id(self.experiment)  # also sets the tracking URI
-        with mlflow.start_run(
-            experiment_id=experiment,
+        with brief_requests():
+            with store_errors():
+                send_unsent(connect())
+                end_abandoned_runs(connect(), dead=set(dead) - {run_id})
+                opened = self._open(run_id, tags)
+            status = "FAILED"
+            try:
+                yield opened
+                status = "FINISHED"
+            except (InterruptedError, KeyboardInterrupt):  # a signal, which is not a failure
+                status = "KILLED"
+                raise
+            finally:
+                _end_run(opened, status)
+
+    def _open(self, run_id: str | None, tags: Mapping[str, str]) -> str:
+        run = mlflow.start_run(
+            experiment_id=experiment_id(self.experiment),  # also sets the tracking URI
             run_id=run_id if run_id and _exists(run_id) else None,
             run_name=self.run_name,
-            tags={**tags, "git_commit": git_commit()},
+            tags={**tags, "git_commit": git_commit(), PROCESS_TAG: this_process()},
             log_system_metrics=self.system_metrics,
-        ) as run:
-            try:
-                yield run.info.run_id
-            except InterruptedError:  # received SIGTERM, which is not a failure
-                mlflow.end_run("KILLED")
-                raise
+        )
+        return str(run.info.run_id)
+
+
+def _end_run(run_id: str, status: str) -> None:
+    unsent = Unsent(run_id)
+    try:
+        mlflow.end_run(status)
+        if unsent.folder.exists():  # the store was down, and answers again
+            unsent.send(connect())
+    except STORE_ERRORS as error:
+        unsent.keep_status(status)
+        log.warning(
+            "%s: the end of MLflow run %s is kept here: %s - the next `maskmill train` sends it, "
+            "or `maskmill doctor --fix` does",
+            unsent.folder,
+            run_id,
+            " ".join(str(error).split()),
+        )
+
+
+@contextmanager
+def brief_requests() -> Iterator[None]:
+    """Let requests to a server that is down fail within seconds; the logger repeats them.
+
+    MLflow's own limits are minutes. Those that the user has set are kept.
+    """
+    added = {key: value for key, value in BRIEF.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
 
 
 @contextmanager
@@ -102,11 +152,13 @@ def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     dataset = MetaDataset(source, name=described["source"], digest=digest[:MAX_DIGEST_LENGTH])
     mlflow.log_input(dataset, context="training")
     mlflow.log_dict(dict(described), "data/dataset.json")
-    counts = {
-        "data/left_out": len(described["problems"]),
-        "data/findings": len(described["findings"]),
-    }
-    mlflow.log_metrics(counts)
+    mlflow.log_metric("data/left_out", len(described["problems"]))
+    mlflow.log_metric(INPUTS_END, len(described["findings"]))
+
+
+def inputs_are_logged(run_id: str) -> bool:
+    """Has `log_inputs` been run to its end for this run?"""
+    return INPUTS_END in connect().get_run(run_id).data.metrics
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ INPUTS = "inputs.json"
 FINISHED = "finished.json"
 RESULT_KEYS = {"model", "fingerprint", "score"}
 MAX_DIFFERENCES = 5
+LOOK_S = 1.0  # other trainings hold the lock for a moment, see `abandoned_run_ids`
 
 
 def training_fingerprint(
@@ -71,6 +72,17 @@ class TrainingState:
     def run_id(self, value: str) -> None:
         write_text(self.folder / RUN_ID, value)
 
+    def abandoned_run_ids(self) -> list[str]:
+        """The MLflow runs of the other trainings in the parent folder that no process trains."""
+        ids = []
+        for path in sorted(self.folder.parent.glob(f"*/{RUN_ID}")):
+            other = TrainingState(self.folder.parent, path.parent.name)
+            if other.folder == self.folder:
+                continue
+            with suppress(Timeout), FileLock(other.folder / "lock", timeout=0):
+                ids.append(other.run_id)
+        return [run_id for run_id in ids if run_id is not None]
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder against other processes; the lock is released when this process ends.
@@ -81,7 +93,7 @@ class TrainingState:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / "lock")
         try:
-            with lock.acquire(timeout=0):
+            with lock.acquire(timeout=LOOK_S):
                 for partial_file in self.folder.glob(".*"):  # left by a killed process
                     partial_file.unlink()
                 yield

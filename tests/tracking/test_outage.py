@@ -1,0 +1,93 @@
+"""A server that is down for a while costs no metric and no training."""
+
+import math
+import time
+
+import mlflow
+import numpy as np
+import pytest
+
+from maskmill.tracking.run_logger import RunLogger
+from maskmill.tracking.runs import Tracking
+from maskmill.tracking.store import connect
+from maskmill.tracking.unsent import send_unsent, unsent_runs
+from mlflow_server import mlflow_server
+
+pytestmark = pytest.mark.slow  # a real server, which takes many seconds to start
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as gate:
+        yield gate
+
+
+@pytest.fixture
+def server(gate, tmp_path, monkeypatch):
+    """A server that runs, used by a project in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", gate.uri)
+    gate.open()
+    yield gate
+    gate.close()
+    mlflow.set_tracking_uri(None)
+
+
+def history(run_id, key):
+    metrics = connect().get_metric_history(run_id, key)
+    return [(metric.step, metric.value) for metric in metrics]
+
+
+def test_metrics_of_an_outage_arrive_once_and_in_order(server, tmp_path, caplog):
+    caplog.set_level("INFO")
+    tracking = Tracking("outage", "first", system_metrics=False)
+    with tracking.run(None, {"maskmill.training": "a"}) as run_id:
+        logger = RunLogger(run_id, flush_seconds=0.2)
+        logger.log_metrics({"loss": 0.0}, 0)
+        logger.flush()
+        server.close()
+        start = time.monotonic()
+        for step in range(1, 700):
+            logger.log_metrics({"loss": step / 2, "score": math.nan}, step)
+            if step % 200 == 0:
+                logger.flush()  # before a checkpoint
+        assert time.monotonic() - start < 30
+        assert "the training continues, and its metrics are sent when" in caplog.text
+        assert len(unsent_runs()[0].metrics()) == 1200  # two keys of 600 steps
+        server.open()
+        deadline = time.monotonic() + 60
+        while "MLflow answers again" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.1)
+        logger.finalize("success")
+    assert history(run_id, "loss") == [(step, step / 2) for step in range(700)]
+    assert len(history(run_id, "score")) == 699
+    assert connect().get_run(run_id).info.status == "FINISHED"
+    assert unsent_runs() == []
+
+
+def test_what_a_server_does_not_get_until_the_end_is_sent_by_the_next_start(server, caplog):
+    caplog.set_level("INFO")
+    picture = np.zeros((8, 8, 3), np.uint8)
+    tracking = Tracking("outage", "second", system_metrics=False)
+    with tracking.run(None, {"maskmill.training": "b"}) as run_id:
+        logger = RunLogger(run_id, flush_seconds=60)
+        server.close()
+        logger.log_metrics({"loss": 1.5}, 7)
+        logger.log_image(picture, "example-0/epoch-0001.png")
+        logger.finalize("success")
+        logger.set_tags({"maskmill.model": "abc"})
+    assert "1 metric values are not in MLflow run" in caplog.text
+    assert "the next `maskmill train` sends them" in caplog.text
+    server.open()
+    assert connect().get_run(run_id).info.status == "RUNNING"
+    send_unsent(connect())
+    run = connect().get_run(run_id)
+    assert history(run_id, "loss") == [(7, 1.5)]
+    assert run.data.tags["maskmill.model"] == "abc"
+    assert run.info.status == "FINISHED"
+    folder = "pictures/example-0"
+    (artifact,) = connect().list_artifacts(run_id, folder)
+    assert artifact.path == f"{folder}/epoch-0001.png"
+    assert unsent_runs() == []
+    assert f"sent 1 kept metric values to MLflow run {run_id}" in caplog.text
