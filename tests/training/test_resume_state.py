@@ -73,7 +73,7 @@ def test_damaged_files_of_a_state_are_those_of_no_earlier_start(tmp_path, damage
 def test_the_runs_of_other_trainings_are_abandoned_unless_a_process_holds_them(tmp_path):
     own, held, killed = (TrainingState(tmp_path, name) for name in ("own", "held", "killed"))
     for state in (own, held, killed):
-        state.run_id = f"run of {state.fingerprint}"
+        state.run_id = f"run0{state.fingerprint}"
     with own.locked(), held.locked():
-        assert own.abandoned_run_ids() == ["run of killed"]
+        assert own.abandoned_run_ids() == ["run0killed"]
         assert killed.abandoned_run_ids() == []
