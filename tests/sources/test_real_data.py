@@ -174,7 +174,8 @@ def test_ade20k(third_party_data, tmp_path):
 def test_coco_panoptic(third_party_data, tmp_path):
     sample = third_party_data / "coco_panoptic_sample"
     labels, dataset = convert("coco_panoptic_sample", sample, tmp_path / "out")
-    assert dataset["findings"] == []
+    assert [finding["severity"] for finding in dataset["findings"]] == ["note"]
+    assert "expected every class in some image" in dataset["findings"][0]["what"]
     assert len(labels) == 2
     folder = PanopticFolder(tmp_path / "out" / "train")
     index = json.loads((sample / "panoptic_examples.json").read_text())

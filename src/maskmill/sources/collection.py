@@ -1,11 +1,12 @@
 """A whole data set summed up: counts, and the problems that only a comparison of images shows."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
-from maskmill.canonical.categories import Categories
+from maskmill.canonical.categories import Categories, Category
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.similar import Fingerprint, find_similar
 from maskmill.sources.statistics import SplitStatistics
@@ -14,6 +15,7 @@ MAX_VOID = 0.5  # share of unlabelled pixels of a split that a table with stuff 
 # A split may lack a class by chance. It is reported if that chance is lower than this.
 MIN_CHANCE = 0.01
 MAX_PAIRS = 100  # similar images that are listed for two splits
+NUM_SHOWN = 5  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Collection:
         self._prints: dict[str, list[Fingerprint]] = {}
         self._files: dict[str, list[str]] = {}
         self._gray_files: list[str] = []
+        self._num_objects: Counter[str] = Counter()  # segments of a split that are no crowds
         for split in self.splits:
             self.statistics[split] = SplitStatistics()
             self._prints[split] = []
@@ -68,6 +71,8 @@ class Collection:
             self.excluded.append(row)
             return
         self.statistics[outcome.split].add(outcome.row["counts"])
+        for segment in outcome.row["segments"]:
+            self._num_objects[outcome.split] += not segment["iscrowd"]
         bits, thumbnail = outcome.row["print"]
         fingerprint = Fingerprint(int(bits, 16), bytes.fromhex(thumbnail))
         self._prints[outcome.split].append(fingerprint)
@@ -93,6 +98,7 @@ class Collection:
     def compare(self, categories: Categories) -> None:
         """Compare the splits with each other after the last sample; adds findings."""
         self._find_gray_images()
+        self._find_nothing_to_learn(categories)
         self._find_void(categories)
         self._find_absent_classes(categories)
         self._find_similar_images()
@@ -127,6 +133,41 @@ class Collection:
                 "if that is intended, nothing: it is converted to RGB",
             )
 
+    def _find_nothing_to_learn(self, categories: Categories) -> None:
+        """Report splits without objects, and training data with a single class."""
+        for split, statistics in self.statistics.items():
+            if not statistics.num_images:
+                continue
+            images = f"the {statistics.num_images} images of {split}"
+            present = [category for category in categories if statistics.images_of[category.id]]
+            if not present and split == "train":
+                self.findings.error(
+                    split,
+                    f"expected labelled objects, but {images} have none: nothing can be learned",
+                    "check that the labels belong to these images, and that the classes and void "
+                    "values of conf/source and prepare.classes are those of the labels",
+                )
+            elif not present:
+                self.findings.warn(
+                    split,
+                    f"expected labelled objects, but {images} have none: its scores are undefined",
+                    "assign images with objects to it",
+                )
+            elif not self._num_objects[split]:
+                self.findings.warn(
+                    split,
+                    f"expected single objects, but all objects in {images} are crowds (iscrowd), "
+                    "which metrics ignore: no object can be learned",
+                    "set iscrowd to 0 where an annotation outlines one object",
+                )
+            elif split == "train" and len(present) == 1 and categories.background_index is None:
+                self.findings.error(
+                    split,
+                    f"expected at least two classes, but every labelled pixel of {images} is "
+                    f"{_shown(present)}: nothing can be learned",
+                    "check the classes and void values of conf/source, and prepare.classes",
+                )
+
     def _find_void(self, categories: Categories) -> None:
         if categories.background_index is not None:
             return
@@ -142,12 +183,14 @@ class Collection:
     def _find_absent_classes(self, categories: Categories) -> None:
         """Report classes that a split lacks, unless chance explains it."""
         total = self._num_kept()
+        nowhere = []
         for category in categories:
             images_of_split = {}
             for split, statistics in self.statistics.items():
                 images_of_split[split] = statistics.images_of[category.id]
             num_images = sum(images_of_split.values())
             if not num_images:
+                nowhere.append(category)
                 continue
             for split, statistics in self.statistics.items():
                 if images_of_split[split] or not statistics.num_images:
@@ -165,6 +208,15 @@ class Collection:
                     "either assign the images again (sources.splits.StratifiedSplit assigns by "
                     "class), or remove the class by prepare.classes",
                 )
+
+        if nowhere and len(nowhere) < len(categories):
+            self.findings.note(
+                "all splits",
+                f"expected every class in some image, but {_shown(nowhere)} "
+                f"{'is' if len(nowhere) == 1 else 'are'} in none: not learned, not evaluated",
+                "if the images are only a part of the data set, nothing; else check the classes "
+                "and void values of conf/source",
+            )
 
     def _find_similar_images(self) -> None:
         for split, other in combinations(self._prints, 2):
@@ -185,3 +237,10 @@ class Collection:
                     "same",
                     "see the findings above",
                 )
+
+
+def _shown(categories: list[Category]) -> str:
+    """The first of some classes, with their ids, and the number of the others."""
+    names = [f"{category.name} (id {category.id})" for category in categories[:NUM_SHOWN]]
+    more = [f"{len(categories) - NUM_SHOWN} more"] if len(categories) > NUM_SHOWN else []
+    return ", ".join(names + more)
