@@ -30,8 +30,10 @@ def write_bytes(path: Path, data: bytes) -> Path:
             file.write(data)
         temporary.chmod(0o644)  # mkstemp makes 0600, which another user's server cannot read
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk, for example
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     return path
 

@@ -177,6 +177,10 @@ def _locked(work: Path, out: Path, written_by: str) -> Iterator[None]:
             f"{out}: expected to be the only writer, but another process is writing this folder - "
             f"either wait until it has finished or set `{written_by}.out` to another folder"
         ) from error
+    except OSError:  # no space or handle for the lock
+        with suppress(OSError):
+            work.rmdir()
+        raise
     try:
         yield
     finally:

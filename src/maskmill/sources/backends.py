@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +22,7 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
 
     Raises:
         ValueError: the backend is unknown, or its package is not installed.
+        OSError: a worker process was killed.
     """
     if backend not in JOBLIB_BACKENDS and backend not in OTHER_BACKENDS:
         known = ", ".join((*JOBLIB_BACKENDS, *OTHER_BACKENDS))
@@ -38,8 +40,14 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
         return
     if backend == "ray":
         _import(backend).register_ray()
-    with joblib.parallel_config(backend), joblib.Parallel(n_jobs=workers) as pool:
-        yield pool
+    try:
+        with joblib.parallel_config(backend), joblib.Parallel(n_jobs=workers) as pool:
+            yield pool
+    except BrokenProcessPool as error:
+        raise OSError(
+            "Expected worker processes that run to their end, but the system killed one, most "
+            "likely because memory was short - set prepare.workers to a smaller number"
+        ) from error
 
 
 def _import(backend: str) -> Any:

@@ -1,6 +1,8 @@
 """The conversion of one sample, and the rows and digests of the written files."""
 
+import errno
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,18 @@ def convert_sample(
     if folder is not None:
         record = image_record(outcome, image_id=0)
         labels = ids_to_png(panoptic.ids)
-        write_bytes(inside(folder / sample.split / "images", record.file_name), image.data)
-        write_bytes(inside(folder / sample.split / "panoptic", png_name(record)), labels)
+        try:
+            write_bytes(inside(folder / sample.split / "images", record.file_name), image.data)
+            write_bytes(inside(folder / sample.split / "panoptic", png_name(record)), labels)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            examined.findings.error(
+                sample.image,
+                "expected a name that fits into the output folder, but its path is too long",
+                "shorten the names of the image and its folders, or set prepare.out",
+            )
+            return replace(outcome, row=None)
         row["sha256"] = [hashlib.sha256(data).hexdigest() for data in (image.data, labels)]
     return outcome
 

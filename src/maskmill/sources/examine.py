@@ -1,5 +1,6 @@
 """One sample examined: its image and labels are read and compared."""
 
+import errno
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,17 +26,24 @@ class Examined:
 
 
 def examine(source: Source, sample: Sample, *, max_pixels: int | None) -> Examined:
-    """Read a sample; problems of its image and of its labels become findings."""
+    """Read a sample; problems of its image and of its labels become findings.
+
+    Raises:
+        MemoryError: there is no memory for the image or its labels.
+        OSError: there are no file handles.
+    """
     findings = Findings()
     image = None
     panoptic = None
     try:
         image = read_image(sample.image, findings, max_pixels=max_pixels)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
+        _raise_if_not_of_the_file(error, sample.image)
         findings.append(Finding.from_error(error, sample.image))
     try:
         panoptic = source.read(sample, findings)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
+        _raise_if_not_of_the_file(error, sample.labels)
         finding = Finding.from_error(error, sample.labels)
         # Some formats open the image to read the labels, and so repeat the image's error.
         if not _has_error(findings, finding.file):
@@ -49,6 +57,14 @@ def examine(source: Source, sample: Sample, *, max_pixels: int | None) -> Examin
         return Examined(None, None, findings)
     _find_void(source, sample.labels, panoptic, findings)
     return Examined(image, panoptic, findings)
+
+
+def _raise_if_not_of_the_file(error: Exception, path: Path) -> None:
+    """Raise again what the machine lacks: it says nothing about the file."""
+    if isinstance(error, MemoryError):
+        raise MemoryError(f"{path}: {error or 'out of memory'}") from error
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+        raise error
 
 
 def _has_error(findings: Findings, file: str) -> bool:

@@ -1,7 +1,8 @@
 """All samples of a source converted by several workers, or taken from the cache."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -63,12 +64,20 @@ def convert_samples(
 def open_cache(
     cache: Path | None, source: Source, folder: Path | None, *, max_pixels: int | None, code: str
 ) -> Iterator[ConversionCache | None]:
-    """The cache of a conversion, closed at the end; None if nothing is cached or written."""
+    """The cache of a conversion, closed at the end; None if nothing is cached or written.
+
+    Raises:
+        OSError: its database is damaged, read-only or on a full disk.
+    """
     if cache is None or folder is None:
         yield None
         return
-    opened = ConversionCache(cache, source, folder, max_pixels=max_pixels, code=code)
     try:
-        yield opened
-    finally:
-        opened.close()
+        opened = ConversionCache(cache, source, folder, max_pixels=max_pixels, code=code)
+        with closing(opened):
+            yield opened
+    except sqlite3.Error as error:
+        raise OSError(
+            f"{cache}: expected a cache of conversions that can be written, but got: {error} - "
+            "either remove this folder, free space on its disk, or set prepare.cache=null"
+        ) from error

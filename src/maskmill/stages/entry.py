@@ -19,6 +19,7 @@ from maskmill.assembly.conf_search_path import (
     packaged_conf,
     register_search_path,
 )
+from maskmill.stages.resources import message_of
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ Main = Callable[[DictConfig], Any]
 def stage(main: Main) -> Callable[[], Any]:
     """Make `main(cfg)` a program: `maskmill STAGE`, also `python -m maskmill.stages.STAGE`.
 
-    A ValueError or OSError ends it with its message alone and exit status 1; SIGTERM during
-    training ends it with 143.
+    A ValueError, OSError or MemoryError ends it with its message alone and exit status 1; SIGTERM
+    during training ends it with 143.
     HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra
     reports which job failed.
     """
@@ -43,7 +44,7 @@ def stage(main: Main) -> Callable[[], Any]:
         ) as error:  # SIGTERM: the remaining jobs of a sweep are not started either
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             _report(error)
             if _is_multirun() or "HYDRA_FULL_ERROR" in os.environ:
                 raise
@@ -72,7 +73,7 @@ def _is_multirun() -> bool:
 
 def _report(error: Exception) -> None:
     if not _is_multirun():
-        log.error("%s", error)
+        log.error("%s", message_of(error))
         log.debug("", exc_info=error)
         return
     job = HydraConfig.get().job
@@ -80,5 +81,5 @@ def _report(error: Exception) -> None:
         "job %s (%s) failed: %s - run the same command again to repeat the failed jobs alone",
         job.num,
         job.override_dirname,
-        error,
+        message_of(error),
     )
