@@ -15,7 +15,10 @@ from maskmill.assembly.build import build
 from maskmill.assembly.composition import compose_stages
 from maskmill.assembly.model_loading import load_network
 from maskmill.assembly.targets import packaged_targets
+from maskmill.assembly.training_parts import read_dataset
+from maskmill.canonical.categories import Categories
 from maskmill.serving.model_files import DESCRIPTION, read_model, write_model
+from maskmill.training.checkpoint_files import find_damage
 from strategies import CATEGORIES
 
 # Callables that run code, read or write files, or lead to others that do, and their arguments
@@ -163,8 +166,8 @@ BUILD_CASES = list(itertools.product(PLACES, NODES))
 
 
 def test_there_are_hundreds_of_nodes():
-    assert len(MODEL_CASES) >= 400
-    assert len(BUILD_CASES) >= 300
+    assert len(MODEL_CASES) == 429
+    assert len(BUILD_CASES) == 312
 
 
 @pytest.mark.parametrize("place", PLACES + POSTPROCESS_PLACES)
@@ -185,6 +188,72 @@ def test_a_configuration_that_names_other_code_is_refused(place):
         message = refused(build, config.network, object)
         assert message.startswith(place.partition(".")[0])
         assert "conf/targets.yaml" in message or "expected arguments by name" in message
+
+
+@pytest.mark.parametrize("place", POSTPROCESS_PLACES)
+def test_a_registered_description_that_names_other_code_is_refused(model, folder, place):
+    path = folder / "registered" / DESCRIPTION
+    path.parent.mkdir(exist_ok=True)
+    description = json.loads((model / DESCRIPTION).read_text()) | {"fingerprint": "0123"}
+    for node in NODES:
+        path.write_text(json.dumps(description | {"config": put(CONFIG, place, node)}))
+        assert refused(read_model, path.parent).startswith(f"{path}: config.task.postprocess")
+
+
+class Payload:
+    """What a pickle calls when it is loaded."""
+
+    def __init__(self, function, *arguments):
+        self.called = function, arguments
+
+    def __reduce__(self):
+        return self.called
+
+
+PAYLOADS = [
+    Payload(os.system, "touch PWNED"),
+    Payload(exec, "open('PWNED', 'w')"),
+    Payload(eval, "open('PWNED', 'w')"),
+    Payload(open, "PWNED", "w"),
+    Payload(__import__, "evil"),
+    Payload(getattr, Path, "cwd"),
+]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: str(payload.called[0]))
+@pytest.mark.parametrize("place", ["state_dict", "callbacks", "hyper_parameters", "_class_path"])
+def test_a_checkpoint_with_an_object_is_damaged_and_runs_nothing(folder, place, payload):
+    path = folder / "last.ckpt"
+    torch.save({"state_dict": {}, "callbacks": {}} | {place: {"x": payload}}, path)
+    find_damage(path)  # imports what it needs
+    watched.update(on=True, events=[])
+    damage = find_damage(path)
+    watched["on"] = False
+    assert damage.startswith("it cannot be read (UnpicklingError: Weights only load failed")
+    assert watched["events"] == []
+    assert not (folder / "PWNED").exists()
+
+
+@pytest.mark.parametrize("place", ["source", "categories", "problems", "findings", "digest"])
+def test_a_node_in_a_data_set_is_data(folder, place):
+    path = folder / "data" / "dataset.json"
+    path.parent.mkdir(exist_ok=True)
+    splits = {"train": {"num_images": 1}, "val": {"num_images": 1}}
+    dataset = {"source": {}, "splits": splits, "problems": [], "findings": [], "digest": "0"}
+    read_dataset(str(shipped(path, dataset | {"categories": CATEGORIES.as_list()})))
+    for node in NODES:
+        categories = [{**node, **row} for row in CATEGORIES.as_list()]
+        shipped(path, dataset | {"categories": categories} | {place: categories})
+        watched.update(on=True, events=[])
+        read = read_dataset(str(path.parent))
+        assert Categories.from_list(read["categories"]) == CATEGORIES
+        watched["on"] = False
+        assert watched["events"] == []
+
+
+def shipped(path, dataset):
+    path.write_text(json.dumps(dataset))
+    return path.parent
 
 
 FORMS = [

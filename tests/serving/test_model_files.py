@@ -156,45 +156,37 @@ def nested(depth):
 
 # What is written into a description, where, and the message about it
 BROKEN = [
-    ("", "x", "the file is wrong"),
-    ("", None, "the file is wrong"),
-    ("", [], "the file is wrong"),
-    ("config", None, "config is wrong"),
-    ("config", [1], "config is wrong"),
-    ("config.network", [], "config.network is wrong"),
-    ("config.network", {}, "config.network._target_ is wrong"),
-    ("config.network._target_", 3, "config.network._target_ is wrong"),
-    ("config.network._target_", None, "config.network._target_ is wrong"),
-    ("config.task", "x", "config.task is wrong"),
-    ("config.task.postprocess", None, "config.task.postprocess is wrong"),
-    ("config.task.postprocess._target_", ["os.system"], "postprocess._target_ is wrong"),
-    ("config.network.width", 10**40, "config.network.width: expected a whole number"),
-    (
-        "config.network.width",
-        float("nan"),
-        "config.network.width: expected a finite number, but got nan",
-    ),
-    (
-        "config.network.width",
-        float("inf"),
-        "config.network.width: expected a finite number, but got inf",
-    ),
-    ("config.network.width", nested(200), "at most 32 nested levels"),
-    ("config.network.width", nested(900), "at most 32 nested levels"),
-    ("categories", {}, "categories is wrong"),
-    ("categories", [], "Expected 1 to 254 categories"),
-    ("categories", [3], "categories.0 is wrong"),
-    ("categories.0.id", "1", "categories.0.id is wrong"),
-    ("categories.0.id", 2**40, "categories.0.id is wrong"),
-    ("categories.0.id", True, "categories.0.id is wrong"),
-    ("categories.0.name", None, "categories.0.name is wrong"),
-    ("categories.0.isthing", 2, "categories.0.isthing"),
-    ("categories.0.color", [1, 2], "categories.0.color is wrong"),
-    ("categories.0.color", [1, 2, 256], "categories.0.color.2 is wrong"),
-    ("data_digest", 3, "data_digest is wrong"),
-    ("data_digest", None, "data_digest is wrong"),
-    ("weights", 3, "weights is wrong"),
-    ("fingerprint", [], "fingerprint is wrong"),
+    ("", "x", "a valid dictionary at the top, but got 'x'"),
+    ("", None, "a valid dictionary at the top, but got None"),
+    ("", [], "a valid dictionary at the top, but got []"),
+    ("config", None, "a valid dictionary at config, but got None"),
+    ("config", [1], "a valid dictionary at config, but got [1]"),
+    ("config.network", [], "a valid dictionary at config.network, but got []"),
+    ("config.network", {}, "a value at config.network._target_, but got none"),
+    ("config.network._target_", 3, "a valid string at config.network._target_, but got 3"),
+    ("config.network._target_", None, "string at config.network._target_, but got None"),
+    ("config.task", "x", "a valid dictionary at config.task, but got 'x'"),
+    ("config.task.postprocess", None, "dictionary at config.task.postprocess, but got None"),
+    ("config.task.postprocess._target_", ["os.system"], "string at config.task.postprocess._tar"),
+    ("config.network.width", 10**40, "width: expected a whole number up to 1000000000"),
+    ("config.network.width", float("nan"), "width: expected a finite number, but got nan"),
+    ("config.network.width", float("inf"), "width: expected a finite number, but got inf"),
+    ("config.network.width", nested(200), "expected at most 32 nested levels"),
+    ("config.network.width", nested(900), "expected at most 32 nested levels"),
+    ("categories", {}, "a valid list at categories, but got {}"),
+    ("categories", [], "Expected 1 to 254 categories, but got 0"),
+    ("categories", [3], "a valid dictionary at categories[0], but got 3"),
+    ("categories.0.id", "1", "a valid integer at categories[0].id (of 'ground'), but got '1'"),
+    ("categories.0.id", 2**40, "less than 2147483648 at categories[0].id"),
+    ("categories.0.id", True, "a valid integer at categories[0].id (of 'ground'), but got True"),
+    ("categories.0.name", None, "a valid string at categories[0].name"),
+    ("categories.0.isthing", 2, "at categories[0].isthing (of 'ground'), but got 2"),
+    ("categories.0.color", [1, 2], "at categories[0].color (of 'ground'), but got [1, 2]"),
+    ("categories.0.color", [1, 2, 256], "256"),
+    ("data_digest", 3, "a valid string at data_digest, but got 3"),
+    ("data_digest", None, "a valid string at data_digest, but got None"),
+    ("weights", 3, "a valid string at weights, but got 3"),
+    ("fingerprint", [], "a valid string at fingerprint, but got []"),
 ]
 
 
@@ -209,7 +201,7 @@ def test_a_broken_description_is_named(tmp_path, where, value, message):
         part = part[int(key) if isinstance(part, list) else key]
     part[int(last) if isinstance(part, list) else last] = value
     path.write_text(json.dumps(content[""]))
-    expected = rf"model\.json: .*{re.escape(message)}.* - train the model again"
+    expected = rf"model\.json: .*{re.escape(message)}.* - (correct|train|merge)"
     with pytest.raises(ValueError, match=expected):
         read_model(tmp_path)
 

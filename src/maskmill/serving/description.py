@@ -6,47 +6,47 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, NotRequired, cast
 
 import pydantic
+from pydantic import with_config
+from typing_extensions import TypedDict  # as in canonical/schema.py
 
 import maskmill.postprocess
+from maskmill.canonical.schema import STRICT, CategoryRow, require_schema
 from maskmill.serving.construction import MAX_DEPTH
 
 POSTPROCESS = maskmill.postprocess.__name__
 PART = re.compile(rf"({re.escape(POSTPROCESS)}\.([a-z]\w*))\.([A-Z]\w*)")
-MAX_ID = 2**31 - 1  # categories are int32
 MAX_NUMBER = 10**9
 
-Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
+
+@with_config(STRICT)
+class _Node(TypedDict):
+    _target_: str
 
 
-class _Node(pydantic.BaseModel, extra="allow", strict=True):
-    target: str = pydantic.Field(alias="_target_")
-
-
-class _Task(pydantic.BaseModel, extra="allow", strict=True):
+@with_config(STRICT)
+class _Task(TypedDict):
     postprocess: _Node
 
 
-class _Config(pydantic.BaseModel, extra="allow", strict=True):
+@with_config(STRICT)
+class _Config(TypedDict):
     network: _Node
     task: _Task
 
 
-class _Category(pydantic.BaseModel, extra="allow", strict=True):
-    id: Annotated[int, pydantic.Field(ge=0, le=MAX_ID)]
-    name: str
-    isthing: Annotated[int, pydantic.Field(ge=0, le=1)] | bool = 0
-    color: Annotated[list[Channel], pydantic.Field(min_length=3, max_length=3)]
-
-
-class _Description(pydantic.BaseModel, strict=True):
+@with_config(STRICT)
+class _Description(TypedDict):
     config: _Config
-    categories: list[_Category]
+    categories: list[CategoryRow]
     data_digest: str
-    weights: str | None = None
-    fingerprint: str | None = None
+    weights: NotRequired[str]
+    fingerprint: NotRequired[str]
+
+
+FORM = pydantic.TypeAdapter(_Description)
 
 
 class PostprocessTargets:
@@ -93,15 +93,7 @@ def check_description(description: Any, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a value is missing, of another type, out of range or nested too deeply.
     """
-    try:
-        _Description.model_validate(description)
-    except pydantic.ValidationError as error:
-        reason = error.errors()[0]
-        name = ".".join(map(str, reason["loc"])) or "the file"
-        raise ValueError(
-            f"{path}: expected the description of a model, but {name} is wrong: {reason['msg']} "
-            f"(got {str(reason['input'])[:80]}) - train the model again"
-        ) from error
+    require_schema(FORM, description, path)
     for name, value in _values(description["config"], f"{path}: config"):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(
