@@ -181,7 +181,7 @@ class Categories:
                 value has another type.
         """
         require_schema(PREDICTED_TABLE, rows, where, name="categories")
-        require_distinct([row["id"] for row in rows], "id", f"{where}: categories")
+        require_distinct(rows, "id", f"{where}: categories")
         differences = []
         for row in rows:
             difference = self._difference(row)

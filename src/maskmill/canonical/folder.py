@@ -227,13 +227,13 @@ class PanopticFolder:
             )
         return tuple(records)
 
-    def only(self, image_ids: Iterable[int]) -> "PanopticFolder":
+    def only(self, records: Iterable[ImageRecord]) -> "PanopticFolder":
         """The same folder with the annotations of some images and no records.
 
         It is small enough to send to another process, which then need not read the JSON.
         """
         part = copy.copy(self)
-        part._annotations = {image_id: self._annotations[image_id] for image_id in image_ids}
+        part._annotations = {record.id: self._annotations[record.id] for record in records}
         part._images = None
         part.__dict__.pop("records", None)
         return part

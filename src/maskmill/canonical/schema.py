@@ -156,7 +156,9 @@ def require_schema(
         adapter.validate_python(value)
     except pydantic.ValidationError as error:
         findings = error.errors(include_url=False)
-        described = [_describe(finding, value, name) for finding in findings[:MAX_FINDINGS]]
+        described = []
+        for finding in findings[:MAX_FINDINGS]:
+            described.append(_describe(finding, value, name))
         if len(findings) > MAX_FINDINGS:
             described.append(f"{len(findings) - MAX_FINDINGS} more such values")
         raise ValueError(
@@ -207,30 +209,31 @@ def shorten(value: Any) -> str:
     return SHORT.repr(value)
 
 
-def require_distinct(values: Iterable[Any], name: str, where: object) -> None:
-    """Refuse a column of a table that has a value twice.
+def require_distinct(rows: Iterable[Mapping[str, Any]], column: str, where: object) -> None:
+    """Refuse a table that has a value twice in a column.
 
     Args:
-        values: of the rows, in their order.
-        name: of the column.
+        rows: all of which have the column.
+        column: its name.
         where: file and table, for the message.
 
     Raises:
         ValueError: a value occurs twice; the message has the value and both rows.
 
     Example:
-        >>> require_distinct([4, 7, 4], "id", "a.json: images")
+        >>> require_distinct([{"id": 4}, {"id": 7}, {"id": 4}], "id", "a.json: images")
         Traceback (most recent call last):
         ValueError: a.json: images: expected each id once, but got 4 in rows 0 and 2 - remove one
     """
     row_of: dict[Any, int] = {}
-    for row, value in enumerate(values):
+    for index, row in enumerate(rows):
+        value = row[column]
         if value in row_of:
             raise ValueError(
-                f"{where}: expected each {name} once, but got {shorten(value)} in rows "
-                f"{row_of[value]} and {row} - remove one"
+                f"{where}: expected each {column} once, but got {shorten(value)} in rows "
+                f"{row_of[value]} and {index} - remove one"
             )
-        row_of[value] = row
+        row_of[value] = index
 
 
 def require_panoptic_index(index: Any, path: object) -> None:
@@ -245,10 +248,7 @@ def require_panoptic_index(index: Any, path: object) -> None:
     """
     require_schema(PANOPTIC_INDEX, index, path)
     for table, column in UNIQUE_COLUMNS:
-        values = [row[column] for row in index.get(table, ())]
-        require_distinct(values, column, f"{path}: {table}")
+        require_distinct(index.get(table, ()), column, f"{path}: {table}")
     for row in index["annotations"]:
-        segment_ids = [info["id"] for info in row["segments_info"]]
-        if len(set(segment_ids)) < len(segment_ids):
-            where = f"{path}: segments_info of image {row['image_id']}"
-            require_distinct(segment_ids, "id", where)
+        where = f"{path}: segments_info of image {row['image_id']}"
+        require_distinct(row["segments_info"], "id", where)

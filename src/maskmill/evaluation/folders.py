@@ -88,8 +88,7 @@ class FolderScorer:
 
     def only(self, records: Sequence[ImageRecord]) -> "FolderScorer":
         """The same for some images: what a process receives."""
-        image_ids = [record.id for record in records]
-        return replace(self, target=self.target.only(image_ids), pred=self.pred.only(image_ids))
+        return replace(self, target=self.target.only(records), pred=self.pred.only(records))
 
     def score(self, records: Sequence[ImageRecord], results: Results | None) -> list[ImageScores]:
         """What each of some images adds.

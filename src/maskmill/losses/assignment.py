@@ -44,17 +44,11 @@ def match(
     finite_cost = torch.nan_to_num(cost, nan=VERY_LARGE, posinf=VERY_LARGE, neginf=-VERY_LARGE)
     cost_on_cpu = finite_cost.cpu().numpy()  # the only synchronisation with the device
     num_segments = (classes >= 0).sum(dim=1).tolist()
-    images = []
-    queries = []
-    segments = []
+    pairs = [np.zeros((3, 0), np.int64)]
     for index, image_cost in enumerate(cost_on_cpu):
         query, segment = linear_sum_assignment(image_cost[:, : num_segments[index]])
-        images.append(np.full(len(query), index))
-        queries.append(query)
-        segments.append(segment)
-    columns = (images, queries, segments)
-    pairs = np.stack([np.concatenate([*column, np.zeros(0, np.int64)]) for column in columns])
-    matched = torch.from_numpy(pairs.astype(np.int64)).to(cost.device)  # (3, M)
+        pairs.append(np.stack([np.full(len(query), index), query, segment]))
+    matched = torch.from_numpy(np.concatenate(pairs, axis=1)).to(cost.device)  # (3, M)
     return matched[0], matched[1], matched[2]
 
 
