@@ -8,6 +8,18 @@ import cv2
 import numpy as np
 
 HOSTILE = "<script>alert(1)</script>&\"'"
+# Ways out of an element, an attribute, a style, SVG, a comment, a template, and of the line.
+HOSTILE_NAMES = [
+    HOSTILE,
+    "</svg></style></title><img src=x onerror=alert(1)>",
+    '" onload="alert(1)" x=\'',
+    "javascript:alert(1)",
+    "url(javascript:alert(1))",
+    "--><!--]]>{{ 7 * 7 }}{% raw %}",
+    "two\nlines\r\tand \u2028more",
+    "\u202eright to left\u202c \u200f\ufeff",
+    "=HYPERLINK(1)",
+]
 LOADING = {"script", "link", "iframe", "object", "embed", "form", "use", "image", "foreignobject"}
 
 
@@ -25,6 +37,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words += data.split()
+
+    @property
+    def structure(self):
+        """Elements with the names of their attributes: what a name must not change."""
+        return [(tag, sorted(attrs)) for tag, attrs in self.tags]
 
     @property
     def text(self):

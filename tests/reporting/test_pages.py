@@ -10,7 +10,7 @@ from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.learning_rate_page import write_learning_rate_page
 from maskmill.reporting.pages import format_interval, format_percent, format_points, render_page
 from maskmill.reporting.preview_page import Sample, write_preview
-from parsed_page import HOSTILE, Page, require_inert
+from parsed_page import HOSTILE, HOSTILE_NAMES, Page, require_inert
 
 
 @pytest.mark.parametrize(
@@ -42,44 +42,57 @@ def test_a_value_that_a_template_misses_is_an_error():
         render_page("comparison", differences=None)
 
 
-def comparison(path):
-    version = {"name": HOSTILE, "version": 2, "alias": HOSTILE, "reason": HOSTILE}
+def comparison(path, name=HOSTILE):
+    version = {"name": name, "version": 2, "alias": name, "reason": name}
     differences = [
         Difference("all", "", "PQ", 0.6, 0.5, (0.05, 0.15), 1.0),
-        Difference("class", HOSTILE, "PQ", 0.6, 0.5, (0.05, 0.15), 1.0),
+        Difference("class", name, "PQ", 0.6, 0.5, (0.05, 0.15), 1.0),
     ]
     return write_comparison(path, version, differences, num_resamples=10)
 
 
-def dataset():
-    row = {"name": HOSTILE, "pixels": 3, "images": 1, "segments": 2, "weight": None}
+def dataset(name):
+    row = {"name": name, "pixels": 3, "images": 1, "segments": 2, "weight": None}
     row |= {"small": 1, "medium": 1, "large": 0}
     statistics = {"height": [4, 2], "width": [2], "pixels": 12, "void_pixels": 9, "classes": [row]}
     statistics |= {"rgb_mean": [1.0, 2.0, 3.0], "rgb_std": [4.0, 5.0, 6.0]}
-    finding = {"severity": HOSTILE, "file": HOSTILE, "what": HOSTILE, "fix": HOSTILE}
+    finding = {"severity": name, "file": name, "what": name, "fix": name}
     return {
-        "categories": [{"id": 1, "name": HOSTILE, "isthing": 1, "color": [1, 2, 3]}],
-        "splits": {HOSTILE: {"num_images": 2}},
-        "statistics": {HOSTILE: statistics},
-        "problems": [{"split": HOSTILE, "message": HOSTILE}],
+        "categories": [{"id": 1, "name": name, "isthing": 1, "color": [1, 2, 3]}],
+        "splits": {name: {"num_images": 2}},
+        "statistics": {name: statistics},
+        "problems": [{"split": name, "message": name}],
         "findings": [finding, finding | {"severity": "error"}],
     }
 
 
-def preview(path):
+def preview(path, name=HOSTILE):
     ids = np.array([[0, 1], [1, 1]], np.int32)
     labels = Panoptic.from_ids(ids, {1: 1})
-    samples = [Sample(HOSTILE, np.zeros((2, 2, 3), np.uint8), labels)]
-    return write_preview(path, dataset(), samples, split=HOSTILE, augmentation=HOSTILE)
+    samples = [Sample(name, np.zeros((2, 2, 3), np.uint8), labels)]
+    return write_preview(path, dataset(name), samples, split=name, augmentation=name)
 
 
-def learning_rate(path):
+def learning_rate(path, name=HOSTILE):
     rates = np.array([1e-4, 1e-3])
     losses = np.array([2.0, 1.0])
-    return write_learning_rate_page(path, rates, losses, losses, suggested=1e-3, settings=HOSTILE)
+    return write_learning_rate_page(path, rates, losses, losses, suggested=1e-3, settings=name)
 
 
-@pytest.fixture(params=[comparison, preview, learning_rate])
+PAGES = [comparison, preview, learning_rate]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("write", PAGES)
+def test_a_name_adds_neither_an_element_nor_an_attribute(tmp_path, write, name):
+    text = write(tmp_path / "page.html", name).read_text()
+    plain = write(tmp_path / "plain.html", "plain").read_text()
+    assert Page(text).structure == Page(plain).structure
+    assert " ".join(name.split()) in Page(text).text
+    require_inert(text.replace("url(javascript", ""))
+
+
+@pytest.fixture(params=PAGES)
 def page(request, tmp_path):
     return request.param(tmp_path / "page.html").read_text()
 

@@ -21,7 +21,7 @@ from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.pictures import GRAY, HIGHLIGHT, draw_error_map, draw_example, find_image
 from maskmill.reporting.report import write_report
-from parsed_page import HOSTILE, Page, decoded, require_inert
+from parsed_page import HOSTILE, HOSTILE_NAMES, Page, decoded, require_inert
 from strategies import CATEGORIES
 
 TARGETS = [scene(0)] * 5
@@ -133,6 +133,31 @@ def test_a_name_cannot_become_markup(hostile):
     assert "<script>" not in hostile
     assert "<img src=x" not in hostile
     require_inert(hostile)
+
+
+def report_named(folder, name):
+    """A report of one image; `name` is the name of classes, file, tag and data problem."""
+    renamed = []
+    for index, category in enumerate(CATEGORIES):
+        renamed.append(replace(category, name=f"{name}{index}"))
+    write_json(folder / "dataset.json", {"problems": [{"split": name, "message": name}]})
+    return report(
+        folder,
+        targets=TARGETS[:1],
+        preds=PREDS[3:4],
+        categories=Categories(renamed),
+        names=[f"{name.replace('/', '')[:60]}.png"],
+        tags=(Slicing(name, (name,), (name,)),),
+        baseline=[moved(TARGETS[0], by=9)],
+    )
+
+
+def test_names_add_neither_an_element_nor_an_attribute_to_the_report(tmp_path):
+    pages = []
+    for folder, name in (("hostile", "".join(HOSTILE_NAMES)), ("plain", "plain")):
+        (tmp_path / folder).mkdir()
+        pages.append(Page(report_named(tmp_path / folder, name)))
+    assert pages[0].structure == pages[1].structure
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.comparison import compare
 from maskmill.evaluation.evaluation import evaluate_folders
-from maskmill.evaluation.image_counts import read_image_counts
+from maskmill.evaluation.image_counts import FIELDS, read_image_counts
 from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.tables import write_tables
 from strategies import CATEGORIES
@@ -188,3 +188,52 @@ def test_a_category_may_have_the_name_of_another_column(blobs):
         ["background", "0", "0", "0", "0"],
         ["background", "16", "0", "0", "0"],
     ]
+
+
+FORMULAS = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''"]
+
+
+def test_no_name_is_a_formula_and_counts_are_read_with_the_names_as_they_are(tmp_path):
+    names = [f"{formula}{index}" for index, formula in enumerate(FORMULAS)]
+    table = Categories(
+        [Category(index, name, True, (index, 0, 0)) for index, name in enumerate(names)]
+    )
+    ids = np.arange(len(names), dtype=np.int32)[None].repeat(4, axis=0) + 1
+    labels = Panoptic.from_ids(ids, {index + 1: index for index in range(len(names))})
+    target = write_split(tmp_path / "target", [labels], categories=table, names=["=1.png"])
+    slicing = Slicing("=tag", ("=1+1",), ("=1+1",))
+    evaluation = evaluate_folders(target, target)
+    write_tables(tmp_path, Analysis(evaluation, Resampling(0), [slicing], evaluation))
+    for path in tmp_path.glob("*.csv"):
+        with path.open(newline="", encoding="utf-8") as file:
+            cells = [cell for line in csv.reader(file) for cell in line]
+        names_among_them = [cell for cell in cells if not is_number(cell)]
+        assert [cell for cell in names_among_them if cell.startswith(("=", "+", "-", "@"))] == []
+    counts = read_image_counts(tmp_path / "counts.csv")
+    assert counts.images == ("=1.png",)
+    assert sorted(counts.categories) == sorted(names)
+
+
+def is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,category\n", "expected counts with the columns"),
+        ("", "expected counts with the columns"),
+        ("image,category,isthing,{fields}\na,b,1,x\n", "row 0 has another value"),
+        ("\0", "zero bytes"),
+    ],
+)
+def test_counts_that_cannot_be_read_are_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "counts.csv"
+    path.write_text(text.replace("{fields}", ",".join(FIELDS)))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_image_counts(path)
+    assert str(path) in str(caught.value)

@@ -4,7 +4,8 @@ It is enough to score any selection or resample of the images without reading th
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.canonical.files import read_text
 from maskmill.evaluation.bootstrap import Array
+from maskmill.evaluation.csv_cells import unprotect
 from maskmill.metrics.functional.confusion_matrix import SemanticCounts, semantic_means
 from maskmill.metrics.functional.panoptic_quality import PanopticCount, panoptic_means
 from maskmill.metrics.functional.ratios import mean_over_classes, ratio
@@ -135,7 +138,7 @@ def read_image_counts(path: Path) -> ImageCounts:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing.
+        ValueError: the file is not CSV, a column is missing, or a count is not a number.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -149,23 +152,38 @@ def read_image_counts(path: Path) -> ImageCounts:
     column_of = _positions(categories)
     table = np.zeros((len(images), len(categories) + 1, NUM_FIELDS))
     isthing = np.zeros(len(categories), bool)
-    for row in rows:
+    for index, row in enumerate(rows):
         column = column_of[row["category"]]
-        values = [float(row.get(name) or "nan") for name in NAMES]
-        table[row_of[row["image"]], column] = values
+        try:
+            for field, name in enumerate(NAMES):
+                table[row_of[row["image"]], column, field] = float(row.get(name) or "nan")
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: expected counts, but row {index} has another value ({error}) - "
+                "run `maskmill evaluate` again"
+            ) from error
         if row["isthing"] == "1":
             isthing[column] = True
     table[:, -1, Field.TARGET] = np.nan  # background is not in the file: no pixel accuracy
     return ImageCounts(images, categories, isthing, table)
 
 
-def _read_rows(path: Path) -> list[Mapping[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    rows = []
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
         missing = {"image", "category", "isthing", *FIELDS} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path}: expected counts with the columns {sorted(missing)}, "
-                "but they are missing - run `maskmill evaluate` again"
-            )
-        return list(reader)
+        for row in reader:
+            row["image"] = unprotect(row.get("image", ""))
+            row["category"] = unprotect(row.get("category", ""))
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}: expected CSV, but found {error} - run `maskmill evaluate` again"
+        ) from error
+    if missing:
+        raise ValueError(
+            f"{path}: expected counts with the columns {sorted(missing)}, "
+            "but they are missing - run `maskmill evaluate` again"
+        )
+    return rows

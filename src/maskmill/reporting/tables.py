@@ -12,6 +12,7 @@ from maskmill.canonical.files import write_json, write_text
 from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
+from maskmill.evaluation.csv_cells import protect
 from maskmill.evaluation.evaluation import Evaluation
 from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageCounts
 from maskmill.evaluation.image_scores import ImageScores
@@ -28,6 +29,7 @@ EMPTY = ""  # the cell of a missing value
 def write_tables(out: Path, analysis: Analysis) -> None:
     """Write the tables; values are fractions, the cell of a missing value is empty.
 
+    A name that a spreadsheet would take for a formula begins with an apostrophe; see `protect`.
     metrics.json, per_class.csv, per_image.csv, counts.csv, confusion.csv and slices.csv; with a
     baseline also differences.csv.
     """
@@ -190,7 +192,13 @@ def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     _write_lines(path, lines)
 
 
+def _protected(cell: object) -> object:
+    return protect(cell) if isinstance(cell, str) else cell
+
+
 def _write_lines(path: Path, lines: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    writer = csv.writer(text, lineterminator="\n")
+    for line in lines:
+        writer.writerow(map(_protected, line))
     write_text(path, text.getvalue())

@@ -84,7 +84,9 @@ def match_masks(pred: Masks, target: Masks, *, boundary: bool = False) -> MaskMa
     Raises:
         ValueError: the masks have different sizes.
     """
-    sizes = {tuple(rle["size"]) for rle in (*pred.rles, *target.rles)}
+    sizes = set()
+    for rle in (*pred.rles, *target.rles):
+        sizes.add(tuple(rle["size"]))
     if len(sizes) > 1:
         raise ValueError(
             f"Expected masks of one size (H, W), but got {sorted(sizes)[:3]} - "
