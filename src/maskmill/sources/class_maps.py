@@ -1,7 +1,7 @@
 """Class masks, with or without instance-id masks, to segments."""
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, NoReturn
 
 import cv2
 import numpy as np
@@ -15,6 +15,12 @@ Labels = npt.NDArray[np.int32]
 # The segment id of a thing is (category id + 1) * this + instance id, so that ids can be read.
 INSTANCES_PER_CLASS = 10_000
 SMOOTHED = "stray values along borders, as smoothing leaves them"
+EXPORT_AGAIN = (
+    "export the labels again without smoothing: resized by nearest neighbour, drawn without "
+    "anti-aliasing, not as JPEG"
+)
+MIN_RAMP_VALUES = 3  # a smoothed border that is wider than two pixels has at least so many
+MAX_FLAT = 0.5  # share of its pixels that have the value of all their neighbours
 
 
 def panoptic_from_classes(
@@ -34,13 +40,7 @@ def panoptic_from_classes(
     labelled = [value for value in values if value not in void_ids]
     unknown = [value for value in labelled if value not in categories]
     if unknown:
-        found = f"expected ids of the category table or void ids, but got {unknown[:8]}"
-        if is_thin(np.isin(classes, unknown)):
-            raise ValueError(
-                f"{found}: {SMOOTHED} - export the labels again without smoothing: resized by "
-                "nearest neighbour, drawn without anti-aliasing, not as JPEG"
-            )
-        raise ValueError(f"{found} - add them to one of the two in conf/source")
+        _raise_unknown(classes, unknown, categories)
     if not labelled:
         raise ValueError(
             "expected labels, but every pixel is void - "
@@ -53,6 +53,29 @@ def panoptic_from_classes(
         category_of[value + 1] = value
     ids = relabel(classes, segment_of, default=VOID_ID)
     return Panoptic.from_ids(ids, category_of)
+
+
+def _raise_unknown(classes: Labels, unknown: list[int], categories: Categories) -> NoReturn:
+    """Refuse values outside the table, with the fix that their pattern suggests."""
+    found = f"expected ids of the category table or void ids, but got {unknown[:8]}"
+    values, counts = np.unique(classes, return_counts=True)
+    is_binary = len(categories) == 2 and len(values) >= 2
+    threshold = ""
+    stray = np.isin(classes, unknown)
+    if is_binary:
+        middle = (int(values[0]) + int(values[-1]) + 1) // 2
+        threshold = (
+            "set `labels: {_target_: maskmill.sources.label_images.IndexImage, "
+            f"threshold: {middle}}}` in conf/source"
+        )
+        stray &= ~np.isin(classes, values[np.argsort(counts)[-2:]])  # the levels of both classes
+    if stray.any() and is_smoothed(classes, stray):
+        fix = f"either {threshold} or {EXPORT_AGAIN}" if is_binary else EXPORT_AGAIN
+        raise ValueError(f"{found}: {SMOOTHED} - {fix}")
+    fix = "add them to one of the two in conf/source"
+    if is_binary and len(values) == 2:
+        fix = f"either {fix}, or, if the mask has two values, {threshold}"
+    raise ValueError(f"{found} - {fix}")
 
 
 def panoptic_from_instances(
@@ -122,6 +145,25 @@ def _short_ids(instance_ids: npt.NDArray[np.int64]) -> dict[int, int]:
     if distinct[-1] < INSTANCES_PER_CLASS:
         return {instance_id: instance_id for instance_id in distinct}
     return {instance_id: rank for rank, instance_id in enumerate(distinct)}
+
+
+def is_smoothed(values: Labels, unknown: npt.NDArray[np.bool_]) -> bool:
+    """Whether unknown values come from smoothed borders: thin lines, or ramps of any width.
+
+    In a ramp the value changes from pixel to pixel, while a missing class has areas of one value.
+
+    Args:
+        values: (H, W) values of a label image, below 2**24.
+        unknown: (H, W) bool, where no class has the value.
+    """
+    if is_thin(unknown):
+        return True
+    if len(np.unique(values[unknown])) < MIN_RAMP_VALUES:
+        return False
+    exact = values.astype(np.float32)  # OpenCV has no integers of 32 bits here
+    square = np.ones((3, 3), np.uint8)
+    is_flat = cv2.erode(exact, square) == cv2.dilate(exact, square)
+    return float(is_flat[unknown].mean()) < MAX_FLAT
 
 
 def is_thin(mask: npt.NDArray[np.bool_]) -> bool:

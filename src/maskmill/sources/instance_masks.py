@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
@@ -32,6 +32,8 @@ class InstanceMasks(Source):
         category: the objects' `id`, `name`, and optionally `color`.
         splits: split -> share of the images, assigned by a hash of the name, or a rule of `splits`.
         max_overlap: share of a mask's pixels that may belong to other masks.
+        threshold: for masks with smoothed borders: from this level on a pixel is of the object; by
+            default each mask must have one value besides 0.
         seed: seed of the hash.
 
     Raises:
@@ -46,11 +48,13 @@ class InstanceMasks(Source):
         splits: Mapping[str, float] | Split,
         *,
         max_overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
+        threshold: Annotated[int, Ge(1)] | None = None,
         seed: int = 0,
     ) -> None:
         self.root = root
         self.folder = folder
         self.max_overlap = max_overlap
+        self.threshold = threshold
         self.split = as_split(splits, seed=seed)
         self._categories = Categories.from_list([category | {"isthing": 1}])
 
@@ -88,6 +92,8 @@ class InstanceMasks(Source):
         ids = np.zeros((0, 0), np.int32)
         for instance_id, path in enumerate(paths, start=1):
             mask = read_label_image(path)
+            if self.threshold is not None:
+                mask = (mask >= self.threshold).astype(np.int32)
             if instance_id == 1:
                 ids = np.zeros(mask.shape, np.int32)
             require_size(mask.shape, ids.shape, path)
@@ -107,7 +113,8 @@ class InstanceMasks(Source):
         if np.count_nonzero(mask == mask.max()) != area:
             raise ValueError(
                 f"{path}: expected a mask of 0 and one other value, but got more values - "
-                "save it without smoothing"
+                f"either set `threshold: {(mask.max() + 1) // 2}` in conf/source or save it "
+                "without smoothing"
             )
         free: npt.NDArray[np.bool_] = (mask != 0) & (ids == 0)
         lost = 1 - np.count_nonzero(free) / area
