@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -25,6 +26,17 @@ from maskmill.sources.thing_masks import ThingMasks
 from maskmill.sources.yolo import YoloPart, YoloSegments
 from shipped_sources import shipped
 from strategies import CATEGORIES, id_maps, panoptics
+
+
+def png(mode, size):
+    """A small PNG in base64."""
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+PNG_OF_17_COLUMNS = png("1", (17, 1))
+PNG_IN_COLOUR = png("RGB", (2, 2))
 
 
 def only(source):
@@ -159,12 +171,59 @@ def test_an_image_without_a_label_file_has_no_objects_or_is_an_error(tmp_path):
         ),
         ("0 0.5 0.5 0.2 0.2", "4 numbers are a box - export segments"),
         ("0 0.1 0.1 0.5 0.1 0.5", "expected x and y of every point, but got 5"),
+        (
+            "1.5 0.1 0.1 0.5 0.1 0.5 0.5",
+            "line 1: expected a class index as a whole number, but got",
+        ),
+        ("nan 0.1 0.1 0.5 0.1 0.5 0.5", "expected a class index as a whole number, but got nan"),
+        ("1e400 0.1 0.1 0.5 0.1 0.5 0.5", "as a whole number, but got 1e400"),
         ("cat 0.1 0.1", "expected numbers separated by blanks, but got 'cat 0.1 0.1'"),
     ],
 )
 def test_an_invalid_yolo_line_is_refused(tmp_path, line, message):
     with pytest.raises(ValueError, match=message):
         only(yolo(tmp_path, line))
+
+
+def test_every_invalid_yolo_line_is_reported_and_a_whole_class_index_may_have_a_point(tmp_path):
+    source = yolo(tmp_path, "1.0 0 0 1 0 1 1\n9 0 0 1 0 1 1\n0 0 0 1 0 1 1\n0.5 0 0 1 0 1 1\n")
+    findings = Findings()
+    sample = source.samples(findings)[0]
+    assert source.classes_of(sample) == {0, 1}
+    with pytest.raises(ValueError, match="line 2: expected a class of `names`"):
+        source.read(sample, findings)
+    lines = [finding.file.rpartition(", ")[2] for finding in findings]
+    assert lines == ["line 2", "line 4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": None}, "expected `label` of shapes[0] to be a valid string, but got None"),
+        ({"points": [[0, 0], [3]]}, "expected `points.1.1` in shapes[0], but it is missing"),
+        ({"points": [[0, 0], [3, "3"]]}, "`points.1.1` of shapes[0] to be a valid number, but got"),
+        ({"points": [[0, 0], [3, float("nan")]]}, "shapes[0] to be a finite number, but got nan"),
+        ({"points": {"x": 1}}, "expected `points` of shapes[0] to be a valid list, but got {'x'"),
+        ({"shape_type": "star"}, "but shape 1 (cat) is a 'star' of 2 points"),
+        ({"shape_type": "circle", "points": []}, "but shape 1 (cat) is a 'circle' of 0 points"),
+        ({"shape_type": "mask"}, "expected shape 1 (cat) with a mask, but it does not decode"),
+        ({"shape_type": "mask", "mask": "a b"}, "with a mask, but it does not decode (Only base64"),
+        ({"shape_type": "mask", "mask": PNG_OF_17_COLUMNS}, "it has 17 x 1 pixels, more than the"),
+        ({"shape_type": "mask", "mask": PNG_IN_COLOUR}, "a mask of one channel, but it has RGB"),
+    ],
+)
+def test_an_invalid_labelme_shape_is_refused(tmp_path, change, message):
+    row = shape("cat", [[0, 0], [3, 3]], "rectangle") | change
+    with pytest.raises(ValueError, match=r"a\.json: expected ") as caught:
+        only(labelme(tmp_path, [row]))
+    assert message in str(caught.value)
+
+
+def test_a_far_labelme_circle_is_cropped_with_a_warning(tmp_path):
+    circle = shape("cat", [[-1e6, 6], [8.5, 6]], "circle")  # its border is the line x = 8.5
+    panoptic, findings = only(labelme(tmp_path, [circle]))
+    assert panoptic.segments[0].bbox == (0, 0, 9, 12)
+    assert "expected shape 1 (cat) inside the image of 16 x 12 pixels" in findings[0].what
 
 
 def labelme(root, shapes, **options):
@@ -176,7 +235,7 @@ def labelme(root, shapes, **options):
         "imageWidth": 16,
         "shapes": shapes,
     }
-    write_json(root / "all" / "a.json", content)
+    (root / "all" / "a.json").write_text(json.dumps(content))  # may have NaN
     return Labelme(
         root,
         "all",

@@ -20,7 +20,7 @@ from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.runs import joint_histogram
 from maskmill.sources.finding import Findings
-from maskmill.sources.folders import require_folder
+from maskmill.sources.folders import list_files, require_folder
 from maskmill.sources.images import read_label_colors
 from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.rows import CategoryId, Id, Text, require_rows
@@ -115,17 +115,21 @@ class Ade20k(Source):
         for part, split in self.parts.items():
             folder = require_folder(inside(self.root, part))
             listed = []
-            for path in sorted(folder.rglob("*.jpg")):
+            files = list_files(folder, findings)
+            images = [file for file in files if file.suffix.lower() == ".jpg"]
+            for path in images:
                 name = path.relative_to(folder).with_suffix("").as_posix()
                 listed.append(
                     Sample(UNASSIGNED, name, path, path.with_name(f"{path.stem}_seg.png"))
                 )
-            for path in sorted(folder.rglob("*_seg.png")):
-                image = path.with_name(f"{path.stem.removesuffix('_seg')}.jpg")
-                if not image.is_file():
+            stems = {image.with_suffix("") for image in images}
+            for path in [file for file in files if file.name.endswith("_seg.png")]:
+                stem = path.with_name(path.stem.removesuffix("_seg"))
+                if stem not in stems:
                     findings.error(
                         path,
-                        f"expected the image {image.name} beside these labels, but there is none",
+                        f"expected the image {stem.name}.jpg beside these labels, but there is "
+                        "none",
                         "either add it or remove them",
                     )
             assigned = split.assign(listed, self.classes_of)

@@ -19,7 +19,7 @@ from maskmill.canonical.schema import shorten
 from maskmill.canonical.yaml_file import read_yaml
 from maskmill.sources.class_maps import panoptic_from_instances
 from maskmill.sources.finding import Findings
-from maskmill.sources.folders import require_folder
+from maskmill.sources.folders import require_folder, visible_entries
 from maskmill.sources.label_images import ColorImage, Labels
 from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.polygons import Points, keep_valid_polygons, polygon_mask
@@ -90,15 +90,17 @@ class Cwfid(Source):
         label_folder = require_folder(self.root / "annotations")
         samples = []
         numbers = set()
-        for path in sorted(folder.glob(f"*{IMAGE_ENDING}")):
+        images = [path for path in visible_entries(folder) if path.name.endswith(IMAGE_ENDING)]
+        for path in images:
             number = path.name.removesuffix(IMAGE_ENDING)
             numbers.add(number)
             samples.append(
                 Sample(UNASSIGNED, number, path, label_folder / f"{number}{LABEL_ENDING}")
             )
         samples.sort(key=lambda sample: sample.name)
-        for path in sorted(label_folder.glob("*.png")):
-            if path.name.removesuffix(LABEL_ENDING) not in numbers:
+        for path in visible_entries(label_folder):
+            isorphan = path.name.removesuffix(LABEL_ENDING) not in numbers
+            if isorphan and path.suffix.lower() == ".png":
                 findings.error(
                     path,
                     f"expected an image for these labels in {folder}, but there is none",

@@ -16,15 +16,13 @@ from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.runs import relabel
 from maskmill.sources.class_maps import Labels
 from maskmill.sources.finding import Finding, Findings
-from maskmill.sources.folders import require_folder
+from maskmill.sources.folders import IMAGE_SUFFIXES, list_files, require_folder
 from maskmill.sources.labelme_shapes import SHAPE, ShapeRow, shape_mask
 from maskmill.sources.layers import Layer, find_repeats
 from maskmill.sources.pairs import UNASSIGNED
 from maskmill.sources.rows import FileName, Side, check_row, keep_rows, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split, as_split, require_every_split
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,8 @@ class Labelme(Source):
         folder = require_folder(inside(self.root, self.folder))
         samples = []
         labelled = set()
-        for path in sorted(folder.rglob("*.json")):
+        files = list_files(folder, findings)
+        for path in [file for file in files if file.suffix.lower() == ".json"]:
             try:
                 image = self._image(path, _content(path).imagePath)
             except (ValueError, OSError) as error:
@@ -117,7 +116,7 @@ class Labelme(Source):
             labelled.add(os.path.realpath(image))
             name = path.relative_to(folder).with_suffix("").as_posix()
             samples.append(Sample(UNASSIGNED, name, image, path))
-        for path in sorted(folder.rglob("*")):
+        for path in files:
             if path.suffix.lower() in IMAGE_SUFFIXES and os.path.realpath(path) not in labelled:
                 findings.error(
                     path,
