@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
@@ -23,7 +23,7 @@ from maskmill.sources.finding import Findings
 from maskmill.sources.folders import list_files, require_folder
 from maskmill.sources.images import read_label_colors
 from maskmill.sources.pairs import UNASSIGNED
-from maskmill.sources.rows import CategoryId, Id, Text, require_rows
+from maskmill.sources.rows import CategoryId, Id, Text, check_row, require_rows
 from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import Split, as_split, require_every_split
 
@@ -47,7 +47,22 @@ class ObjectRow:
     parts: PartRow
 
 
+@dataclass(frozen=True)
+class ObjectsRow:
+    """The list of objects."""
+
+    object: list[Any]
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """The content of a JSON file."""
+
+    annotation: ObjectsRow
+
+
 OBJECT = TypeAdapter(ObjectRow)
+FILE = TypeAdapter(FileRow)
 
 
 class Ade20k(Source):
@@ -184,12 +199,11 @@ def _objects(sample: Sample, findings: Findings) -> list[ObjectRow]:
             "add it"
         )
     try:
-        rows = json.loads(path.read_text(encoding=ENCODING))["annotation"]["object"]
-        named = [(f"object[{index}]", row) for index, row in enumerate(rows)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected ADE20K's objects as JSON, but {error} - replace the file"
-        ) from error
+        content = json.loads(path.read_text(encoding=ENCODING))
+        rows = check_row(FILE, content, "the file").annotation.object
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error} - replace the file by ADE20K's JSON") from error
+    named = [(f"object[{index}]", row) for index, row in enumerate(rows)]
     return [row for _, row in require_rows(OBJECT, named, path, findings)]
 
 

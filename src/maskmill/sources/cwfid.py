@@ -192,6 +192,7 @@ def _points(row: PlantRow, path: Path, name: str) -> Points:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    """The content of a YAML file of the data set."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected a YAML file of the data set, but there is none - check `source.root`"

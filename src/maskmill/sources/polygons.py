@@ -97,10 +97,12 @@ def warn_outside(
 ) -> None:
     """Report an object whose smallest and largest x, y, (2,) each, are outside the image."""
     height, width = size
+    first = [round(value, 1) for value in low.tolist()]
+    last = [round(value, 1) for value in high.tolist()]
     findings.warn(
         file,
         f"expected {name} inside the image of {width} x {height} pixels, but a polygon "
-        f"extends from {low.round(1).tolist()} to {high.round(1).tolist()}",
+        f"extends from {first} to {last}",
         "check that labels and image belong together; what is outside is cropped",
     )
 
