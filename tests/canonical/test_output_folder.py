@@ -101,11 +101,28 @@ def test_a_folder_without_a_mark_is_refused(tmp_path):
     )
 
 
-@pytest.mark.parametrize("mark", ["", "[]", "{}", '{"written_by": "predict", "entries": 3}'])
-def test_a_folder_with_an_invalid_mark_is_refused(tmp_path, mark):
-    (tmp_path / "out").mkdir()
+DAMAGED_MARKS = ["", "[]", "{}", '{"written_by": "predict", "entries": 3}', "\x00\x80"]
+DAMAGED_MARKS += ['{"written_by": "predict", "entries": {"a.txt": "0"}}']
+
+
+@pytest.mark.parametrize("mark", DAMAGED_MARKS)
+def test_a_folder_with_a_damaged_mark_is_replaced_by_one_with_the_same_names(
+    tmp_path, caplog, mark
+):
+    whole = files(write(tmp_path / "out", "a.txt", "b/c.txt"))
     (tmp_path / "out" / MARK).write_text(mark)
-    require_refused(tmp_path / "out", "found other files")
+    write(tmp_path / "out", "a.txt", "b/c.txt")
+    assert files(tmp_path / "out") == whole
+    assert "out: expected a mark in .maskmill.json, but it is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("mark", DAMAGED_MARKS)
+def test_a_folder_with_a_damaged_mark_and_files_of_others_is_refused(tmp_path, mark):
+    write(tmp_path / "out", "a.txt", "b/mine.txt")
+    (tmp_path / "out" / MARK).write_text(mark)
+    with pytest.raises(ValueError, match=r"removed or renamed files in it \(b\)"):
+        write(tmp_path / "out", "a.txt", "b/c.txt")
+    assert (tmp_path / "out/b/mine.txt").read_text() == "new"
 
 
 def test_the_output_of_another_stage_is_refused(tmp_path):

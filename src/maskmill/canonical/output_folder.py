@@ -3,11 +3,14 @@
 Every folder that a stage writes contains the file `.maskmill.json`, its mark: the name of the stage
 and, for each entry of the folder, a digest of the file names below it. A folder without a mark, or
 with a name that its mark does not cover, contains files of somebody else and is never replaced.
-The mark depends on nothing but these names, so it has the same bytes on every machine.
+The mark depends on nothing but these names, so it has the same bytes on every machine. A folder
+whose mark is damaged is replaced only by one with the same file names.
 """
 
 import hashlib
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +20,17 @@ from filelock import FileLock, Timeout
 
 from maskmill.canonical.files import read_json, write_json
 
+log = logging.getLogger(__name__)
+
 MARK = ".maskmill.json"
+STAGE = re.compile(r"[a-z_]+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 NUM_SHOWN = 5  # names in a message
 
 
-def require_replaceable(out: Path, *, written_by: str, inputs: Iterable[Path] = ()) -> None:
+def require_replaceable(
+    out: Path, *, written_by: str, inputs: Iterable[Path] = (), new: Path | None = None
+) -> None:
     """Refuse an output folder whose replacement would delete files of somebody else.
 
     A stage calls this before its work starts.
@@ -30,6 +39,7 @@ def require_replaceable(out: Path, *, written_by: str, inputs: Iterable[Path] = 
         out: the folder to write.
         written_by: the stage that writes it, as `predict`; its setting is `<stage>.out`.
         inputs: what the stage reads, which `out` must not contain.
+        new: the folder that replaces it, if it is written already.
 
     Raises:
         ValueError: `out` is a symbolic link, a file, the current directory or a parent of it; or it
@@ -56,7 +66,7 @@ def require_replaceable(out: Path, *, written_by: str, inputs: Iterable[Path] = 
                 f"input {path} - either set `{written_by}.out` to a new folder or move the input"
             )
     if any(folder.iterdir()):
-        _require_own_contents(out, written_by, advice)
+        _require_own_contents(out, written_by, advice, new)
 
 
 @contextmanager
@@ -100,14 +110,24 @@ def replaced_folder(out: Path, *, written_by: str, inputs: Iterable[Path] = ()) 
             yield new
             write_json(new / MARK, {"written_by": written_by, "entries": _entries(new)})
             # Again: files may have come into the folder while the stage was working.
-            require_replaceable(out, written_by=written_by, inputs=inputs)
+            require_replaceable(out, written_by=written_by, inputs=inputs, new=new)
             _swap(target, new, old)
         finally:
             _remove(new, old)
 
 
-def _require_own_contents(out: Path, written_by: str, advice: str) -> None:
+def _require_own_contents(out: Path, written_by: str, advice: str, new: Path | None) -> None:
     recorded = _read_mark(out)
+    if recorded is None and (out / MARK).is_file():
+        if new is None:
+            log.warning(
+                "%s: expected a mark in %s, but it is damaged - the folder is replaced only if the "
+                "new one has the same file names",
+                out,
+                MARK,
+            )
+            return
+        recorded = (written_by, _entries(new))
     if recorded is None:
         names = sorted(path.name for path in out.iterdir())
         raise ValueError(
@@ -132,9 +152,11 @@ def _read_mark(folder: Path) -> tuple[str, dict[str, str]] | None:
     """Stage and entries of a folder's mark, or None if it has no valid one."""
     try:
         mark = read_json(folder / MARK)
-        return str(mark["written_by"]), dict(mark["entries"])
+        stage, entries = str(mark["written_by"]), dict(mark["entries"])
+        is_valid = all(DIGEST.fullmatch(digest) for digest in entries.values())
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return (stage, entries) if is_valid and STAGE.fullmatch(stage) else None
 
 
 def _entries(folder: Path) -> dict[str, str]:
