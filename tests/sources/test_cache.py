@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -106,6 +107,31 @@ def test_changes_in_the_output_do_not_change_the_result(raw, tmp_path):
 
 
 @pytest.mark.slow
+def truncate(content, _):
+    return content[: len(content) // 2]
+
+
+def flip(content, generator):
+    content = np.frombuffer(content, np.uint8).copy()
+    content[generator.choice(len(content), 64, replace=False)] ^= 0xFF
+    return content.tobytes()
+
+
+def change_a_row(content, _):
+    return content.replace(b'"height": 96', b'"height": 69')
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, change_a_row])
+def test_a_damaged_index_does_not_change_the_result(raw, tmp_path, damage):
+    first, _ = convert(raw, tmp_path / "out")
+    index = tmp_path / "cache/index.db"
+    index.write_bytes(damage(index.read_bytes(), np.random.default_rng(0)))
+    assert damage is not change_a_row or b'"height": 69' in index.read_bytes()
+    again, read = convert(raw, tmp_path / "out")
+    assert again == first
+    assert len(read) == 10
+
+
 def test_a_killed_prepare_leaves_no_data_set_and_the_next_one_cleans_up(tmp_path):
     SceneSet(tmp_path / "raw", num_train=300, num_val=1, num_test=1, seed=4).write()
     command = [

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,8 @@ import joblib
 from maskmill.sources.collection import Outcome
 from maskmill.sources.finding import Finding
 from maskmill.sources.source import Sample, Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,7 @@ class ConversionCache:
         self._target = target
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / "index.db")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, row TEXT, fresh INTEGER)"
-        )
-        self._database.execute("UPDATE entry SET fresh = 0")
+        self._database = _open_index(folder / "index.db")
         self._source = source
         self._settings = joblib.hash((code, max_pixels, type(source).__name__, source))
 
@@ -75,7 +74,10 @@ class ConversionCache:
         entry = query.fetchone()
         if key is None or entry is None:
             return None
-        row, finding_rows = json.loads(entry[0])
+        content = _verified(entry[0])
+        if content is None:
+            return None
+        row, finding_rows = json.loads(content)
         findings = [Finding(**finding_row) for finding_row in finding_rows]
         outcome = Outcome(sample.split, sample.name, str(sample.image), row, findings)
         files = self._cached_files(key, outcome)
@@ -95,8 +97,9 @@ class ConversionCache:
             file.cached.unlink(missing_ok=True)
             _link(file.path, file.cached)
         findings = [finding.as_dict() for finding in outcome.findings]
-        entry = json.dumps([outcome.row, findings])
-        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, 1)", (key, entry))
+        content = json.dumps([outcome.row, findings])
+        values = (key, f"{_digest(content)} {content}")
+        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, 1)", values)
 
     def close(self) -> None:
         """Remove the entries that were not used, and close the database."""
@@ -118,6 +121,49 @@ class ConversionCache:
             _CachedFile(self._files / f"{key}.image", image),
             _CachedFile(self._files / f"{key}.labels", labels),
         ]
+
+
+def _open_index(path: Path) -> sqlite3.Connection:
+    """The database of the entries, none of them used yet; a damaged one is replaced."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        log.warning(
+            "%s: expected the index of the converted images, but it is damaged (%s) - all images "
+            "are read again",
+            path,
+            error,
+        )
+        for damaged in path.parent.glob(f"{path.name}*"):
+            damaged.unlink()
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path)
+    database.text_factory = lambda content: content.decode(errors="replace")  # its digest fails
+    try:
+        (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, row TEXT, fresh INTEGER)"
+        )
+        database.execute("UPDATE entry SET fresh = 0")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _verified(entry: str) -> str | None:
+    """The content of an entry behind its digest, or None if it was changed on the disk."""
+    digest, _, content = entry.partition(" ")
+    return content if digest == _digest(content) else None
 
 
 def _hash(path: Path) -> str | None:
