@@ -9,6 +9,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,8 +72,16 @@ class Forked:
     def kill(self):
         self._process.kill()
 
+    def is_alive(self):
+        return self._process.is_alive()
+
+    def kill_group(self):
+        """Kill the process and those that it started."""
+        os.killpg(self.pid, signal.SIGKILL)
+
 
 def _run_module(module, overrides, cwd, environment, fifo):
+    os.setsid()  # a process group of its own
     output = os.open(fifo, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
