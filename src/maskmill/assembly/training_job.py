@@ -51,6 +51,8 @@ from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
 
+NETWORK = "network."  # prefix of the network's weights in the checkpoint of a task
+
 
 def fit(cfg: DictConfig) -> float:
     """Train what the configuration describes, or resume the run if it was killed before.
@@ -214,12 +216,10 @@ class TrainingJob:
                 "command to train again"
             )
         weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        prefix = "network."
-        own = {
-            key.removeprefix(prefix): value
-            for key, value in weights.items()
-            if key.startswith(prefix)
-        }
+        own = dict[str, torch.Tensor]()
+        for key, value in weights.items():
+            if key.startswith(NETWORK):
+                own[key.removeprefix(NETWORK)] = value
         network = described_network(self.config["network"], trainer.lightning_module.network)
         config = self.config | {"network": network}
         model = write_model(self.settings.out, own, config, self.categories, self.dataset["digest"])

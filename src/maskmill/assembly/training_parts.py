@@ -45,12 +45,11 @@ def read_dataset(root: str) -> dict[str, Any]:
 
 
 def _require_images(root: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
-    counts = {name: row["num_images"] for name, row in splits.items()}
     for name in ("train", "val"):
-        if not counts.get(name):
+        if not splits.get(name, {}).get("num_images"):
             raise ValueError(
-                f"{root}: expected images in the splits train and val, but {name} has none (images "
-                f"of each split: {counts}) - set the splits of the source and prepare again"
+                f"{root}: expected images in the splits train and val, but {name} has none "
+                f"({splits}) - set the splits of the source and prepare again"
             )
 
 

@@ -153,7 +153,7 @@ def _read_mark(folder: Path) -> tuple[str, dict[str, str]] | None:
     try:
         mark = read_json(folder / MARK)
         stage, entries = str(mark["written_by"]), dict(mark["entries"])
-        is_valid = all(DIGEST.fullmatch(digest) for digest in entries.values())
+        is_valid = all(map(DIGEST.fullmatch, entries.values()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return (stage, entries) if is_valid and STAGE.fullmatch(stage) else None

@@ -51,4 +51,8 @@ def fitting_workers(
 
 def tensor_bytes(sample: Mapping[str, Any]) -> int:
     """Bytes of the tensors of a sample or batch."""
-    return sum(value.nbytes for value in sample.values() if isinstance(value, Tensor))
+    total = 0
+    for value in sample.values():
+        if isinstance(value, Tensor):
+            total += value.nbytes
+    return total

@@ -78,7 +78,9 @@ class ConversionCache:
         if content is None:
             return None
         row, finding_rows = json.loads(content)
-        findings = [Finding(**finding_row) for finding_row in finding_rows]
+        findings = list[Finding]()
+        for finding_row in finding_rows:
+            findings.append(Finding(**finding_row))
         outcome = Outcome(sample.split, sample.name, str(sample.image), row, findings)
         files = self._cached_files(key, outcome)
         if [_hash(file.cached) for file in files] != row["sha256"]:

@@ -53,6 +53,10 @@ class Measurement:
     memory: int
 
 
+def _speed(measurement: Measurement) -> float:
+    return measurement.images_per_second
+
+
 Measure = Callable[[int], Measurement]
 
 
@@ -71,7 +75,7 @@ class SearchResult:
     @property
     def recommended(self) -> int:
         """The smallest batch size that is about as fast as the fastest (`MIN_SPEEDUP`)."""
-        fastest = max(item.images_per_second for item in self.measurements)
+        fastest = max(map(_speed, self.measurements))
         for item in self.measurements:
             if item.images_per_second * (1 + MIN_SPEEDUP) >= fastest:
                 return item.batch_size
@@ -175,7 +179,7 @@ class _Search:
         patience = self.settings.patience
         if patience is None or len(self.measurements) <= patience:
             return False
-        speeds = [item.images_per_second for item in self.measurements]
+        speeds = list(map(_speed, self.measurements))
         fastest_before = max(speeds[:-patience])
         return max(speeds[-patience:]) < (1 + MIN_SPEEDUP) * fastest_before
 

@@ -171,5 +171,5 @@ def _best_names(callbacks: Mapping[str, Any]) -> list[str]:
 
 def _has_later_best(folder: Path, names: list[str]) -> bool:
     """Are there best weights that a later step wrote? The resumed training repeats that step."""
-    known = {LAST, PREVIOUS, *names}
-    return any(path.name not in known for path in folder.glob(f"*{SUFFIX}"))
+    known = [folder / name for name in (LAST, PREVIOUS, *names)]
+    return bool(set(folder.glob(f"*{SUFFIX}")).difference(known))
