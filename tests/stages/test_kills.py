@@ -1,4 +1,4 @@
-"""One kill and two damaged files of a cheap stage; the campaign itself is run by hand."""
+"""One kill and one damaged file of a cheap stage; the campaign itself is run by hand."""
 
 import random
 
@@ -17,7 +17,6 @@ def test_prepare_ends_in_the_same_bytes_after_a_kill_and_after_damage(tmp_path, 
     campaign = Campaign(prepare, folder, random.Random(0))
     campaign.kill(1)
     campaign.tear(0)  # the mark of the output, some bytes of which are flipped
-    campaign.tear(3)  # the index of the cache, truncated
     assert campaign.tally.failures == []
-    assert (campaign.tally.num_killed, campaign.tally.num_torn) == (1, 2)
+    assert (campaign.tally.num_killed, campaign.tally.num_torn) == (1, 1)
     assert len(campaign.expected) > 20  # files that were compared
