@@ -89,3 +89,12 @@ def test_every_job_of_a_multirun_finds_an_own_choice(project):
     assert result.returncode == 0, result.stdout + result.stderr
     assert (project / "drawn_1" / "scenes.json").is_file()
     assert (project / "drawn_2" / "scenes.json").is_file()
+
+
+def test_a_file_whose_aliases_explode_ends_a_command_before_it_is_composed(project):
+    levels = [f"a{i}: &a{i} [{', '.join(9 * [f'*a{i - 1}'])}]" for i in range(1, 10)]
+    write_own(project, "draw/bomb.yaml", "\n".join(["a0: &a0 [1]", *levels]))
+    result = run("maskmill.stages.draw", "draw=bomb", "--cfg", "job", cwd=project)
+    assert result.returncode == 1
+    assert "bomb.yaml: expected aliases that stand for at most 100000 values" in result.stderr
+    assert "Traceback" not in result.stderr
