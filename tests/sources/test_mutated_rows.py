@@ -12,7 +12,6 @@ from operator import getitem
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from maskmill.canonical.png import write_rgb
@@ -132,8 +131,7 @@ def places_in(content):
 
 
 def write(path, content):
-    dump = partial(yaml.dump, Dumper=yaml.SafeDumper) if path.suffix == ".yaml" else json.dumps
-    path.write_text(dump(content))
+    path.write_text(json.dumps(content))  # YAML contains JSON
 
 
 def errors_of(source):
