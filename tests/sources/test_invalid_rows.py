@@ -301,3 +301,11 @@ def test_two_classes_of_one_name_are_refused_if_none_is_a_root(root):
     edit(root, repeat)
     with pytest.raises(ValueError, match=r"a\.json: Expected each category name once"):
         _ = source_of(root).categories
+
+
+def test_a_row_of_another_image_leaves_a_sample_the_same_for_the_cache(root):
+    before = source_of(root).samples(Findings())[1]
+    edit(root, lambda content: content["annotations"].insert(0, square(9, 1, 1, 2, 2, 3)))
+    after = source_of(root).samples(Findings())[1]
+    assert (before.indices, after.indices) == ((2,), (3,))
+    assert repr(before) == repr(after)
