@@ -98,11 +98,12 @@ def test_a_worker_that_the_system_kills_is_explained():
         pool(joblib.delayed(die)() for _ in range(2))
 
 
-def test_a_damaged_cache_is_named_with_its_fix(raw, tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "index.db").write_bytes(b"not a database" * 100)
+def test_a_cache_that_cannot_be_opened_is_named_with_its_fix(raw, tmp_path):
+    (tmp_path / "cache" / "index.db").mkdir(parents=True)
     converter = Converter(tmp_path / "out", workers=1, cache=tmp_path / "cache")
-    message = r"cache: expected a cache .* but got: file is not a database - either remove this"
+    message = (
+        r"cache: expected a cache .* but got: unable to open database file - either remove this"
+    )
     with pytest.raises(OSError, match=message):
         converter.convert(raw)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "raw"]

@@ -129,6 +129,8 @@ def _open_index(path: Path) -> sqlite3.Connection:
     """The database of the entries, none of them used yet; a damaged one is replaced."""
     try:
         return _connect(path)
+    except sqlite3.OperationalError:  # not damaged, but locked, read-only or on a full disk
+        raise
     except sqlite3.DatabaseError as error:
         log.warning(
             "%s: expected the index of the converted images, but it is damaged (%s) - all images "

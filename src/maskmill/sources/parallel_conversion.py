@@ -67,7 +67,7 @@ def open_cache(
     """The cache of a conversion, closed at the end; None if nothing is cached or written.
 
     Raises:
-        OSError: its database is damaged, read-only or on a full disk.
+        OSError: its database is locked, read-only or on a full disk.
     """
     if cache is None or folder is None:
         yield None
