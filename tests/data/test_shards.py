@@ -256,8 +256,65 @@ def test_an_index_that_is_not_json_must_be_written_again(files, tmp_path):
 def test_an_index_without_its_keys_must_be_written_again(files, tmp_path):
     write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=False)
     (tmp_path / "train" / "shards.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"it lacks \['categories', 'shards'\]"):
+    message = r"shards\.json: expected a value at categories, but got none; a value at shards"
+    with pytest.raises(ValueError, match=message):
         open_split(tmp_path, "train")
+
+
+LEAVING = ["../../secret.tar", "..\\secret.tar", "deep/../../secret.tar"]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize("url", ["{tmp_path}", "memory://hostile"])
+def test_a_shard_outside_its_folder_is_refused(files, tmp_path, name, url):
+    address = url.format(tmp_path=tmp_path / "copy")
+    store = open_store(address)
+    if not store.has("dataset.json"):
+        write_shards(files, store, shard_bytes=FEW_BYTES, decoded=False)
+    index = json.loads(store.read("train/shards.json"))
+    index["shards"][0]["file"] = name
+    store.write("train/shards.json", json.dumps(index).encode())
+    with pytest.raises(ValueError, match="leaves the data folder - use names relative to it"):
+        open_split(address, "train")
+
+
+BAD_VALUES = [
+    ("bytes", "12000", "valid integer at shards[0].bytes, but got '12000'"),
+    ("bytes", -1, "a number greater than or equal to 0 at shards[0].bytes"),
+    ("file", None, "a valid string at shards[0].file"),
+    (
+        "samples",
+        [[512, -5, 1, 1]],
+        "a number greater than or equal to 0 at shards[0].samples[0][1]",
+    ),
+    (
+        "samples",
+        [[512, 5, 1]],
+        "4 items after validation, not 3 at shards[0].samples[0], but got [512, 5, 1]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), BAD_VALUES)
+def test_an_index_with_a_wrong_value_names_it(files, tmp_path, key, value, words):
+    write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=False)
+    path = tmp_path / "train" / "shards.json"
+    index = json.loads(path.read_text())
+    index["shards"][0][key] = value
+    path.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="shards.json: expected ") as caught:
+        open_split(tmp_path, "train")
+    assert words in str(caught.value)
+
+
+def test_a_split_outside_the_data_set_is_refused(files, tmp_path):
+    shutil.copytree(files, tmp_path / "set")
+    write_json(tmp_path / "set" / "dataset.json", {"splits": {"../../elsewhere": {}}})
+    with pytest.raises(ValueError, match="'../../elsewhere' leaves the data folder"):
+        write_shards(
+            tmp_path / "set", open_store(tmp_path / "out"), shard_bytes=FEW_BYTES, decoded=False
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_missing_split_on_s3_says_how_to_write_it(s3):

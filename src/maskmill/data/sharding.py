@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from maskmill.canonical.files import read_json
+from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.png import read_ids
@@ -66,7 +66,7 @@ def _write_splits(source: Path, store: Store, *, shard_bytes: int, decoded: bool
 
 def _write_split(source: Path, store: Store, split: str, shard_bytes: int, decoded: bool) -> int:
     """Write the shards and the index of one split, and return its number of images."""
-    folder = PanopticFolder(source / split)
+    folder = PanopticFolder(inside(source, split))
     writer = _ShardWriter(store, split, shard_bytes)
     for record in tqdm(folder.records, desc=split, unit="image", disable=None, leave=False):
         writer.add(list(members(folder, record, decoded=decoded)))

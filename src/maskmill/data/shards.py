@@ -8,20 +8,44 @@ sequence.
 """
 
 import io
-import json
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
+from pydantic import Field, NonNegativeInt, with_config
+from typing_extensions import TypedDict  # pydantic cannot read that of typing before Python 3.12
 
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import decode_text, parse_json
 from maskmill.canonical.png import RGB, decode_ids, decode_rgb
+from maskmill.canonical.schema import STRICT, Text, require_schema
 from maskmill.data.stores import Store, load_json
 
 INDEX = "shards.json"
 BLOCK = 512  # tar: a header is one block, and the contents are padded to whole blocks
 NUMPY = b"\x93NUMPY"
+
+
+@with_config(STRICT)
+class ShardRow(TypedDict):
+    """A tar file; its samples have the last four fields of `Column`."""
+
+    file: Text
+    bytes: NonNegativeInt
+    samples: list[Annotated[list[NonNegativeInt], Field(min_length=4, max_length=4)]]
+
+
+@with_config(STRICT)
+class ShardIndex(TypedDict):
+    """The content of shards.json."""
+
+    categories: list[dict[str, Any]]
+    shards: list[ShardRow]
+
+
+SHARD_INDEX = pydantic.TypeAdapter(ShardIndex)
 
 
 class Column(IntEnum):
@@ -76,7 +100,8 @@ class ShardReader:
         """
         row, image, labels = self.members(index)
         where = f"sample {index} of {self.where}"
-        return json.loads(row), _image(image, where), _ids(labels, where)
+        values = parse_json(decode_text(row, where), where)
+        return values, _image(image, where), _ids(labels, where)
 
     def members(self, index: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """The contents of the three files of a sample, from one read.
@@ -109,12 +134,7 @@ class ShardReader:
                 f"{self.where}: expected the index of a sharded split, but there is none ({error}) "
                 "- write it with `maskmill shard`"
             ) from error
-        missing = {"categories", "shards"} - set(index)
-        if missing:
-            raise ValueError(
-                f"{self.where}: expected an index of shards, but it lacks {sorted(missing)} - "
-                "write the shards again"
-            )
+        require_schema(SHARD_INDEX, index, self.where)
         return dict(index)
 
     def _check_files(self, shards: list[dict[str, Any]]) -> None:

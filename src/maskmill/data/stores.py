@@ -158,6 +158,8 @@ class RemoteStore:
             OSError: access fails.
         """
         file_system, root = self._open("")
+        for name in names:
+            inside(Path(root), name)  # refuses names that leave the folder
         paths = [f"{root}{name}" for name in names]
         with self._explained(""):
             return list(file_system.sizes(paths))
