@@ -44,6 +44,13 @@ def test_errors_come_first_however_many_warnings_there_are():
     assert [len(group) for group in groups] == [1, 5000, 1, 1]
 
 
+@pytest.mark.parametrize("text", ["n" * 10**6, "[" * 10**6, "a." * 10**6, "'" * 10**6])
+def test_long_names_in_findings_take_no_time(text):
+    start = time.perf_counter()
+    assert len(Finding("error", "a", f"expected {text}", text).kind[1]) <= 450
+    assert time.perf_counter() - start < 1
+
+
 def test_a_finding_takes_microseconds():
     findings = [
         Finding("warning", "a.json", f"expected area {n} of 'x'", "y") for n in range(20000)

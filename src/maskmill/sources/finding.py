@@ -8,6 +8,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+MAX_KIND_CHARS = 300  # of a text that decide on its kind: the time grows with their square
 NUM_EXAMPLES = 3  # findings of a kind that are shown; the JSON files have all
 # What differs between findings of one kind: quotes, lists, paths, file names and numbers.
 DETAIL = re.compile(r"'[^']*'|\[[^\]]*\]|\([^)]*\)|\S*/\S*|\S*\w\.[A-Za-z]\w*\S*|\S*\d\S*")
@@ -99,7 +100,7 @@ def group_by_kind(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 
 def _without_details(text: str) -> str:
-    return DETAIL.sub(lambda match: "..." + _closing(match.group()), text)
+    return DETAIL.sub(lambda match: "..." + _closing(match.group()), text[:MAX_KIND_CHARS])
 
 
 def _closing(detail: str) -> str:
