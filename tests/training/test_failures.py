@@ -1,7 +1,10 @@
+import multiprocessing
+
 import pytest
 from torch import nn
 
 from maskmill.training.failures import explained
+from small_trainings import ActAt
 
 
 class Pooled(nn.Module):
@@ -32,3 +35,18 @@ def test_lightnings_own_complaints_become_one_message(train, tmp_path):
     message = "cannot use these settings: .*limit_train_batches"
     with pytest.raises(ValueError, match=message), explained():
         train(tmp_path, limit_train_batches=0.01)
+
+
+class KillLoader(ActAt):
+    """Kills the loader processes, as the kernel does when memory runs out."""
+
+    def act(self):
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+
+
+def test_a_loader_process_that_the_kernel_ends_is_explained(train, tmp_path):
+    message = r"one ended: .* lower data\.num_workers or data\.batch_size.*DataLoader worker"
+    with pytest.raises(ValueError, match=message), explained():
+        train(tmp_path, KillLoader(0, 1), workers=1)
