@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from maskmill.assembly.settings import EvaluateSettings
-from maskmill.canonical.files import read_json
+from maskmill.canonical.dataset_file import read_prediction_file
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Resampling
@@ -59,7 +59,11 @@ def _tags(settings: EvaluateSettings, target: PanopticFolder) -> list[Slicing]:
 
 
 def predicting_model(prediction: Path) -> str | None:
-    """The fingerprint of the model that made a prediction; None if `predict` did not write it."""
+    """The fingerprint of the model that made a prediction; None if `predict` did not write it.
+
+    Raises:
+        ValueError: prediction.json has another form.
+    """
     path = prediction / "prediction.json"
-    fingerprint = read_json(path).get("model") if path.is_file() else None
+    fingerprint = read_prediction_file(path).get("model") if path.is_file() else None
     return None if fingerprint is None else str(fingerprint)

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from maskmill.canonical.files import read_json, write_text
+from maskmill.canonical.dataset_file import read_dataset_file
+from maskmill.canonical.files import write_text
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evaluation import Evaluation
 from maskmill.reporting.confusion_chart import draw_confusion_matrix
@@ -129,5 +130,4 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
 def _read_dataset(target: PanopticFolder) -> dict[str, Any]:
     """The content of dataset.json; empty where `prepare` did not write the ground truth."""
     path = target.json_path.parent.parent / "dataset.json"
-    dataset: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return dataset
+    return read_dataset_file(path) if path.is_file() else {}

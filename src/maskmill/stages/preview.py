@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import PreviewSettings
-from maskmill.canonical.files import read_json
+from maskmill.canonical.dataset_file import read_dataset_file
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     samples = list(draw_samples(settings, cfg))
     path = write_preview(
         settings.out / "preview.html",
-        read_json(settings.data / "dataset.json"),
+        read_dataset_file(settings.data / "dataset.json"),
         samples,
         split=settings.split,
         augmentation=describe_augmentation(settings, cfg),

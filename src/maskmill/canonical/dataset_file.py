@@ -1,0 +1,117 @@
+"""The form of dataset.json, which `prepare` writes, and of prediction.json of `predict`."""
+
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+import pydantic
+from pydantic import Field, FiniteFloat, with_config
+from typing_extensions import TypedDict
+
+from maskmill.canonical.files import read_json
+from maskmill.canonical.schema import STRICT, CategoryRow, Text, require_schema
+
+Count = Annotated[int, Field(ge=0)]
+Message = Annotated[str, Field(max_length=100_000)]  # a bound also refuses lone surrogates
+Lengths = Annotated[list[Count], Field(min_length=1)]
+Channels = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+
+
+@with_config(STRICT)
+class SplitRow(TypedDict):
+    """A split."""
+
+    num_images: Count
+
+
+@with_config(STRICT)
+class ClassStatistics(TypedDict):
+    """How often a class occurs; `weight` is null where it does not."""
+
+    name: Text
+    pixels: Count
+    images: Count
+    segments: Count
+    small: Count
+    medium: Count
+    large: Count
+    weight: FiniteFloat | None
+
+
+@with_config(STRICT)
+class SplitStatistics(TypedDict):
+    """Sizes, colours and classes of a split."""
+
+    pixels: Annotated[int, Field(ge=1)]
+    void_pixels: Count
+    height: Lengths
+    width: Lengths
+    rgb_mean: Channels
+    rgb_std: Channels
+    classes: list[ClassStatistics]
+
+
+@with_config(STRICT)
+class ProblemRow(TypedDict):
+    """An image that was left out."""
+
+    split: Message
+    message: Message
+
+
+@with_config(STRICT)
+class FindingRow(TypedDict):
+    """A fault of the data."""
+
+    severity: Message
+    file: Message
+    what: Message
+    fix: Message
+
+
+@with_config(STRICT)
+class DatasetDescription(TypedDict):
+    """dataset.json; readers say themselves which of its keys they need."""
+
+    categories: NotRequired[list[CategoryRow]]
+    splits: NotRequired[dict[str, SplitRow]]
+    statistics: NotRequired[dict[str, SplitStatistics]]
+    problems: NotRequired[list[ProblemRow]]
+    findings: NotRequired[list[FindingRow]]
+    digest: NotRequired[Text]
+
+
+@with_config(STRICT)
+class PredictionOrigin(TypedDict):
+    """prediction.json: the fingerprint of the model, if ours made the prediction."""
+
+    model: NotRequired[Text | None]
+
+
+DATASET = pydantic.TypeAdapter(DatasetDescription)
+PREDICTION = pydantic.TypeAdapter(PredictionOrigin)
+
+
+def read_dataset_file(path: Path) -> dict[str, Any]:
+    """The content of dataset.json.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or a value has another type.
+    """
+    return _read(path, DATASET)
+
+
+def read_prediction_file(path: Path) -> dict[str, Any]:
+    """The content of prediction.json.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or a value has another type.
+    """
+    return _read(path, PREDICTION)
+
+
+def _read(path: Path, form: pydantic.TypeAdapter[Any]) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(path)
+    require_schema(form, content, path)
+    return content
