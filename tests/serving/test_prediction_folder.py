@@ -14,7 +14,10 @@ from maskmill.serving.model_files import write_model
 from maskmill.serving.prediction_folder import write_predictions
 from strategies import CATEGORIES
 
-CONFIG = {"task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}}}
+CONFIG = {
+    "network": {"_target_": "maskmill.networks.decoders.Unet"},
+    "task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}},
+}
 RECORDS = (ImageRecord(31, "b/one.jpg", 4, 6), ImageRecord(7, "two.png", 4, 6))
 IDS = np.repeat([[1, 1, 2, 2, 3, 0]], 4, axis=0)  # ground, two balls, nothing
 
