@@ -148,7 +148,7 @@ def test_no_path_of_this_machine_and_no_address_is_resolved(tmp_path, repository
         ),
         pytest.param(
             "group: {network: vnet}",
-            r"params\.yaml.*network/vnet.*correct",
+            r"params\.yaml.*network/vnet.*choose one of",
             id="unknown-choice",
         ),
     ],

@@ -23,6 +23,7 @@ from maskmill.assembly.conf_search_path import (
     packaged_conf,
     register_search_path,
 )
+from maskmill.assembly.override_errors import explain_override
 from maskmill.assembly.targets import ConfigurationTargets
 from maskmill.canonical.files import write_text
 from maskmill.canonical.yaml_file import read_yaml_text
@@ -64,10 +65,7 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
         for stage in resolved["stages"]:
             _check_groups(stage, resolved)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{params}: {reason} - correct the line in {params} or the file under conf/"
-        ) from error
+        raise ValueError(f"{params}: {explain_override(error)}") from error
     except ValueError as error:
         raise ValueError(f"{params}: {error}") from error
     return [_write_stage(stage, resolved, out) for stage in resolved["stages"]]
@@ -132,7 +130,8 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{params}: expected YAML, but got: {reason} - correct the file"
+            f"{params}: expected YAML, but got: {reason} - correct this line; indent with blanks, "
+            "not tabs, and by the same number within a block"
         ) from error
     if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
         raise ValueError(
@@ -176,6 +175,11 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
         if name not in cfg and not is_open and not str(key).startswith("+"):
             raise ValueError(_unknown_key(f"{prefix}{name}", prefix, list(cfg)))
         current = cfg._get_node(name) if name in cfg else None
+        if not prefix and isinstance(current, DictConfig) and _is_choice(value):
+            raise ValueError(
+                f"expected values under `set: {name}:`, but got {value!r} - to choose a file of "
+                f"conf/{name}/, write `group: {{{name}: {value}}}`"
+            )
         if isinstance(current, DictConfig) and _merges(value, current):
             set_values(current, value, f"{prefix}{name}.")
             continue
@@ -193,10 +197,21 @@ def _merges(value: Any, current: DictConfig) -> bool:
     return "_target_" not in value or "_target_" in current
 
 
+def _is_choice(value: Any) -> bool:
+    """Is it a name, as of a file, and not an interpolation?"""
+    return isinstance(value, str) and not value.startswith("${")
+
+
 def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
     names = [f"{prefix}{key}" for key in known]
     similar = difflib.get_close_matches(name, names, n=1) or names[:1]
-    key = name.rpartition(".")[2]
+    key = name.removeprefix(prefix)
+    if "." in key:
+        outer, _, inner = key.partition(".")
+        return (
+            f"there is no {key!r} in the configuration, since a key here has no dots - "
+            f"write `{outer}: {{{inner}: ...}}`"
+        )
     return (
         f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - "
         f"either correct it (perhaps {similar[0]!r}) or write +{key} to add a key"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from maskmill.assembly.targets import NetworkTargets
@@ -160,6 +161,7 @@ def load_model(
         FileNotFoundError: the folder holds no model.
         ValueError: the registry has no such model, or its post-processing has no such argument.
     """
+    _require_device(device)
     files, network = (
         _registered(name, device) if name.startswith(REGISTRY) else _trained(Path(name), device)
     )
@@ -167,6 +169,20 @@ def load_model(
         network, files.postprocess(postprocess or {}), inference=inference, device=device
     )
     return LoadedModel(predictor, files)
+
+
+def _require_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"predict.device: expected cpu, cuda or cuda:N, but got {device!r} - choose one"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"predict.device: expected a GPU for {device!r}, but PyTorch sees none - either set "
+            "predict.device=cpu, or check `nvidia-smi` and that the installed torch is a CUDA build"
+        )
 
 
 def _trained(folder: Path, device: str) -> tuple[ModelFiles, Network]:

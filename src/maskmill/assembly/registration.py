@@ -63,7 +63,13 @@ class Registration:
 
     def __init__(self, settings: RegisterSettings) -> None:
         self.settings = settings
-        self.metrics: dict[str, Any] = read_json(settings.evaluation / "metrics.json")
+        scores = settings.evaluation / "metrics.json"
+        if not scores.is_file():
+            raise FileNotFoundError(
+                f"{scores}: expected the metrics of the model, but there are none - either run "
+                "`maskmill evaluate` first or check `register.evaluation`"
+            )
+        self.metrics: dict[str, Any] = read_json(scores)
         if self.metrics.get(settings.metric) is None:
             numbers = sorted(key for key, value in self.metrics.items() if isinstance(value, float))
             raise ValueError(

@@ -23,6 +23,7 @@ from maskmill.assembly.training_parts import (
     build_datamodule,
     build_task,
     read_dataset,
+    require_accelerator,
     resolved,
     training_config,
 )
@@ -87,6 +88,7 @@ class TrainingJob:
         self.cfg = cfg
         self.settings = build(cfg.train, TrainSettings)
         self.dataset = read_dataset(self.settings.data)
+        require_accelerator(cfg.trainer.get("accelerator", "auto"))
         self.categories = Categories.from_list(self.dataset["categories"])
         self.config = training_config(cfg)
         self.state = TrainingState(self.settings.state, self._fingerprint())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -51,6 +52,24 @@ def _require_images(root: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
                 f"{root}: expected images in the splits train and val, but {name} has none "
                 f"({splits}) - set the splits of the source and prepare again"
             )
+
+
+def require_accelerator(accelerator: str) -> None:
+    """Find out before the training whether this machine has the device.
+
+    Args:
+        accelerator: `trainer.accelerator`.
+
+    Raises:
+        ValueError: PyTorch sees no GPU.
+    """
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in {"gpu", "cuda", "mps"} and not has_gpu:
+        raise ValueError(
+            f"trainer.accelerator: expected a GPU for {accelerator!r}, but PyTorch sees none - "
+            "either choose trainer=cpu, or check `nvidia-smi` and that the installed torch is a "
+            "CUDA build (torch.version.cuda)"
+        )
 
 
 def training_config(cfg: DictConfig) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.command_line import quote_paths
 from maskmill.assembly.conf_search_path import (
@@ -19,9 +21,12 @@ from maskmill.assembly.conf_search_path import (
     packaged_conf,
     register_search_path,
 )
+from maskmill.assembly.override_errors import explain_override
 from maskmill.stages.resources import message_of
 
 log = logging.getLogger(__name__)
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 Main = Callable[[DictConfig], Any]
 
@@ -34,9 +39,12 @@ def stage(main: Main) -> Callable[[], Any]:
     HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra
     reports which job failed.
     """
+    shows_tracebacks = FULL_ERROR in os.environ
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> Any:
+        if not shows_tracebacks:
+            os.environ.pop(FULL_ERROR, None)
         try:
             return main(cfg)
         except (
@@ -46,7 +54,7 @@ def stage(main: Main) -> Callable[[], Any]:
             sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError, MemoryError) as error:
             _report(error)
-            if _is_multirun() or "HYDRA_FULL_ERROR" in os.environ:
+            if _is_multirun() or shows_tracebacks:
                 raise
             sys.exit(1)
 
@@ -62,7 +70,16 @@ def stage(main: Main) -> Callable[[], Any]:
             sys.exit(str(error))
         is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
-        return decorated()
+        if shows_tracebacks:
+            return decorated()
+        os.environ[FULL_ERROR] = "1"  # until `main` starts, Hydra raises its errors
+        try:
+            return decorated()
+        except (HydraException, OmegaConfBaseException) as error:
+            sys.stderr.write(f"{explain_override(error)}\n")
+            sys.exit(1)
+        finally:
+            os.environ.pop(FULL_ERROR, None)
 
     return command
 
@@ -72,8 +89,10 @@ def _is_multirun() -> bool:
 
 
 def _report(error: Exception) -> None:
+    is_of_configuration = isinstance(error, OmegaConfBaseException)
+    message = explain_override(error) if is_of_configuration else message_of(error)
     if not _is_multirun():
-        log.error("%s", message_of(error))
+        log.error("%s", message)
         log.debug("", exc_info=error)
         return
     job = HydraConfig.get().job
@@ -81,5 +100,5 @@ def _report(error: Exception) -> None:
         "job %s (%s) failed: %s - run the same command again to repeat the failed jobs alone",
         job.num,
         job.override_dirname,
-        message_of(error),
+        message,
     )

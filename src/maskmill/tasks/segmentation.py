@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
 from lightning import LightningModule
@@ -78,7 +79,9 @@ class SegmentationTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         """Compute the loss of a batch; `training.step_log` logs it and its terms."""
-        terms: dict[str, Tensor] = self.loss(self.network(batch["image"]), batch)
+        outputs = self.network(batch["image"])
+        with self._fitting(outputs, self.loss):
+            terms: dict[str, Tensor] = self.loss(outputs, batch)
         detached = {name: term.detach() for name, term in terms.items()}
         return {"loss": _total(terms), "terms": detached}
 
@@ -93,13 +96,34 @@ class SegmentationTask(LightningModule):
         chunks = [batch] if is_one_size or uses_fsdp(self.network) else _without_padding(batch)
         for chunk in chunks:
             outputs = self.network(chunk["image"])
-            chunk_predictions = self.postprocess(outputs, chunk["size"])
+            with self._fitting(outputs, self.postprocess):
+                chunk_predictions = self.postprocess(outputs, chunk["size"])
             for index in range(len(chunk_predictions)):
                 terms = self.loss(_item(outputs, index), _item(chunk, index))
                 losses.append(_total(terms))
             predictions += chunk_predictions
         self.scores.update(losses, predictions, batch)
         return predictions
+
+    @contextmanager
+    def _fitting(self, outputs: Mapping[str, Tensor], part: object) -> Iterator[None]:
+        """Explain a missing output of the network.
+
+        Raises:
+            ValueError: `part` is made for another kind of network.
+        """
+        try:
+            yield
+        except KeyError as error:
+            if error.args[0] in outputs:
+                raise
+            raise ValueError(
+                f"{type(part).__name__}: expected the output {error} of the network, but "
+                f"{type(self.network).__name__} gives {', '.join(outputs)} - choose `network`, "
+                "`task` and `loss` that belong together, as conf/experiment/ does (unet: "
+                "task=semantic loss=cross_entropy_dice; mask2former: task=panoptic_masks "
+                "loss=mask_classification)"
+            ) from error
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all images; each process has them all, so nothing is gathered again.

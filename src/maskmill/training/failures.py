@@ -18,6 +18,9 @@ EXPLANATIONS = {
         "trainer.val_check_interval: expected at most the number of batches of an epoch - either "
         "lower it or set trainer.check_val_every_n_epoch=null to count across epochs"
     ),
+    "Invalid learning rate": (
+        "optimizer.lr: expected a number of at least 0, but got a negative one - set another value"
+    ),
     "DataLoader worker": (
         "Expected the loader processes to live as long as the training, but one ended: the kernel "
         "ends them if memory or shared memory (/dev/shm) runs out - either lower data.num_workers "

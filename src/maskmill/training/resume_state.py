@@ -80,8 +80,9 @@ class TrainingState:
             if other.folder == self.folder:
                 continue
             with suppress(Timeout), FileLock(other.folder / "lock", timeout=0):
-                ids.append(other.run_id)
-        return [run_id for run_id in ids if run_id is not None]
+                if other.run_id is not None:
+                    ids.append(other.run_id)
+        return ids
 
     @contextmanager
     def locked(self) -> Iterator[None]:
