@@ -2,6 +2,9 @@
 
 import copy
 import hashlib
+import json
+import pickle
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,12 +13,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests")]
 
-from drawn_datasets import DATASETS  # noqa: E402 - needs the path above
+import numpy as np  # noqa: E402 - the modules of the tests need the path above
+from drawn_datasets import DATASETS, scene  # noqa: E402
+from PIL import Image  # noqa: E402
+from pycocotools import mask as coco_mask  # noqa: E402
 from shipped_sources import shipped  # noqa: E402
 
+from maskmill.canonical.files import write_json  # noqa: E402
+from maskmill.canonical.rle import decode_rle  # noqa: E402
+from maskmill.evaluation.folders import FolderScorer, read_pair, read_results  # noqa: E402
+from maskmill.sources.convert import Converter  # noqa: E402
 from maskmill.sources.examine import examine, keep_unique  # noqa: E402
 from maskmill.sources.finding import Findings  # noqa: E402
-from maskmill.sources.images import MAX_PIXELS  # noqa: E402
+from maskmill.sources.images import MAX_PIXELS, read_image  # noqa: E402
 from maskmill.sources.source import Sample, Source  # noqa: E402
 
 MAX_SAMPLES = 2  # read for each input, beside those whose own file was changed
@@ -86,4 +96,137 @@ def _all_files(root: Path) -> list[Path]:
     return labels * 10 + [path for path in files if path.suffix == ".jpg"]
 
 
+# --- the canonical form: what `evaluate` and `train` read
+
+
+def draw_prepared(root: Path) -> None:
+    """A prepared split of two scenes, and predictions for it: the ground truth again."""
+    DATASETS["coco_panoptic_sample"](root / "raw")
+    Converter(root / "prepared", workers=1).convert(shipped("coco_panoptic_sample", root / "raw"))
+    shutil.rmtree(root / "raw")
+    shutil.copytree(root / "prepared" / "train", root / "prediction")
+    index = json.loads((root / "prediction" / "panoptic.json").read_text())
+    things = {row["id"] for row in index["categories"] if row["isthing"]}
+    rows = []
+    for image in index["annotations"]:
+        for segment in image["segments_info"]:
+            if segment["category_id"] not in things:
+                continue
+            box = np.zeros(scene(0).classes.shape, np.uint8)
+            x, y, width, height = segment["bbox"]
+            box[y : y + height, x : x + width] = 1
+            rle = coco_mask.encode(np.asfortranarray(box))
+            row = {"image_id": image["image_id"], "category_id": segment["category_id"]}
+            row["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
+            rows.append(row | {"score": 0.5})
+    write_json(root / "prediction" / "instances.json", rows)
+
+
+def read_evaluation(root: Path, changed: Path) -> Outcome:
+    """Score the predictions of every image, as `evaluate` does."""
+    target, prediction = root / "prepared" / "train", root / "prediction"
+    folder = read_pair(target, prediction)
+    results = read_results(prediction, folder)
+    scorer = FolderScorer(target, prediction, background=False, void_in_union=False)
+    scores = scorer.score(folder.records, results)
+    return Outcome("read", hashlib.sha256(pickle.dumps(scores)).digest())
+
+
+def draw_shards(root: Path) -> None:
+    from maskmill.data.sharding import write_shards
+    from maskmill.data.stores import LocalStore
+
+    draw_prepared(root)
+    write_shards(root / "prepared", LocalStore(root / "shards"), shard_bytes=10_000, decoded=False)
+    shutil.rmtree(root / "prepared")
+    shutil.rmtree(root / "prediction")
+
+
+def read_shards(root: Path, changed: Path) -> Outcome:
+    """Read every sample of a sharded split, as training does."""
+    from maskmill.data.shards import ShardReader
+    from maskmill.data.stores import LocalStore
+
+    reader = ShardReader(LocalStore(root / "shards"), "train")
+    digest = hashlib.sha256()
+    for index in range(len(reader)):
+        row, image, ids = reader.read(index)
+        digest.update(json.dumps(row).encode() + image.tobytes() + ids.tobytes())
+    return Outcome("read", digest.digest())
+
+
+# --- single files
+
+
+def draw_images(root: Path) -> None:
+    """One image in each format that `prepare` and `predict` accept."""
+    image = Image.fromarray(scene(0).image).resize((32, 20))
+    deep = np.asarray(image.convert("L"), np.uint16) * 257
+    image.save(root / "a.jpg")
+    image.convert("CMYK").save(root / "cmyk.jpg")
+    image.save(root / "a.png")
+    image.convert("P").save(root / "palette.png")
+    image.convert("RGBA").save(root / "alpha.png")
+    Image.fromarray(deep).save(root / "deep.png")
+    image.save(root / "a.tif", compression="tiff_lzw")
+    image.save(root / "pages.tif", save_all=True, append_images=[image])
+    image.save(root / "a.webp")
+    image.save(root / "a.bmp")
+    image.save(root / "a.gif")
+
+
+def read_one_image(root: Path, changed: Path) -> Outcome:
+    findings = Findings()
+    image = read_image(changed, findings)
+    digest = hashlib.sha256(image.rgb.tobytes()).digest()
+    return Outcome("finding" if findings else "read", digest)
+
+
+def draw_run_lengths(root: Path) -> None:
+    """A mask of 20 x 30 px as COCO's compressed run lengths, in a file of its own for each of 5."""
+    for index in range(5):
+        mask = np.random.default_rng(index).random((20, 30)) < 0.2 * index
+        rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        (root / f"{index}.rle").write_bytes(rle["counts"])
+
+
+def read_run_lengths(root: Path, changed: Path) -> Outcome:
+    rle = {"size": [20, 30], "counts": changed.read_bytes()}
+    try:
+        mask = decode_rle(rle, (20, 30))
+    except ValueError as error:  # the caller knows the file
+        raise ValueError(f"{changed}: {error}") from error
+    return Outcome("read", hashlib.sha256(mask.tobytes()).digest())
+
+
+def draw_model(root: Path) -> None:
+    """A model as `train` writes it, with weights of one small tensor."""
+    import torch
+
+    from maskmill.canonical.categories import Categories
+    from maskmill.serving.model_files import write_model
+
+    categories = Categories.from_list([{"id": 1, "name": "road", "isthing": 0}])
+    postprocess = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
+    config = {"network": {"_target_": "x"}, "task": {"postprocess": postprocess}}
+    write_model(root / "model", {"weight": torch.ones(3)}, config, categories, "digest")
+
+
+def read_model_folder(root: Path, changed: Path) -> Outcome:
+    from maskmill.serving.model_files import read_model
+
+    files = read_model(root / "model")
+    weights = files.weights()
+    files.postprocess()
+    digest = hashlib.sha256(str(weights).encode())
+    return Outcome("read", digest.digest())
+
+
 READERS: dict[str, Reader] = {name: source_reader(name) for name in DATASETS}
+READERS |= {
+    "evaluation": Reader(draw_prepared, _all_files, read_evaluation),
+    "shards": Reader(draw_shards, _all_files, read_shards),
+    "images": Reader(draw_images, _all_files, read_one_image),
+    "run_lengths": Reader(draw_run_lengths, _all_files, read_run_lengths),
+    "model": Reader(draw_model, _all_files, read_model_folder),
+}
