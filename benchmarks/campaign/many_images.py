@@ -76,7 +76,7 @@ def measure(folder: Path, num_images: int, side: int) -> None:
 
 
 def draw(folder: Path, num_images: int, side: int) -> None:
-    """Ground truth and predictions: two rectangles on the ground, in the prediction moved by 1 px."""
+    """Ground truth with two rectangles on the ground; in the prediction all is moved by 1 px."""
     rng = np.random.default_rng(0)
     target = IndexWriter(folder / "target_index", CATEGORIES)
     pred = IndexWriter(folder / "pred_index", CATEGORIES)

@@ -27,6 +27,10 @@ import tempfile
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from readers import Reader
 
 MEMORY = 2**30  # bytes beyond those at the start
 SECONDS = 2.0
@@ -162,7 +166,7 @@ def _read_all(arguments: argparse.Namespace) -> None:
         content = (pristine / file).read_bytes()
         (root / file).write_bytes(mutated(content, file.suffix, rng))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # SIGPROF ends the process, in C code too
-        record = _outcome(reader, root, root / file)
+        record = outcome_of(reader, root, root / file)
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps({"index": index, **record}), flush=True)  # a crash must not lose it
         (root / file).write_bytes(content)
@@ -174,14 +178,18 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
 
 
-def _outcome(reader, root: Path, changed: Path) -> dict[str, str]:  # noqa: ANN001 - see readers.py
+def outcome_of(reader: "Reader", root: Path, changed: Path) -> dict[str, str]:
     try:
         outcome = reader.read(root, changed)
     except (ValueError, OSError) as error:
         message = str(error)
         is_named = str(root) in message or changed.name in message
         if type(error) is UnicodeDecodeError or not is_named:
-            return {"kind": "no file named", "what": f"{_where(error)}: {message[:200]}", "digest": ""}
+            return {
+                "kind": "no file named",
+                "what": f"{_where(error)}: {message[:200]}",
+                "digest": "",
+            }
         return {"kind": "refused", "digest": message.replace(str(root), "ROOT")}
     except MemoryError as error:
         return {"kind": "memory", "what": _where(error), "digest": ""}

@@ -49,7 +49,16 @@ VALUES: tuple[Any, ...] = (
     {"size": [10**6, 10**6], "counts": [10**12]},
 )
 TOKENS = (b"0", b"-1", b"1.5", b"1e18", b"inf", b"nan", b"", b"text", b"\xff", b"\x00", b"99999")
-BLOCKS = (b"\x00" * 8, b"\xff" * 8, b"\xef\xbb\xbf", b"[" * 2000, b'{"a":' * 2000, b"\n", b" ", b"9" * 400)
+BLOCKS = (
+    b"\x00" * 8,
+    b"\xff" * 8,
+    b"\xef\xbb\xbf",
+    b"[" * 2000,
+    b'{"a":' * 2000,
+    b"\n",
+    b" ",
+    b"9" * 400,
+)
 
 
 def mutated(content: bytes, suffix: str, rng: random.Random) -> bytes:

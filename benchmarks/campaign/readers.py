@@ -14,11 +14,10 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests")]
 
 import numpy as np  # noqa: E402 - the modules of the tests need the path above
-from drawn_datasets import DATASETS, scene  # noqa: E402
 from PIL import Image  # noqa: E402
 from pycocotools import mask as coco_mask  # noqa: E402
-from shipped_sources import shipped  # noqa: E402
 
+from drawn_datasets import DATASETS, scene  # noqa: E402
 from maskmill.canonical.files import write_json  # noqa: E402
 from maskmill.canonical.rle import decode_rle  # noqa: E402
 from maskmill.evaluation.folders import FolderScorer, read_pair, read_results  # noqa: E402
@@ -27,6 +26,7 @@ from maskmill.sources.examine import examine, keep_unique  # noqa: E402
 from maskmill.sources.finding import Findings  # noqa: E402
 from maskmill.sources.images import MAX_PIXELS, read_image  # noqa: E402
 from maskmill.sources.source import Sample, Source  # noqa: E402
+from shipped_sources import shipped  # noqa: E402
 
 MAX_SAMPLES = 2  # read for each input, beside those whose own file was changed
 
