@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro install test test-quick lint ui clean
+.PHONY: repro install test test-quick lint audit ui clean
 
 repro: install  ## install, then run the pipeline: labelled images to a registered model
 	dvc repro
@@ -34,8 +34,18 @@ lint: install  ## format, style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tools have an environment of their own, since the pipeline must not depend on them.
+AUDIT := .venv-audit
+audit:  ## risky code, a bill of materials (out/sbom.json), known vulnerabilities of the lock
+	test -x $(AUDIT)/bin/pip-audit || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet bandit cyclonedx-bom pip-audit
+	$(AUDIT)/bin/bandit --quiet --recursive --configfile pyproject.toml src
+	mkdir -p out
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --output-file out/sbom.json
+	$(AUDIT)/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
 ui: install  ## browse runs and models at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --workers 1
 
 clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
-	rm -rf out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(AUDIT) out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis
