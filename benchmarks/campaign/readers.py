@@ -24,7 +24,7 @@ from maskmill.evaluation.folders import FolderScorer, read_pair, read_results  #
 from maskmill.sources.convert import Converter  # noqa: E402
 from maskmill.sources.examine import examine, keep_unique  # noqa: E402
 from maskmill.sources.finding import Findings  # noqa: E402
-from maskmill.sources.images import MAX_PIXELS, read_image  # noqa: E402
+from maskmill.sources.images import read_image  # noqa: E402
 from maskmill.sources.source import Sample, Source  # noqa: E402
 from shipped_sources import shipped  # noqa: E402
 
@@ -66,7 +66,7 @@ def source_reader(name: str) -> Reader:
         samples = keep_unique(source.samples(findings), findings)
         digest = hashlib.sha256()
         for sample in _affected(source, samples, changed):
-            examined = examine(source, sample, max_pixels=MAX_PIXELS)
+            examined = examine(source, sample, max_pixels=None)
             findings += examined.findings
             if examined.panoptic is not None:
                 digest.update(examined.panoptic.ids.tobytes())
