@@ -20,7 +20,12 @@ from pycocotools import mask as coco_mask  # noqa: E402
 from drawn_datasets import DATASETS, scene  # noqa: E402
 from maskmill.canonical.files import write_json  # noqa: E402
 from maskmill.canonical.rle import decode_rle  # noqa: E402
-from maskmill.evaluation.folders import FolderScorer, read_pair, read_results  # noqa: E402
+from maskmill.evaluation.folders import (  # noqa: E402
+    FolderScorer,
+    find_class_masks,
+    read_pair,
+    read_results,
+)
 from maskmill.sources.convert import Converter  # noqa: E402
 from maskmill.sources.examine import examine, keep_unique  # noqa: E402
 from maskmill.sources.finding import Findings  # noqa: E402
@@ -125,10 +130,16 @@ def draw_prepared(root: Path) -> None:
 def read_evaluation(root: Path, changed: Path) -> Outcome:
     """Score the predictions of every image, as `evaluate` does."""
     target, prediction = root / "prepared" / "train", root / "prediction"
-    folder = read_pair(target, prediction)
-    results = read_results(prediction, folder)
-    scorer = FolderScorer(target, prediction, background=False, void_in_union=False)
-    scores = scorer.score(folder.records, results)
+    target_folder, pred_folder = read_pair(target, prediction)
+    results = read_results(prediction, target_folder)
+    scorer = FolderScorer(
+        target_folder,
+        pred_folder,
+        find_class_masks(prediction),
+        background=False,
+        void_in_union=False,
+    )
+    scores = scorer.score(target_folder.records, results)
     return Outcome("read", hashlib.sha256(pickle.dumps(scores)).digest())
 
 
@@ -144,14 +155,14 @@ def draw_shards(root: Path) -> None:
 
 def read_shards(root: Path, changed: Path) -> Outcome:
     """Read every sample of a sharded split, as training does."""
-    from maskmill.data.shards import ShardReader
-    from maskmill.data.stores import LocalStore
+    from maskmill.data.splits import open_split
 
-    reader = ShardReader(LocalStore(root / "shards"), "train")
+    split = open_split(root / "shards", "train")
     digest = hashlib.sha256()
-    for index in range(len(reader)):
-        row, image, ids = reader.read(index)
-        digest.update(json.dumps(row).encode() + image.tobytes() + ids.tobytes())
+    for index in range(len(split)):
+        sample = split[index]
+        digest.update(str(sample.category_of).encode() + sample.image.tobytes())
+        digest.update(sample.panoptic().ids.tobytes())
     return Outcome("read", digest.digest())
 
 

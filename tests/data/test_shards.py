@@ -335,5 +335,24 @@ def test_pickled_objects_in_a_shard_are_refused(files, tmp_path):
     type_position = data.index(b"|u1", start + row_size)
     data[type_position : type_position + 3] = b"|O8"  # the image's header now announces objects
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="expected a NumPy array, but found Python objects"):
+        open_split(tmp_path, "val")[0]
+
+
+WRONG_HEADERS = [
+    pytest.param(b"(20, 32, 3)", b"(20, 999,3)", "bytes for an array", id="more-than-the-file"),
+    pytest.param(b"(20, 32, 3)", b"(32, 20, 3)", r"pixels, but got \(32, 20\)", id="another-size"),
+    pytest.param(b"(20, 32, 3)", b"(60, 32, 1)", r"an image \(H, W, 3\) uint8", id="no-colors"),
+    pytest.param(b"'shape'", b"'snape'", "expected a NumPy array", id="no-shape"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG_HEADERS)
+def test_an_array_whose_header_was_changed_is_refused(files, tmp_path, old, new, message):
+    write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=True)
+    path = tmp_path / "val" / "shard-000000.tar"
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
         open_split(tmp_path, "val")[0]

@@ -15,11 +15,15 @@ THINGS = Categories([category for category in CATEGORIES if category.isthing])
 
 
 def prepared(folder, pixels, *, categories=CATEGORIES, void=0):
-    rows = [{"pixels": count, "weight": 0.5 if count else None} for count in pixels]
-    content = {
-        "categories": categories.as_list(),
-        "statistics": {"train": {"void_pixels": void, "classes": rows}},
-    }
+    counts = dict.fromkeys(("images", "segments", "small", "medium", "large"), 0)
+    rows = []
+    for category, count in zip(categories, pixels, strict=True):
+        weight = 0.5 if count else None
+        rows.append({"name": category.name, "pixels": count, "weight": weight} | counts)
+    size = {"pixels": 1000, "height": [10], "width": [100]}
+    colors = {"rgb_mean": [0.0] * 3, "rgb_std": [0.0] * 3}
+    statistics = size | colors | {"void_pixels": void, "classes": rows}
+    content = {"categories": categories.as_list(), "statistics": {"train": statistics}}
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 

@@ -1,7 +1,7 @@
 """The parts of a training run that the configuration names: data set, data, task."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -10,6 +10,7 @@ from torch import nn
 
 from maskmill.assembly.build import build
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.dataset_file import checked_dataset
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.stores import load_json, open_store
 from maskmill.data.transforms import Augmentation
@@ -19,6 +20,10 @@ DECISIVE = (
     *("seed", "data", "augment", "network", "task", "loss"),
     *("optimizer", "scheduler", "trainer", "callbacks"),
 )
+
+
+# What training, its log and its model read of dataset.json
+REQUIRED = ("source", "splits", "categories", "problems", "findings", "digest")
 
 
 def read_dataset(root: str) -> dict[str, Any]:
@@ -34,13 +39,8 @@ def read_dataset(root: str) -> dict[str, Any]:
             f"{root}: expected a prepared data set (dataset.json), but there is none - run "
             f"`maskmill prepare` first"
         )
-    dataset = cast(dict[str, Any], load_json(store, "dataset.json"))
-    missing = {"source", "splits", "categories", "problems", "findings", "digest"} - set(dataset)
-    if missing:
-        raise ValueError(
-            f"{root}: expected a data set of this version, but its dataset.json lacks "
-            f"{sorted(missing)} - prepare it again"
-        )
+    content = load_json(store, "dataset.json")
+    dataset = checked_dataset(content, store.where("dataset.json"), required=REQUIRED)
     _require_images(root, dataset["splits"])
     return dataset
 

@@ -137,15 +137,21 @@ class Categories:
         return [category.as_dict() for category in self]
 
     @classmethod
-    def from_list(cls, rows: Iterable[dict[str, Any]]) -> "Categories":
+    def from_list(
+        cls, rows: Iterable[dict[str, Any]], where: object = "category table"
+    ) -> "Categories":
         """Read the COCO form; `isthing` defaults to stuff, `color` to that of `color_of`.
+
+        Args:
+            rows: a mapping per category.
+            where: the file that contains them, for messages.
 
         Raises:
             ValueError: a row lacks `id` or `name`, has a value of another type, or the table is
                 not valid.
         """
-        table = list(rows)
-        require_schema(CATEGORY_TABLE, table, "category table", name="categories")
+        table = list(rows) if isinstance(rows, Iterable) else rows
+        require_schema(CATEGORY_TABLE, table, where, name="categories")
         categories = []
         for index, row in enumerate(table):
             red, green, blue = row.get("color") or color_of(index)

@@ -1,5 +1,6 @@
 """The form of dataset.json, which `prepare` writes, and of prediction.json of `predict`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -91,14 +92,39 @@ DATASET = pydantic.TypeAdapter(DatasetDescription)
 PREDICTION = pydantic.TypeAdapter(PredictionOrigin)
 
 
-def read_dataset_file(path: Path) -> dict[str, Any]:
+def read_dataset_file(path: Path, *, required: Iterable[str] = ()) -> dict[str, Any]:
     """The content of dataset.json.
+
+    Args:
+        path: the file.
+        required: the keys that the caller reads.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON, or a value has another type.
+        ValueError: the file is not JSON, a value has another type, or a key is missing.
     """
-    return _read(path, DATASET)
+    return checked_dataset(read_json(path), path, required=required)
+
+
+def checked_dataset(content: Any, where: object, *, required: Iterable[str]) -> dict[str, Any]:
+    """The content of dataset.json, if it has the form of this version.
+
+    Args:
+        content: what the file contains.
+        where: the file, for messages.
+        required: the keys that the caller reads.
+
+    Raises:
+        ValueError: a value has another type, or a key is missing.
+    """
+    require_schema(DATASET, content, where)
+    missing = sorted(set(required) - content.keys())
+    if missing:
+        raise ValueError(
+            f"{where}: expected the description of a data set of this version, but it lacks "
+            f"{missing} - prepare the data again"
+        )
+    return dict(content)
 
 
 def read_prediction_file(path: Path) -> dict[str, Any]:
@@ -108,10 +134,6 @@ def read_prediction_file(path: Path) -> dict[str, Any]:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not JSON, or a value has another type.
     """
-    return _read(path, PREDICTION)
-
-
-def _read(path: Path, form: pydantic.TypeAdapter[Any]) -> dict[str, Any]:
     content: dict[str, Any] = read_json(path)
-    require_schema(form, content, path)
+    require_schema(PREDICTION, content, path)
     return content

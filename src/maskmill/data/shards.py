@@ -8,6 +8,8 @@ sequence.
 """
 
 import io
+import math
+import tokenize
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -20,7 +22,7 @@ from typing_extensions import TypedDict  # pydantic cannot read that of typing b
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import decode_text, parse_json
 from maskmill.canonical.png import RGB, decode_ids, decode_rgb
-from maskmill.canonical.schema import STRICT, Text, require_schema
+from maskmill.canonical.schema import STRICT, ImageRow, SegmentRow, Text, require_schema
 from maskmill.data.stores import Store, load_json
 
 INDEX = "shards.json"
@@ -45,7 +47,15 @@ class ShardIndex(TypedDict):
     shards: list[ShardRow]
 
 
+@with_config(STRICT)
+class SampleRow(ImageRow):
+    """COCO's image row with the segments of the image."""
+
+    segments_info: list[SegmentRow]
+
+
 SHARD_INDEX = pydantic.TypeAdapter(ShardIndex)
+SAMPLE_ROW = pydantic.TypeAdapter(SampleRow)
 
 
 class Column(IntEnum):
@@ -80,7 +90,7 @@ class ShardReader:
         self._split = split
         self.where = store.where(f"{split}/{INDEX}")
         index = self._read_index()
-        self.categories = Categories.from_list(index["categories"])
+        self.categories = Categories.from_list(index["categories"], self.where)
         self._files = [f"{split}/{shard['file']}" for shard in index["shards"]]
         self._check_files(index["shards"])
         self._table = _table(index["shards"])
@@ -96,11 +106,12 @@ class ShardReader:
             segment ids (H, W) int32.
 
         Raises:
-            ValueError: the sample is incomplete or cannot be decoded.
+            ValueError: the sample is incomplete, cannot be decoded, or has another form.
         """
         row, image, labels = self.members(index)
         where = f"sample {index} of {self.where}"
         values = parse_json(decode_text(row, where), where)
+        require_schema(SAMPLE_ROW, values, where)
         return values, _image(image, where), _ids(labels, where)
 
     def members(self, index: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -164,20 +175,51 @@ def _table(shards: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
 
 
 def _image(data: npt.NDArray[np.uint8], where: str) -> RGB:
-    return _array(data) if _is_array(data) else decode_rgb(data, where)
+    if not _is_array(data):
+        return decode_rgb(data, where)
+    image = _array(data, where)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"{where}: expected an image (H, W, 3) uint8, but got {image.shape} {image.dtype} - "
+            "write the shards again"
+        )
+    return image
 
 
 def _ids(data: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.int32]:
-    return _array(data).astype(np.int32) if _is_array(data) else decode_ids(data, where)
+    if not _is_array(data):
+        return decode_ids(data, where)
+    ids = _array(data, where)
+    if ids.dtype.kind not in "iu" or ids.ndim != 2:
+        raise ValueError(
+            f"{where}: expected segment ids (H, W) of an integer type, but got {ids.shape} "
+            f"{ids.dtype} - write the shards again"
+        )
+    return ids.astype(np.int32)
 
 
 def _is_array(data: npt.NDArray[np.uint8]) -> bool:
     return data[: len(NUMPY)].tobytes() == NUMPY
 
 
-def _array(data: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+def _array(data: npt.NDArray[np.uint8], where: str) -> npt.NDArray[Any]:
     """The array of a .npy file, copied because augmentations may write into it.
 
-    Pickled objects are refused.
+    Pickled objects are refused. The header decides how much memory is allocated, so it must fit the
+    size of the file.
     """
-    return np.asarray(np.load(io.BytesIO(data.data), allow_pickle=False))
+    file = io.BytesIO(data.data)
+    try:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)  # the version of our arrays
+        if dtype.hasobject:
+            raise ValueError("Python objects")
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if num_bytes != len(data) - file.tell():
+            raise ValueError(f"{len(data) - file.tell()} bytes for an array {shape} {dtype}")
+        file.seek(0)
+        return np.asarray(np.load(file, allow_pickle=False))
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:
+        raise ValueError(
+            f"{where}: expected a NumPy array, but found {error} - write the shards again"
+        ) from error

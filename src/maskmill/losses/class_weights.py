@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import read_json
+from maskmill.canonical.dataset_file import read_dataset_file
 
 
 def equal() -> None:
@@ -84,14 +84,14 @@ def _pixels(dataset: Path) -> list[int]:
 
 def _statistics(dataset: Path) -> tuple[dict[str, Any], Categories]:
     path = dataset / "dataset.json"
-    content = read_json(path)
-    try:
-        return content["statistics"]["train"], Categories.from_list(content["categories"])
-    except KeyError as error:
+    content = read_dataset_file(path, required=("categories", "statistics"))
+    statistics = content["statistics"].get("train")
+    if statistics is None:
         raise ValueError(
-            f"{path}: expected statistics of the training split, but {error} is missing - "
+            f"{path}: expected statistics of the training split, but there are none - "
             "prepare the data again"
-        ) from error
+        )
+    return statistics, Categories.from_list(content["categories"], path)
 
 
 def _scaled(weights: list[float | None]) -> list[float]:

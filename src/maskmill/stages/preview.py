@@ -12,6 +12,9 @@ from maskmill.stages.entry import stage
 log = logging.getLogger(__name__)
 
 
+PAGE_KEYS = ("categories", "splits", "statistics")  # what the page shows of dataset.json
+
+
 @stage
 def main(cfg: DictConfig) -> None:
     """Draw the page."""
@@ -22,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     samples = list(draw_samples(settings, cfg))
     path = write_preview(
         settings.out / "preview.html",
-        read_dataset_file(settings.data / "dataset.json"),
+        read_dataset_file(settings.data / "dataset.json", required=PAGE_KEYS),
         samples,
         split=settings.split,
         augmentation=describe_augmentation(settings, cfg),
