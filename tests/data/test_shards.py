@@ -39,7 +39,9 @@ def files(tmp_path_factory):
     val = [scene(seed, height=20 + seed) for seed in range(3)]
     write_split(root / "train", train, images=True, names=names)
     write_split(root / "val", val, images=True)
-    write_json(root / "dataset.json", {"splits": {"train": {}, "val": {}}})
+    write_json(
+        root / "dataset.json", {"splits": {"train": {"num_images": 7}, "val": {"num_images": 3}}}
+    )
     return root
 
 
@@ -159,7 +161,7 @@ def test_a_sharded_sample_equals_the_original_including_crowds(tmp_path):
     crowd = max(labels[0].category_of)
     labels[0] = type(labels[0]).from_ids(labels[0].ids, labels[0].category_of, crowds={crowd})
     folder = PanopticFolder(write_split(tmp_path / "files" / "test", labels, images=True))
-    write_json(tmp_path / "files" / "dataset.json", {"splits": {"test": {}}})
+    write_json(tmp_path / "files" / "dataset.json", {"splits": {"test": {"num_images": 1}}})
     write_shards(tmp_path / "files", open_store(tmp_path / "shards"), shard_bytes=1, decoded=False)
     split = open_split(tmp_path / "shards", "test")
     assert split.categories == folder.categories
@@ -309,7 +311,9 @@ def test_an_index_with_a_wrong_value_names_it(files, tmp_path, key, value, words
 
 def test_a_split_outside_the_data_set_is_refused(files, tmp_path):
     shutil.copytree(files, tmp_path / "set")
-    write_json(tmp_path / "set" / "dataset.json", {"splits": {"../../elsewhere": {}}})
+    write_json(
+        tmp_path / "set" / "dataset.json", {"splits": {"../../elsewhere": {"num_images": 1}}}
+    )
     with pytest.raises(ValueError, match="'../../elsewhere' leaves the data folder"):
         write_shards(
             tmp_path / "set", open_store(tmp_path / "out"), shard_bytes=FEW_BYTES, decoded=False

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from maskmill.canonical.files import inside, read_json
+from maskmill.canonical.dataset_file import read_dataset_file
+from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.png import read_ids
@@ -58,7 +59,8 @@ def write_shards(source: Path, store: Store, *, shard_bytes: int, decoded: bool)
 def _write_splits(source: Path, store: Store, *, shard_bytes: int, decoded: bool) -> int:
     description = source / "dataset.json"
     num_images = 0
-    for split in read_json(description)["splits"]:
+    dataset = read_dataset_file(description, required=("splits",))
+    for split in dataset["splits"]:
         num_images += _write_split(source, store, split, shard_bytes, decoded)
     store.write("dataset.json", description.read_bytes())
     return num_images
