@@ -19,8 +19,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $@
 
 # One process per core, each with one thread: the computations are too small to gain from threads.
+# Modules are distributed in the order of tests/conftest.py: those with slow tests first.
 test test-quick: export OMP_NUM_THREADS := 1
-test test-quick: PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+test test-quick: PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 test: install  ## every test
 	$(PYTEST)

@@ -21,6 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start modules with slow tests first, so that no process is left with one at the end."""
+    slow_modules = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_modules)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
