@@ -294,9 +294,10 @@ def edited(clone):
         path.write_text(text)
 
 
-@pytest.fixture(autouse=True)
-def programs_of_this_environment(monkeypatch):
-    """The stages of DVC's library calls run the same `python` as those of its commands."""
+@pytest.fixture
+def inside_clone(clone, monkeypatch):
+    """The working directory and variables with which `run` starts DVC's commands."""
+    monkeypatch.chdir(clone)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     monkeypatch.setenv("PATH", path)
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
@@ -305,7 +306,7 @@ def programs_of_this_environment(monkeypatch):
 
 @pytest.mark.parametrize(("change", "stages"), CHANGES)
 def test_a_change_reruns_exactly_the_stages_whose_result_it_can_change(
-    clone, edited, change, stages
+    clone, edited, inside_clone, change, stages
 ):
     for name, text in change.items():
         if "/" in name:
@@ -323,7 +324,9 @@ def test_a_change_reruns_exactly_the_stages_whose_result_it_can_change(
         ("++set.evaluate.num_examples=1", {"evaluate"}),
     ],
 )
-def test_a_change_on_the_line_of_an_experiment_reruns_the_same_stages(clone, override, stages):
+def test_a_change_on_the_line_of_an_experiment_reruns_the_same_stages(
+    clone, inside_clone, override, stages
+):
     set_params(clone)
 
     def run_experiment(repo):
