@@ -159,6 +159,17 @@ MISTAKES = {
         *("train", ["data.batch_size=0"], None),
         *("data.batch_size: expected int, but got 0", "greater than or equal to 1"),
     ),
+    "one-number-for-the-crop": (
+        *("train", [*FAST, "data.crop_size=96"], None),
+        *(
+            "size: expected a value that albumentations.RandomResizedCrop accepts",
+            "set another value",
+        ),
+    ),
+    "crop-larger-than-memory": (
+        *("train", [*FAST, "data.crop_size=[100000,100000]"], None),
+        *("data.crop_size: expected tuple[int, int]", "less than or equal to 16384"),
+    ),
     "fractional-batch": (
         *("train", ["data.batch_size=2.5"], None),
         *("data.batch_size: expected int, but got 2.5", "set another value"),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 
 import cv2
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -16,7 +16,7 @@ from maskmill.data.shared_memory import fitting_workers, tensor_bytes
 from maskmill.data.splits import open_split
 from maskmill.data.transforms import Augmentation
 
-Side = Annotated[int, Ge(1)]  # px
+Side = Annotated[int, Interval(ge=1, le=16_384)]  # px; one such image has 0.8 GB
 
 
 class ResumableLoader(DataLoader[Batch]):

@@ -7,6 +7,7 @@ more, so that an escaped one could become a node that nobody has checked.
 import functools
 import inspect
 import json
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -149,13 +150,34 @@ def _call(
         ) from error
     try:
         return target(**arguments)
-    except (ValueError, OSError):  # its own message is the clear one
+    except ValueError as error:
+        message = _explain_refusal(error, target_name, name)
+        if message is None:  # its own message is the clear one
+            raise
+        raise ValueError(message) from error
+    except OSError:
         raise
     except Exception as error:
         raise ValueError(
             f"{name}: expected values that {target_name} accepts, but got "
             f"{type(error).__name__}: {error} - change its values"
         ) from error
+
+
+def _explain_refusal(error: ValueError, target_name: str, name: str) -> str | None:
+    """A clear message for an error of pydantic; None for any other.
+
+    albumentations checks its arguments by pydantic and passes that message on.
+    """
+    refusal = error.__cause__ if isinstance(error.__cause__, pydantic.ValidationError) else error
+    if not isinstance(refusal, pydantic.ValidationError) or str(error) != str(refusal):
+        return None
+    finding = refusal.errors()[0]
+    key = ".".join([name, *map(str, finding["loc"])])
+    return (
+        f"{key}: expected a value that {target_name} accepts, but got {finding['input']!r}: "
+        f"{finding['msg']} - set another value, there or where it is interpolated from"
+    )
 
 
 def _value(value: Any, annotation: Any, name: str, targets: Targets) -> Any:
@@ -207,12 +229,18 @@ def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any] | None:
 
 
 def _type_name(annotation: Any) -> str:
+    """The type as a reader writes it, without bounds: those are in pydantic's reason.
+
+    Example:
+        >>> _type_name(tuple[typing.Annotated[int, "at least 1"], ...])
+        'tuple[int, ...]'
+    """
     if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]  # the bound is in pydantic's reason
-    return (
-        annotation.__name__
-        if isinstance(annotation, type)
-        else str(annotation).replace("typing.", "")
+        return _type_name(typing.get_args(annotation)[0])
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return re.sub(r"typing\.Annotated\[(\w+), [^\]]*\]", r"\1", str(annotation)).replace(
+        "typing.", ""
     )
 
 
