@@ -20,7 +20,7 @@ def read_yaml(path: Path) -> Any:
     """
     text = read_yaml_text(path)
     try:
-        return yaml.load(text, Loader=LOADER)
+        return yaml.load(text, Loader=LOADER)  # of plain values only # nosec B506
     # Dates that do not exist and numbers with thousands of digits are plain ValueErrors.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _broken(path, error) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - Linux' own folder
+SHARED_MEMORY = Path("/dev/shm")  # the folder of Linux itself # nosec B108
 BATCHES_PER_WORKER = 2  # torch's default of `prefetch_factor`
 
 

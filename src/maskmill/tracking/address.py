@@ -83,7 +83,8 @@ def _check_server(uri: str) -> None:
     address = shown(uri)  # urllib would take the password for a port
     fix = f"start it, correct {VARIABLE}, or unset it to track in mlflow.db of this project"
     try:
-        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=TIMEOUT_S).close()
+        page = f"{address.rstrip('/')}/health"  # of a server: the scheme is http or https
+        urllib.request.urlopen(page, timeout=TIMEOUT_S).close()  # nosec B310
     except urllib.error.HTTPError as error:
         if error.code < 500:  # it answers: old servers and proxies have no such page
             return

@@ -68,7 +68,8 @@ class Relocation:
 
 
 def _move_column(database: sqlite3.Connection, table: str, column: str) -> int:
-    moved = f"update {table} set {column} = moved({column}) where {column} is not moved({column})"
+    # The names are those of LOCATIONS.
+    moved = f"update {table} set {column} = moved({column}) where {column} is not moved({column})"  # nosec
     return database.execute(moved).rowcount
 
 
