@@ -1,6 +1,7 @@
 import math
 import time
 
+import numpy as np
 import pytest
 
 from maskmill.tracking.run_logger import RunLogger, latest_steps
@@ -67,5 +68,8 @@ def test_other_processes_log_nothing_and_create_no_store(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     logger = RunLogger(None)
     logger.log_metrics({"a": 1.0}, 0)
+    logger.log_image(np.zeros((1, 1, 3), np.uint8), "picture.png")
+    logger.set_tags({"b": "c"})
+    logger.flush()
     logger.finalize("success")
     assert not list(tmp_path.iterdir())

@@ -109,6 +109,8 @@ class RunLogger(Logger):
 
         They go to a file if the store is down.
         """
+        if self._run_id is None:
+            return
         if not self._tries(self._send):
             self._keep()
 
