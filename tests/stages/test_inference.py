@@ -84,8 +84,8 @@ def test_values_of_the_postprocess_can_be_replaced(models):
 def test_a_value_the_postprocess_does_not_have_is_refused(models):
     with pytest.raises(
         ValueError,
-        match=r"Expected arguments of PanopticGrouping \(.*top_k.*\), but got \['topk'\] - "
-        r"correct predict.postprocess",
+        match=r"predict\.postprocess\.topk: .*PanopticGrouping has no argument 'topk', only "
+        r".*top_k.* - correct the name",
     ):
         load_model(str(models["panoptic"]), device="cpu", postprocess={"topk": 1})
 

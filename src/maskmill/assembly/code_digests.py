@@ -60,9 +60,9 @@ def code_digests(modules: Iterable[str]) -> dict[str, str]:
         ValueError: there is no such module.
 
     Example:
-        >>> digests = code_digests(["maskmill.canonical.files"])
+        >>> digests = code_digests(["maskmill.canonical.limits"])
         >>> sorted(digests)
-        ['maskmill', 'maskmill.canonical', 'maskmill.canonical.files']
+        ['maskmill', 'maskmill.canonical', 'maskmill.canonical.limits']
     """
     return {module: _read(module).digest for module in sorted(import_closure(modules))}
 

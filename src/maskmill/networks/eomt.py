@@ -243,7 +243,7 @@ def from_checkpoint(
     if architecture is not None:
         model = EomtForUniversalSegmentation(config_of(EomtConfig, architecture, num_classes))
     else:
-        model = EomtForUniversalSegmentation.from_pretrained(  # the user names it # nosec B615
+        model = EomtForUniversalSegmentation.from_pretrained(
             checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
         )
     network = EoMT(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))

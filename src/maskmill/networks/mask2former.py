@@ -211,7 +211,7 @@ def from_checkpoint(
             config_of(Mask2FormerConfig, architecture, num_classes)
         )
     else:
-        model = Mask2FormerForUniversalSegmentation.from_pretrained(  # the user names it # nosec B615
+        model = Mask2FormerForUniversalSegmentation.from_pretrained(
             checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
         )
     network = Mask2Former(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))

@@ -68,8 +68,7 @@ class Relocation:
 
 
 def _move_column(database: sqlite3.Connection, table: str, column: str) -> int:
-    # The names are those of LOCATIONS.
-    moved = f"update {table} set {column} = moved({column}) where {column} is not moved({column})"  # nosec
+    moved = f"update {table} set {column} = moved({column}) where {column} is not moved({column})"
     return database.execute(moved).rowcount
 
 
