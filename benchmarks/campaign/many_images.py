@@ -66,7 +66,7 @@ def measure(folder: Path, num_images: int, side: int) -> None:
         "evaluate": ["evaluate", *scores, "evaluate.workers=1", f"evaluate.out={folder}/scores"],
     }
     for name, command in commands.items():
-        cost = run(command)
+        cost = run(command, folder)
         thousands = num_images / 1000
         print(
             f"| {num_images:,} | {name} | {cost.cpu_s / thousands:.2f} "
@@ -101,12 +101,12 @@ def write(folder: Path, writer: IndexWriter, record: ImageRecord, panoptic: Pano
     writer.add(record, write_panoptic(folder, record, panoptic))
 
 
-def run(command: list[str]) -> Cost:
-    """Run a command of maskmill and measure it."""
+def run(command: list[str], folder: Path) -> Cost:
+    """Run a command of maskmill in the folder, which gets its cache, and measure it."""
     program = [sys.executable, "-m", "maskmill.stages.cli", *command]
     start = time.perf_counter()
     process = subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True
+        program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
     output = process.stdout.read()
