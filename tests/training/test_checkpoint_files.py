@@ -91,13 +91,16 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     assert_ends_like(expected, weights, copied)
 
 
-def test_without_a_usable_checkpoint_the_training_starts_anew(train, uninterrupted, copied, caplog):
+def test_without_a_usable_checkpoint_the_training_starts_from_scratch(
+    train, uninterrupted, copied, caplog
+):
     truncate(copied / "last.ckpt")
     flip_64_bytes(copied / "previous.ckpt")
     samples = Samples()
     with caplog.at_level(logging.WARNING, logger="maskmill"):
         weights, _ = train(copied, samples)
-    assert [message.count("the training starts anew") for message in messages(caplog)] == [1, 1]
+    starts = [message.count("the training starts from scratch") for message in messages(caplog)]
+    assert starts == [1, 1]
     assert len(samples.batches) == 15
     assert_ends_like(uninterrupted(), weights, copied)
 

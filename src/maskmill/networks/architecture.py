@@ -43,6 +43,19 @@ def config_of(config_type: type[Config], architecture: Architecture, num_classes
     return config
 
 
+def require_one(checkpoint: str | None, architecture: Architecture | None) -> None:
+    """Refuse a network with neither or both of a checkpoint and an architecture.
+
+    Raises:
+        ValueError: neither or both are set.
+    """
+    if (checkpoint is None) == (architecture is None):
+        raise ValueError(
+            f"Expected either `checkpoint` or `architecture`, but got {checkpoint!r} and "
+            f"{architecture!r} - set network.checkpoint"
+        )
+
+
 def _plain(content: Mapping[str, Any]) -> Architecture:
     kept = {key: value for key, value in content.items() if _is_plain(key, value)}
     backbone = content.get(BACKBONE)

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import EomtConfig, EomtForUniversalSegmentation
 
-from maskmill.networks.architecture import Architecture, config_of, plain_architecture
+from maskmill.networks.architecture import (
+    Architecture,
+    config_of,
+    plain_architecture,
+    require_one,
+)
 from maskmill.networks.encoders import Normalisation, TimmEncoder
 from maskmill.networks.outputs import MaskOutputs, check_num_classes
 from maskmill.networks.padding import at_any_size
@@ -235,11 +240,7 @@ def from_checkpoint(
     Raises:
         ValueError: neither or both are set, or the architecture has an unknown backbone.
     """
-    if (checkpoint is None) == (architecture is None):
-        raise ValueError(
-            f"Expected either `checkpoint` or `architecture`, but got {checkpoint!r} and "
-            f"{architecture!r} - set network.checkpoint"
-        )
+    require_one(checkpoint, architecture)
     if architecture is not None:
         model = EomtForUniversalSegmentation(config_of(EomtConfig, architecture, num_classes))
     else:

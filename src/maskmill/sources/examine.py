@@ -7,12 +7,12 @@ from pathlib import Path
 
 from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
+from maskmill.canonical.schema import MAX_NAME_BYTES
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import find_file, normal_form
 from maskmill.sources.images import ImageFile, read_image, require_size
 from maskmill.sources.source import Sample, Source
 
-MAX_NAME_BYTES = 255  # of a file or folder, in every common file system
 MAX_VOID = 0.95  # share of unlabelled pixels above which an image teaches next to nothing
 
 

@@ -101,7 +101,9 @@ def find_checkpoint(folder: Path, *, set_aside: bool) -> Path | None:
 
 def _set_aside(path: Path, damage: str, instead: Path | None) -> None:
     kept = path.replace(path.with_name(f"{path.name}{UNREADABLE}"))
-    used = "starts anew" if instead is None else f"resumes from the one before it, {instead}"
+    used = (
+        "starts from scratch" if instead is None else f"resumes from the one before it, {instead}"
+    )
     log.warning(
         "%s: expected a checkpoint to resume from, but %s - the training %s, with the same result; "
         "the file is now %s",
