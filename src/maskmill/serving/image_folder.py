@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, require_distinct_png_names
-from maskmill.canonical.png import RGB, decode_rgb
+from maskmill.canonical.png import RGB
 from maskmill.sources.finding import Finding, Findings
 from maskmill.sources.folders import list_images
-from maskmill.sources.images import read_image
+from maskmill.sources.images import decode_photo
 
 NUM_SHOWN = 3  # unreadable images in a message
 
@@ -88,5 +86,4 @@ def _image_files(folder: Path) -> ImageFolder:
 
 def _read(path: Path, findings: Findings) -> RGB:
     """The pixels of the canonical file that `prepare` would write."""
-    data = read_image(path, findings).data
-    return decode_rgb(np.frombuffer(data, np.uint8), str(path))
+    return decode_photo(path.read_bytes(), str(path), findings)

@@ -7,7 +7,7 @@ refused.
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maskmill.canonical.image_header import FORMATS
 from maskmill.canonical.limits import require_pixels
-from maskmill.canonical.png import RGB, encode_png
+from maskmill.canonical.png import RGB, decode_rgb, encode_png
 from maskmill.sources.finding import Findings
 
 Image.MAX_IMAGE_PIXELS = None  # `require_pixels` checks the size of each image instead
@@ -64,7 +64,34 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int | None = None)
         ValueError: the file does not decode completely, is too large, contains several pictures,
             or has 16 bits, CMYK or another colour space.
     """
-    data, image = _decode(path, max_pixels)
+    _require_file(path)
+    file = _read(path.read_bytes(), path, findings, max_pixels)
+    return file if file.data else replace(file, data=encode_png(file.rgb))
+
+
+def decode_photo(data: bytes, name: str, findings: Findings) -> RGB:
+    """The pixels of the image that `read_image` would write, from the bytes of the original.
+
+    Args:
+        data: a file of one of `FORMATS`.
+        name: of the file, for messages.
+        findings: receives the warnings of `read_image`.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: see `read_image`.
+    """
+    file = _read(data, Path(name), findings, None)
+    if file.ending == ".jpg":  # training reads it by OpenCV, which may round differently
+        return decode_rgb(np.frombuffer(data, np.uint8), name)
+    return file.rgb
+
+
+def _read(data: bytes, path: Path, findings: Findings, max_pixels: int | None) -> ImageFile:
+    """The canonical image; without `data` if those of the original are not canonical."""
+    image = _decode(data, path, max_pixels)
     if _bits(data, image, path) > 8 or image.mode.startswith(("I", "F")):
         raise ValueError(
             f"{path}: expected 8 bits per channel, but got more ({image.mode}) - "
@@ -92,7 +119,7 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int | None = None)
     if orientation == 1 and image.mode == "RGB" and image.format in {"PNG", "JPEG"}:
         ending = ".png" if image.format == "PNG" else ".jpg"
         return ImageFile(rgb, data, ending, isgray, rotated)
-    return ImageFile(rgb, encode_png(rgb), ".png", isgray, rotated)
+    return ImageFile(rgb, b"", ".png", isgray, rotated)
 
 
 def _find_transparency(image: Image.Image, path: Path, findings: Findings) -> None:
@@ -117,7 +144,8 @@ def read_label_image(path: Path) -> npt.NDArray[np.int32]:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or has several channels.
     """
-    _, image = _decode(path)
+    _require_file(path)
+    image = _decode(path.read_bytes(), path, None)
     if image.mode not in LABEL_MODES:
         raise ValueError(
             f"{path}: expected one channel of labels, but got {image.mode} - "
@@ -133,7 +161,9 @@ def read_label_colors(path: Path) -> RGB:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or is not 8 bit RGB.
     """
-    data, image = _decode(path)
+    _require_file(path)
+    data = path.read_bytes()
+    image = _decode(data, path, None)
     if image.mode != "RGB" or _bits(data, image, path) > 8:
         raise ValueError(
             f"{path}: expected ids in 8 bit RGB, but got {image.mode} - "
@@ -196,10 +226,8 @@ def _require_file(path: Path) -> None:
         )
 
 
-def _decode(path: Path, max_pixels: int | None = None) -> tuple[bytes, Image.Image]:
-    """The bytes of a file, and its decoded image."""
-    _require_file(path)
-    data = path.read_bytes()
+def _decode(data: bytes, path: Path, max_pixels: int | None) -> Image.Image:
+    """The decoded image of a file's bytes; `path` names it in messages."""
     image = _open(io.BytesIO(data), path)
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
@@ -216,7 +244,7 @@ def _decode(path: Path, max_pixels: int | None = None) -> tuple[bytes, Image.Ima
         )
     with _damage_explained(path):
         image.load()
-    return data, image
+    return image
 
 
 def _open(file: BinaryIO, path: Path) -> Image.Image:
@@ -225,9 +253,10 @@ def _open(file: BinaryIO, path: Path) -> Image.Image:
         with _damage_explained(path):
             image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
+        num_bytes = file.seek(0, io.SEEK_END)
         raise ValueError(
-            f"{path}: expected an image, but its {path.stat().st_size} bytes are of no known "
-            "format - replace the file"
+            f"{path}: expected an image, but its {num_bytes} bytes are of no known format - "
+            "replace the file"
         ) from error
     width, height = image.size
     require_pixels(height, width, str(path))
