@@ -16,6 +16,7 @@ from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.comparison import Difference, compare, differences_of_counts
+from maskmill.evaluation.evidence import require_evidence
 from maskmill.evaluation.image_counts import ImageCounts, read_image_counts
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.serving.model_files import ModelFiles, read_model
@@ -58,7 +59,7 @@ class Registration:
 
     Raises:
         FileNotFoundError: there is no model or no evaluation.
-        ValueError: the evaluation lacks the deciding metric.
+        ValueError: the evaluation lacks the deciding metric, or is not of this model and split.
     """
 
     def __init__(self, settings: RegisterSettings) -> None:
@@ -77,6 +78,10 @@ class Registration:
                 f"{settings.metric!r}, but it is missing - choose register.metric among {numbers}"
             )
         self.files = read_model(settings.model)
+        self.split = PanopticFolder(settings.images)
+        self.evidence = require_evidence(
+            settings.evaluation, model=self.files.fingerprint, split=self.split
+        )
 
     def run(self) -> dict[str, Any]:
         """Register once, decide the alias, and write version.json and comparison.html.
@@ -94,8 +99,7 @@ class Registration:
         return self._write(version, decision)
 
     def _new_version(self) -> ModelVersion:
-        split = PanopticFolder(self.settings.images)
-        example = split.image(split.records[0])
+        example = self.split.image(self.split.records[0])
         run = self._training_run()
         with reopened_run(run.info.run_id):
             sources = runtime_sources(self.files)

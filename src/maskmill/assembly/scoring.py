@@ -8,7 +8,8 @@ from maskmill.canonical.dataset_file import read_prediction_file
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Resampling
-from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.evaluation.evaluation import Evaluation, evaluate_folders
+from maskmill.evaluation.evidence import Evidence, collect_evidence
 from maskmill.evaluation.slices import Slicing, read_tags
 from maskmill.reporting.examples import Gallery
 
@@ -56,6 +57,18 @@ def _tags(settings: EvaluateSettings, target: PanopticFolder) -> list[Slicing]:
     if settings.tags is None:
         return []
     return read_tags(settings.tags, [record.file_name for record in target.records])
+
+
+def evidence_of(settings: EvaluateSettings, evaluation: Evaluation) -> Evidence | None:
+    """What an evaluation is of; None for predictions of other tools, which cannot be registered.
+
+    Raises:
+        ValueError: prediction.json has another form.
+    """
+    target = PanopticFolder(settings.target)
+    images = settings.images or target.image_folder
+    scoring = {"background": evaluation.background, "void_in_union": evaluation.void_in_union}
+    return collect_evidence(target, settings.prediction, images, scoring)
 
 
 def predicting_model(prediction: Path) -> str | None:

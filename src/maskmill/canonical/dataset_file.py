@@ -1,4 +1,4 @@
-"""The form of dataset.json, which `prepare` writes, and of prediction.json of `predict`."""
+"""The form of dataset.json, prediction.json and evidence.json, which the stages write."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +14,7 @@ from maskmill.canonical.schema import STRICT, CategoryRow, Text, require_schema
 Count = Annotated[int, Field(ge=0)]
 Message = Annotated[str, Field(max_length=100_000)]  # a bound also refuses lone surrogates
 Lengths = Annotated[list[Count], Field(min_length=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Channels = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
 
 
@@ -83,13 +84,33 @@ class DatasetDescription(TypedDict):
 
 @with_config(STRICT)
 class PredictionOrigin(TypedDict):
-    """prediction.json: the fingerprint of the model, if ours made the prediction."""
+    """prediction.json; predictions of other tools have none, or one without these keys.
+
+    `model` is the fingerprint of the model, `images` the sha256 of each image file by its name,
+    `settings` are the inference and the changes of the post-processing.
+    """
 
     model: NotRequired[Text | None]
+    images: NotRequired[dict[str, Digest]]
+    settings: NotRequired[dict[str, Any]]
+
+
+@with_config(STRICT)
+class EvidenceFile(TypedDict):
+    """evidence.json: what an evaluation is of; see `evaluation.evidence.Evidence`."""
+
+    model: Digest
+    prediction: Digest
+    labels: Digest
+    images: dict[str, Digest]
+    other_images: list[str]
+    settings: dict[str, Any]
+    files: dict[str, Digest]
 
 
 DATASET = pydantic.TypeAdapter(DatasetDescription)
 PREDICTION = pydantic.TypeAdapter(PredictionOrigin)
+EVIDENCE = pydantic.TypeAdapter(EvidenceFile)
 
 
 def read_dataset_file(path: Path, *, required: Iterable[str] = ()) -> dict[str, Any]:
@@ -136,4 +157,16 @@ def read_prediction_file(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = read_json(path)
     require_schema(PREDICTION, content, path)
+    return content
+
+
+def read_evidence_file(path: Path) -> dict[str, Any]:
+    """The content of evidence.json.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, a value has another type, or a key is missing.
+    """
+    content: dict[str, Any] = read_json(path)
+    require_schema(EVIDENCE, content, path)
     return content

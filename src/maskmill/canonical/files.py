@@ -1,6 +1,7 @@
 """Files that are whole or absent, and file names that cannot leave their folder."""
 
 import codecs
+import hashlib
 import json
 import os
 import tempfile
@@ -50,6 +51,16 @@ def write_json(path: Path, value: Any) -> Path:
         ValueError: `value` contains NaN or infinity, which JSON cannot represent.
     """
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, *, expected: str = "a text file") -> str:

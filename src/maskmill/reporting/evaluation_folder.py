@@ -3,17 +3,19 @@
 from pathlib import Path
 
 from maskmill.canonical.output_folder import replaced_folder
+from maskmill.evaluation.evidence import Evidence, write_evidence
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.report import write_report
 from maskmill.reporting.tables import write_tables
 
 
-def write_evaluation(out: Path, gallery: Gallery) -> Path:
+def write_evaluation(out: Path, gallery: Gallery, evidence: Evidence | None = None) -> Path:
     """Write everything about an evaluation; the folder is replaced as a whole at the end.
 
     Args:
         out: the folder.
         gallery: the analysis, and the pictures of its report.
+        evidence: what it is an evaluation of, for evidence.json; None: predictions of other tools.
 
     Returns:
         `out`.
@@ -25,4 +27,6 @@ def write_evaluation(out: Path, gallery: Gallery) -> Path:
     with replaced_folder(out, written_by="evaluate") as folder:
         write_tables(folder, gallery.analysis)
         write_report(folder / "report.html", gallery)
+        if evidence is not None:
+            write_evidence(folder, evidence)
     return out

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maskmill.canonical.files import inside
+from maskmill.canonical.files import file_digest, inside
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, require_distinct_png_names
 from maskmill.canonical.png import RGB
 from maskmill.sources.finding import Finding, Findings
@@ -21,15 +21,21 @@ class ImageFolder:
     Args:
         records: the images.
         read: returns the pixels of a record, (H, W, 3) uint8 RGB.
+        path: returns the file of a record.
         findings: warnings and notes on the images.
     """
 
     records: tuple[ImageRecord, ...]
     read: Callable[[ImageRecord], RGB]
+    path: Callable[[ImageRecord], Path]
     findings: list[Finding] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[RGB]:
         return map(self.read, self.records)
+
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each image file by its name, so that images are compared by content."""
+        return {record.file_name: file_digest(self.path(record)) for record in self.records}
 
 
 def find_images(folder: Path) -> ImageFolder:
@@ -50,7 +56,7 @@ def find_images(folder: Path) -> ImageFolder:
 
 def _images_of_split(folder: Path) -> ImageFolder:
     split = PanopticFolder(folder)
-    return ImageFolder(split.records, split.image)
+    return ImageFolder(split.records, split.image, split.image_path)
 
 
 def _image_files(folder: Path) -> ImageFolder:
@@ -79,9 +85,14 @@ def _image_files(folder: Path) -> ImageFolder:
             f"{folder}: expected images as `prepare` reads them, but {len(errors)} of {len(paths)} "
             f"are not - either correct these or move them away:\n  {shown}"
         )
-    return ImageFolder(
-        tuple(records), lambda record: _read(inside(folder, record.file_name), Findings()), findings
-    )
+
+    def path_of(record: ImageRecord) -> Path:
+        return inside(folder, record.file_name)
+
+    def read(record: ImageRecord) -> RGB:
+        return _read(path_of(record), Findings())
+
+    return ImageFolder(tuple(records), read, path_of, findings)
 
 
 def _read(path: Path, findings: Findings) -> RGB:

@@ -1,8 +1,9 @@
 """Predictions as files: semantic/, panoptic/ + panoptic.json, instances.json, prediction.json."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,11 +19,16 @@ from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.png import write_labels
 from maskmill.metrics.functional.mask_ap import coco_results
 from maskmill.postprocess.prediction import Prediction
-from maskmill.serving.model_files import ModelFiles
+from maskmill.serving.model_files import NO_CHANGES, ModelFiles
 
 
 def write_predictions(
-    out: Path, model: ModelFiles, records: Sequence[ImageRecord], predictions: Iterable[Prediction]
+    out: Path,
+    model: ModelFiles,
+    records: Sequence[ImageRecord],
+    predictions: Iterable[Prediction],
+    *,
+    origin: Mapping[str, Any] = NO_CHANGES,
 ) -> Path:
     """Write one prediction per record; the folder is replaced as a whole at the end.
 
@@ -33,6 +39,8 @@ def write_predictions(
         model: the model, for its categories and fingerprint.
         records: the images.
         predictions: of the images, in the same order.
+        origin: further content of prediction.json, see `PredictionOrigin`: without the digests of
+            its images a prediction can be evaluated, but not registered.
 
     Returns:
         `out`.
@@ -44,6 +52,8 @@ def write_predictions(
     require_distinct_png_names(records)
     with replaced_folder(out, written_by="predict") as folder:
         _write_files(folder, model, records, predictions)
+        made_by = {"model": model.fingerprint, "data_digest": model.data_digest}
+        write_json(folder / "prediction.json", made_by | dict(origin))
     return out
 
 
@@ -66,6 +76,4 @@ def _write_files(
         if categories.background_index is None:
             write_labels(inside(folder / "semantic", png_name(record)), prediction.semantic)
     write_json(folder / "instances.json", instances)
-    origin = {"model": model.fingerprint, "data_digest": model.data_digest}
-    write_json(folder / "prediction.json", origin)
     write_index(folder, categories, records, annotations)

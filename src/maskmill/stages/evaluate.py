@@ -21,14 +21,24 @@ def main(cfg: DictConfig) -> None:
     present = [path for path in inputs if path is not None]
     require_replaceable(settings.out, written_by="evaluate", inputs=present)
     from maskmill.assembly.scoring import (  # a second to import: not for --help
+        evidence_of,
         predicting_model,
         score,
     )
     from maskmill.reporting.evaluation_folder import write_evaluation
 
     gallery = score(settings)
-    write_evaluation(settings.out, gallery)
     analysis = gallery.analysis
+    evidence = evidence_of(settings, analysis.evaluation)
+    write_evaluation(settings.out, gallery, evidence)
+    if evidence is not None and evidence.other_images:
+        log.warning(
+            "%d images were predicted from other files than those in %s, first %s: the scores "
+            "cannot be registered - run `maskmill predict` on these images",
+            len(evidence.other_images),
+            settings.images or settings.target,
+            evidence.other_images[0],
+        )
     scores = {name: value for name, value in analysis.scores.items() if value is not None}
     log.info("%s -> %s", _headline(scores), settings.out)
     model = predicting_model(settings.prediction)

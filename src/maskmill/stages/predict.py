@@ -2,7 +2,7 @@
 
 import logging
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import PredictSettings
@@ -32,7 +32,13 @@ def main(cfg: DictConfig) -> None:
         postprocess=settings.postprocess,
     )
     predictions = model.predictor(images, batch_size=settings.batch_size)
-    write_predictions(settings.out, model.files, images.records, predictions)
+    changes = OmegaConf.to_container(cfg.predict.postprocess, resolve=True)
+    inference = OmegaConf.to_container(cfg.predict.inference, resolve=True)
+    origin = {
+        "images": images.digests(),
+        "settings": {"inference": inference, "postprocess": changes},
+    }
+    write_predictions(settings.out, model.files, images.records, predictions, origin=origin)
     fingerprint = model.files.fingerprint[:12]
     log.info("%d predictions by model %s -> %s", len(images.records), fingerprint, settings.out)
 
