@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from maskmill.assembly.command_line import quote_paths
+from maskmill.assembly.command_line import check_flags, quote_paths
 
 PATHS = [
     "plain",
@@ -60,3 +60,17 @@ def test_an_argument_in_hydras_grammar_stays_as_it_is(argument):
 
 def test_a_comma_separates_the_values_of_a_sweep():
     assert quote_paths(["data.root=a/b,c/d"], is_sweep=True) == ["data.root=a/b,c/d"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-m", "a=1,2"], ["--multirun"], ["--multi"], ["-cd", "conf"], ["--cfg=job"], ["-mh"], ["--"]],
+)
+def test_flags_of_hydra_pass(arguments):
+    check_flags(arguments)
+
+
+@pytest.mark.parametrize("argument", ["--epochs", "--max-epochs=3", "-e", "-lr"])
+def test_a_flag_that_no_command_has_is_refused(argument):
+    with pytest.raises(ValueError, match=f"{argument}: expected overrides like .* write GROUP"):
+        check_flags([argument])

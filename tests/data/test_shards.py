@@ -294,6 +294,13 @@ BAD_VALUES = [
         [[512, 5, 1]],
         "4 items after validation, not 3 at shards[0].samples[0], but got [512, 5, 1]",
     ),
+    ("samples", [[2**70, 1, 1, 1]], "less than or equal to 1125899906842624 at shards[0].samples"),
+    # 512 + (1 padded to 512) + 512 + (2**40) + 512 + 1: after the end of any shard drawn here
+    (
+        "samples",
+        [[512, 1, 2**40, 1]],
+        "but sample 0 ends at byte 1099511629825 of a shard of",
+    ),
 ]
 
 
@@ -307,6 +314,16 @@ def test_an_index_with_a_wrong_value_names_it(files, tmp_path, key, value, words
     with pytest.raises(ValueError, match="shards.json: expected ") as caught:
         open_split(tmp_path, "train")
     assert words in str(caught.value)
+
+
+def test_an_index_with_one_category_twice_names_it(files, tmp_path):
+    write_shards(files, open_store(tmp_path), shard_bytes=FEW_BYTES, decoded=False)
+    path = tmp_path / "train" / "shards.json"
+    index = json.loads(path.read_text())
+    index["categories"] *= 2
+    path.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="shards.json: Expected each category id once"):
+        open_split(tmp_path, "train")
 
 
 def test_a_split_outside_the_data_set_is_refused(files, tmp_path):

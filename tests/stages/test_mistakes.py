@@ -77,6 +77,10 @@ MISTAKES = {
         *("train", ["experiment=scenes_sematic"], None),
         *("Could not find 'experiment/scenes_sematic'", "(perhaps scenes_semantic)"),
     ),
+    "flag-for-a-value": (
+        *("train", ["--max-epochs", "3"], None),
+        *("--max-epochs: expected overrides like", "write GROUP.max_epochs=VALUE; --help lists"),
+    ),
     "bracket-not-closed": (
         *("train", ["data.crop_size=[96,160"], None),
         *("no viable alternative at input '[96,160'", "close every bracket"),

@@ -1,12 +1,14 @@
-"""Command lines with paths that Hydra's grammar would read as something else."""
+"""Command lines: paths that Hydra's grammar would misread, and flags that it does not have."""
 
 import re
 from collections.abc import Iterable
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 OVERRIDE = re.compile(r"(?P<key>[~+]*[^\s=~+-][^\s=]*)=(?P<value>.+)", re.DOTALL)
+FLAG = re.compile(r"--?[a-zA-Z][\w-]*")
 WRITTEN_FOR_HYDRA = ("[", "{", "'", '"')  # what begins like this is Hydra's to read or refuse
 
 
@@ -25,6 +27,34 @@ def quote_paths(arguments: Iterable[str], *, is_sweep: bool = False) -> list[str
         ["source.root='data/M\u00fcller #2'", 'optimizer.lr=1e-3']
     """
     return [_quoted(argument, is_sweep) for argument in arguments]
+
+
+def check_flags(arguments: Iterable[str]) -> None:
+    """Refuse flags that no command has: values are set as `group.name=value`.
+
+    Args:
+        arguments: of a command, as the shell passes them.
+
+    Raises:
+        ValueError: there is such a flag.
+    """
+    for argument in arguments:
+        flag = FLAG.match(argument)
+        if flag is None or _is_known(flag[0]):
+            continue
+        name = flag[0].lstrip("-").replace("-", "_")
+        raise ValueError(
+            f"{argument}: expected overrides like trainer.max_epochs=3, but got a flag that no "
+            f"command has - write GROUP.{name}=VALUE; --help lists groups and values"
+        )
+
+
+def _is_known(flag: str) -> bool:
+    """Whether Hydra has the flag; argparse takes the beginning of a long one and -mr for -m -r."""
+    known = get_args_parser()._option_string_actions  # argparse has no public list
+    if flag.startswith("--"):
+        return any(name.startswith(flag) for name in known)
+    return flag in known or flag[:2] in known
 
 
 def _quoted(argument: str, is_sweep: bool) -> str:

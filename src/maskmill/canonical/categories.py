@@ -137,27 +137,28 @@ class Categories:
         return [category.as_dict() for category in self]
 
     @classmethod
-    def from_list(
-        cls, rows: Iterable[dict[str, Any]], where: object = "category table"
-    ) -> "Categories":
+    def from_list(cls, rows: Iterable[dict[str, Any]], where: object = None) -> "Categories":
         """Read the COCO form; `isthing` defaults to stuff, `color` to that of `color_of`.
 
         Args:
             rows: a mapping per category.
-            where: the file that contains them, for messages.
+            where: the file that contains them, for messages; None: the caller names it.
 
         Raises:
             ValueError: a row lacks `id` or `name`, has a value of another type, or the table is
                 not valid.
         """
         table = list(rows) if isinstance(rows, Iterable) else rows
-        require_schema(CATEGORY_TABLE, table, where, name="categories")
+        require_schema(CATEGORY_TABLE, table, where or "category table", name="categories")
         categories = []
         for index, row in enumerate(table):
             red, green, blue = row.get("color") or color_of(index)
             isthing = bool(row.get("isthing", 0))
             categories.append(Category(row["id"], row["name"], isthing, (red, green, blue)))
-        return cls(categories)
+        try:
+            return cls(categories)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}" if where else str(error)) from error
 
     def require_known(self, category_ids: Iterable[int]) -> None:
         """Refuse ids of categories that the table lacks.

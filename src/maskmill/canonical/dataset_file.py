@@ -8,6 +8,7 @@ import pydantic
 from pydantic import Field, FiniteFloat, with_config
 from typing_extensions import TypedDict
 
+from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json
 from maskmill.canonical.schema import STRICT, CategoryRow, Text, require_schema
 
@@ -122,7 +123,8 @@ def read_dataset_file(path: Path, *, required: Iterable[str] = ()) -> dict[str, 
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON, a value has another type, or a key is missing.
+        ValueError: the file is not JSON, a value has another type, a key is missing, or the
+            category table is not valid.
     """
     return checked_dataset(read_json(path), path, required=required)
 
@@ -136,7 +138,7 @@ def checked_dataset(content: Any, where: object, *, required: Iterable[str]) -> 
         required: the keys that the caller reads.
 
     Raises:
-        ValueError: a value has another type, or a key is missing.
+        ValueError: a value has another type, a key is missing, or the category table is not valid.
     """
     require_schema(DATASET, content, where)
     missing = sorted(set(required) - content.keys())
@@ -145,6 +147,8 @@ def checked_dataset(content: Any, where: object, *, required: Iterable[str]) -> 
             f"{where}: expected the description of a data set of this version, but it lacks "
             f"{missing} - prepare the data again"
         )
+    if "categories" in content:
+        Categories.from_list(content["categories"], where)
     return dict(content)
 
 

@@ -11,12 +11,12 @@ import io
 import math
 import tokenize
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
-from pydantic import Field, NonNegativeInt, with_config
+from pydantic import Field, with_config
 from typing_extensions import TypedDict  # pydantic cannot read that of typing before Python 3.12
 
 from maskmill.canonical.categories import Categories
@@ -27,7 +27,10 @@ from maskmill.data.stores import Store, load_json
 
 INDEX = "shards.json"
 BLOCK = 512  # tar: a header is one block, and the contents are padded to whole blocks
+MAX_BYTES = 2**50  # of one shard; sums of a few sizes fit into 64 bits
 NUMPY = b"\x93NUMPY"
+
+NumBytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 
 @with_config(STRICT)
@@ -35,8 +38,8 @@ class ShardRow(TypedDict):
     """A tar file; its samples have the last four fields of `Column`."""
 
     file: Text
-    bytes: NonNegativeInt
-    samples: list[Annotated[list[NonNegativeInt], Field(min_length=4, max_length=4)]]
+    bytes: NumBytes
+    samples: list[Annotated[list[NumBytes], Field(min_length=4, max_length=4)]]
 
 
 @with_config(STRICT)
@@ -68,7 +71,10 @@ class Column(IntEnum):
     LABELS_SIZE = 4
 
 
-def padded(size: int) -> int:
+Size = TypeVar("Size", int, npt.NDArray[np.int64])
+
+
+def padded(size: Size) -> Size:
     """The number of bytes that contents of `size` bytes occupy in a tar file."""
     return -(-size // BLOCK) * BLOCK
 
@@ -94,6 +100,7 @@ class ShardReader:
         self._files = [f"{split}/{shard['file']}" for shard in index["shards"]]
         self._check_files(index["shards"])
         self._table = _table(index["shards"])
+        self._check_positions(index["shards"])
 
     def __len__(self) -> int:
         return len(self._table)
@@ -164,6 +171,22 @@ class ShardReader:
                     f"{folder}: expected {shard['file']} of {shard['bytes']} bytes, "
                     f"but it has {size} - copy the shards again"
                 )
+
+    def _check_positions(self, shards: list[dict[str, Any]]) -> None:
+        """Find samples that end after their shard, before memory is allocated for them."""
+        sizes = np.array([shard["bytes"] for shard in shards], dtype=np.int64)
+        start = self._table[:, Column.START]
+        row = padded(self._table[:, Column.ROW_SIZE]) + BLOCK
+        image = padded(self._table[:, Column.IMAGE_SIZE]) + BLOCK
+        end = start + row + image + self._table[:, Column.LABELS_SIZE]
+        available = sizes[self._table[:, Column.SHARD]]
+        too_long = (end > available).nonzero()[0]
+        if len(too_long):
+            first = int(too_long[0])
+            raise ValueError(
+                f"{self.where}: expected samples within their shards, but sample {first} ends at "
+                f"byte {end[first]} of a shard of {available[first]} bytes - write the shards again"
+            )
 
 
 def _table(shards: list[dict[str, Any]]) -> npt.NDArray[np.int64]:

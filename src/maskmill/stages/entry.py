@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from maskmill.assembly.command_line import quote_paths
+from maskmill.assembly.command_line import check_flags, quote_paths
 from maskmill.assembly.conf_search_path import (
     check_project_conf,
     packaged_conf,
@@ -66,8 +66,10 @@ def stage(main: Main) -> Callable[[], Any]:
     def command() -> Any:
         try:
             check_project_conf()
+            check_flags(sys.argv[1:])
         except (ValueError, OSError) as error:
-            sys.exit(str(error))
+            sys.stderr.write(f"{error}\n")
+            sys.exit(1)
         is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
         if shows_tracebacks:
