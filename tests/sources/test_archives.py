@@ -194,3 +194,15 @@ def test_another_file_is_refused(tmp_path):
         unpacked(tmp_path / "data"),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tar_header_that_would_fill_the_memory_is_refused(tmp_path, kind):
+    header = tarfile.TarInfo("././@Header")
+    header.type = kind
+    header.size = 8 * 2**30  # of the content that tarfile would read as a whole
+    path = tmp_path / "data"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    with pytest.raises(ValueError, match=r"data: expected headers of at most 1048576 bytes"):
+        with unpacked(path):
+            pass

@@ -20,6 +20,11 @@ from maskmill.canonical.limits import how_to_raise, limit
 
 BLOCK_BYTES = 1 << 20
 MIN_RATIO_BYTES = 100_000_000  # less is harmless, whatever its ratio
+MAX_EXTENSION_BYTES = 1 << 20  # a path has 4,096 at most; attributes of files have some more
+EXTENSIONS = {
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+}
 GIGABYTE = 1_000_000_000
 
 
@@ -29,6 +34,20 @@ class Member:
 
     name: str
     content: IO[bytes] | None
+
+
+class BoundedHeader(tarfile.TarInfo):
+    """A header whose extension (a long name, pax records) is read only if it has a usual size."""
+
+    def _proc_member(self, tar_file: tarfile.TarFile) -> tarfile.TarInfo:
+        # tarfile's hook for types of members; it reads an extension as a whole into memory
+        if self.type in EXTENSIONS and self.size > MAX_EXTENSION_BYTES:
+            raise ValueError(
+                f"{tar_file.name!s}: expected headers of at most {MAX_EXTENSION_BYTES} bytes, but "
+                f"got one of {self.size} - pack the folder again"
+            )
+        header: tarfile.TarInfo = super()._proc_member(tar_file)  # type: ignore[misc]
+        return header
 
 
 @contextmanager
@@ -72,14 +91,23 @@ def _unpack(root: Path, folder: Path) -> None:
             # Headers may lie, so this spares only the work; `_write` counts.
             _require_space(root, folder, sum(info.file_size for info in infos))
             _write(root, folder, _zip_members(root, zip_file, infos))
-    elif tarfile.is_tarfile(root):
-        with tarfile.open(root) as tar_file:
+    elif _is_tar(root):
+        with tarfile.open(root, tarinfo=BoundedHeader) as tar_file:
             _write(root, folder, _tar_members(root, tar_file))
     else:
         raise ValueError(
             f"{root}: expected a folder, or a zip or tar file of one, but it is neither - "
             "check data.dvc or `source.root`"
         )
+
+
+def _is_tar(root: Path) -> bool:
+    """As tarfile.is_tarfile, which would read a header extension of any size."""
+    try:
+        with tarfile.open(root, tarinfo=BoundedHeader):
+            return True
+    except tarfile.TarError:
+        return False
 
 
 def _zip_members(
