@@ -26,6 +26,7 @@ from maskmill.data.transforms import Augmentation
 from maskmill.losses.mask_classification import segments_of
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
 from maskmill.postprocess.semantic import SemanticSegments
+from maskmill.postprocess.torch_network import as_arrays
 
 CONFIDENT = 9.0  # class logit of a segment's own class; the others have -9
 
@@ -99,7 +100,7 @@ def score_free_masks(task, root, num_steps):
         cfg = compose("config", ["network=mask2former", f"task={task}_masks"])
     postprocess = build(cfg.task.postprocess, object, categories=categories)
     key = GOALS[task].key
-    score = compute_score(key, postprocess(outputs, batch["size"]), batch, categories)
+    score = compute_score(key, postprocess(as_arrays(outputs), batch["size"]), batch, categories)
     if task != "semantic":
         return score, None
     predictions = interpolate_votes(outputs, categories, batch["size"])

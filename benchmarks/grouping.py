@@ -26,6 +26,7 @@ from maskmill.losses.mask_classification import segments_of
 from maskmill.losses.panoptic_deeplab import center_targets
 from maskmill.postprocess.mask_classification import PanopticMasks
 from maskmill.postprocess.panoptic import PanopticGrouping
+from maskmill.postprocess.torch_network import as_arrays
 
 # The classes of Cityscapes and the queries of Mask2Former
 NUM_STUFF = 11
@@ -161,7 +162,7 @@ def postprocess_by_transformers(outputs, size, processor):
 
 
 def postprocess_by_maskmill(postprocess, outputs, size):
-    (prediction,) = postprocess(outputs, [size])
+    (prediction,) = postprocess(as_arrays(outputs), [size])
     return Result(prediction.panoptic.category_map(), len(prediction.panoptic.segments))
 
 

@@ -19,6 +19,7 @@ from maskmill.postprocess.panoptic import PanopticGrouping
 from maskmill.postprocess.semantic import SemanticSegments
 from maskmill.postprocess.sliding_window import SlidingWindow
 from maskmill.postprocess.stitched_windows import StitchedWindows
+from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.postprocess.whole_image import WholeImage
 
 NUM_CLASSES = 19
@@ -94,7 +95,7 @@ def measure(inference_name, task, side, queue):
         network(torch.zeros(1, 3, *WINDOW, dtype=torch.uint8))  # torch's own first allocations
         memory_before = peak_mib()
         start = time.perf_counter()
-        (prediction,) = inference(network, postprocess, [paint_cells(side)], 1)
+        (prediction,) = inference(TorchNetwork(network), postprocess, [paint_cells(side)], 1)
     seconds = time.perf_counter() - start
     queue.put((peak_mib() - memory_before, seconds, len(prediction.panoptic.segments)))
 

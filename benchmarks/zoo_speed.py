@@ -36,6 +36,7 @@ from torch.utils.data import DataLoader
 from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.assembly.training_parts import build_task
 from maskmill.canonical.categories import Categories, Category, color_of
+from maskmill.postprocess.torch_network import as_arrays
 from maskmill.training.callbacks import StepSeed
 from maskmill.training.memory import Memory
 from maskmill.training.speed import ChannelsLast, Compiled
@@ -122,7 +123,8 @@ class PredictModule(LightningModule):
         self.network = task.network
 
     def predict_step(self, batch, batch_idx):
-        return len(self.task.postprocess(self.network(batch["image"]), batch["size"]))
+        outputs = as_arrays(self.network(batch["image"]))
+        return len(self.task.postprocess(outputs, batch["size"]))
 
 
 def build_trainer(options, enabled, *callbacks):

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from maskmill.canonical.categories import Categories, Category
 from maskmill.canonical.panoptic import VOID_CATEGORY
 from maskmill.postprocess.semantic import SemanticSegments
+from maskmill.postprocess.torch_network import as_arrays
 from strategies import CATEGORIES
 
 NUCLEI = Categories([Category(5, "nucleus", True, (220, 90, 20))])
@@ -19,7 +20,7 @@ def logits_of(classes, num_classes, confidence=0.7):
 
 
 def predict(outputs, size, categories=CATEGORIES):
-    (pred,) = SemanticSegments(categories=categories)(outputs, [size])
+    (pred,) = SemanticSegments(categories=categories)(as_arrays(outputs), [size])
     return pred
 
 
@@ -56,7 +57,7 @@ def test_padding_is_removed():
     first_logits = logits_of([[0, 0], [1, 1]], 4)["semantic"]
     second_logits = logits_of([[2, 3], [3, 3]], 4)["semantic"]
     outputs = {"semantic": torch.cat([first_logits, second_logits])}
-    first, second = SemanticSegments(categories=CATEGORIES)(outputs, [(2, 1), (1, 2)])
+    first, second = SemanticSegments(categories=CATEGORIES)(as_arrays(outputs), [(2, 1), (1, 2)])
     assert first.semantic.tolist() == [[7], [0]]
     assert second.semantic.tolist() == [[21, 3]]
     assert second.panoptic.size == (1, 2)

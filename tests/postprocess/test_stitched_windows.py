@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
@@ -31,7 +30,7 @@ class SegmentsByColour:
         return predictions
 
     def predict(self, colours):
-        red, green, blue = colours.numpy().astype(np.int32)
+        red, green, blue = colours.astype(np.int32)
         ids = red.copy()
         for value in self.rare:
             if (red == value).mean() < 0.25:
@@ -50,9 +49,9 @@ class QuarterOfTheThing(SegmentsByColour):
     def predict(self, colours):
         starts_with_ground = colours[0, 0, 0] == 1
         if not starts_with_ground:
-            colours = colours.clone()
-            is_ground = torch.arange(colours.shape[2]) % 4 > 0
-            ground = torch.tensor([1, GROUND, 50], dtype=torch.uint8)
+            colours = colours.copy()
+            is_ground = np.arange(colours.shape[2]) % 4 > 0
+            ground = np.array([1, GROUND, 50], np.uint8)
             colours[:, :, is_ground] = ground[:, None, None]
         return super().predict(colours)
 

@@ -6,6 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from maskmill.postprocess.panoptic import PanopticGrouping
+from maskmill.postprocess.torch_network import TorchNetwork, as_arrays
 from maskmill.postprocess.views import Views, predict_view
 from strategies import CATEGORIES
 
@@ -63,8 +64,8 @@ def test_flips_do_not_change_the_segments(seed, horizontal, vertical):
         threshold=0.1, nms_kernel=3, top_k=9, min_area_px=0, stuff_area_px=0, categories=CATEGORIES
     )
     views = Views(horizontal=horizontal, vertical=vertical)
-    expected = grouping(point_to_the_middle(images), sizes)
-    averaged = grouping(views(point_to_the_middle)(images), sizes)
+    expected = grouping(as_arrays(point_to_the_middle(images)), sizes)
+    averaged = grouping(views(TorchNetwork(point_to_the_middle))(images.numpy()), sizes)
     for index in range(2):
         np.testing.assert_array_equal(averaged[index].panoptic.ids, expected[index].panoptic.ids)
 
@@ -74,7 +75,7 @@ def test_the_mean_of_a_constant_is_the_constant():
         return {"semantic": torch.full((len(images), 4, *images.shape[-2:]), 0.7)}
 
     views = Views(scales=[0.5, 1.0, 1.7], horizontal=True, vertical=True)
-    outputs = views(constant)(random_images(13, 17))
+    outputs = views.average(constant)(random_images(13, 17))
     torch.testing.assert_close(outputs["semantic"], torch.full((2, 4, 13, 17), 0.7))
 
 
@@ -86,7 +87,7 @@ def test_flipped_views_are_averaged(horizontal, expected):
 
     image = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     image[..., 0] = 4  # the left half sums to 24 in the image, and to 0 in its mirror image
-    outputs = Views(horizontal=horizontal)(sum_of_left_half)(image)
+    outputs = Views(horizontal=horizontal).average(sum_of_left_half)(image)
     assert outputs["semantic"].unique().tolist() == [expected]
 
 
@@ -96,7 +97,7 @@ def test_scaled_views_are_averaged():
         return {"semantic": torch.full((1, 1, *images.shape[-2:]), float(width))}
 
     image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
-    outputs = Views(scales=[1.0, 2.0], horizontal=False)(width_of_view)(image)
+    outputs = Views(scales=[1.0, 2.0], horizontal=False).average(width_of_view)(image)
     assert outputs["semantic"].unique().tolist() == [6]  # (4 + 8) / 2
 
 
@@ -107,12 +108,12 @@ def test_views_are_uint8_because_an_exported_program_accepts_nothing_else():
         dtypes.add(images.dtype)
         return {"semantic": images.float()}
 
-    Views(scales=[0.7, 1.0])(network)(random_images(8, 8))
+    Views(scales=[0.7, 1.0]).average(network)(random_images(8, 8))
     assert dtypes == {torch.uint8}
 
 
 def test_outputs_that_are_not_maps_raise_a_value_error():
-    network = Views()(lambda images: {"classes": torch.zeros(2, 100, 5)})
+    network = Views().average(lambda images: {"classes": torch.zeros(2, 100, 5)})
     message = (
         r"'classes' to be a map of 8 x 8 px, but got shape \(2, 100, 5\).* "
         "inference=stitched_windows"

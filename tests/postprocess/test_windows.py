@@ -1,5 +1,5 @@
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +11,7 @@ def ranges(tiling, length):
 
 
 def ignored_pixels(tiling, span):
-    return (tiling.importance(0, span) == 0).nonzero().flatten().tolist()
+    return (tiling.importance(0, span) == 0).nonzero()[0].tolist()
 
 
 def test_windows_overlap_and_the_last_ends_with_the_image():
@@ -35,9 +35,8 @@ def test_importance_is_the_gaussian_of_nnunet():
     tiling = Tiling((64, 64))
     (span,) = tiling.spans(0, 64)
     weight = tiling.importance(0, span)
-    expected = torch.exp(torch.tensor(-0.5 * (31.5 / 8) ** 2)).item()
-    assert weight[0].item() == pytest.approx(expected)
-    assert torch.equal(weight, weight.flip(0))
+    assert weight[0] == pytest.approx(np.exp(-0.5 * (31.5 / 8) ** 2))
+    np.testing.assert_array_equal(weight, weight[::-1])
 
 
 def test_margins_are_ignored_except_at_the_edges_of_the_image():
@@ -60,7 +59,7 @@ def test_every_pixel_has_a_weight_and_windows_start_at_multiples_of_the_stride(
         tiling = Tiling((window, window), overlap, margin)
     except ValueError:
         return  # margins that leave pixels without a window are not allowed
-    weight = torch.zeros(length)
+    weight = np.zeros(length)
     for span in tiling.spans(0, length):
         assert span.start % ALIGN_PX == 0
         weight[span.slice] += tiling.importance(0, span)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from maskmill.assembly.targets import NetworkTargets
 from maskmill.postprocess.prediction import Inference, Network
+from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.construction import MAX_DEPTH, construct
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
@@ -165,9 +166,7 @@ def load_model(
     files, network = (
         _registered(name, device) if name.startswith(REGISTRY) else _trained(Path(name), device)
     )
-    predictor = Predictor(
-        network, files.postprocess(postprocess or {}), inference=inference, device=device
-    )
+    predictor = Predictor(network, files.postprocess(postprocess or {}), inference=inference)
     return LoadedModel(predictor, files)
 
 
@@ -187,7 +186,7 @@ def _require_device(device: str) -> None:
 
 def _trained(folder: Path, device: str) -> tuple[ModelFiles, Network]:
     files = read_model(folder)
-    return files, load_network(files).to(device)
+    return files, TorchNetwork(load_network(files).to(device), device=device)
 
 
 def _registered(uri: str, device: str) -> tuple[ModelFiles, Network]:
@@ -196,4 +195,4 @@ def _registered(uri: str, device: str) -> tuple[ModelFiles, Network]:
     )
 
     folder = download(uri)
-    return read_model(folder), load_program(folder, device=device)
+    return read_model(folder), TorchNetwork(load_program(folder, device=device), device=device)

@@ -6,14 +6,12 @@ Cheng et al., MaskFormer (arXiv:2107.06278), sec. 3.4.
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
+import numpy as np
 from annotated_types import Ge, Interval
-from torch import Tensor
-from torch.nn import functional as F
 
 from maskmill.canonical.categories import Categories
-from maskmill.postprocess.outputs import MaskOutputs
-from maskmill.postprocess.pixel_assignment import assign_pixels, sum_by_index, vote_for_classes
+from maskmill.postprocess.outputs import Floats, MaskOutputs
+from maskmill.postprocess.pixel_assignment import assign_pixels, softmax, vote_for_classes
 from maskmill.postprocess.prediction import Prediction, Size
 from maskmill.postprocess.semantic import ClassTable, SegmentMap, SemanticSegments
 
@@ -30,7 +28,9 @@ class SemanticMasks:
         >>> from maskmill.canonical.categories import Category
         >>> road = Category(7, "road", False, (128, 64, 128))
         >>> postprocess = SemanticMasks(categories=Categories([road]))
-        >>> outputs = {"class_logits": torch.zeros(1, 3, 2), "mask_logits": torch.zeros(1, 3, 1, 2)}
+        >>> class_logits = np.zeros((1, 3, 2), np.float32)
+        >>> mask_logits = np.zeros((1, 3, 1, 2), np.float32)
+        >>> outputs = {"class_logits": class_logits, "mask_logits": mask_logits}
         >>> postprocess(outputs, [(4, 8)])[0].semantic.shape
         (4, 8)
     """
@@ -39,7 +39,6 @@ class SemanticMasks:
         self.segments = SemanticSegments(categories=categories)
         self.table = self.segments.table
 
-    @torch.inference_mode()
     def __call__(self, outputs: MaskOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
 
@@ -47,19 +46,17 @@ class SemanticMasks:
             outputs: for a batch.
             sizes: of the images, which may be padded at the right and bottom.
         """
-        class_logits = outputs["class_logits"].float()  # (B, Q, K + 1)
-        mask_logits = outputs["mask_logits"].float()  # (B, Q, H/4, W/4)
-        images = zip(class_logits, mask_logits, sizes, strict=True)
+        images = zip(outputs["class_logits"], outputs["mask_logits"], sizes, strict=True)
         return [self._predict(classes, masks, size) for classes, masks, size in images]
 
-    def _predict(self, class_logits: Tensor, mask_logits: Tensor, size: Size) -> Prediction:
+    def _predict(self, class_logits: Floats, mask_logits: Floats, size: Size) -> Prediction:
         height, width = size
-        pixels = torch.arange(height * width, device=mask_logits.device)
+        pixels = np.arange(height * width)
         classes, confidence = vote_for_classes(class_logits, mask_logits, pixels, width)
         (prediction,) = self.segments(
             {
-                "classes": classes.view(1, height, width),
-                "confidence": confidence.view(1, height, width),
+                "classes": classes.reshape(1, height, width),
+                "confidence": confidence.reshape(1, height, width),
             },
             [size],
         )
@@ -87,8 +84,8 @@ class PanopticMasks:
         >>> cell = Categories([Category(5, "cell", True, (220, 90, 20))])  # and background
         >>> limits = {"overlap": 0.5, "min_area_px": 0, "stuff_area_px": 0}
         >>> postprocess = PanopticMasks(threshold=0.5, **limits, categories=cell)
-        >>> class_logits = torch.tensor([[[9.0, 0, 0], [9.0, 0, 0]]])  # (1, 2, 3)
-        >>> mask_logits = torch.tensor([[[[9.0, -9]], [[-9.0, 9]]]])  # (1, 2, 1, 2)
+        >>> class_logits = np.array([[[9.0, 0, 0], [9.0, 0, 0]]], np.float32)  # (1, 2, 3)
+        >>> mask_logits = np.array([[[[9.0, -9]], [[-9.0, 9]]]], np.float32)  # (1, 2, 1, 2)
         >>> outputs = {"class_logits": class_logits, "mask_logits": mask_logits}
         >>> postprocess(outputs, [(1, 8)])[0].panoptic.ids
         array([[1, 1, 1, 1, 2, 2, 2, 2]], dtype=int32)
@@ -111,7 +108,6 @@ class PanopticMasks:
         self.keep_stuff = keep_stuff
         self.table = ClassTable(categories)
 
-    @torch.inference_mode()
     def __call__(self, outputs: MaskOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
 
@@ -119,24 +115,20 @@ class PanopticMasks:
             outputs: for a batch.
             sizes: of the images, which may be padded at the right and bottom.
         """
-        class_logits = outputs["class_logits"].float()  # (B, Q, K + 1)
-        mask_logits = outputs["mask_logits"].float()  # (B, Q, H/4, W/4)
-        images = zip(class_logits, mask_logits, sizes, strict=True)
+        images = zip(outputs["class_logits"], outputs["mask_logits"], sizes, strict=True)
         return [self._predict(classes, masks, size) for classes, masks, size in images]
 
-    def _predict(self, class_logits: Tensor, mask_logits: Tensor, size: Size) -> Prediction:
+    def _predict(self, class_logits: Floats, mask_logits: Floats, size: Size) -> Prediction:
         segments = self.find_segments(class_logits, mask_logits, size)
-        ids = segments.ids.flatten()  # (H * W,)
-        class_of_id = F.pad(segments.classes, (1, 0))  # (N + 1,), by segment id
-        classes = class_of_id.index_select(0, ids)  # (H * W,)
-        void = (ids == 0).nonzero().squeeze(1)
+        class_of_id = np.concatenate([[0], segments.classes])  # (N + 1,), by segment id
+        classes = class_of_id[segments.ids]  # (H, W)
+        void = (segments.ids == 0).ravel().nonzero()[0]
         void_classes, _ = vote_for_classes(class_logits, mask_logits, void, size[1])
-        classes[void] = void_classes
-        semantic = self.table.category_map(classes.view(size))
-        return Prediction(semantic, self.table.panoptic(segments))
+        classes.ravel()[void] = void_classes
+        return Prediction(self.table.category_map(classes), self.table.panoptic(segments))
 
-    def find_segments(self, class_logits: Tensor, mask_logits: Tensor, size: Size) -> SegmentMap:
-        """Segments of one image, without a loop over queries.
+    def find_segments(self, class_logits: Floats, mask_logits: Floats, size: Size) -> SegmentMap:
+        """Segments of one image.
 
         A segment's score is the mean over its pixels of class probability times mask probability.
 
@@ -145,42 +137,41 @@ class PanopticMasks:
             mask_logits: (Q, H/4, W/4).
             size: H and W.
         """
-        device = class_logits.device
-        is_thing = self.table.is_thing.to(device)  # (K,)
+        is_thing = self.table.is_thing  # (K,)
         num_classes = len(is_thing)
-        class_probs, classes = class_logits.softmax(dim=1).max(dim=1)  # (Q,)
+        all_probs = softmax(class_logits)  # (Q, K + 1)
+        classes = all_probs.argmax(axis=1)  # (Q,)
+        class_probs = all_probs.max(axis=1)  # (Q,)
         is_confident = (classes < num_classes) & (class_probs > self.threshold)
-        chosen = is_confident.nonzero().squeeze(1)  # (N,) queries
+        chosen = is_confident.nonzero()[0]  # (N,) queries
         class_probs = class_probs[chosen]  # (N,)
         classes = classes[chosen]  # (N,)
         num_chosen = len(chosen)
         if num_chosen == 0:
-            ids = torch.zeros(size, dtype=torch.long, device=device)
-            return SegmentMap(ids, classes, class_probs)
+            return SegmentMap(np.zeros(size, np.int32), classes, np.zeros(0))
         assigned = assign_pixels(mask_logits[chosen], class_probs, size)
         # One more query gets the pixels outside the mask of their query.
-        owner = torch.where(assigned.mask_prob >= 0.5, assigned.query, num_chosen).flatten()
-        mask_prob = assigned.mask_prob.flatten().double()  # (H * W,)
-        area = torch.bincount(owner, minlength=num_chosen + 1)[:-1]  # (N,) kept pixels
-        total_prob = torch.bincount(owner, mask_prob, minlength=num_chosen + 1)[:-1]  # (N,)
+        owner = np.where(assigned.mask_prob >= 0.5, assigned.query, num_chosen)  # (H, W)
+        area = np.bincount(owner.ravel(), minlength=num_chosen + 1)[:-1]  # (N,) kept pixels
+        total_prob = np.bincount(
+            owner.ravel(), assigned.mask_prob.ravel(), minlength=num_chosen + 1
+        )[:-1]  # (N,)
         is_kept = (area >= self.overlap * assigned.mask_area) & (assigned.mask_area > 0)
         # A thing is the segment of its query, and stuff the segment of its class:
         # segments 0..N-1 belong to queries, and segments N..N+K-1 to classes.
-        own_segment = torch.arange(num_chosen, device=device)
-        segment = torch.where(is_thing[classes], own_segment, num_chosen + classes)  # (N,)
+        segment = np.where(is_thing[classes], np.arange(num_chosen), num_chosen + classes)  # (N,)
         num_segments = num_chosen + num_classes
-        segment_area = sum_by_index(segment, area * is_kept, num_segments)  # (N + K,)
-        score = total_prob * class_probs  # (N,)
-        segment_score = sum_by_index(segment, score * is_kept, num_segments)  # (N + K,)
-        min_area = torch.full((num_segments,), self.stuff_area_px, device=device)
+        segment_area = np.bincount(segment, area * is_kept, minlength=num_segments)  # (N + K,)
+        score = total_prob * class_probs * is_kept  # (N,)
+        segment_score = np.bincount(segment, score, minlength=num_segments)  # (N + K,)
+        min_area = np.full(num_segments, self.stuff_area_px)
         min_area[:num_chosen] = self.min_area_px
         is_large = segment_area >= min_area
         if not self.keep_stuff:
             is_large[num_chosen:] = False
-        id_of_segment = is_large.cumsum(dim=0) * is_large  # (N + K,), 0 for dropped segments
-        id_of_query = F.pad(id_of_segment[segment] * is_kept, (0, 1))  # (N + 1,)
-        ids = id_of_query.index_select(0, owner).view(size)  # (H, W)
-        all_classes = torch.arange(num_classes, device=device)
-        class_of_segment = torch.cat([classes, all_classes])  # (N + K,)
+        id_of_segment = is_large.cumsum() * is_large  # (N + K,), 0 for dropped segments
+        id_of_query = np.zeros(num_chosen + 1, np.int32)
+        id_of_query[:-1] = id_of_segment[segment] * is_kept
+        class_of_segment = np.concatenate([classes, np.arange(num_classes)])  # (N + K,)
         scores = segment_score[is_large] / segment_area[is_large]
-        return SegmentMap(ids, class_of_segment[is_large], scores)
+        return SegmentMap(id_of_query[owner], class_of_segment[is_large], scores)

@@ -4,17 +4,23 @@ Cheng et al., CVPR 2020 (arXiv:1911.10194), sec. 3.3.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-import torch
+import cv2
+import numpy as np
+import numpy.typing as npt
 from annotated_types import Ge, Interval
-from torch import Tensor
-from torch.nn import functional as F
 
 from maskmill.canonical.categories import Categories
-from maskmill.postprocess.outputs import PanopticDeepLabOutputs
+from maskmill.postprocess.outputs import ClassIndices, Floats, PanopticDeepLabOutputs
 from maskmill.postprocess.prediction import Prediction, Size
-from maskmill.postprocess.semantic import ClassTable, SegmentMap, classify_pixels, sum_per_class
+from maskmill.postprocess.semantic import (
+    ClassTable,
+    Doubles,
+    Ints,
+    SegmentMap,
+    sum_per_class,
+)
 
 # Pixels processed at a time, 1024 x 2048. Each needs about 100 bytes, so larger images are split
 # into bands of rows.
@@ -47,9 +53,10 @@ class PanopticGrouping:
         >>> cell = Categories([Category(5, "cell", True, (220, 90, 20))])  # and background
         >>> limits = {"top_k": 200, "min_area_px": 0, "stuff_area_px": 0}
         >>> grouping = PanopticGrouping(threshold=0.1, nms_kernel=3, **limits, categories=cell)
-        >>> semantic = torch.tensor([[[[4.0, 4, 0, 4, 4]], [[0.0, 0, 4, 0, 0]]]])  # (1, 2, 1, 5)
-        >>> center = torch.tensor([[[[0.9, 0, 0, 0, 0.8]]]])  # (1, 1, 1, 5)
-        >>> outputs = {"semantic": semantic, "center": center, "offset": torch.zeros(1, 2, 1, 5)}
+        >>> classes = np.array([[[0, 0, 1, 0, 0]]])  # (1, 1, 5)
+        >>> outputs = {"classes": classes, "confidence": np.ones((1, 1, 5), np.float32)}
+        >>> outputs["center"] = np.array([[[[0.9, 0, 0, 0, 0.8]]]], np.float32)  # (1, 1, 1, 5)
+        >>> outputs["offset"] = np.zeros((1, 2, 1, 5), np.float32)
         >>> grouping(outputs, [(1, 5)])[0].panoptic.ids
         array([[1, 1, 0, 2, 2]], dtype=int32)
     """
@@ -78,7 +85,6 @@ class PanopticGrouping:
         self.keep_stuff = keep_stuff
         self.table = ClassTable(categories)
 
-    @torch.inference_mode()
     def __call__(self, outputs: PanopticDeepLabOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
 
@@ -86,24 +92,26 @@ class PanopticGrouping:
             outputs: for a batch.
             sizes: of the images, which may be padded at the right and bottom.
         """
-        classes, confidence = classify_pixels(outputs)  # (B, H, W) each
-        center = outputs["center"].float()  # (B, 1, H, W)
-        offset = outputs["offset"].float()  # (B, 2, H, W)
         predictions = []
-        for image_classes, image_confidence, image_center, image_offset, (height, width) in zip(
-            classes, confidence, center, offset, sizes, strict=True
+        for classes, confidence, center, offset, (height, width) in zip(
+            outputs["classes"],
+            outputs["confidence"],
+            outputs["center"],
+            outputs["offset"],
+            sizes,
+            strict=True,
         ):
             prediction = self._predict(
-                image_classes[:height, :width],
-                image_confidence[:height, :width],
-                image_center[0, :height, :width],
-                image_offset[:, :height, :width],
+                classes[:height, :width],
+                confidence[:height, :width],
+                center[0, :height, :width],
+                offset[:, :height, :width],
             )
             predictions.append(prediction)
         return predictions
 
     def _predict(
-        self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor
+        self, classes: ClassIndices, confidence: Floats, center: Floats, offset: Floats
     ) -> Prediction:
         segments = self.group(classes, confidence, center, offset)
         if self.keep_stuff:
@@ -111,7 +119,7 @@ class PanopticGrouping:
         return Prediction(self.table.category_map(classes), self.table.panoptic(segments))
 
     def group(
-        self, classes: Tensor, confidence: Tensor, center: Tensor, offset: Tensor
+        self, classes: ClassIndices, confidence: Floats, center: Floats, offset: Floats
     ) -> SegmentMap:
         """Thing instances of one image.
 
@@ -121,49 +129,40 @@ class PanopticGrouping:
             center: (H, W) heatmap.
             offset: (2, H, W), (dy, dx) in px.
         """
-        device = classes.device
         num_classes = len(self.table.is_thing)
-        is_thing = self.table.is_thing.to(device)
         peaks, heights = self._find_peaks(center)  # (N, 2), (N,)
         num_peaks = len(peaks)
-        ids = torch.zeros(classes.shape, dtype=torch.int32, device=device)  # (H, W), peak + 1
+        ids = np.zeros(classes.shape, np.int32)  # (H, W), peak + 1
         if num_peaks == 0:
-            no_classes = ids.new_zeros(0, dtype=torch.int64)
-            no_scores = confidence.new_zeros(0, dtype=torch.float64)
-            return SegmentMap(ids, no_classes, no_scores)
-        votes = torch.zeros(num_peaks, num_classes, dtype=torch.int64, device=device)  # (N, K)
-        total_confidence = torch.zeros(num_peaks, dtype=torch.float64, device=device)  # (N,)
+            return SegmentMap(ids, np.zeros(0, np.int64), np.zeros(0))
+        votes = np.zeros((num_peaks, num_classes), np.int64)  # (N, K)
+        total_confidence = np.zeros(num_peaks)  # (N,)
         for top, bottom in _bands(classes):
-            rows = classes[top:bottom].long()
-            thing_pixels = is_thing[rows].nonzero()  # (pixels, 2)
-            y = thing_pixels[:, 0] + top
-            x = thing_pixels[:, 1]
-            points = torch.stack([y, x], dim=1) + offset[:, y, x].T  # (pixels, 2)
-            peak = _find_nearest(points, peaks)  # (pixels,)
+            y, x = self.table.is_thing[classes[top:bottom]].nonzero()  # (pixels,) each
+            y += top
+            points = offset[:, y, x].astype(np.float64)  # (2, pixels)
+            points += (y, x)
+            peak = _find_nearest(points.T, peaks)  # (pixels,)
             pairs = peak * num_classes + classes[y, x]
-            votes += torch.bincount(pairs, minlength=votes.numel()).view_as(votes)
-            pixel_confidence = confidence[y, x].double()
-            total_confidence += torch.bincount(peak, pixel_confidence, minlength=num_peaks)
-            ids[y, x] = (peak + 1).int()
-        area = votes.sum(dim=1)  # (N,)
-        kept = (area >= self.min_area_px).nonzero().squeeze(1)
-        new_ids = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=device)
-        id_of_peak = torch.zeros(num_peaks + 1, dtype=torch.int32, device=device)  # by peak + 1
-        id_of_peak[kept + 1] = new_ids
-        for top, bottom in _bands(ids):
-            ids[top:bottom] = id_of_peak[ids[top:bottom].long()]
-        scores = total_confidence / area.clamp(min=1) * heights  # (N,)
-        return SegmentMap(ids, votes.argmax(dim=1)[kept], scores[kept])
+            votes += np.bincount(pairs, minlength=votes.size).reshape(votes.shape)
+            total_confidence += np.bincount(peak, confidence[y, x], minlength=num_peaks)
+            ids[y, x] = peak + 1
+        area = votes.sum(axis=1)  # (N,)
+        kept = (area >= self.min_area_px).nonzero()[0]
+        id_of_peak = np.zeros(num_peaks + 1, np.int32)  # by peak + 1
+        id_of_peak[kept + 1] = np.arange(1, len(kept) + 1)
+        scores = total_confidence / np.maximum(area, 1) * heights  # (N,)
+        return SegmentMap(id_of_peak[ids], votes.argmax(axis=1)[kept], scores[kept])
 
-    def _find_peaks(self, center: Tensor) -> tuple[Tensor, Tensor]:
+    def _find_peaks(self, center: Floats) -> tuple[Ints, Doubles]:
         """Peaks of the heatmap (H, W), the highest first: positions (N, 2) in px, heights (N,)."""
         bands = [self._find_peaks_in_rows(center, top, bottom) for top, bottom in _bands(center)]
-        positions = torch.cat(bands)  # (N, 2)
-        heights = center[positions[:, 0], positions[:, 1]]
-        order = heights.sort(descending=True, stable=True).indices[: self.top_k]
-        return positions[order], heights[order].clamp(max=1).double()
+        positions = np.concatenate(bands)  # (N, 2)
+        heights = center[positions[:, 0], positions[:, 1]].astype(np.float64)
+        order = np.argsort(-heights, kind="stable")[: self.top_k]
+        return positions[order], np.minimum(heights[order], 1)
 
-    def _find_peaks_in_rows(self, center: Tensor, top: int, bottom: int) -> Tensor:
+    def _find_peaks_in_rows(self, center: Floats, top: int, bottom: int) -> Ints:
         """Positions (N, 2) of the peaks in some rows.
 
         Neighbouring pixels can have the same height, above all after rounding to bfloat16. Two
@@ -174,37 +173,40 @@ class PanopticGrouping:
         first_row = max(0, top - self.nms_kernel + 1)
         rows = center[first_row : bottom + self.nms_kernel - 1]
         is_highest = (rows == self._max_in_window(rows)) & (rows > self.threshold)
-        order = torch.arange(rows.numel(), 0, -1, dtype=torch.float64, device=center.device)
-        order = order.view_as(rows) * is_highest  # larger for earlier pixels, 0 elsewhere
+        order = np.zeros(rows.shape)  # larger for earlier pixels, 0 elsewhere
+        order[is_highest] = np.arange(np.count_nonzero(is_highest), 0, -1)
         is_peak = is_highest & (order == self._max_in_window(order))
-        positions = is_peak[top - first_row : bottom - first_row].nonzero()
-        return positions + positions.new_tensor([top, 0])
+        positions = np.argwhere(is_peak[top - first_row : bottom - first_row])
+        positions[:, 0] += top
+        return positions
 
-    def _max_in_window(self, values: Tensor) -> Tensor:
+    def _max_in_window(
+        self, values: npt.NDArray[np.floating[Any]]
+    ) -> npt.NDArray[np.floating[Any]]:
         """The maximum of the window around each pixel of a map (H, W)."""
-        padding = self.nms_kernel // 2
-        return F.max_pool2d(values[None], self.nms_kernel, stride=1, padding=padding)[0]
+        window = np.ones((self.nms_kernel, self.nms_kernel), np.uint8)
+        return np.asarray(cv2.dilate(values, window), values.dtype)
 
-    def _add_stuff(self, things: SegmentMap, classes: Tensor, confidence: Tensor) -> SegmentMap:
+    def _add_stuff(
+        self, things: SegmentMap, classes: ClassIndices, confidence: Floats
+    ) -> SegmentMap:
         """Add a segment for every stuff class that is large enough; their ids follow the things."""
-        is_thing = self.table.is_thing.to(classes.device)
+        is_thing = self.table.is_thing
         area, total_confidence = sum_per_class(classes, confidence, len(is_thing))  # (K,)
         is_kept = (area >= self.stuff_area_px) & ~is_thing
         is_kept[len(self.table.categories) :] = False  # background is not a segment
-        rank = is_kept.cumsum(dim=0)
-        id_of_class = ((rank + len(things.classes)) * is_kept).int()  # (K,), 0 if not kept
-        ids = things.ids.clone()
-        for top, bottom in _bands(classes):
-            rows = classes[top:bottom].long()
-            ids[top:bottom] = torch.where(is_thing[rows], ids[top:bottom], id_of_class[rows])
-        kept = is_kept.nonzero().squeeze(1)
-        scores = (total_confidence / area.clamp(min=1))[kept]
+        rank = is_kept.cumsum()
+        id_of_class = ((rank + len(things.classes)) * is_kept).astype(np.int32)  # (K,), 0: dropped
+        # A pixel is in a thing or in stuff, so that one of its two ids is 0.
+        ids = things.ids + id_of_class[classes]
+        kept = is_kept.nonzero()[0]
+        scores = (total_confidence / np.maximum(area, 1))[kept]
         return SegmentMap(
-            ids, torch.cat([things.classes, kept]), torch.cat([things.scores, scores])
+            ids, np.concatenate([things.classes, kept]), np.concatenate([things.scores, scores])
         )
 
 
-def _find_nearest(points: Tensor, peaks: Tensor) -> Tensor:
+def _find_nearest(points: Doubles, peaks: Ints) -> Ints:
     """Index of the peak (N, 2) that is nearest to each point (pixels, 2), in bounded memory.
 
     The nearest peak q of a point p has the largest p q - q q / 2. This is one matrix product,
@@ -213,24 +215,18 @@ def _find_nearest(points: Tensor, peaks: Tensor) -> Tensor:
     Returns:
         (pixels,) int64.
     """
-    points = points.double()
-    peaks = peaks.double()
-    half_square = peaks.square().sum(dim=1) / 2  # (N,)
+    positions = peaks.astype(np.float64)
+    half_square = np.square(positions).sum(axis=1) / 2  # (N,)
     chunk_size = max(1, MAX_DISTANCES // len(peaks))
-    chunk_size = min(chunk_size, max(1, len(points)))
-    # One buffer for all chunks: results stored between buffers of 8 MiB fragmented the heap, which
-    # grew to gigabytes.
-    similarity = points.new_empty(chunk_size, len(peaks))
-    nearest = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    nearest = np.empty(len(points), np.int64)
     for start in range(0, len(points), chunk_size):
         chunk = points[start : start + chunk_size]
-        chunk_similarity = similarity[: len(chunk)]
-        torch.addmm(-half_square, chunk, peaks.T, out=chunk_similarity)
-        torch.argmax(chunk_similarity, dim=1, out=nearest[start : start + chunk_size])
+        similarity = chunk @ positions.T - half_square  # (chunk, N)
+        similarity.argmax(axis=1, out=nearest[start : start + chunk_size])
     return nearest
 
 
-def _bands(pixels: Tensor) -> Iterator[tuple[int, int]]:
+def _bands(pixels: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
     """Bands of rows of a map (H, W): the first row, and the row after the last."""
     height, width = pixels.shape
     num_rows = max(1, MAX_PIXELS // width)

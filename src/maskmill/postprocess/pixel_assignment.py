@@ -1,22 +1,19 @@
 """Which query has a pixel, and which class: the masks of queries against each other."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+import numpy.typing as npt
 
+from maskmill.postprocess.outputs import Floats
 from maskmill.postprocess.prediction import Size
 
 MASK_STRIDE = 4  # masks have a quarter of the image's size
 BLOCK = 8  # side in mask pixels of the square blocks in which masks are compared
-MAX_PROBS = 2**20  # mask probabilities in memory at a time; more do not fit into a CPU's caches
+MAX_PROBS = 2**18  # mask probabilities in memory at a time; more do not fit into a CPU's caches
 
-
-def sum_by_index(index: Tensor, values: Tensor, length: int) -> Tensor:
-    """Sum of the values (N,) with the same index (N,): (length,)."""
-    zeros = torch.zeros(length, dtype=values.dtype, device=values.device)
-    return zeros.index_add(0, index, values)
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -24,17 +21,17 @@ class PixelAssignment:
     """The query of each pixel.
 
     Args:
-        query: (H, W) index of the query.
-        mask_prob: (H, W) probability of its mask; 0 where no mask could win.
+        query: (H, W) int64 index of the query.
+        mask_prob: (H, W) float32 probability of its mask; 0 where no mask could win.
         mask_area: (N,) number of pixels of each mask alone, where its probability is at least 1/2.
     """
 
-    query: Tensor
-    mask_prob: Tensor
-    mask_area: Tensor
+    query: Ints
+    mask_prob: Floats
+    mask_area: Ints
 
 
-def assign_pixels(mask_logits: Tensor, class_probs: Tensor, size: Size) -> PixelAssignment:
+def assign_pixels(mask_logits: Floats, class_probs: Floats, size: Size) -> PixelAssignment:
     """Assign each pixel to the query with the largest product of mask and class probability.
 
     Masks are interpolated only in blocks where they can win. Let `share` be the smallest class
@@ -46,66 +43,99 @@ def assign_pixels(mask_logits: Tensor, class_probs: Tensor, size: Size) -> Pixel
         class_probs: (N,) probability of each query's class.
         size: H and W.
     """
-    device = class_probs.device
-    num_queries = len(class_probs)
-    min_logit = torch.logit(0.5 * class_probs.min() / class_probs.max())
+    min_prob = 0.5 * class_probs.min() / class_probs.max()
+    min_logit = np.log(min_prob / (1 - min_prob))
     mask_height, mask_width = mask_logits.shape[1:]
     num_rows = -(-mask_height // BLOCK)
     num_columns = -(-mask_width // BLOCK)
     # Blocks have a border of one mask pixel; interpolation at the image's edge repeats the edge.
-    padding = (1, 1 + -mask_width % BLOCK, 1, 1 + -mask_height % BLOCK)
-    padded = F.pad(mask_logits[None], padding, mode="replicate")[0]
-    can_win = F.max_pool2d(padded, BLOCK + 2, stride=BLOCK) >= min_logit  # (N, rows, columns)
-    query, row, column = can_win.nonzero(as_tuple=True)  # (patches,) each
-    step = torch.arange(BLOCK + 2, device=device)
-    patch_y = BLOCK * row[:, None] + step  # (patches, BLOCK + 2)
-    patch_x = BLOCK * column[:, None] + step  # (patches, BLOCK + 2)
-    patches = padded[query[:, None, None], patch_y[:, :, None], patch_x[:, None]]
-    weights = _interpolation_weights(padded)  # (side, BLOCK + 2)
+    bottom = 1 + -mask_height % BLOCK
+    right = 1 + -mask_width % BLOCK
+    padded = np.pad(mask_logits, ((0, 0), (1, bottom), (1, right)), mode="edge")
+    patch_side = BLOCK + 2
+    patches = np.lib.stride_tricks.sliding_window_view(
+        padded, (patch_side, patch_side), axis=(1, 2)
+    )
+    patches = patches[:, ::BLOCK, ::BLOCK]  # (N, rows, columns, BLOCK + 2, BLOCK + 2)
+    can_win = _block_maximum(padded) >= min_logit  # (N, rows, columns)
+    weights = _interpolation_weights()  # (side, BLOCK + 2)
     side = len(weights)  # of a block in px of the image
-    probs = (weights @ patches @ weights.T).sigmoid_()  # (patches, side, side)
     # Pixels outside the image do not count.
-    pixel = torch.arange(side, device=device)
-    is_inside_y = side * row[:, None] + pixel < size[0]  # (patches, side)
-    is_inside_x = side * column[:, None] + pixel < size[1]  # (patches, side)
-    probs *= is_inside_y[:, :, None]
-    probs *= is_inside_x[:, None]
-    probs = probs.flatten(1)  # (patches, side * side)
-    patch_area = (probs >= 0.5).sum(dim=1)
-    mask_area = sum_by_index(query, patch_area, num_queries)  # (N,)
-    # for each pixel: best = max over queries of mask_prob * class_prob;  owner = the first with it
-    block = (row * num_columns + column)[:, None].expand_as(probs)
-    product = probs * class_probs[query][:, None]  # (patches, side * side)
-    best = torch.zeros(num_rows * num_columns, side**2, device=device)
-    best.scatter_reduce_(0, block, product, reduce="amax")
-    is_best = product == best.gather(0, block)
-    candidate = torch.where(is_best, query[:, None], num_queries)
-    owner = torch.full_like(best, num_queries, dtype=torch.long)
-    owner.scatter_reduce_(0, block, candidate, reduce="amin")
-    grid = (num_rows, num_columns)
-    owner = _join_blocks(owner, grid, size).clamp(max=num_queries - 1)  # (H, W)
-    best = _join_blocks(best, grid, size)  # (H, W)
+    is_inside = _blocks_inside(size, (num_rows, num_columns), side)  # (rows, columns, side, side)
+    best = np.zeros((num_rows, num_columns, side, side), np.float32)
+    owner = np.full(best.shape, len(class_probs) - 1)
+    mask_area = np.zeros(len(class_probs), np.int64)
+    # for each query and block: where its product is larger than those before, it has the pixel
+    for query, class_prob in enumerate(class_probs):
+        row, column = can_win[query].nonzero()  # (blocks,) each
+        probs = _sigmoid(weights @ patches[query, row, column] @ weights.T)  # (blocks, side, side)
+        probs *= is_inside[row, column]
+        mask_area[query] = np.count_nonzero(probs >= 0.5)
+        product = probs * class_prob
+        is_better = product > best[row, column]
+        owner[row, column] = np.where(is_better, query, owner[row, column])
+        best[row, column] = np.maximum(product, best[row, column])
+    owner = _join_blocks(owner, size)  # (H, W)
+    best = _join_blocks(best, size)  # (H, W)
     return PixelAssignment(owner, best / class_probs[owner], mask_area)
 
 
-def _join_blocks(blocks: Tensor, grid: tuple[int, int], size: Size) -> Tensor:
-    """The map (H, W) of the values (blocks, side * side) of all blocks."""
-    side = BLOCK * MASK_STRIDE
-    values = blocks.view(*grid, side, side).transpose(1, 2)  # (rows, side, columns, side)
-    whole = values.flatten(2).flatten(0, 1)  # (rows * side, columns * side)
+def _block_maximum(padded: Floats) -> Floats:
+    """The maximum of each block with its border: (N, rows, columns)."""
+    highest = padded
+    for axis in (1, 2):
+        length = highest.shape[axis] - 2  # of all blocks without the border
+        shifted = []
+        for step in range(BLOCK + 2):
+            index = np.arange(step, step + length, BLOCK)
+            shifted.append(highest.take(index, axis=axis))
+        highest = np.maximum.reduce(shifted)
+    return highest
+
+
+def _blocks_inside(size: Size, grid: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:
+    """Which pixels of each block are in the image: (rows, columns, side, side)."""
+    row, column = grid
+    is_inside_y = (np.arange(row * side) < size[0]).reshape(row, 1, side, 1)
+    is_inside_x = (np.arange(column * side) < size[1]).reshape(1, column, 1, side)
+    return is_inside_y & is_inside_x
+
+
+def _join_blocks(blocks: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
+    """The map (H, W) of the values (rows, columns, side, side) of all blocks."""
+    num_rows, num_columns, side, _ = blocks.shape
+    whole = blocks.swapaxes(1, 2).reshape(num_rows * side, num_columns * side)
     return whole[: size[0], : size[1]]
 
 
-def _interpolation_weights(like: Tensor) -> Tensor:
+def _interpolation_weights() -> Floats:
     """Weights for bilinear upsampling of a block with a border of 1: (4 * BLOCK, BLOCK + 2)."""
-    basis = torch.eye(BLOCK + 2, dtype=like.dtype, device=like.device)[None]
-    upsampled = F.interpolate(basis, scale_factor=MASK_STRIDE, mode="linear", align_corners=False)
-    return upsampled[0, :, MASK_STRIDE:-MASK_STRIDE].T
+    pixel = np.arange(MASK_STRIDE * BLOCK)
+    position = (pixel + 0.5) / MASK_STRIDE + 0.5  # in mask pixels; 0 is the middle of the border
+    distance = np.abs(position[:, None] - np.arange(BLOCK + 2))
+    weights: Floats = np.maximum(1 - distance, 0).astype(np.float32)
+    return weights
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    """In place; exp of a large logit is infinite, and its probability 0."""
+    np.negative(logits, out=logits)
+    with np.errstate(over="ignore"):
+        np.exp(logits, out=logits)
+    logits += 1
+    return np.reciprocal(logits, out=logits)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities along the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probs
 
 
 def vote_for_classes(
-    class_logits: Tensor, mask_logits: Tensor, pixels: Tensor, width: int
-) -> tuple[Tensor, Tensor]:
+    class_logits: Floats, mask_logits: Floats, pixels: Ints, width: int
+) -> tuple[Ints, Floats]:
     """The class with the most votes in some pixels, and its share of all votes.
 
     Each query votes for a class with the product of class probability and mask probability.
@@ -121,25 +151,43 @@ def vote_for_classes(
     Returns:
         class indices (N,) and shares of the votes (N,) float32.
     """
-    device = pixels.device
     num_queries, mask_height, mask_width = mask_logits.shape
-    class_probs = class_logits.softmax(dim=1)[:, :-1].T  # (K, Q)
-    size = MASK_STRIDE * torch.tensor([mask_width, mask_height], device=device)
-    classes = torch.empty_like(pixels)
-    shares = torch.empty(len(pixels), device=device)
+    class_probs = softmax(class_logits)[:, :-1]  # (Q, K)
+    by_pixel = mask_logits.reshape(num_queries, -1).T.copy()  # (H/4 * W/4, Q)
+    classes = np.empty(len(pixels), np.int64)
+    shares = np.empty(len(pixels), np.float32)
     chunk_size = max(1, MAX_PROBS // num_queries)
     for start in range(0, len(pixels), chunk_size):
         chunk = slice(start, start + chunk_size)
-        x = pixels[chunk] % width
-        y = pixels[chunk] // width
-        double_centre = 2 * torch.stack([x, y], dim=1) + 1  # (N, 2), twice the pixel's centre
-        points = double_centre / size - 1  # (N, 2) in -1..1
-        sampled = F.grid_sample(
-            mask_logits[None], points[None, :, None], padding_mode="border", align_corners=False
-        )  # (1, Q, N, 1)
-        mask_probs = sampled[0, :, :, 0].sigmoid_()  # (Q, N)
-        votes = class_probs @ mask_probs  # (K, N)
-        highest, classes[chunk] = votes.max(dim=0)
-        total = votes.sum(dim=0).clamp(min=torch.finfo(votes.dtype).tiny)
-        shares[chunk] = highest / total
+        y, x = np.divmod(pixels[chunk], width)
+        top, bottom, weight_y = _neighbours(y, mask_height)
+        left, right, weight_x = _neighbours(x, mask_width)
+        upper = _mix(by_pixel, top * mask_width + left, top * mask_width + right, weight_x)
+        lower = _mix(by_pixel, bottom * mask_width + left, bottom * mask_width + right, weight_x)
+        lower -= upper
+        lower *= weight_y
+        lower += upper
+        votes = _sigmoid(lower) @ class_probs  # (N, K)
+        classes[chunk] = votes.argmax(axis=1)
+        total = np.maximum(votes.sum(axis=1), np.finfo(votes.dtype).tiny)
+        shares[chunk] = votes.max(axis=1) / total
     return classes, shares
+
+
+def _neighbours(pixel: Ints, length: int) -> tuple[Ints, Ints, Floats]:
+    """The mask pixels (N,) before and after a pixel along an axis, and the weight of the second."""
+    position = (pixel + 0.5) / MASK_STRIDE - 0.5
+    position = np.clip(position, 0, length - 1)
+    first = position.astype(np.int64)
+    second = np.minimum(first + 1, length - 1)
+    return first, second, (position - first).astype(np.float32)[:, None]
+
+
+def _mix(values: Floats, first: Ints, second: Ints, weight: Floats) -> Floats:
+    """The mean of two rows of values each, with the weight of the second."""
+    mixed = values.take(second, axis=0)
+    start = values.take(first, axis=0)
+    mixed -= start
+    mixed *= weight
+    mixed += start
+    return mixed

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from maskmill.canonical.panoptic import Panoptic
 
@@ -14,9 +13,10 @@ if TYPE_CHECKING:
     from maskmill.postprocess.semantic import ClassTable
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+Images = npt.NDArray[np.uint8]  # (B, 3, H, W) RGB of one size
 Size = tuple[int, int]  # height and width in px
-Outputs = Mapping[str, Tensor]  # of any network; maskmill.postprocess.outputs lists the keys
-Network = Callable[[Tensor], Outputs]  # images (B, 3, H, W) uint8 to outputs
+Outputs = Mapping[str, npt.NDArray[Any]]  # maskmill.postprocess.outputs lists the keys
+Network = Callable[[Images], Outputs]  # in any runtime, at any size
 
 
 @dataclass(frozen=True, eq=False)

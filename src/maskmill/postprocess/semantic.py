@@ -1,19 +1,21 @@
-"""Class logits to a class per pixel."""
+"""A class per pixel to segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
-from maskmill.postprocess.outputs import SemanticOutputs
+from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
+from maskmill.postprocess.outputs import ClassIndices, Floats, SemanticOutputs
 from maskmill.postprocess.prediction import Prediction, Size
 
-ROWS = 512  # processed at a time, because indexing and counting need eight bytes per pixel
+ROWS = 512  # processed at a time, because counting needs 16 bytes per pixel
+
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,14 @@ class SegmentMap:
     """Segments 1..N of one image, with class indices.
 
     Args:
-        ids: (H, W) integers; 0 is void.
+        ids: (H, W) int32; 0 is void.
         classes: (N,) class index of each segment.
         scores: (N,) score of each segment.
     """
 
-    ids: Tensor
-    classes: Tensor
-    scores: Tensor
+    ids: npt.NDArray[np.int32]
+    classes: npt.NDArray[np.integer[Any]]
+    scores: Doubles
 
 
 class ClassTable:
@@ -46,24 +48,19 @@ class ClassTable:
             category_ids.append(VOID_CATEGORY)
             is_thing.append(False)
         self.category_ids = np.array(category_ids, dtype=np.int32)  # (K,)
-        self.is_thing = torch.tensor(is_thing)  # (K,)
+        self.is_thing = np.array(is_thing)  # (K,)
 
-    def category_map(self, classes: Tensor) -> npt.NDArray[np.int32]:
+    def category_map(self, classes: ClassIndices) -> npt.NDArray[np.int32]:
         """Category ids (H, W) of class indices (H, W); background is -1."""
-        ids = np.empty(classes.shape, np.int32)
-        for top in range(0, len(classes), ROWS):
-            rows = classes[top : top + ROWS].cpu().numpy()
-            ids[top : top + ROWS] = self.category_ids[rows]
-        return ids
+        return self.category_ids[classes]
 
     def panoptic(self, segments: SegmentMap) -> Panoptic:
         """Segments with category ids."""
-        ids = segments.ids.cpu().numpy().astype(np.int32, copy=False)
         category_of = {}
         for segment_id, class_index in enumerate(segments.classes.tolist(), start=1):
             category_of[segment_id] = int(self.category_ids[class_index])
         scores = dict(enumerate(segments.scores.tolist(), start=1))
-        return Panoptic.from_ids(ids, category_of, scores=scores)
+        return Panoptic.from_ids(segments.ids, category_of, scores=scores)
 
 
 class SemanticSegments:
@@ -77,15 +74,19 @@ class SemanticSegments:
         >>> road = Category(7, "road", False, (128, 64, 128))
         >>> car = Category(26, "car", True, (0, 0, 142))
         >>> postprocess = SemanticSegments(categories=Categories([road, car]))
-        >>> logits = torch.tensor([[[[2.0, 0.0]], [[0.0, 3.0]]]])  # (1, 2, 1, 2)
-        >>> postprocess({"semantic": logits}, [(1, 2)])[0].semantic
+        >>> outputs = {"classes": np.array([[[0, 1]]]), "confidence": np.ones((1, 1, 2))}
+        >>> postprocess(outputs, [(1, 2)])[0].semantic
         array([[ 7, 26]], dtype=int32)
     """
 
     def __init__(self, *, categories: Categories) -> None:
         self.table = ClassTable(categories)
+        num_classes = len(self.table.category_ids)
+        is_void = self.table.category_ids == VOID_CATEGORY
+        # Segment ids start at 1, because 0 is void.
+        ids = np.arange(1, num_classes + 1, dtype=np.int32)
+        self.id_of_class = np.where(is_void, VOID_ID, ids).astype(np.int32)  # (K,)
 
-    @torch.inference_mode()
     def __call__(self, outputs: SemanticOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
 
@@ -93,45 +94,28 @@ class SemanticSegments:
             outputs: for a batch.
             sizes: of the images, which may be padded at the right and bottom.
         """
-        classes, confidence = classify_pixels(outputs)  # (B, H, W) each
         predictions = []
-        for image_classes, image_confidence, size in zip(classes, confidence, sizes, strict=True):
-            height, width = size
-            prediction = self._predict(
-                image_classes[:height, :width], image_confidence[:height, :width]
-            )
+        for classes, confidence, (height, width) in zip(
+            outputs["classes"], outputs["confidence"], sizes, strict=True
+        ):
+            prediction = self._predict(classes[:height, :width], confidence[:height, :width])
             predictions.append(prediction)
         return predictions
 
-    def _predict(self, classes: Tensor, confidence: Tensor) -> Prediction:
-        semantic = self.table.category_map(classes)
-        # Segment ids start at 1, because 0 is void.
-        ids = np.where(semantic == VOID_CATEGORY, 0, classes.cpu().numpy() + 1)
+    def _predict(self, classes: ClassIndices, confidence: Floats) -> Prediction:
         category_of = {}
         for segment_id, category_id in enumerate(self.table.categories.ids, start=1):
             category_of[segment_id] = int(category_id)
-        num_classes = len(self.table.category_ids)
-        area, total_confidence = sum_per_class(classes, confidence, num_classes)
-        mean_confidence = total_confidence / area.clamp(min=1)  # (K,)
+        area, total_confidence = sum_per_class(classes, confidence, len(self.id_of_class))
+        mean_confidence = total_confidence / np.maximum(area, 1)  # (K,)
         scores = dict(enumerate(mean_confidence.tolist(), start=1))
-        return Prediction(semantic, Panoptic.from_ids(ids, category_of, scores=scores))
+        panoptic = Panoptic.from_ids(self.id_of_class[classes], category_of, scores=scores)
+        return Prediction(self.table.category_map(classes), panoptic)
 
 
-def classify_pixels(outputs: SemanticOutputs) -> tuple[Tensor, Tensor]:
-    """The most likely class of each pixel and its probability.
-
-    Returns:
-        class indices (B, H, W) and probabilities (B, H, W) float32.
-    """
-    if "classes" in outputs:
-        return outputs["classes"], outputs["confidence"]
-    logits = outputs["semantic"].float()  # (B, K, H, W)
-    highest, classes = logits.max(dim=1)
-    log_prob = highest - logits.logsumexp(dim=1)  # log softmax of the most likely class only
-    return classes, log_prob.exp()
-
-
-def sum_per_class(classes: Tensor, confidence: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def sum_per_class(
+    classes: ClassIndices, confidence: Floats, num_classes: int
+) -> tuple[Ints, Doubles]:
     """Number of pixels and sum of confidence per class.
 
     Args:
@@ -142,11 +126,11 @@ def sum_per_class(classes: Tensor, confidence: Tensor, num_classes: int) -> tupl
     Returns:
         areas (K,) int64 and sums of confidence (K,) float64.
     """
-    area = torch.zeros(num_classes, dtype=torch.int64, device=classes.device)
-    total = torch.zeros(num_classes, dtype=torch.float64, device=classes.device)
+    area = np.zeros(num_classes, np.int64)
+    total = np.zeros(num_classes)
     for top in range(0, len(classes), ROWS):
-        row_classes = classes[top : top + ROWS].flatten()
-        row_confidence = confidence[top : top + ROWS].flatten().double()
-        area += torch.bincount(row_classes, minlength=num_classes)
-        total += torch.bincount(row_classes, row_confidence, minlength=num_classes)
+        row_classes = classes[top : top + ROWS].ravel().astype(np.int64)
+        row_confidence = confidence[top : top + ROWS].ravel()
+        area += np.bincount(row_classes, minlength=num_classes)
+        total += np.bincount(row_classes, row_confidence, minlength=num_classes)
     return area, total

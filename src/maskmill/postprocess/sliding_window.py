@@ -10,8 +10,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from maskmill.postprocess.prediction import Image, Network, Postprocess, Prediction
-from maskmill.postprocess.semantic import classify_pixels
+from maskmill.postprocess.prediction import Image, Network, Outputs, Postprocess, Prediction
+from maskmill.postprocess.torch_network import TorchNetwork, reduce_logits, require_torch
 from maskmill.postprocess.views import Views, check_map
 from maskmill.postprocess.whole_image import stack
 from maskmill.postprocess.windows import Overlap, Span, Tiling, WindowSize
@@ -61,56 +61,57 @@ class SlidingWindow:
             yield from postprocess(self.maps(network, image, batch_size), [(height, width)])
 
     @torch.inference_mode()
-    def maps(self, network: Network, image: Image, batch_size: int) -> Maps:
-        """The blended outputs of one image, on the CPU.
+    def maps(self, network: Network, image: Image, batch_size: int) -> Outputs:
+        """The blended outputs of one image.
 
         Args:
-            network: images to maps.
+            network: images to maps; a `TorchNetwork`.
             image: (H, W, 3) uint8.
             batch_size: windows at a time.
 
         Returns:
-            `classes` (1, H, W) uint8 and `confidence` (1, H, W) float32 instead of `semantic`; the
-            other outputs as (1, channels, H, W) float32.
+            `classes` (1, H, W) and `confidence` (1, H, W) float32 instead of `semantic`; the other
+            outputs as (1, channels, H, W) float32.
 
         Raises:
-            ValueError: an output is not a map.
+            ValueError: an output is not a map, or the network is not in torch.
         """
         if self.views is not None:
             network = self.views(network)
+        in_torch = require_torch(network, "inference=sliding_window")
         height, width = image.shape[:2]
         window_rows = self.tiling.spans(0, height)
         window_columns = self.tiling.spans(1, width)
         band = Band(width)
         maps: Maps = {}
         for index, row in enumerate(window_rows):
-            self._add_windows(band, network, image, row, window_columns, batch_size)
+            self._add_windows(band, in_torch, image, row, window_columns, batch_size)
             stop = height if row.is_last else window_rows[index + 1].start
             for start in range(row.start, stop, ROWS):
                 finished = slice(start, min(start + ROWS, stop))
                 means = band.means(finished.start - row.start, finished.stop - row.start)
-                _store_rows(maps, _reduce_logits(means), finished, (height, width))
+                _store_rows(maps, reduce_logits(means), finished, (height, width))
             band.drop(stop - row.start)
-        return maps
+        return {name: value.numpy() for name, value in maps.items()}
 
     def _add_windows(
         self,
         band: "Band",
-        network: Network,
+        network: TorchNetwork,
         image: Image,
         row: Span,
         columns: list[Span],
         batch_size: int,
     ) -> None:
         """Add one row of windows to the band, which starts at the same row of the image."""
-        importance_y = self.tiling.importance(0, row)  # (H,) of the window
+        importance_y = torch.from_numpy(self.tiling.importance(0, row))  # (H,) of the window
         for batch in _batches(columns, batch_size):
             windows = [image[row.slice, column.slice] for column in batch]
-            outputs = network(stack(windows))
+            outputs = network.tensors(torch.from_numpy(stack(windows)))
             for name, value in outputs.items():
                 check_map(name, value, (row.length, batch[0].length))
             for index, column in enumerate(batch):
-                importance_x = self.tiling.importance(1, column)  # (W,) of the window
+                importance_x = torch.from_numpy(self.tiling.importance(1, column))  # (W,)
                 weight = importance_y[:, None] * importance_x  # (H, W) of the window
                 window_outputs = {name: value[index] for name, value in outputs.items()}
                 band.add(window_outputs, weight, column)
@@ -170,19 +171,6 @@ class Band:
             sums = torch.cat([sums, zeros], dim=1)
         self.sums[name] = sums
         return sums
-
-
-def _reduce_logits(means: Maps) -> Maps:
-    """Maps on the CPU, with the most likely class and its probability instead of class logits."""
-    maps: Maps = {}
-    if "semantic" in means:
-        classes, confidence = classify_pixels({"semantic": means["semantic"]})
-        maps["classes"] = classes.to(torch.uint8).cpu()
-        maps["confidence"] = confidence.cpu()
-    for name, value in means.items():
-        if name != "semantic":
-            maps[name] = value.cpu()
-    return maps
 
 
 def _store_rows(maps: Maps, finished: Maps, rows: slice, size: tuple[int, int]) -> None:

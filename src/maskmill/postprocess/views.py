@@ -9,7 +9,13 @@ from annotated_types import Gt, MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmill.postprocess.prediction import Network, Outputs, Size
+from maskmill.postprocess.prediction import Network, Size
+from maskmill.postprocess.torch_network import (
+    TensorNetwork,
+    Tensors,
+    TorchNetwork,
+    require_torch,
+)
 
 Y = -2  # axes of maps
 X = -1
@@ -28,7 +34,7 @@ class Views:
 
     Example:
         >>> views = Views(scales=[1.0, 2.0], horizontal=True)
-        >>> network = views(lambda images: {"semantic": images.float()})
+        >>> network = views.average(lambda images: {"semantic": images.float()})
         >>> network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))["semantic"].shape
         torch.Size([1, 3, 8, 8])
     """
@@ -49,13 +55,22 @@ class Views:
             flips.append((Y, X))
         self.views = list(product(scales, flips))
 
-    def __call__(self, network: Network) -> Network:
+    def __call__(self, network: Network) -> TorchNetwork:
         """A network that returns the mean over all views.
 
-        All its outputs must be maps, because queries of different views do not correspond.
+        Raises:
+            ValueError: the network is no `TorchNetwork`.
+        """
+        in_torch = require_torch(network, "views")
+        return TorchNetwork(self.average(in_torch.tensors), device=str(in_torch.device))
+
+    def average(self, network: TensorNetwork) -> TensorNetwork:
+        """A function of tensors that returns the mean over all views.
+
+        All outputs must be maps, because queries of different views do not correspond.
         """
 
-        def average(images: Tensor) -> Outputs:
+        def mean(images: Tensor) -> Tensors:
             total: dict[str, Tensor] = {}
             for scale, flipped_axes in self.views:
                 outputs = predict_view(network, images, scale, flipped_axes)
@@ -63,11 +78,11 @@ class Views:
                     total[name] = total[name] + value if name in total else value
             return {name: value / len(self.views) for name, value in total.items()}
 
-        return average
+        return mean
 
 
 def predict_view(
-    network: Network, images: Tensor, scale: float, flipped_axes: tuple[int, ...]
+    network: TensorNetwork, images: Tensor, scale: float, flipped_axes: tuple[int, ...]
 ) -> dict[str, Tensor]:
     """The outputs for one view, resized and flipped back to the image.
 

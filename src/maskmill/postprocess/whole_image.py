@@ -1,53 +1,55 @@
 """Inference on whole images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from maskmill.postprocess.prediction import Image, Network, Postprocess, Prediction
-from maskmill.postprocess.views import Views
+from maskmill.postprocess.prediction import Image, Images, Network, Postprocess, Prediction, Size
 
 
 class WholeImage:
     """Passes each image through the network as a whole.
 
     Args:
-        views: flips and scales to average over; None uses the image alone.
+        views: `Views`: flips and scales to average over; None uses the image alone.
     """
 
-    def __init__(self, views: Views | None = None) -> None:
+    def __init__(self, views: Callable[..., Any] | None = None) -> None:
         self.views = views
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
     ) -> Iterator[Prediction]:
-        """The prediction for each image.
+        """The prediction for each image, with at most `batch_size` images in memory.
 
-        Consecutive images of the same size share a batch. No image is padded to the size of
-        another, so that no prediction depends on other images.
+        Among these, images of the same size share a batch of the network. No image is padded to
+        the size of another, so that no prediction depends on other images.
         """
         if self.views is not None:
             network = self.views(network)
-        for batch in _batches(images, batch_size):
-            height, width = batch[0].shape[:2]
-            yield from postprocess(network(stack(batch)), [(height, width)] * len(batch))
+        remaining = iter(images)
+        while group := list(islice(remaining, batch_size)):
+            predictions: dict[int, Prediction] = {}
+            for size, indices in _by_size(group).items():
+                outputs = network(stack([group[index] for index in indices]))
+                predictions |= zip(
+                    indices, postprocess(outputs, [size] * len(indices)), strict=True
+                )
+            for index in range(len(group)):
+                yield predictions.pop(index)
 
 
-def stack(images: list[Image]) -> Tensor:
+def stack(images: list[Image]) -> Images:
     """A batch (B, 3, H, W) uint8 of images (H, W, 3) of the same size."""
-    channels_first = [image.transpose(2, 0, 1) for image in images]
-    return torch.from_numpy(np.stack(channels_first))
+    return np.stack([image.transpose(2, 0, 1) for image in images])
 
 
-def _batches(images: Iterable[Image], batch_size: int) -> Iterator[list[Image]]:
-    """Lists of at most `batch_size` consecutive images of the same size."""
-    batch: list[Image] = []
-    for image in images:
-        if batch and (len(batch) == batch_size or batch[0].shape != image.shape):
-            yield batch
-            batch = []
-        batch.append(image)
-    if batch:
-        yield batch
+def _by_size(images: list[Image]) -> dict[Size, list[int]]:
+    """The indices of the images of each size."""
+    indices: dict[Size, list[int]] = {}
+    for index, image in enumerate(images):
+        height, width = image.shape[:2]
+        indices.setdefault((height, width), []).append(index)
+    return indices

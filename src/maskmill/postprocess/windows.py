@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from annotated_types import Ge, Interval
-from torch import Tensor
 
 # Windows start at multiples of the largest stride, so that a network samples a window at the same
 # pixels as the whole image.
@@ -95,19 +95,20 @@ class Tiling:
                 return spans
             start += step
 
-    def importance(self, axis: int, span: Span) -> Tensor:
+    def importance(self, axis: int, span: Span) -> npt.NDArray[np.float32]:
         """Weight of a window at each pixel along an axis, (length,) float32.
 
         A Gaussian of at most 1; 0 in the margins at inner edges.
         """
         window = self.window[axis]
-        pixel = torch.arange(span.length, dtype=torch.float64)
+        pixel = np.arange(span.length)
         distance = (pixel - (window - 1) / 2) / (SIGMA * window)
-        weight = torch.exp(-0.5 * distance.square())
+        weight = np.exp(-0.5 * np.square(distance))
         start = 0 if span.is_first else self.margin
         stop = span.length if span.is_last else span.length - self.margin
         is_inside = (pixel >= start) & (pixel < stop)
-        return (weight * is_inside).float()
+        importance: npt.NDArray[np.float32] = (weight * is_inside).astype(np.float32)
+        return importance
 
     def _step(self, window: int) -> int:
         """Distance from one window to the next, in px."""

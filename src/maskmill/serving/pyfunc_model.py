@@ -13,6 +13,7 @@ import numpy.typing as npt
 from maskmill.canonical.panoptic import VOID_CATEGORY
 from maskmill.canonical.runs import relabel
 from maskmill.postprocess.prediction import Prediction
+from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.program import load_program
@@ -30,7 +31,7 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         """Load program and categories."""
         folder = Path(context.artifacts["model"])
         self.files = read_model(folder)
-        self.predictor = Predictor(load_program(folder), self.files.postprocess())
+        self.predictor = Predictor(TorchNetwork(load_program(folder)), self.files.postprocess())
 
     # `model_input` has no annotation, since MLflow would infer the signature from it.
     def predict(  # type: ignore[no-untyped-def]

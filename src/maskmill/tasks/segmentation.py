@@ -11,14 +11,15 @@ from torch import Tensor, nn, tensor
 
 from maskmill.canonical.categories import Categories
 from maskmill.data.dataset import Batch
-from maskmill.postprocess.prediction import Prediction
+from maskmill.postprocess.prediction import Outputs, Prediction
+from maskmill.postprocess.torch_network import as_arrays
 from maskmill.tasks.fsdp import apply_fsdp, uses_fsdp
 from maskmill.tasks.optimization import OptimizerFactory, SchedulerFactory, configure
 from maskmill.tasks.scores import Scores
 
 log = logging.getLogger(__name__)
 
-Postprocess = Callable[[dict[str, Tensor], Sequence[tuple[int, int]]], list[Prediction]]
+Postprocess = Callable[[Outputs, Sequence[tuple[int, int]]], list[Prediction]]
 
 
 class StepOutput(TypedDict):
@@ -97,7 +98,7 @@ class SegmentationTask(LightningModule):
         for chunk in chunks:
             outputs = self.network(chunk["image"])
             with self._fitting(outputs, self.postprocess):
-                chunk_predictions = self.postprocess(outputs, chunk["size"])
+                chunk_predictions = self.postprocess(as_arrays(outputs), chunk["size"])
             for index in range(len(chunk_predictions)):
                 terms = self.loss(_item(outputs, index), _item(chunk, index))
                 losses.append(_total(terms))

@@ -1,0 +1,107 @@
+"""A network in torch as post-processing and inference use it: NumPy arrays in, NumPy arrays out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maskmill.postprocess.prediction import Images, Network, Outputs
+
+Tensors = Mapping[str, Tensor]  # outputs of any network; maskmill.networks.outputs lists the keys
+TensorNetwork = Callable[[Tensor], Tensors]  # images (B, 3, H, W) uint8 to outputs
+MAX_UINT8 = 256  # classes that fit uint8
+
+
+class TorchNetwork:
+    """Images to outputs, whose class logits are reduced on the network's device.
+
+    Args:
+        forward: images (B, 3, H, W) uint8 to outputs of that size; a module in evaluation mode or
+            an exported program.
+        device: of the network.
+
+    Example:
+        >>> network = TorchNetwork(lambda images: {"semantic": images.float()})
+        >>> outputs = network(np.full((1, 3, 2, 2), 7, np.uint8))
+        >>> outputs["classes"].shape, round(float(outputs["confidence"][0, 0, 0]), 3)
+        ((1, 2, 2), 0.333)
+    """
+
+    def __init__(self, forward: TensorNetwork, *, device: str = "cpu") -> None:
+        self.forward = forward
+        self.device = torch.device(device)
+
+    def __call__(self, images: Images) -> Outputs:
+        """The outputs that post-processing reads, see `as_arrays`.
+
+        Args:
+            images: (B, 3, H, W) uint8.
+        """
+        return as_arrays(self.tensors(torch.from_numpy(images)))
+
+    @torch.inference_mode()
+    def tensors(self, images: Tensor) -> Tensors:
+        """The outputs with class logits, on the network's device.
+
+        Args:
+            images: (B, 3, H, W) uint8, on any device.
+        """
+        return self.forward(images.to(self.device))
+
+
+@torch.inference_mode()
+def as_arrays(outputs: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """The outputs of a network as `maskmill.postprocess.outputs` describes them.
+
+    Args:
+        outputs: on any device, in any floating-point type.
+
+    Returns:
+        the class indices as integers, all others as float32.
+    """
+    arrays = {}
+    for name, value in reduce_logits(outputs).items():
+        number = value.float() if value.is_floating_point() else value
+        arrays[name] = np.asarray(number.cpu())
+    return arrays
+
+
+def reduce_logits(outputs: Tensors) -> dict[str, Tensor]:
+    """The most likely class of each pixel and its probability instead of class logits.
+
+    It is part of exported graphs too.
+
+    Args:
+        outputs: of a network. `semantic` is (B, K, H, W) logits.
+
+    Returns:
+        `classes` (B, H, W), uint8 for up to 256 classes and int16 for more, and `confidence`
+        (B, H, W) float32 in place of `semantic`; the other outputs as they are.
+    """
+    if "semantic" not in outputs:
+        return dict(outputs)
+    logits = outputs["semantic"].float()  # (B, K, H, W)
+    highest, classes = logits.max(dim=1, keepdim=True)  # (B, 1, H, W) each
+    # softmax of the most likely class only: exp(0) / total
+    total = (logits - highest).exp_().sum(dim=1)  # (B, H, W)
+    integer = torch.uint8 if logits.shape[1] <= MAX_UINT8 else torch.int16
+    reduced = {"classes": classes.squeeze(1).to(integer), "confidence": total.reciprocal()}
+    others = {name: value for name, value in outputs.items() if name != "semantic"}
+    return reduced | others
+
+
+def require_torch(network: Network, purpose: str) -> TorchNetwork:
+    """The network, if it gives class logits that can be averaged.
+
+    Raises:
+        ValueError: it is another runtime, which gives classes only.
+    """
+    if not isinstance(network, TorchNetwork):
+        raise ValueError(
+            f"{purpose}: expected a network in torch, whose logits can be averaged, but got "
+            f"{type(network).__name__} - set predict.runtime=torch"
+        )
+    return network
