@@ -18,6 +18,7 @@ PAGES = [
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/evaluation.md",
+    "docs/serving.md",
 ]
 # A file of a recipe: its path in backticks and a colon, then its content as a code block.
 RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)

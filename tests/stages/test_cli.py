@@ -39,6 +39,7 @@ def test_an_unknown_command_names_those_there_are(repository):
         "predict",
         "evaluate",
         "register",
+        "serve",
         "draw",
     ],
 )

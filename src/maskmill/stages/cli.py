@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "model and images -> predictions",
     "evaluate": "predictions and ground truth -> metrics and a report",
     "register": "model and metrics -> a version in the MLflow model registry",
+    "serve": "a model -> an HTTP server, with a page to try it",
     "doctor": "tracking store -> what is wrong with it; --fix repairs it",
     "draw": "a seed -> more scenes like those of the default data set",
 }
