@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from maskmill.networks.padding import Outputs, at_any_size
 
@@ -53,20 +53,31 @@ def export_program(network: nn.Module, folder: Path) -> Path:
         the path of the program.
     """
     stride = int(network.stride)  # type: ignore[arg-type] # see Exportable
-    max_steps = MAX_SIDE_PX // stride
-    rows = Dim("rows", min=2, max=max_steps)
-    columns = Dim("columns", min=2, max=max_steps)
-    dynamic = {0: Dim("batch", min=1, max=MAX_BATCH), 2: stride * rows, 3: stride * columns}
     example = torch.zeros(2, 3, 3 * stride, 4 * stride, dtype=torch.uint8)
-    with torch.no_grad(), _exportable_padding():
-        program = torch.export.export(Body(network), (example,), dynamic_shapes=(dynamic,))
+    program = trace(Body(network), example, stride=stride)
     folder.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, folder / PROGRAM, extra_files={STRIDE_ENTRY: str(stride)})
     return folder / PROGRAM
 
 
+def trace(module: nn.Module, example: Tensor, *, stride: int) -> ExportedProgram:
+    """The program of a module for batches of any number of images and any size.
+
+    Args:
+        module: takes images (B, 3, H, W) uint8, H and W multiples of the stride.
+        example: of two images at least, and of different sides.
+        stride: in px.
+    """
+    max_steps = MAX_SIDE_PX // stride
+    rows = Dim("rows", min=2, max=max_steps)
+    columns = Dim("columns", min=2, max=max_steps)
+    dynamic = {0: Dim("batch", min=1, max=MAX_BATCH), 2: stride * rows, 3: stride * columns}
+    with torch.no_grad(), exportable_padding():
+        return torch.export.export(module, (example,), dynamic_shapes=(dynamic,))
+
+
 @contextmanager
-def _exportable_padding() -> Iterator[None]:
+def exportable_padding() -> Iterator[None]:
     """Replace timm's "same" padding by the same formula in integers.
 
     timm uses `math.ceil`, which a program with dynamic sizes cannot contain.
