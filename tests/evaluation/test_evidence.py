@@ -15,9 +15,11 @@ from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evidence import read_evidence, require_evidence
 from maskmill.postprocess.prediction import Prediction
 from maskmill.reporting.evaluation_folder import write_evaluation
+from maskmill.serving.formats.canonical import Canonical
 from maskmill.serving.image_folder import find_images
 from maskmill.serving.model_files import read_model, write_model
-from maskmill.serving.prediction_folder import write_predictions
+from maskmill.serving.prediction_folder import finish_folder
+from maskmill.serving.unfinished import Outcome, UnfinishedFolder
 from strategies import CATEGORIES
 
 CONFIG = {
@@ -31,13 +33,18 @@ def predict(folder, model, truth, *, settings=SETTINGS):
     """What `maskmill predict` writes of a model that shifts every segment by 2 px."""
     images = find_images(truth)
     split = PanopticFolder(truth)
-    predictions = []
-    for record in images.records:
+    output_format = Canonical(categories=model.categories)
+    unfinished = UnfinishedFolder(folder)
+    batches = [range(index, index + 1) for index in range(len(images.records))]
+    for index, record in enumerate(images.records):
         panoptic = moved(split.panoptic(record.id))
-        classes = np.maximum(panoptic.category_map(), 0)
-        predictions.append(Prediction(classes, panoptic))
-    origin = {"images": images.digests(), "settings": settings}
-    return write_predictions(folder, model, images.records, predictions, origin=origin)
+        prediction = Prediction(np.maximum(panoptic.category_map(), 0), panoptic)
+        entry = output_format.entry(record, None, prediction)
+        unfinished.write(entry.files)
+        outcome = Outcome(index, images.digest(index), list(entry.files), entry.row)
+        unfinished.keep(batches[index], [outcome])
+    finish_folder(unfinished, images, batches, output_format, model=model, settings=settings)
+    return folder
 
 
 def evaluate(out, truth, prediction, **settings):

@@ -102,21 +102,34 @@ class PredictSettings:
 
     Args:
         model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
-        images: a prepared split, whose image ids the predictions keep, or any folder of images.
+        images: a prepared split, whose image ids the predictions keep; a folder, a pattern, a file,
+            a list of files (.txt), or `-` for a list on the standard input.
         out: folder for the predictions.
         batch_size: images of one size, or windows of one image, per forward pass.
         device: cpu, cuda or cuda:N.
         inference: how images go through the network, see `postprocess.prediction.Inference`.
         postprocess: values that replace those the model was trained with.
+        on_problem: `stop` ends with the error of the first image that cannot be read; `exclude`
+            leaves such images out and lists them.
+        output: the format of the predictions, see `serving.output_format.OutputFormat`.
+        overlays: whether to write pictures of the predictions over the images too.
+        workers: number of threads.
+        processes: number of processes, each with the model; with `device: cuda`, each on the next
+            GPU.
     """
 
     model: str
-    images: Path
+    images: str
     out: Path
     batch_size: Annotated[int, Ge(1)]
     device: str
     inference: Callable[..., Any]
     postprocess: dict[str, Any]
+    on_problem: Literal["stop", "exclude"]
+    output: Callable[..., Any]
+    overlays: bool = False
+    workers: Annotated[int, Ge(1)] = 4
+    processes: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True)

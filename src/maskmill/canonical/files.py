@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import tempfile
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -61,6 +63,22 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json_list(path: Path, items: Iterable[Any]) -> Path:
+    """Write the same bytes as `write_json` of a list, item by item, in constant memory.
+
+    Raises:
+        ValueError: an item contains NaN or infinity.
+    """
+    separator = "[\n"
+    with path.open("w", encoding="utf-8") as file:
+        for item in items:
+            text = json.dumps(item, indent=1, allow_nan=False)
+            file.write(separator + textwrap.indent(text, " "))
+            separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+    return path
 
 
 def read_text(path: Path, *, expected: str = "a text file") -> str:

@@ -70,7 +70,9 @@ def require_replaceable(
 
 
 @contextmanager
-def replaced_folder(out: Path, *, written_by: str, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+def replaced_folder(
+    out: Path, *, written_by: str, inputs: Iterable[Path] = (), resume: str | None = None
+) -> Iterator[Path]:
     """Yield an empty folder to fill, which replaces `out` at the end of the block.
 
     If the block raises, `out` stays as it was and nothing else is left. If the process is killed,
@@ -80,6 +82,8 @@ def replaced_folder(out: Path, *, written_by: str, inputs: Iterable[Path] = ()) 
         out: the folder to write; its parents are created.
         written_by: the stage that writes it, recorded in the mark.
         inputs: what the stage reads, which `out` must not contain.
+        resume: a digest of all that decides the content. The unfinished folder is then kept next
+            to `out`, and the next call with the same digest yields it as it was left.
 
     Yields:
         a folder on the same file system as `out`.
@@ -100,20 +104,25 @@ def replaced_folder(out: Path, *, written_by: str, inputs: Iterable[Path] = ()) 
     target = out.parent.resolve() / out.name
     work = target.with_name(f".{out.name}.maskmill")
     with _locked(work, out, written_by):
-        new = work / "new"
+        new = work / (f"new-{resume}" if resume else "new")
         old = work / "old"
         if old.exists() and not target.exists():
             old.rename(target)  # an earlier process was killed between the two renames below
-        _remove(new, old)
-        new.mkdir()
+        _remove(*[path for path in work.iterdir() if path.is_dir() and path != new], old)
+        if not resume:
+            _remove(new)
+        new.mkdir(exist_ok=True)
+        is_done = False
         try:
             yield new
             write_json(new / MARK, {"written_by": written_by, "entries": _entries(new)})
             # Again: files may have come into the folder while the stage was working.
             require_replaceable(out, written_by=written_by, inputs=inputs, new=new)
             _swap(target, new, old)
+            is_done = True
         finally:
-            _remove(new, old)
+            is_kept = resume and not is_done
+            _remove(old) if is_kept else _remove(new, old)
 
 
 def _require_own_contents(out: Path, written_by: str, advice: str, new: Path | None) -> None:

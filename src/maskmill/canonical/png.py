@@ -168,21 +168,26 @@ def write_rgb(path: Path, rgb: RGB) -> Path:
     return write_bytes(path, encode_png(rgb))
 
 
-def write_labels(path: Path, labels: npt.NDArray[np.integer]) -> Path:
-    """Write (H, W) values in 0..65535 as a gray PNG of 8 bits if they fit, else of 16 bits.
+def labels_to_png(labels: npt.NDArray[np.integer], name: str) -> bytes:
+    """Encode (H, W) values in 0..65535 as a gray PNG of 8 bits if they fit, else of 16 bits.
 
     Raises:
-        ValueError: a value is outside 0..65535.
+        ValueError: a value is outside 0..65535; the message begins with `name`.
     """
     low = int(labels.min())
     high = int(labels.max())
     if low < 0 or high > MAX_UINT16:
         raise ValueError(
-            f"{path}: expected labels in 0..{MAX_UINT16}, but got {low}..{high} - "
+            f"{name}: expected labels in 0..{MAX_UINT16}, but got {low}..{high} - "
             "renumber the labels, since a gray PNG cannot contain these"
         )
     dtype = np.uint8 if high <= MAX_UINT8 else np.uint16
-    return write_bytes(path, encode_png(labels.astype(dtype), LABELS))
+    return encode_png(labels.astype(dtype), LABELS)
+
+
+def write_labels(path: Path, labels: npt.NDArray[np.integer]) -> Path:
+    """Write the PNG of `labels_to_png`, whole or not at all."""
+    return write_bytes(path, labels_to_png(labels, str(path)))
 
 
 def ids_to_png(ids: npt.NDArray[np.int32]) -> bytes:

@@ -1,79 +1,81 @@
-"""Predictions as files: semantic/, panoptic/ + panoptic.json, instances.json, prediction.json."""
+"""Predictions as a folder: those of all images in one format, and prediction.json."""
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
+from maskmill.canonical.files import write_json
+from maskmill.canonical.folder import ImageRecord
+from maskmill.serving.image_folder import Images
+from maskmill.serving.model_files import ModelFiles
+from maskmill.serving.output_format import OutputFormat
+from maskmill.serving.unfinished import UnfinishedFolder
+from maskmill.sources.finding import Finding, group_by_kind
 
-from maskmill.canonical.files import inside, write_json
-from maskmill.canonical.folder import (
-    ImageRecord,
-    png_name,
-    require_distinct_png_names,
-    write_index,
-    write_panoptic,
-)
-from maskmill.canonical.output_folder import replaced_folder
-from maskmill.canonical.png import write_labels
-from maskmill.metrics.functional.mask_ap import coco_results
-from maskmill.postprocess.prediction import Prediction
-from maskmill.serving.model_files import NO_CHANGES, ModelFiles
+log = logging.getLogger(__name__)
 
 
-def write_predictions(
-    out: Path,
-    model: ModelFiles,
-    records: Sequence[ImageRecord],
-    predictions: Iterable[Prediction],
-    *,
-    origin: Mapping[str, Any] = NO_CHANGES,
-) -> Path:
-    """Write one prediction per record; the folder is replaced as a whole at the end.
-
-    If every category is a thing, there is no semantic/: background pixels have no class.
+class PredictedRows:
+    """The rows of the predicted images in order, read anew for each iteration.
 
     Args:
-        out: the folder to write.
-        model: the model, for its categories and fingerprint.
-        records: the images.
-        predictions: of the images, in the same order.
-        origin: further content of prediction.json, see `PredictionOrigin`: without the digests of
-            its images a prediction can be evaluated, but not registered.
+        folder: that has all batches.
+        images: all images.
+        batches: of the images.
+    """
+
+    def __init__(self, folder: UnfinishedFolder, images: Images, batches: Sequence[range]) -> None:
+        self.folder = folder
+        self.images = images
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[tuple[ImageRecord, Any]]:
+        for outcome in self.folder.outcomes(self.batches):
+            if not outcome.is_excluded:
+                yield self.images.records[outcome.index], outcome.row
+
+
+def finish_folder(
+    folder: UnfinishedFolder,
+    images: Images,
+    batches: Sequence[range],
+    output_format: OutputFormat,
+    *,
+    model: ModelFiles,
+    settings: Mapping[str, Any],
+) -> int:
+    """Write the files about all images, once every batch is there, and report the problems.
+
+    Args:
+        folder: that has all batches.
+        images: all images.
+        batches: of the images.
+        output_format: of the predictions.
+        model: that made them.
+        settings: of inference and post-processing, for prediction.json.
 
     Returns:
-        `out`.
-
-    Raises:
-        ValueError: `out` contains files that `predict` did not write, two images share the name of
-            their label PNG, or an image's name leaves its folder.
+        the number of predictions.
     """
-    require_distinct_png_names(records)
-    with replaced_folder(out, written_by="predict") as folder:
-        _write_files(folder, model, records, predictions)
-        made_by = {"model": model.fingerprint, "data_digest": model.data_digest}
-        write_json(folder / "prediction.json", made_by | dict(origin))
-    return out
-
-
-def _write_files(
-    folder: Path,
-    model: ModelFiles,
-    records: Sequence[ImageRecord],
-    predictions: Iterable[Prediction],
-) -> None:
-    categories = model.categories
-    annotations = []
-    instances = []
-    pairs = zip(records, predictions, strict=True)
-    for record, prediction in tqdm(
-        pairs, total=len(records), unit="image", disable=not sys.stderr.isatty()
-    ):
-        annotations.append(write_panoptic(folder, record, prediction.panoptic))
-        for result in coco_results(prediction.panoptic, categories):
-            instances.append({"image_id": record.id, **result})
-        if categories.background_index is None:
-            write_labels(inside(folder / "semantic", png_name(record)), prediction.semantic)
-    write_json(folder / "instances.json", instances)
-    write_index(folder, categories, records, annotations)
+    folder.remove_others(batches)
+    output_format.finish(folder.folder, PredictedRows(folder, images, batches))
+    digests = {}
+    findings: list[Finding] = []
+    for outcome in folder.outcomes(batches):
+        findings += outcome.findings
+        if not outcome.is_excluded:
+            digests[images.records[outcome.index].file_name] = outcome.digest
+    excluded = [finding for finding in [*images.findings, *findings] if finding.severity == "error"]
+    origin: dict[str, Any] = {
+        "model": model.fingerprint,
+        "data_digest": model.data_digest,
+        "images": digests,
+        "settings": settings,
+    }
+    if excluded:
+        origin["excluded"] = [finding.as_dict() for finding in excluded]
+    write_json(folder.folder / "prediction.json", origin)
+    folder.close()
+    for group in group_by_kind(findings):
+        log.warning("%d times: %s", len(group), group[0])
+    return len(digests)

@@ -1,30 +1,27 @@
-"""Image files of users, decoded strictly.
-
-An image that Pillow cannot decode completely, or that is not exactly representable as 8 bit RGB, is
-refused.
-"""
+"""Image files of users: as upright 8 bit RGB, as labels, or by their headers alone."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from maskmill.canonical.image_header import FORMATS
-from maskmill.canonical.limits import require_pixels
-from maskmill.canonical.png import RGB, decode_rgb, encode_png
+from maskmill.canonical.png import RGB, encode_png
 from maskmill.sources.finding import Findings
+from maskmill.sources.image_decoding import (
+    header_orientation,
+    load_image,
+    num_bits,
+    open_image,
+    orientation_of,
+    require_file,
+    require_one_picture,
+    require_rgb,
+)
 
-Image.MAX_IMAGE_PIXELS = None  # `require_pixels` checks the size of each image instead
-ORIENTATION = 0x0112  # EXIF tag
-BITS_PER_SAMPLE = 258  # TIFF tag
-# Modes whose conversion to RGB loses nothing but alpha.
-RGB_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"}
+ROTATED = 5  # orientations 5..8 swap height and width
 LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}  # one channel of integers
 
 
@@ -64,13 +61,25 @@ def read_image(path: Path, findings: Findings, *, max_pixels: int | None = None)
         ValueError: the file does not decode completely, is too large, contains several pictures,
             or has 16 bits, CMYK or another colour space.
     """
-    _require_file(path)
-    file = _read(path.read_bytes(), path, findings, max_pixels)
-    return file if file.data else replace(file, data=encode_png(file.rgb))
+    require_file(path)
+    data = path.read_bytes()
+    image = load_image(data, path, max_pixels)
+    require_rgb(io.BytesIO(data), image, path)
+    orientation = orientation_of(image, path)
+    rgb = _upright_rgb(image, orientation, path, findings)
+    isgray = image.mode in {"1", "L", "LA"}
+    rotated = orientation >= ROTATED
+    if orientation == 1 and image.mode == "RGB" and image.format in {"PNG", "JPEG"}:
+        ending = ".png" if image.format == "PNG" else ".jpg"
+        return ImageFile(rgb, data, ending, isgray, rotated)
+    return ImageFile(rgb, encode_png(rgb), ".png", isgray, rotated)
 
 
 def decode_photo(data: bytes, name: str, findings: Findings) -> RGB:
     """The pixels of the image that `read_image` would write, from the bytes of the original.
+
+    The file is decoded once, by Pillow. Training reads the canonical file by OpenCV, whose JPEG
+    decoder gives the same pixels; a test compares them.
 
     Args:
         data: a file of one of `FORMATS`.
@@ -83,26 +92,30 @@ def decode_photo(data: bytes, name: str, findings: Findings) -> RGB:
     Raises:
         ValueError: see `read_image`.
     """
-    file = _read(data, Path(name), findings, None)
-    if file.ending == ".jpg":  # training reads it by OpenCV, which may round differently
-        return decode_rgb(np.frombuffer(data, np.uint8), name)
-    return file.rgb
+    path = Path(name)
+    image = load_image(data, path)
+    require_rgb(io.BytesIO(data), image, path)
+    return _upright_rgb(image, orientation_of(image, path), path, findings)
 
 
-def _read(data: bytes, path: Path, findings: Findings, max_pixels: int | None) -> ImageFile:
-    """The canonical image; without `data` if those of the original are not canonical."""
-    image = _decode(data, path, max_pixels)
-    if _bits(data, image, path) > 8 or image.mode.startswith(("I", "F")):
-        raise ValueError(
-            f"{path}: expected 8 bits per channel, but got more ({image.mode}) - "
-            "scale the image to 8 bits first"
-        )
-    if image.mode not in RGB_MODES:
-        raise ValueError(
-            f"{path}: expected RGB or gray, but got {image.mode} - "
-            "convert the image to RGB with its colour profile"
-        )
-    orientation = _orientation(image, path)
+def image_header(path: Path) -> tuple[int, int]:
+    """Height and width of the upright image that `read_image` reads, from its header alone.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: see `read_image`; damage behind the header is not found.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        image = open_image(file, path)
+        require_one_picture(image, path)
+        require_rgb(file, image, path)
+        orientation = header_orientation(file, image, path)
+    return _upright_size(image, orientation)
+
+
+def _upright_rgb(image: Image.Image, orientation: int, path: Path, findings: Findings) -> RGB:
+    """The pixels (H, W, 3) uint8 of a decoded image; findings get what was changed."""
     if orientation != 1:
         findings.warn(
             path,
@@ -113,13 +126,7 @@ def _read(data: bytes, path: Path, findings: Findings, max_pixels: int | None) -
         )
     _find_transparency(image, path, findings)
     upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-    rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    isgray = image.mode in {"1", "L", "LA"}
-    rotated = orientation >= 5  # 5..8 swap height and width
-    if orientation == 1 and image.mode == "RGB" and image.format in {"PNG", "JPEG"}:
-        ending = ".png" if image.format == "PNG" else ".jpg"
-        return ImageFile(rgb, data, ending, isgray, rotated)
-    return ImageFile(rgb, b"", ".png", isgray, rotated)
+    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 def _find_transparency(image: Image.Image, path: Path, findings: Findings) -> None:
@@ -144,8 +151,8 @@ def read_label_image(path: Path) -> npt.NDArray[np.int32]:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or has several channels.
     """
-    _require_file(path)
-    image = _decode(path.read_bytes(), path, None)
+    require_file(path)
+    image = load_image(path.read_bytes(), path)
     if image.mode not in LABEL_MODES:
         raise ValueError(
             f"{path}: expected one channel of labels, but got {image.mode} - "
@@ -161,10 +168,10 @@ def read_label_colors(path: Path) -> RGB:
         FileNotFoundError: the file does not exist.
         ValueError: the file does not decode completely, is too large, or is not 8 bit RGB.
     """
-    _require_file(path)
+    require_file(path)
     data = path.read_bytes()
-    image = _decode(data, path, None)
-    if image.mode != "RGB" or _bits(data, image, path) > 8:
+    image = load_image(data, path)
+    if image.mode != "RGB" or num_bits(io.BytesIO(data), image, path) > 8:
         raise ValueError(
             f"{path}: expected ids in 8 bit RGB, but got {image.mode} - "
             "encode each id as R + 256 G + 65536 B"
@@ -179,12 +186,17 @@ def image_size(path: Path) -> tuple[int, int]:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not an image, or too large.
     """
-    _require_file(path)
+    require_file(path)
     with path.open("rb") as file:
-        image = _open(file, path)
-        rotated = _orientation(image, path) >= 5  # 5..8 swap height and width
+        image = open_image(file, path)
+        orientation = header_orientation(file, image, path)
+    return _upright_size(image, orientation)
+
+
+def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Height and width after rotation."""
     width, height = image.size
-    return (width, height) if rotated else (height, width)
+    return (width, height) if orientation >= ROTATED else (height, width)
 
 
 def require_size(
@@ -216,80 +228,3 @@ def require_size(
     raise ValueError(
         f"{expected}, but got {labels[0]} x {labels[1]} - export them again at the image's size"
     )
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected an image, but there is no such file - "
-            "either add it or remove it from the list"
-        )
-
-
-def _decode(data: bytes, path: Path, max_pixels: int | None) -> Image.Image:
-    """The decoded image of a file's bytes; `path` names it in messages."""
-    image = _open(io.BytesIO(data), path)
-    width, height = image.size
-    if max_pixels is not None and width * height > max_pixels:
-        raise ValueError(
-            f"{path}: expected at most {max_pixels:,} pixels, but got {width} x {height} (width x "
-            "height) - either cut the image into tiles or raise prepare.max_pixels"
-        )
-    with _damage_explained(path):
-        num_frames = getattr(image, "n_frames", 1)
-    if num_frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews
-        raise ValueError(
-            f"{path}: expected one picture, but the file contains {num_frames} - "
-            "save one picture per file"
-        )
-    with _damage_explained(path):
-        image.load()
-    return image
-
-
-def _open(file: BinaryIO, path: Path) -> Image.Image:
-    """An image of which only the header is decoded, and whose size is checked."""
-    try:
-        with _damage_explained(path):
-            image = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        num_bytes = file.seek(0, io.SEEK_END)
-        raise ValueError(
-            f"{path}: expected an image, but its {num_bytes} bytes are of no known format - "
-            "replace the file"
-        ) from error
-    width, height = image.size
-    require_pixels(height, width, str(path))
-    return image
-
-
-@contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
-    """Pillow raises any exception that a damaged field causes."""
-    try:
-        yield
-    except (UnidentifiedImageError, MemoryError):
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{path}: expected a complete image, but it is truncated or damaged ({error}) - "
-            "replace the file"
-        ) from error
-
-
-def _orientation(image: Image.Image, path: Path) -> int:
-    """The orientation in the EXIF data: 1 is upright, 2 to 8 are rotated or mirrored."""
-    with _damage_explained(path):
-        orientation = image.getexif().get(ORIENTATION, 1)
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _bits(data: bytes, image: Image.Image, path: Path) -> int:
-    """Bits per channel in the file, which Pillow's mode does not show for 16 bit RGB."""
-    if image.format == "PNG":
-        return data[24]  # IHDR: width, height, bit depth
-    if image.format == "TIFF":
-        tags = getattr(image, "tag_v2", {})
-        with _damage_explained(path):
-            return int(max(tags.get(BITS_PER_SAMPLE, (8,))))
-    return 8

@@ -1,0 +1,140 @@
+"""Images to the files of their predictions: decoding, network and encoding overlap."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any
+
+from maskmill.canonical.folder import ImageRecord
+from maskmill.canonical.png import RGB
+from maskmill.serving.image_folder import Images, OnProblem
+from maskmill.serving.output_format import OutputFormat
+from maskmill.serving.predictor import Predictor
+from maskmill.serving.unfinished import Outcome, UnfinishedFolder
+from maskmill.sources.finding import Finding, Findings
+
+# Images in work at a time need about 30 bytes per pixel beside the network.
+MAX_PIXELS = 2**27
+
+
+class OneAtATime:
+    """A network that several threads may call; it predicts one batch at a time.
+
+    Args:
+        network: a callable of one argument.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Any) -> Any:
+        """The outputs of the network for a batch."""
+        with self._lock:
+            return self._network(images)
+
+
+class BatchPrediction:
+    """Predicts batches of images and writes what the format makes of them.
+
+    A batch is read, predicted, post-processed, encoded and written by one thread. While one thread
+    runs the network, the others do the rest.
+
+    Args:
+        predictor: makes the predictions.
+        images: all images.
+        output_format: makes files of predictions.
+        folder: receives them, and knows which batches are there already.
+        on_problem: `stop` raises the error of an image that cannot be read, `exclude` leaves the
+            image out.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        images: Images,
+        output_format: OutputFormat,
+        folder: UnfinishedFolder,
+        *,
+        on_problem: OnProblem,
+    ) -> None:
+        self.predictor = predictor
+        self.images = images
+        self.output_format = output_format
+        self.folder = folder
+        self.on_problem = on_problem
+        predictor.network = OneAtATime(predictor.network)
+
+    def run(self, batches: Sequence[range], *, workers: int) -> Iterator[range]:
+        """Predict batches; those that the folder has already are not predicted again.
+
+        Args:
+            batches: indices of images, see `split_batches`.
+            workers: the number of threads; fewer are used for very large images.
+
+        Yields:
+            each batch, in order, when it is written.
+        """
+        sizes = [record.height * record.width for record in self.images.records]
+        num_threads = min(workers, MAX_PIXELS // max(sizes) or 1)
+        with ThreadPoolExecutor(num_threads) as threads:
+            yield from threads.map(self._predict, batches)
+
+    def _predict(self, batch: range) -> range:
+        digests = [self.images.digest(index) for index in batch] if self.folder.has(batch) else []
+        if not self.folder.is_done(batch, digests):
+            self.folder.keep(batch, self._outcomes(batch))
+        return batch
+
+    def _outcomes(self, batch: range) -> list[Outcome]:
+        excluded: list[Outcome] = []
+        decoded: deque[tuple[int, RGB, str, Findings]] = deque()  # until they are predicted
+        outcomes = []
+        images = self._decode(batch, decoded, excluded)
+        for prediction in self.predictor(images, batch_size=len(batch)):
+            index, image, digest, findings = decoded.popleft()
+            entry = self.output_format.entry(self.images.records[index], image, prediction)
+            self.folder.write(entry.files)
+            outcomes.append(Outcome(index, digest, list(entry.files), entry.row, findings))
+        return sorted(outcomes + excluded, key=lambda outcome: outcome.index)
+
+    def _decode(
+        self,
+        batch: range,
+        decoded: deque[tuple[int, RGB, str, Findings]],
+        excluded: list[Outcome],
+    ) -> Iterator[RGB]:
+        """The images of a batch, one by one."""
+        for index in batch:
+            findings = Findings()
+            try:
+                image, digest = self.images.read(index, findings)
+            except (ValueError, OSError) as error:
+                if self.on_problem == "stop":
+                    raise
+                problem = Finding.from_error(error, self.images.paths[index])
+                excluded.append(Outcome(index, self.images.digest(index), findings=[problem]))
+                continue
+            decoded.append((index, image, digest, findings))
+            yield image
+
+
+def split_batches(records: Sequence[ImageRecord], batch_size: int) -> list[range]:
+    """Consecutive images of one size, at most `batch_size` at a time, as ranges of indices.
+
+    Example:
+        >>> sizes = [(2, 3), (2, 3), (2, 3), (4, 4)]
+        >>> records = [ImageRecord(i, f"{i}.png", *size) for i, size in enumerate(sizes)]
+        >>> split_batches(records, batch_size=2)
+        [range(0, 2), range(2, 3), range(3, 4)]
+    """
+    batches = []
+    start = 0
+    for _, group in groupby(records, key=lambda record: (record.height, record.width)):
+        stop = start + len(list(group))
+        for first in range(start, stop, batch_size):
+            batches.append(range(first, min(first + batch_size, stop)))
+        start = stop
+    return batches
