@@ -17,6 +17,7 @@ RUNTIME = {
     "optimizer": {"params"},
     "scheduler": {"optimizer", "total_steps"},
     "data": {"augmentation"},
+    "output": {"categories"},
 }
 
 
