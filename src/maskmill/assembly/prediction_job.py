@@ -48,7 +48,7 @@ class PredictionJob:
         self.cfg = cfg
         self.settings = build(cfg, PredictSettings)
         self.images = images
-        self.batches = split_batches(images.records, self.settings.batch_size)
+        self.batches = split_batches(len(images.records), self.settings.batch_size)
         self.model = load_settings(self.settings)
         self.output_format = make_format(self.settings, self.model)
 

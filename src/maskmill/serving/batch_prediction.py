@@ -4,10 +4,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import Any
 
-from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.png import RGB
 from maskmill.serving.image_folder import Images, OnProblem
 from maskmill.serving.output_format import OutputFormat
@@ -121,20 +119,15 @@ class BatchPrediction:
             yield image
 
 
-def split_batches(records: Sequence[ImageRecord], batch_size: int) -> list[range]:
-    """Consecutive images of one size, at most `batch_size` at a time, as ranges of indices.
+def split_batches(num_images: int, batch_size: int) -> list[range]:
+    """The indices of consecutive images, `batch_size` at a time.
+
+    Batches do not depend on what is done already, nor on the number of processes: networks round
+    differently at another batch size.
 
     Example:
-        >>> sizes = [(2, 3), (2, 3), (2, 3), (4, 4)]
-        >>> records = [ImageRecord(i, f"{i}.png", *size) for i, size in enumerate(sizes)]
-        >>> split_batches(records, batch_size=2)
-        [range(0, 2), range(2, 3), range(3, 4)]
+        >>> split_batches(5, 2)
+        [range(0, 2), range(2, 4), range(4, 5)]
     """
-    batches = []
-    start = 0
-    for _, group in groupby(records, key=lambda record: (record.height, record.width)):
-        stop = start + len(list(group))
-        for first in range(start, stop, batch_size):
-            batches.append(range(first, min(first + batch_size, stop)))
-        start = stop
-    return batches
+    starts = range(0, num_images, batch_size)
+    return [range(start, min(start + batch_size, num_images)) for start in starts]

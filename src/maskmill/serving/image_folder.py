@@ -133,8 +133,7 @@ def _named_files(images: str, findings: Findings) -> dict[str, Path]:
 
 def _listed(text: str, where: str, findings: Findings) -> list[Path]:
     """The files of a list, each once."""
-    lines = [line.strip() for line in text.splitlines()]
-    paths = [Path(line) for line in lines if line]
+    paths = list(map(Path, filter(None, map(str.strip, text.splitlines()))))
     unique = list(dict.fromkeys(map(_absolute, paths)))
     num_repeated = len(paths) - len(unique)
     if num_repeated:
@@ -148,16 +147,23 @@ def _listed(text: str, where: str, findings: Findings) -> list[Path]:
 
 def _matching(pattern: str, findings: Findings) -> list[Path]:
     """The images that a pattern matches."""
-    paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - takes absolute ones
-    files = [path for path in paths if path.is_file() and not is_hidden(path.name)]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    if len(images) < len(files):
+    images = []
+    num_others = 0
+    for name in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - also absolute ones
+        path = Path(name)
+        if not path.is_file() or is_hidden(path.name):
+            continue
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(_absolute(path))
+        else:
+            num_others += 1
+    if num_others:
         findings.note(
             pattern,
-            f"expected images only, but found {len(files) - len(images)} other files",
+            f"expected images only, but found {num_others} other files",
             "if that is intended, nothing: they are left out",
         )
-    return [_absolute(path) for path in images]
+    return images
 
 
 def _absolute(path: Path) -> Path:
