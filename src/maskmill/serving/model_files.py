@@ -5,17 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import safetensors
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.postprocess.prediction import Postprocess
 from maskmill.serving.construction import check_targets, construct
 from maskmill.serving.description import PostprocessTargets, check_description
+
+if TYPE_CHECKING:
+    from torch import Tensor  # production has none
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -47,12 +46,14 @@ class ModelFiles:
         """The folder with its files."""
         return self.description.parent
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> "dict[str, Tensor]":
         """The state dict of the network, on the CPU.
 
         Raises:
             ValueError: the file is damaged.
         """
+        import safetensors.torch
+
         path = self.folder / WEIGHTS
         try:
             return safetensors.torch.load_file(path)
@@ -81,7 +82,7 @@ class ModelFiles:
 
 def write_model(
     folder: Path,
-    weights: Mapping[str, Tensor],
+    weights: "Mapping[str, Tensor]",
     config: Mapping[str, Any],
     categories: Categories,
     data_digest: str,
@@ -100,6 +101,8 @@ def write_model(
     Returns:
         the same as `read_model(folder)`.
     """
+    import safetensors.torch
+
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     data = safetensors.torch.save(tensors)
     new_weights = write_bytes(folder / NEW_WEIGHTS, data)

@@ -1,5 +1,6 @@
 """A trained model as an MLflow model that loads without this repository."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,19 +10,26 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow.models import ModelSignature
-from mlflow.types.schema import Schema, TensorSpec
+from mlflow.types.schema import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from torch import nn
 
 from maskmill.canonical.files import write_json
 from maskmill.canonical.png import RGB
+from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import DESCRIPTION, ModelFiles, describe
+from maskmill.serving.onnx_network import OnnxNetwork
+from maskmill.serving.predictor import Predictor
 from maskmill.serving.program import export_program
 
-# What the model's own code imports; the versions are those it was made with.
+log = logging.getLogger(__name__)
+
+# What the model's own code imports; the versions are those it was made with. `mlflow` itself would
+# bring scikit-learn, SciPy, Matplotlib and PyArrow, which need twice as much space as all of these.
 REQUIREMENTS = (
-    *("mlflow", "torch", "numpy", "opencv-python-headless", "safetensors"),
+    *("mlflow-skinny", "pandas", "numpy", "opencv-python-headless", "pycocotools"),
     *("pydantic", "annotated-types"),
 )
+MIN_SHARE = 0.9999  # of the example's pixels that graph and network must give the same segment
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 MAP = (-1, -1, -1)  # (B, H, W) of any size
@@ -33,6 +41,12 @@ SIGNATURE = ModelSignature(
             TensorSpec(np.dtype(np.int32), MAP, "instance"),
         ]
     ),
+    params=ParamSchema(
+        [
+            ParamSpec("output", DataType.string, "maps"),
+            ParamSpec("batch_size", DataType.integer, 8),
+        ]
+    ),
 )
 
 
@@ -41,7 +55,8 @@ def log_model(
 ) -> str:
     """Log the model to the active MLflow run.
 
-    It consists of program, description, signature, input example, environment and code.
+    It consists of program, graph, description, signature, input example, environment and code.
+    Without a graph, its environment needs torch.
 
     Args:
         files: the trained model.
@@ -56,6 +71,8 @@ def log_model(
         artifact = Path(temporary) / "model"
         code = Path(temporary) / "maskmill"
         export_program(network, artifact)
+        has_graph = export_graph(network, artifact, files, example)
+        requirements = (*REQUIREMENTS, "onnxruntime" if has_graph else "torch")
         write_json(artifact / DESCRIPTION, describe(files))
         copy_sources(sources, code)
         corner = example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]
@@ -66,10 +83,58 @@ def log_model(
             code_paths=[str(code)],
             signature=SIGNATURE,
             input_example=np.ascontiguousarray(corner),
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            pip_requirements=[f"{name}=={version(name)}" for name in requirements],
             metadata={"fingerprint": files.fingerprint, "data_digest": files.data_digest},
         )
     return str(info.model_uri)
+
+
+def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: RGB) -> bool:
+    """Write the network as an ONNX graph, if it gives the same segments.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        folder: the folder to write to.
+        files: the trained model.
+        example: (H, W, 3) uint8 RGB, a typical input.
+
+    Returns:
+        whether there is a graph; if not, the log says why.
+    """
+    try:
+        from maskmill.serving.onnx_export import export_onnx  # its packages are an extra
+
+        path = export_onnx(network, folder)
+    except (ImportError, ValueError) as error:
+        log.warning(
+            "the model is registered as a program alone, which needs PyTorch where it predicts, "
+            "because it has no ONNX graph: %s - either install 'maskmill[onnx]' or ignore this",
+            error,
+        )
+        return False
+    share = share_of_equal_pixels(
+        Predictor(TorchNetwork(network), files.postprocess()),
+        Predictor(OnnxNetwork(path), files.postprocess()),
+        example,
+    )
+    if share < MIN_SHARE:
+        path.unlink()
+        log.warning(
+            "the model is registered as a program alone: its ONNX graph agrees with the network in "
+            "%.4f of the pixels of an image, and %.4f are required",
+            share,
+            MIN_SHARE,
+        )
+    return share >= MIN_SHARE
+
+
+def share_of_equal_pixels(predictor: Predictor, other: Predictor, image: RGB) -> float:
+    """The share of an image's pixels that get the same class and segment from both."""
+    (first,) = predictor([image])
+    (second,) = other([image])
+    same_class = first.semantic == second.semantic
+    same_segment = first.panoptic.ids == second.panoptic.ids
+    return float(np.mean(same_class & same_segment))
 
 
 def copy_sources(sources: Mapping[str, Path], folder: Path) -> None:

@@ -1,0 +1,39 @@
+"""The segments of a prediction as plain values, for JSON."""
+
+import math
+from typing import Any
+
+from maskmill.canonical.categories import Categories
+from maskmill.metrics.functional.masks import segment_rles
+from maskmill.postprocess.prediction import Prediction
+
+
+def segment_rows(prediction: Prediction, categories: Categories) -> list[dict[str, Any]]:
+    """The segments in COCO's form, with the names of their classes.
+
+    Args:
+        prediction: of one image.
+        categories: of the model.
+
+    Returns:
+        for each segment: id, category_id, name, isthing, score (None if unknown), area in px, bbox
+        (x, y, w, h) in px, and segmentation: size (H, W) and compressed counts.
+    """
+    panoptic = prediction.panoptic
+    rles = segment_rles(panoptic.ids, [segment.id for segment in panoptic.segments])
+    rows = []
+    for segment, rle in zip(panoptic.segments, rles, strict=True):
+        category = categories[segment.category_id]
+        is_known = segment.score is not None and math.isfinite(segment.score)
+        row = {
+            "id": segment.id,
+            "category_id": segment.category_id,
+            "name": category.name,
+            "isthing": category.isthing,
+            "score": segment.score if is_known else None,
+            "area": segment.area,
+            "bbox": list(segment.bbox),
+            "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+        }
+        rows.append(row)
+    return rows
