@@ -118,5 +118,11 @@ def test_every_group_of_the_configuration_is_in_the_reference_table():
     text = (REPOSITORY / "README.md").read_text()
     table = text.partition("## Configuration")[2]
     groups = {path.name for path in (REPOSITORY / "conf").iterdir() if path.is_dir()}
-    commands = {"check", "preview", "shard", "draw"}  # each is described with its command
+    commands = {
+        "check",
+        "preview",
+        "shard",
+        "draw",
+        "package",
+    }  # each is described with its command
     assert {group for group in groups - commands if f"`{group}`" not in table} == set()

@@ -77,6 +77,21 @@ class ServeSettings:
         return ModelLoader(self.device, threads, self.inference, self.postprocess)
 
 
+@dataclass(frozen=True)
+class PackageSettings:
+    """The folder that `maskmill package` writes.
+
+    Args:
+        model: a folder that `train` wrote, models:/NAME@ALIAS or models:/NAME/VERSION.
+        out: a folder that does not exist yet, or is empty.
+        port: of the machine that runs the container.
+    """
+
+    model: str
+    out: Path
+    port: Annotated[int, Interval(ge=1, le=65535)]
+
+
 def _read_key(path: Path | None) -> str | None:
     if path is None:
         return os.environ.get(API_KEY)

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "predictions and ground truth -> metrics and a report",
     "register": "model and metrics -> a version in the MLflow model registry",
     "serve": "a model -> an HTTP server, with a page to try it",
+    "package": "a model -> Dockerfile and compose.yaml of its server",
     "doctor": "tracking store -> what is wrong with it; --fix repairs it",
     "draw": "a seed -> more scenes like those of the default data set",
 }

@@ -11,6 +11,8 @@ import pytest
 import brightness_server
 from brightness_server import HANGS, SLOW, SLOW_S, is_healthy, png
 
+pytestmark = pytest.mark.slow  # processes start, die and are replaced
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -13,7 +13,7 @@ from maskmill.serving.server.refusal import Refusal
 OPEN_PATHS = frozenset({"/", "/page.js", "/page.css", "/health", "/ready"})
 BEARER = "bearer "
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
@@ -23,6 +25,8 @@ from maskmill.sources.finding import Findings
 from maskmill.sources.images import decode_photo
 
 log = logging.getLogger(__name__)
+
+WARM_UP = np.zeros((64, 64, 3), np.uint8)
 
 Observe = Callable[[RGB, Prediction], None]
 
@@ -78,6 +82,7 @@ def run_worker(connection: socket.socket, load: Load, name: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         model = load(name)
+        list(model.predict([WARM_UP]))  # the first prediction of a process is the slowest
     except (ValueError, OSError, MemoryError) as error:
         connection.sendall(pack({"failed": str(error) or type(error).__name__}))
         return
