@@ -39,3 +39,28 @@ def third_party_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs public data sets: set MASKMILL_DATA to their folder (CONTRIBUTING.md)")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory):
+    """A migrated MLflow database, which takes seconds to create."""
+    import mlflow  # seconds to import, which few tests need
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch, database):
+    """A client of a store that only this test uses."""
+    import mlflow
+
+    from maskmill.tracking.store import connect
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
+    yield connect()
+    mlflow.set_tracking_uri(None)

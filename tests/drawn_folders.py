@@ -40,8 +40,8 @@ def moved(panoptic, *, by=2):
     return Panoptic.from_ids(ids, panoptic.category_of, scores=scores)
 
 
-def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=None):
-    """Write a canonical folder; images are noise."""
+def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=None, noise=0):
+    """Write a canonical folder; images are noise, `noise` is its seed."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     annotations = []
@@ -49,8 +49,9 @@ def write_split(folder, labels, *, categories=CATEGORIES, images=False, names=No
         name = names[number - 1] if names else f"{number:03}.png"
         record = ImageRecord(number * 10, name, *panoptic.size)
         if images:
-            noise = np.random.default_rng(number).integers(0, 255, (*panoptic.size, 3), np.uint8)
-            write_rgb(folder / "images" / record.file_name, noise)
+            random = np.random.default_rng(noise + number)
+            image = random.integers(0, 255, (*panoptic.size, 3), np.uint8)
+            write_rgb(folder / "images" / record.file_name, image)
         annotations.append(write_panoptic(folder, record, panoptic))
         records.append(replace(record))
     write_index(folder, categories, records, annotations)

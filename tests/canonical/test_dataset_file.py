@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from maskmill.assembly.scoring import predicting_model
-from maskmill.canonical.dataset_file import read_dataset_file
+from maskmill.canonical.dataset_file import (
+    read_dataset_file,
+    read_evidence_file,
+    read_prediction_file,
+)
 from maskmill.reporting.preview_page import write_preview
 from mutated import mutations
 
@@ -51,10 +54,27 @@ def test_a_changed_value_of_dataset_json_is_refused_by_name_or_shown(tmp_path):
 def test_a_prediction_json_of_another_form_is_refused(tmp_path, content):
     (tmp_path / "prediction.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"prediction\.json: expected a valid"):
-        predicting_model(tmp_path)
+        read_prediction_file(tmp_path / "prediction.json")
 
 
-@pytest.mark.parametrize("content", [{}, {"model": None}])
-def test_a_prediction_of_others_has_no_model(tmp_path, content):
-    (tmp_path / "prediction.json").write_text(json.dumps(content))
-    assert predicting_model(tmp_path) is None
+EVIDENCE = {
+    **{
+        "model": "a" * 64,
+        "prediction": "b" * 64,
+        "labels": "c" * 64,
+        "images": {"1.png": "d" * 64},
+    },
+    **{"other_images": [], "settings": {}, "files": {}},
+}
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": 7}, {"labels": "short"}, {"images": []}, {"other_images": None}], ids=str
+)
+def test_an_evidence_json_of_another_form_is_refused(tmp_path, change):
+    path = tmp_path / "evidence.json"
+    path.write_text(json.dumps(EVIDENCE | change))
+    with pytest.raises(ValueError, match=rf"evidence\.json: expected .*{next(iter(change))}"):
+        read_evidence_file(path)
+    path.write_text(json.dumps(EVIDENCE))
+    assert read_evidence_file(path) == EVIDENCE

@@ -4,60 +4,13 @@ import shutil
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-import torch
 
+from drawn_evaluations import SETTINGS, evaluate, predict, write_tiny_model
 from drawn_folders import moved, scene, write_split
-from maskmill.assembly.scoring import evidence_of, score
-from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evidence import read_evidence, require_evidence
-from maskmill.postprocess.prediction import Prediction
-from maskmill.reporting.evaluation_folder import write_evaluation
-from maskmill.serving.formats.canonical import Canonical
-from maskmill.serving.image_folder import find_images
-from maskmill.serving.model_files import read_model, write_model
-from maskmill.serving.prediction_folder import finish_folder
-from maskmill.serving.unfinished import Outcome, UnfinishedFolder
-from strategies import CATEGORIES
-
-CONFIG = {
-    "network": {"_target_": "maskmill.networks.decoders.Unet"},
-    "task": {"postprocess": {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}},
-}
-SETTINGS = {"inference": {"_target_": "whole"}, "postprocess": {}}
-
-
-def predict(folder, model, truth, *, settings=SETTINGS):
-    """What `maskmill predict` writes of a model that shifts every segment by 2 px."""
-    images = find_images(truth)
-    split = PanopticFolder(truth)
-    output_format = Canonical(categories=model.categories)
-    unfinished = UnfinishedFolder(folder)
-    batches = [range(index, index + 1) for index in range(len(images.records))]
-    for index, record in enumerate(images.records):
-        panoptic = moved(split.panoptic(record.id))
-        prediction = Prediction(np.maximum(panoptic.category_map(), 0), panoptic)
-        entry = output_format.entry(record, None, prediction)
-        unfinished.write(entry.files)
-        outcome = Outcome(index, images.digest(index), list(entry.files), entry.row)
-        unfinished.keep(batches[index], [outcome])
-    finish_folder(unfinished, images, batches, output_format, model=model, settings=settings)
-    return folder
-
-
-def evaluate(out, truth, prediction, **settings):
-    """What `maskmill evaluate` writes."""
-    settings = EvaluateSettings(
-        **{"images": None, "workers": 1, "num_examples": 0, "void": "auto"} | settings,
-        target=truth,
-        prediction=prediction,
-        out=out,
-        num_resamples=0,
-    )
-    gallery = score(settings)
-    return write_evaluation(out, gallery, evidence_of(settings, gallery.analysis.evaluation))
+from maskmill.serving.model_files import read_model
 
 
 def recompress(path):
@@ -69,7 +22,7 @@ def recompress(path):
 def made(tmp_path_factory):
     """A model, a split, its prediction and the evaluation."""
     folder = tmp_path_factory.mktemp("made")
-    model = write_model(folder / "model", {"w": torch.zeros(1)}, CONFIG, CATEGORIES, "data")
+    model = write_tiny_model(folder / "model")
     truth = write_split(folder / "truth", [scene(seed) for seed in range(3)], images=True)
     prediction = predict(folder / "prediction", model, truth)
     evaluate(folder / "evaluation", truth, prediction)

@@ -17,6 +17,7 @@ from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.reporting.evaluation_folder import write_evaluation
 from maskmill.reporting.examples import Gallery
+from maskmill.serving.image_folder import find_images
 
 FILES = {
     ".maskmill.json",
@@ -193,11 +194,12 @@ def test_a_setting_that_cannot_be_used_gives_one_message_and_no_files(folders, o
 
 @pytest.mark.slow  # MLflow makes its database
 def test_a_prediction_by_a_model_without_a_run_is_scored_with_a_warning(folders):
-    (folders / "guess" / "prediction.json").write_text(json.dumps({"model": "0123456789abcdef"}))
+    origin = {"model": "0123456789abcdef" * 4, "images": find_images(folders / "truth").digests()}
+    (folders / "guess" / "prediction.json").write_text(json.dumps(origin))
     done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No MLflow run for model 0123456789ab" in done.stdout + done.stderr
-    assert set(everything(folders / "scores")) == FILES
+    assert set(everything(folders / "scores")) == FILES | {"evidence.json"}
 
 
 def test_an_earlier_evaluation_is_replaced(folders):

@@ -36,7 +36,7 @@ def test_a_run_resumes_under_its_id_in_the_store_that_mlflow_ui_shows(tmp_path, 
     with tracking.run(None, {"seed": "0"}) as run_id:
         described = {"source": "d", "digest": "f" * 64, "problems": [{"name": "x"}], "findings": []}
         many = {str(index): index for index in range(120)}  # more than fit one request
-        log_inputs({"a": many}, described)
+        log_inputs({"a": many}, described, {"train": {"out": "o"}})
         mlflow.log_metric("loss", 1.0)
     with tracking.run(run_id, {MODEL_TAG: "abc"}) as resumed_id:
         mlflow.log_metric("loss", 0.5, step=1)
@@ -46,6 +46,7 @@ def test_a_run_resumes_under_its_id_in_the_store_that_mlflow_ui_shows(tmp_path, 
     assert len(client.get_metric_history(run_id, "loss")) == 2
     assert len(run.data.params) == 120
     assert run.inputs.dataset_inputs[0].dataset.digest == "f" * 36
+    assert "config/train.yaml" in [file.path for file in client.list_artifacts(run_id, "config")]
     assert (tmp_path / "mlflow.db").is_file()
     assert run.info.artifact_uri.startswith(str(tmp_path / "mlruns" / "trial"))
     assert find_run("abc").info.run_id == run_id

@@ -1,8 +1,7 @@
 """A trained and evaluated model becomes a version of the registry and gets an alias."""
 
+import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +9,41 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
+from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.model_loading import load_network
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_json
 from maskmill.canonical.folder import PanopticFolder
-from maskmill.evaluation.bootstrap import Resampling
-from maskmill.evaluation.comparison import Difference, compare, differences_of_counts
 from maskmill.evaluation.evidence import require_evidence
-from maskmill.evaluation.image_counts import ImageCounts, read_image_counts
 from maskmill.reporting.comparison_page import write_comparison
+from maskmill.reporting.model_card import model_card
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.packaging import log_model
-from maskmill.tracking.lineage import MODEL_TAG, find_run, log_evaluation
+from maskmill.tracking.lineage import (
+    MODEL_TAG,
+    TEST_TAG,
+    WEIGHTS_TAG,
+    find_run,
+    has_evaluation,
+    log_evaluation,
+)
 from maskmill.tracking.models import (
-    CHALLENGER,
-    CHAMPION,
-    champion,
     create_version,
+    describe_version,
+    find_logged_model,
     find_version,
-    run_artifact,
-    set_alias,
+    registry_lock,
+    set_version_tags,
 )
 from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
 from maskmill.tracking.store import connect
 from maskmill.tracking.unsent import send_unsent
+from maskmill.tracking.version_table import INTERVAL_TAG, METRIC_TAG, METRICS
 
 log = logging.getLogger(__name__)
 
-COUNTS = "counts.csv"
-NUM_RESAMPLES = 2000
 RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the model is loaded
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The alias of a version, the reason, and its differences from the champion."""
-
-    alias: str
-    reason: str
-    differences: Sequence[Difference] = ()
+EVIDENCE_TAG = "maskmill.evidence"
 
 
 class Registration:
@@ -91,36 +86,41 @@ class Registration:
             clone that registers its first model.
         """
         send_unsent(connect())
-        name = self.settings.name
-        version = find_version(name, self.files.fingerprint) or self._new_version()
-        decision = self._decide(version)
-        set_alias(version, decision.alias)
-        connect().set_model_version_tag(name, version.version, "decision", decision.reason)
+        gate = Gate(self.settings, self.evidence, self.metrics[self.settings.metric])
+        with registry_lock(self.settings.name):
+            version = self._version()
+            set_version_tags(version, self._score_tags())  # of a later evaluation
+            decision = gate.decide(version)
+        describe_version(version, self._card(version, decision))
         return self._write(version, decision)
 
-    def _new_version(self) -> ModelVersion:
-        example = self.split.image(self.split.records[0])
+    def _version(self) -> ModelVersion:
+        """The version of this model; a killed registration is finished."""
+        name = self.settings.name
+        fingerprint = self.files.fingerprint
+        version = find_version(name, fingerprint)
+        if version is not None:
+            return version
         run = self._training_run()
-        with reopened_run(run.info.run_id):
-            sources = runtime_sources(self.files)
-            uri = log_model(self.files, load_network(self.files), example, sources=sources)
+        uri = find_logged_model(run, fingerprint) or self._log_model(run)
         tags = {
-            MODEL_TAG: self.files.fingerprint,
+            MODEL_TAG: fingerprint,
+            WEIGHTS_TAG: self.files.weights_digest(),
             "data_hash": self.files.data_digest,
             "git_commit": run.data.tags.get("git_commit", git_commit()),
-            self.settings.metric: f"{self.metrics[self.settings.metric]:.6f}",
+            **self._score_tags(),
         }
-        return create_version(self.settings.name, uri, run.info.run_id, tags)
+        return create_version(name, uri, tags)
 
     def _training_run(self) -> Run:
         """The run that trained the model, with its evaluation; a new one for a restored model."""
         if self.settings.run is not None:
             return connect().get_run(self.settings.run)
         run = find_run(self.files.fingerprint) or self._restored_run()
-        if f"test/{self.settings.metric}" not in run.data.metrics:  # DVC restored the evaluation
+        if not has_evaluation(run, self.evidence.key):  # DVC restored the evaluation
             scores = {key: value for key, value in self.metrics.items() if isinstance(value, float)}
-            intervals = self.metrics.get("interval", {})
-            log_evaluation(self.files.fingerprint, self.settings.evaluation, scores, intervals)
+            bounds = self.metrics.get("interval", {})
+            log_evaluation(run, self.evidence.key, self.settings.evaluation, scores, bounds)
         return run
 
     def _restored_run(self) -> Run:
@@ -130,49 +130,41 @@ class Registration:
         )
         return add_restored_run({MODEL_TAG: fingerprint, "data_hash": self.files.data_digest})
 
-    def _decide(self, version: ModelVersion) -> Decision:
-        present = champion(self.settings.name)
-        if present is None:
-            return Decision(CHAMPION, "the first version of this model")
-        if present.version == version.version:
-            # The first reason again, so that registering again writes the same bytes.
-            return Decision(CHAMPION, present.tags.get("decision", "it is the champion already"))
-        counts = run_artifact(present.run_id, f"evaluate/{COUNTS}")
-        if counts is None:
-            reason = f"champion version {present.version} has no evaluation to compare with"
-            return Decision(CHALLENGER, reason)
-        return self._compare(present, counts)
+    def _log_model(self, run: Run) -> str:
+        example = self.split.image(self.split.records[0])
+        with reopened_run(run.info.run_id):
+            sources = runtime_sources(self.files)
+            return log_model(self.files, load_network(self.files), example, sources=sources)
 
-    def _compare(self, present: ModelVersion, counts: Path) -> Decision:
-        candidate = read_image_counts(self.settings.evaluation / COUNTS)
-        baseline = read_image_counts(counts)
-        if set(candidate.images) != set(baseline.images):
-            return Decision(
-                CHALLENGER,
-                f"champion version {present.version} was evaluated on other images: "
-                "evaluate it on these to compare",
-            )
-        return self._compare_counts(present, candidate, baseline)
+    def _score_tags(self) -> dict[str, str]:
+        """The scores by which versions are compared and listed, and what they are of."""
+        tags = {
+            TEST_TAG: self.evidence.key,
+            EVIDENCE_TAG: self.evidence.digest,
+            METRIC_TAG: self.settings.metric,
+            INTERVAL_TAG: json.dumps(self.metrics.get("interval", {}).get(self.settings.metric)),
+        }
+        for metric in METRICS:
+            if self.metrics.get(metric) is not None:
+                tags[metric] = f"{self.metrics[metric]:.6f}"
+        return tags
 
-    def _compare_counts(
-        self, present: ModelVersion, candidate: ImageCounts, baseline: ImageCounts
-    ) -> Decision:
-        settings = self.settings
-        resampling = Resampling(NUM_RESAMPLES)
-        result = compare(
-            candidate,
-            baseline,
-            metric=settings.metric,
-            margin=settings.margin,
-            resampling=resampling,
+    def _card(self, version: ModelVersion, decision: Decision) -> str:
+        config = self.files.config
+        facts = {
+            "network": config["network"]["_target_"].rpartition(".")[2],
+            "training data": self.files.data_digest,
+            "commit": version.tags.get("git_commit", "unknown"),
+            "inference": (self.evidence.settings.get("inference") or {}).get("_target_", "whole"),
+            "model": self.files.fingerprint,
+        }
+        return model_card(
+            self.settings.evaluation,
+            name=version.name,
+            number=int(version.version),
+            decision=decision.reason,
+            facts=facts,
         )
-        reason = (
-            f"{settings.metric} {result.candidate:.4f} against {result.baseline:.4f} "
-            f"of champion version {present.version}: leads by more than {settings.margin:g} "
-            f"in {result.confidence:.1%} of resamples, {settings.confidence:.1%} required"
-        )
-        alias = CHAMPION if result.confidence >= settings.confidence else CHALLENGER
-        return Decision(alias, reason, differences_of_counts(candidate, baseline, resampling))
 
     def _write(self, version: ModelVersion, decision: Decision) -> dict[str, Any]:
         out = self.settings.out

@@ -1,19 +1,34 @@
 """Predictions against ground truth: the analysis that the settings ask for, with its pictures."""
 
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from maskmill.assembly.settings import EvaluateSettings
-from maskmill.canonical.dataset_file import read_prediction_file
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import analyse
-from maskmill.evaluation.bootstrap import Resampling
-from maskmill.evaluation.evaluation import Evaluation, evaluate_folders
+from maskmill.evaluation.bootstrap import Interval, Resampling
+from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.evidence import Evidence, collect_evidence
 from maskmill.evaluation.slices import Slicing, read_tags
+from maskmill.reporting.evaluation_folder import write_evaluation
 from maskmill.reporting.examples import Gallery
 
 BACKGROUND = {"auto": None, "ignore": False, "background": True}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of an evaluation whose files are written.
+
+    Args:
+        evidence: what it is of; None for predictions of other tools, which cannot be registered.
+        scores: name -> fraction, without those that have none.
+        bounds: name -> 95 % interval, where there are resamples.
+    """
+
+    evidence: Evidence | None
+    scores: dict[str, float]
+    bounds: dict[str, Interval]
 
 
 def score(settings: EvaluateSettings) -> Gallery:
@@ -59,24 +74,23 @@ def _tags(settings: EvaluateSettings, target: PanopticFolder) -> list[Slicing]:
     return read_tags(settings.tags, [record.file_name for record in target.records])
 
 
-def evidence_of(settings: EvaluateSettings, evaluation: Evaluation) -> Evidence | None:
-    """What an evaluation is of; None for predictions of other tools, which cannot be registered.
+def evaluate(settings: EvaluateSettings) -> Evaluated:
+    """Score, and write the output folder.
 
     Raises:
-        ValueError: prediction.json has another form.
+        FileNotFoundError: a folder or file is missing.
+        ValueError: the predictions do not fit the ground truth, or a file is invalid.
     """
+    gallery = score(settings)
+    analysis = gallery.analysis
+    evaluation = analysis.evaluation
     target = PanopticFolder(settings.target)
-    images = settings.images or target.image_folder
-    scoring = {"background": evaluation.background, "void_in_union": evaluation.void_in_union}
-    return collect_evidence(target, settings.prediction, images, scoring)
-
-
-def predicting_model(prediction: Path) -> str | None:
-    """The fingerprint of the model that made a prediction; None if `predict` did not write it.
-
-    Raises:
-        ValueError: prediction.json has another form.
-    """
-    path = prediction / "prediction.json"
-    fingerprint = read_prediction_file(path).get("model") if path.is_file() else None
-    return None if fingerprint is None else str(fingerprint)
+    evidence = collect_evidence(
+        target,
+        settings.prediction,
+        settings.images or target.image_folder,
+        {"background": evaluation.background, "void_in_union": evaluation.void_in_union},
+    )
+    write_evaluation(settings.out, gallery, evidence)
+    scores = {name: value for name, value in analysis.scores.items() if value is not None}
+    return Evaluated(evidence, scores, analysis.bounds)

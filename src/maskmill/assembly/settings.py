@@ -1,11 +1,11 @@
 """What each command reads and writes; paths are checked here, before the work starts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le, Len
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,12 @@ class RegisterSettings:
         margin: lead over the champion that the candidate needs.
         confidence: required confidence of that lead, by paired bootstrap over the images.
         run: MLflow run to register from; null: the run that produced the model.
+        floors: class -> the lowest score with which a model may become champion: IoU where mIoU
+            decides, else PQ.
+        max_latency_ms: longest time for one image on the CPU, post-processing included; null: any.
+        latency_size: height and width of that image in px.
+        latency_runs: how often it is measured; the median counts.
+        max_size_mb: largest size of the registered model's files; null: any.
     """
 
     name: str
@@ -204,3 +210,8 @@ class RegisterSettings:
     margin: float
     confidence: float
     run: str | None = None
+    floors: dict[str, Annotated[float, Ge(0), Le(1)]] = field(default_factory=dict)
+    max_latency_ms: Annotated[float, Gt(0)] | None = None
+    latency_size: Annotated[list[int], Len(2, 2)] = field(default_factory=lambda: [480, 640])
+    latency_runs: Annotated[int, Ge(1)] = 20
+    max_size_mb: Annotated[float, Gt(0)] | None = None

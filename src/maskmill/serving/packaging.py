@@ -30,6 +30,7 @@ REQUIREMENTS = (
     *("pydantic", "annotated-types"),
 )
 MIN_SHARE = 0.9999  # of the example's pixels that graph and network must give the same segment
+MODEL_TAG = "maskmill.model"  # by which a registration finds the model again if it was killed
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 MAP = (-1, -1, -1)  # (B, H, W) of any size
@@ -84,6 +85,7 @@ def log_model(
             signature=SIGNATURE,
             input_example=np.ascontiguousarray(corner),
             pip_requirements=[f"{name}=={version(name)}" for name in requirements],
+            tags={MODEL_TAG: files.fingerprint},
             metadata={"fingerprint": files.fingerprint, "data_digest": files.data_digest},
         )
     return str(info.model_uri)

@@ -20,32 +20,37 @@ def main(cfg: DictConfig) -> None:
     inputs = (settings.target, settings.prediction, settings.images, settings.baseline)
     present = [path for path in inputs if path is not None]
     require_replaceable(settings.out, written_by="evaluate", inputs=present)
-    from maskmill.assembly.scoring import (  # a second to import: not for --help
-        evidence_of,
-        predicting_model,
-        score,
-    )
-    from maskmill.reporting.evaluation_folder import write_evaluation
+    from maskmill.assembly.scoring import evaluate  # a second to import: not for --help
 
-    gallery = score(settings)
-    analysis = gallery.analysis
-    evidence = evidence_of(settings, analysis.evaluation)
-    write_evaluation(settings.out, gallery, evidence)
-    if evidence is not None and evidence.other_images:
+    evaluated = evaluate(settings)
+    evidence = evaluated.evidence
+    log.info("%s -> %s", _headline(evaluated.scores), settings.out)
+    if evidence is None:
+        return
+    if evidence.other_images:
         log.warning(
-            "%d images were predicted from other files than those in %s, first %s: the scores "
-            "cannot be registered - run `maskmill predict` on these images",
+            "%d images were predicted from other files than those in %s, first %s: these scores "
+            "are not added to MLflow and cannot be registered - run `maskmill predict` on them",
             len(evidence.other_images),
             settings.images or settings.target,
             evidence.other_images[0],
         )
-    scores = {name: value for name, value in analysis.scores.items() if value is not None}
-    log.info("%s -> %s", _headline(scores), settings.out)
-    model = predicting_model(settings.prediction)
-    if model is not None:
-        from maskmill.tracking.lineage import log_evaluation  # MLflow, for our own models only
+        return
+    from maskmill.tracking.lineage import (  # MLflow, for our own models only
+        find_run,
+        log_evaluation,
+    )
 
-        log_evaluation(model, settings.out, scores, analysis.bounds)
+    run = find_run(evidence.model)
+    if run is None:
+        log.warning(
+            "No MLflow run for model %s, so its evaluation is in %s only - "
+            "train the model here to have both",
+            evidence.model[:12],
+            settings.out,
+        )
+        return
+    log_evaluation(run, evidence.key, settings.out, evaluated.scores, evaluated.bounds)
 
 
 def _headline(scores: Mapping[str, float]) -> str:

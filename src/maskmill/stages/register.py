@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         "%s version %s is %s (%s) -> %s",
         version["name"],
         version["version"],
-        version["alias"],
+        version["alias"] or "neither champion nor challenger",
         version["reason"],
         settings.out,
     )

@@ -5,7 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import mlflow
 from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
 
 from maskmill.tracking.store import connect
 
@@ -13,6 +15,7 @@ log = logging.getLogger(__name__)
 
 MODEL_TAG = "maskmill.model"
 WEIGHTS_TAG = "maskmill.weights"
+TEST_TAG = "maskmill.test"  # key of the evaluation behind the metrics test/...
 
 
 def find_run(fingerprint: str) -> Run | None:
@@ -33,32 +36,63 @@ def find_run(fingerprint: str) -> Run | None:
 
 
 def log_evaluation(
-    fingerprint: str, out: Path, metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
+    run: Run,
+    key: str,
+    out: Path,
+    metrics: Mapping[str, float],
+    bounds: Mapping[str, Sequence[float]],
 ) -> None:
-    """Add an evaluation's metrics and files to the run of the model; warn if there is no such run.
+    """Add an evaluation to the run of the model, beside its evaluations on other data.
+
+    The first one gives the run its metrics test/<name>, test_low/<name> and test_high/<name>; those
+    on other data, or counted differently, are test-<key>/<name>. The files are in evaluate/<key>/.
 
     Args:
-        fingerprint: of the model whose predictions were evaluated.
+        run: that trained the model.
+        key: of the images, labels and settings; see `Evidence.key`.
         out: folder with the report and the tables.
-        metrics: name -> fraction; logged as test/<name>.
-        bounds: name -> lower and upper bound; logged as test_low/<name> and test_high/<name>.
+        metrics: name -> fraction.
+        bounds: name -> lower and upper bound.
     """
-    run = find_run(fingerprint)
-    if run is None:
-        log.warning(
-            "No MLflow run for model %s, so its evaluation is in %s only - "
-            "train the model here to have both",
-            fingerprint[:12],
-            out,
-        )
-        return
-    values = {f"test/{name}": value for name, value in metrics.items()}
-    for name, (low, high) in bounds.items():
-        values[f"test_low/{name}"] = low
-        values[f"test_high/{name}"] = high
-    now_ms = int(time.time() * 1000)
     client = connect()
+    run_id = run.info.run_id
+    first = run.data.tags.get(TEST_TAG, key)
+    client.set_tag(run_id, TEST_TAG, first)
+    prefix = "test" if key == first else f"test-{key}"
+    values = {f"{prefix}/{name}": value for name, value in metrics.items()}
+    for name, (low, high) in bounds.items():
+        values[f"{prefix}_low/{name}"] = low
+        values[f"{prefix}_high/{name}"] = high
+    now_ms = int(time.time() * 1000)
     logged = [Metric(name, value, now_ms, 0) for name, value in values.items()]
-    client.log_batch(run.info.run_id, metrics=logged)
-    client.log_artifacts(run.info.run_id, str(out), "evaluate")
-    log.info("added the evaluation to run %s", run.info.run_id)
+    client.log_batch(run_id, metrics=logged)
+    client.log_artifacts(run_id, str(out), evaluation_path(key))
+    log.info("added the evaluation to run %s", run_id)
+
+
+def evaluation_path(key: str) -> str:
+    """The folder of an evaluation among the artifacts of a run."""
+    return f"evaluate/{key}"
+
+
+def has_evaluation(run: Run, key: str) -> bool:
+    """Does MLflow keep an evaluation with this key for the run?"""
+    return bool(connect().list_artifacts(run.info.run_id, evaluation_path(key)))
+
+
+def kept_evaluation(run_id: str, key: str, folder: Path) -> Path | None:
+    """A local copy of an evaluation of a run, or None if the run has none with this key.
+
+    Args:
+        run_id: of the model.
+        key: of the images, labels and settings.
+        folder: for the copy, if the files are on a server.
+    """
+    connect()
+    try:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=evaluation_path(key), dst_path=str(folder)
+        )
+    except (MlflowException, OSError):
+        return None
+    return Path(path)

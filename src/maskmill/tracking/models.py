@@ -1,72 +1,192 @@
 """Versions and aliases of the model registry."""
 
-import tempfile
+import contextlib
+import io
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+from filelock import FileLock, Timeout
+from mlflow.entities import LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from maskmill.tracking.address import database_path, repository_root, tracking_uri
 from maskmill.tracking.lineage import MODEL_TAG
+from maskmill.tracking.relocation import ARTIFACTS
 from maskmill.tracking.store import connect
+
+log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+READY = "READY"
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes
+MAX_DESCRIPTION_LENGTH = 5000  # characters, the limit of MLflow's databases
+ABOUT = """A segmentation model made by maskmill: images in, classes and objects out.
+
+- `models:/{name}@champion` is the version in use. It was better than the one before on the same
+  images, or was promoted by hand; the tag `decision` of a version gives the reason.
+- `models:/{name}@challenger` is the best version that did not become champion.
+- `maskmill models {name}` lists the versions with their scores.
+"""
+ABANDONED_AFTER_S = 3600  # an unfinished model on a server, where another machine may be at work
+
+
+@contextmanager
+def registry_lock(name: str) -> Iterator[None]:
+    """Let one process at a time change the aliases of a registered model in a local store.
+
+    Processes of other machines at the same server are not locked out: see `move_champion`.
+    """
+    database = database_path(tracking_uri())
+    folder = repository_root() if database is None else database.parent
+    path = folder / ARTIFACTS / f".{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process changes the versions of %s: waiting for it", name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def versions(name: str) -> list[ModelVersion]:
+    """All versions of a registered model, the latest first, with their aliases.
+
+    Raises:
+        ValueError: there is no registered model of that name.
+    """
+    client = connect()
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        known = [model.name for model in client.search_registered_models()]
+        raise ValueError(
+            f"{name}: expected a registered model, but there are {known} - "
+            "either correct the name or run `maskmill register` first"
+        ) from error
+    found = list(client.search_model_versions(f"name = '{model.name}'"))
+    for version in found:
+        version.aliases = [
+            alias for alias, number in model.aliases.items() if str(number) == str(version.version)
+        ]
+    return sorted(found, key=lambda version: -int(version.version))
 
 
 def find_version(name: str, fingerprint: str) -> ModelVersion | None:
-    """The version of the model with this fingerprint, so that registering it twice makes one."""
-    query = f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
-    versions = connect().search_model_versions(query)
-    return versions[0] if versions else None
+    """The version of the model with this fingerprint, so that registering it twice makes one.
 
-
-def create_version(name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
-    """Register a logged model under `name`, which is created if it is new."""
+    A version that a killed registration left unfinished is deleted.
+    """
     client = connect()
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    model_id = model_uri.rpartition("/")[2] if model_uri.startswith("models:/m-") else None
-    return client.create_model_version(
-        name, source=model_uri, run_id=run_id, tags=tags, model_id=model_id
-    )
+    query = f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
+    for version in client.search_model_versions(query):
+        if version.status == READY:
+            return version
+        log.warning(
+            "%s version %s was not ready, since its registration was killed: it is deleted, and "
+            "the model is registered again",
+            name,
+            version.version,
+        )
+        client.delete_model_version(name, version.version)
+    return None
 
 
-def champion(name: str) -> ModelVersion | None:
-    """The version with the alias `champion`, or None."""
+def find_logged_model(run: Run, fingerprint: str) -> str | None:
+    """The URI of the model that a killed registration logged before it made a version.
+
+    What such a registration left unfinished is deleted, and the run is finished again.
+    """
+    client = connect()
+    run_id = run.info.run_id
+    uri = None
+    for model in client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run_id}'"
+    ):
+        if model.status == LoggedModelStatus.READY:
+            if model.tags.get(MODEL_TAG) == fingerprint:
+                uri = str(model.model_uri)
+            continue
+        age_s = time.time() - model.creation_timestamp / 1000
+        if database_path(tracking_uri()) is not None or age_s > ABANDONED_AFTER_S:
+            log.warning(
+                "run %s has an unfinished model, since its registration was killed: it is deleted",
+                run_id,
+            )
+            client.delete_logged_model(model.model_id)
+    if run.info.status == "RUNNING":  # killed while it was reopened to add the model
+        client.set_terminated(run_id, "FINISHED")
+    return uri
+
+
+def create_version(name: str, model_uri: str, tags: Mapping[str, str]) -> ModelVersion:
+    """Register a logged model under `name`, which is created if it is new.
+
+    `mlflow.register_model` also links the model's own page to the version.
+    """
+    connect()
+    with contextlib.redirect_stderr(io.StringIO()):  # MLflow prints what we log ourselves
+        return mlflow.register_model(model_uri, name, tags=dict(tags))
+
+
+def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
+    """Set tags of a version, in the registry and in this object."""
+    client = connect()
+    changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
+    for key, value in changed.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+        version.tags[key] = value
+
+
+def describe_version(version: ModelVersion, card: str) -> None:
+    """Make the model card the description of a version, and describe its registered model."""
+    client = connect()
+    client.update_model_version(version.name, version.version, card[:MAX_DESCRIPTION_LENGTH])
+    client.update_registered_model(version.name, ABOUT.format(name=version.name))
+
+
+def version_with_alias(name: str, alias: str) -> ModelVersion | None:
+    """The version with an alias, or None."""
     try:
-        return connect().get_model_version_by_alias(name, CHAMPION)
+        return connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if error.error_code in MISSING:
             return None
         raise
 
 
-def set_alias(version: ModelVersion, alias: str) -> None:
-    """Set an alias of a version; a version that becomes champion loses the alias `challenger`."""
+def champion(name: str) -> ModelVersion | None:
+    """The version with the alias `champion`, or None."""
+    return version_with_alias(name, CHAMPION)
+
+
+def version_of(uri: str) -> ModelVersion:
+    """The version that models:/NAME/VERSION or models:/NAME@ALIAS names.
+
+    Raises:
+        ValueError: the URI has another form, or the registry has no such version.
+    """
+    name, separator, number = uri.removeprefix("models:/").rpartition("/")
     client = connect()
-    client.set_registered_model_alias(version.name, alias, version.version)
-    if alias != CHAMPION:
-        return
-    current = client.get_model_version(version.name, version.version)
-    if CHALLENGER in current.aliases:
-        client.delete_registered_model_alias(version.name, CHALLENGER)
-
-
-def run_artifact(run_id: str, name: str) -> Path | None:
-    """A local copy of an artifact of a run, or None if the run has no artifact of that name."""
-    connect()
-    folder = tempfile.mkdtemp()
     try:
-        path = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=name, dst_path=folder
-        )
-    except (MlflowException, OSError):
-        return None
-    return Path(path)
+        if separator:
+            return client.get_model_version(name, number)
+        name, _, alias = number.partition("@")
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        raise ValueError(
+            f"{uri}: expected a version of the registry, as models:/NAME/3 or models:/NAME@champion"
+            f", but got: {error.message} - choose one that `maskmill models` lists"
+        ) from error
 
 
 def download(uri: str) -> Path:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MAX_PARAM_LENGTH = 6000  # characters, the limit of MLflow's stores
 MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
 MAX_BATCH = 100  # parameters per request
+CONFIG_FILE = "config/train.yaml"  # among the files of a run
 INPUTS_END = "data/findings"  # the last value of `log_inputs`
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
@@ -135,14 +136,18 @@ def add_restored_run(tags: Mapping[str, str]) -> Run:
     return mlflow.MlflowClient().get_run(run.info.run_id)
 
 
-def log_inputs(config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+def log_inputs(
+    config: Mapping[str, Any], described: Mapping[str, Any], stage: Mapping[str, Any]
+) -> None:
     """Log the resolved configuration as parameters, and the data set as input of the active run.
 
     Args:
         config: nested.
         described: content of dataset.json; it becomes the artifact data/dataset.json, and the
             number of images left out becomes a metric.
+        stage: content of the configuration file that runs the same training again.
     """
+    mlflow.log_dict(dict(stage), CONFIG_FILE)
     params = list(flatten(config).items())
     for start in range(0, len(params), MAX_BATCH):
         batch = params[start : start + MAX_BATCH]
@@ -188,7 +193,10 @@ def git_commit() -> str:
     """
     try:
         commit = _run_git("rev-parse", "HEAD")
-        changes = _run_git("status", "--porcelain", "-uno")
+        # DVC rewrites its lock while it runs the pipeline; the run records the data itself.
+        changes = _run_git(
+            "status", "--porcelain", "-uno", "--", ":/", ":(top,exclude,glob)**/dvc.lock"
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("GIT_COMMIT", "unknown")
     return commit + ("+changes" if changes else "")
