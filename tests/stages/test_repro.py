@@ -1,5 +1,6 @@
 """A real `dvc repro` in a temporary clone, on few and small scenes."""
 
+import hashlib
 import json
 import os
 import re
@@ -166,7 +167,8 @@ version = json.load(open("out/register/version.json"))
 client = mlflow.MlflowClient()
 run = client.get_run(client.get_model_version("maskmill", str(version["version"])).run_id)
 files = []
-for folder in ("evaluate", "register", "pictures/example-0"):
+evaluation = "evaluate/" + run.data.tags["maskmill.test"]
+for folder in (evaluation, "register", "pictures/example-0"):
     files += [file.path for file in client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
 "files": files,
@@ -188,10 +190,11 @@ print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags"
     assert run_data["tags"]["data_hash"] == digest
     assert len(run_data["tags"]["git_commit"].removesuffix("+changes")) == 40
     assert run_data["inputs"] == [digest[:36]]
+    evaluation = f"evaluate/{run_data['tags']['maskmill.test']}"
     assert {
-        "evaluate/report.html",
-        "evaluate/counts.csv",
-        "evaluate/slices.csv",
+        f"{evaluation}/report.html",
+        f"{evaluation}/counts.csv",
+        f"{evaluation}/evidence.json",
         "register/comparison.html",
         "pictures/example-0/epoch-0001.png",
     } <= set(run_data["files"])
@@ -221,6 +224,16 @@ print({{key: (value.shape, value.dtype.name, int(value.min())) for key, value in
     assert "refused" in printed
     assert "'category': ((2, 97, 131), 'int32'" in printed
     assert "'instance': ((2, 97, 131), 'int32'" in printed
+
+
+def test_a_registered_version_is_reproduced_bit_by_bit(clone):
+    done = run("maskmill", "reproduce", "reproduce.model=models:/maskmill/1", cwd=clone)
+    assert "models:/maskmill/1 has the same weights again: " in done.stdout
+    digest = done.stdout.split("has the same weights again: ")[1].split()[0]
+    weights = (clone / "out" / "reproduce" / "model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == digest
+    shown = run("maskmill", "models", "maskmill", cwd=clone).stdout
+    assert "champion" in shown
 
 
 ALL = {"prepare", "train", "predict", "evaluate", "register"}

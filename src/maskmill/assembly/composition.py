@@ -72,11 +72,22 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
 
 
 def _write_stage(stage: str, resolved: Mapping[Any, Any], out: Path) -> Path:
-    groups = {key: _escaped(resolved[key]) for key in resolved["stages"][stage]}
-    content = {"defaults": LOGGING, "hydra": HYDRA, "code": stage_code(stage, resolved), **groups}
+    groups = {key: resolved[key] for key in resolved["stages"][stage]}
+    content = stage_configuration(groups, stage_code(stage, resolved))
     return write_text(
         out / f"{stage}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     )
+
+
+def stage_configuration(groups: Mapping[str, Any], code: Mapping[str, str]) -> dict[str, Any]:
+    """The content of a resolved file, with which Hydra runs the stage again.
+
+    Args:
+        groups: that the stage reads, resolved.
+        code: module -> digest, of the code that the stage runs.
+    """
+    escaped = {key: _escaped(value) for key, value in groups.items()}
+    return {"defaults": LOGGING, "hydra": HYDRA, "code": dict(code), **escaped}
 
 
 def _escaped(value: Any) -> Any:

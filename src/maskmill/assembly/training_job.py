@@ -1,5 +1,6 @@
 """The training run: builds the parts that the configuration names, fits them, writes the model."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.code_digests import code_digests, stage_modules
+from maskmill.assembly.composition import stage_configuration
+from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
 from maskmill.assembly.model_loading import described_network
 from maskmill.assembly.settings import TrainSettings
 from maskmill.assembly.training_parts import (
@@ -91,6 +94,9 @@ class TrainingJob:
         require_accelerator(cfg.trainer.get("accelerator", "auto"))
         self.categories = Categories.from_list(self.dataset["categories"])
         self.config = training_config(cfg)
+        self.untracked = {key: resolved(cfg[key]) for key in ("tracking", "train")}
+        parts = [*self.config.values(), *self.untracked.values()]
+        self.code = code_digests(stage_modules("train", parts))
         self.state = TrainingState(self.settings.state, self._fingerprint())
 
     def run(self) -> float:
@@ -110,9 +116,7 @@ class TrainingJob:
         return score
 
     def _fingerprint(self) -> str:
-        parts = [*self.config.values(), resolved(self.cfg.tracking), resolved(self.cfg.train)]
-        code = code_digests(stage_modules("train", parts))
-        return training_fingerprint(self.config, self.dataset["digest"], code)
+        return training_fingerprint(self.config, self.dataset["digest"], self.code)
 
     def _reuse(self, model: ModelFiles) -> float:
         log.info(
@@ -149,13 +153,15 @@ class TrainingJob:
             "data_hash": self.dataset["digest"],
             "seed": str(self.cfg.seed),
             "maskmill.training": self.state.fingerprint,
+            ENVIRONMENT_TAG: json.dumps(environment()),
         }
         tracking = build(self.cfg.tracking, Tracking)
         dead = self.state.abandoned_run_ids()
         with tracking.run(self.state.run_id, tags, dead=dead) as run_id:
             self.state.run_id = run_id
             if not inputs_are_logged(run_id):
-                log_inputs(self.config, self.dataset)
+                stage = stage_configuration(self.config | self.untracked, self.code)
+                log_inputs(self.config, self.dataset, stage)
             yield run_id
 
     def build_trainer(self, run_id: str) -> Trainer:
