@@ -18,6 +18,10 @@ COMMANDS = {
     "register": "model and metrics -> a version in the MLflow model registry",
     "serve": "a model -> an HTTP server, with a page to try it",
     "package": "a model -> Dockerfile and compose.yaml of its server",
+    "models": "registry -> its models, or the versions of one: scores, aliases, reasons",
+    "promote": "a version of the registry -> champion, by hand and with a reason",
+    "rollback": "the champion before the present one -> champion again",
+    "reproduce": "a version of the registry -> trained again, with the same weights or the reason",
     "doctor": "tracking store -> what is wrong with it; --fix repairs it",
     "draw": "a seed -> more scenes like those of the default data set",
 }
