@@ -9,7 +9,7 @@ import pytest
 
 from commands import result
 from drawn_folders import moved, scene, write_instances, write_split
-from maskmill.canonical.files import read_json
+from maskmill.canonical.files import file_digest, read_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.png import write_rgb
 from maskmill.evaluation.analysis import Analysis
@@ -17,7 +17,6 @@ from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.reporting.evaluation_folder import write_evaluation
 from maskmill.reporting.examples import Gallery
-from maskmill.serving.image_folder import find_images
 
 FILES = {
     ".maskmill.json",
@@ -194,7 +193,9 @@ def test_a_setting_that_cannot_be_used_gives_one_message_and_no_files(folders, o
 
 @pytest.mark.slow  # MLflow makes its database
 def test_a_prediction_by_a_model_without_a_run_is_scored_with_a_warning(folders):
-    origin = {"model": "0123456789abcdef" * 4, "images": find_images(folders / "truth").digests()}
+    paths = sorted((folders / "truth" / "images").iterdir())
+    digests = {path.name: file_digest(path) for path in paths}
+    origin = {"model": "0123456789abcdef" * 4, "images": digests}
     (folders / "guess" / "prediction.json").write_text(json.dumps(origin))
     done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
     assert done.returncode == 0, done.stdout + done.stderr
