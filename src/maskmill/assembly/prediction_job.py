@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from maskmill.assembly.build import build
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.model_loading import LoadedModel, load_model
+from maskmill.assembly.overlays import WithOverlays
 from maskmill.assembly.settings import PredictSettings
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.serving.batch_prediction import BatchPrediction, split_batches
@@ -147,8 +148,9 @@ def load_settings(settings: PredictSettings) -> LoadedModel:
 
 def make_format(settings: PredictSettings, model: LoadedModel) -> OutputFormat:
     """The format of the settings, with overlays if they are wanted."""
-    output_format: OutputFormat = settings.output(categories=model.files.categories)
-    return output_format
+    categories = model.files.categories
+    output_format: OutputFormat = settings.output(categories=categories)
+    return WithOverlays(output_format, categories) if settings.overlays else output_format
 
 
 _process: dict[str, Any] = {}  # of a worker process: its job and the number of its threads

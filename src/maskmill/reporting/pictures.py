@@ -37,11 +37,16 @@ def encode_png_uri(rgb: RGB) -> str:
 
 
 def encode_jpeg(rgb: RGB) -> str:
-    """The data URI of an image (H, W, 3) uint8 as JPEG, a sixth of a PNG's size."""
+    """The data URI of an image (H, W, 3) uint8 as JPEG."""
+    return _data_uri("image/jpeg", jpeg_bytes(rgb))
+
+
+def jpeg_bytes(rgb: RGB) -> bytes:
+    """An image (H, W, 3) uint8 as JPEG, a sixth of a PNG's size."""
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     done, data = cv2.imencode(".jpg", bgr, JPEG_OPTIONS)
     assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
-    return _data_uri("image/jpeg", data.tobytes())
+    return data.tobytes()
 
 
 def _data_uri(media_type: str, data: bytes) -> str:

@@ -58,12 +58,13 @@ class BatchPrediction:
         *,
         on_problem: OnProblem,
     ) -> None:
-        self.predictor = predictor
+        self.predictor = Predictor(
+            OneAtATime(predictor.network), predictor.postprocess, inference=predictor.inference
+        )
         self.images = images
         self.output_format = output_format
         self.folder = folder
         self.on_problem = on_problem
-        predictor.network = OneAtATime(predictor.network)
 
     def run(self, batches: Sequence[range], *, workers: int) -> Iterator[range]:
         """Predict batches; those that the folder has already are not predicted again.
