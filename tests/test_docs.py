@@ -18,6 +18,7 @@ PAGES = [
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/evaluation.md",
+    "docs/prediction.md",
     "docs/serving.md",
     "docs/registry.md",
 ]
