@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from torch import Tensor
+
 from maskmill.canonical.png import RGB
+from maskmill.postprocess.prediction import Network
+from maskmill.postprocess.torch_network import Tensors, TorchNetwork
 from maskmill.serving.image_folder import Images, OnProblem
 from maskmill.serving.output_format import OutputFormat
 from maskmill.serving.predictor import Predictor
@@ -21,10 +25,10 @@ class OneAtATime:
     """A network that several threads may call; it predicts one batch at a time.
 
     Args:
-        network: a callable of one argument.
+        network: images to outputs.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network
         self._lock = threading.Lock()
 
@@ -32,6 +36,31 @@ class OneAtATime:
         """The outputs of the network for a batch."""
         with self._lock:
             return self._network(images)
+
+
+class TorchOneAtATime(TorchNetwork):
+    """The same for a network whose logits are averaged, see `require_torch`."""
+
+    def __init__(self, network: TorchNetwork) -> None:
+        super().__init__(network.forward, device=str(network.device))
+        self._lock = threading.RLock()
+
+    def __call__(self, images: Any) -> Any:
+        """The outputs for a batch, see `TorchNetwork`."""
+        with self._lock:
+            return super().__call__(images)
+
+    def tensors(self, images: Tensor) -> Tensors:
+        """The outputs with class logits, see `TorchNetwork`."""
+        with self._lock:
+            return super().tensors(images)
+
+
+def one_at_a_time(network: Network) -> Network:
+    """The network for several threads; the outputs of one batch at a time are in memory."""
+    if isinstance(network, TorchNetwork):
+        return TorchOneAtATime(network)
+    return OneAtATime(network)
 
 
 class BatchPrediction:
@@ -58,9 +87,8 @@ class BatchPrediction:
         *,
         on_problem: OnProblem,
     ) -> None:
-        self.predictor = Predictor(
-            OneAtATime(predictor.network), predictor.postprocess, inference=predictor.inference
-        )
+        network = one_at_a_time(predictor.network)
+        self.predictor = Predictor(network, predictor.postprocess, inference=predictor.inference)
         self.images = images
         self.output_format = output_format
         self.folder = folder
