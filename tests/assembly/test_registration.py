@@ -137,7 +137,8 @@ def test_registering_again_repeats_the_first_reason_and_bytes(team):
     lost = team.folder / "lost"
     for _ in range(2):
         assert Registration(team.settings(folder, out=lost)).run() == first
-    assert (lost / "version.json").read_bytes() == (folder / "register/version.json").read_bytes()
+    for name in ("version.json", "comparison.html"):
+        assert (lost / name).read_bytes() == (folder / "register" / name).read_bytes()
     assert len(versions("street")) == 2
 
 

@@ -42,11 +42,13 @@ class Decision:
         alias: champion, challenger, or None for neither.
         reason: in words.
         differences: from the champion with which it was compared.
+        is_champion_already: nothing was compared, since it was champion before.
     """
 
     alias: str | None
     reason: str
     differences: Sequence[Difference] = ()
+    is_champion_already: bool = False
 
 
 class Gate:
@@ -106,7 +108,8 @@ class Gate:
         """The decision that was made before, so that registering again writes the same bytes."""
         reason = version.tags.get(REASON_TAG, "")
         if present is not None and present.version == version.version:
-            return Decision(CHAMPION, reason or "it is the champion already")
+            known = reason or "it is the champion already"
+            return Decision(CHAMPION, known, is_champion_already=True)
         if version.tags.get(WITHDRAWN_TAG):
             again = f"promote.model=models:/{version.name}/{version.version}"
             return Decision(None, f"{reason}; `maskmill promote {again}` makes it champion again")

@@ -11,6 +11,7 @@ import torch
 
 from maskmill.assembly.model_loading import load_model
 from maskmill.assembly.settings import RegisterSettings
+from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
 from maskmill.evaluation.image_counts import ImageCounts
 from maskmill.tracking.models import download
@@ -19,24 +20,29 @@ NUM_WARM_UPS = 2
 MEGABYTE = 1_000_000
 
 
-def missed_floors(settings: RegisterSettings, counts: ImageCounts) -> list[str]:
-    """The classes whose score is below its floor, in words.
+def require_known_classes(settings: RegisterSettings, categories: Categories) -> None:
+    """Refuse floors of classes that the model does not have.
 
     Raises:
-        ValueError: a floor is of a class that there is not.
+        ValueError: a floor is of another class.
     """
-    unknown = sorted(settings.floors.keys() - set(counts.categories))
+    names = [category.name for category in categories]
+    unknown = sorted(settings.floors.keys() - set(names))
     if unknown:
         raise ValueError(
             f"register.floors: expected classes of the model, but got {unknown} - "
-            f"choose among {list(counts.categories)}"
+            f"choose among {names}"
         )
+
+
+def missed_floors(settings: RegisterSettings, counts: ImageCounts) -> list[str]:
+    """The classes whose score is below its floor, in words."""
     metric = "IoU" if settings.metric == "mIoU" else "PQ"
     whole = counts.score(np.ones((1, len(counts.images))))[f"{metric}/class"][0]
     scores = dict(zip(counts.categories, whole.tolist(), strict=True))
     missed = []
     for name, floor in settings.floors.items():
-        score = scores[name]
+        score = scores.get(name, np.nan)
         if np.isnan(score):
             missed.append(f"class {name} does not occur in these images, so its floor is not met")
         elif score < floor:

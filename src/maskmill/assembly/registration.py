@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
+from maskmill.assembly.limits import require_known_classes
 from maskmill.assembly.model_loading import load_network
 from maskmill.assembly.settings import RegisterSettings
-from maskmill.canonical.files import read_json, write_json
+from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evidence import require_evidence
 from maskmill.reporting.comparison_page import write_comparison
@@ -26,6 +28,7 @@ from maskmill.tracking.lineage import (
     find_run,
     has_evaluation,
     log_evaluation,
+    run_artifact,
 )
 from maskmill.tracking.models import (
     create_version,
@@ -44,6 +47,8 @@ log = logging.getLogger(__name__)
 
 RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the model is loaded
 EVIDENCE_TAG = "maskmill.evidence"
+PAGE = "comparison.html"
+PAGE_FOLDER = "register"  # among the files of the run
 
 
 class Registration:
@@ -77,6 +82,7 @@ class Registration:
         self.evidence = require_evidence(
             settings.evaluation, model=self.files.fingerprint, split=self.split
         )
+        require_known_classes(settings, self.files.categories)
 
     def run(self) -> dict[str, Any]:
         """Register once, decide the alias, and write version.json and comparison.html.
@@ -176,12 +182,21 @@ class Registration:
             "fingerprint": self.files.fingerprint,
             self.settings.metric: self.metrics[self.settings.metric],
         }
-        page = write_comparison(
-            out / "comparison.html", described, decision.differences, num_resamples=NUM_RESAMPLES
-        )
-        connect().log_artifact(version.run_id, str(page), "register")
+        page = out / PAGE
+        if not (decision.is_champion_already and self._restore_page(version, page)):
+            write_comparison(page, described, decision.differences, num_resamples=NUM_RESAMPLES)
+            connect().log_artifact(version.run_id, str(page), PAGE_FOLDER)
         write_json(out / "version.json", described)
         return described
+
+    def _restore_page(self, version: ModelVersion, page: Path) -> bool:
+        """Write the page of the comparison that made the version champion, if MLflow has it."""
+        with tempfile.TemporaryDirectory() as folder:
+            kept = run_artifact(version.run_id, f"{PAGE_FOLDER}/{PAGE}", Path(folder))
+            if kept is None:
+                return False
+            write_bytes(page, kept.read_bytes())
+            return True
 
 
 def runtime_sources(files: ModelFiles) -> dict[str, Path]:

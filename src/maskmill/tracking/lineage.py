@@ -86,12 +86,17 @@ def kept_evaluation(run_id: str, key: str, folder: Path) -> Path | None:
     Args:
         run_id: of the model.
         key: of the images, labels and settings.
-        folder: for the copy, if the files are on a server.
+        folder: for the copy.
     """
+    return run_artifact(run_id, evaluation_path(key), folder)
+
+
+def run_artifact(run_id: str, name: str, folder: Path) -> Path | None:
+    """A local copy of a file or folder of a run, or None if the run has none of that name."""
     connect()
     try:
         path = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=evaluation_path(key), dst_path=str(folder)
+            run_id=run_id, artifact_path=name, dst_path=str(folder)
         )
     except (MlflowException, OSError):
         return None

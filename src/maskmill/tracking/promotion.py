@@ -37,7 +37,7 @@ def keep_decision(version: ModelVersion, alias: str | None, reason: str, questio
         question: digest of what was decided; empty for decisions of people.
     """
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = f"{time} {getpass.getuser()}: {alias or NONE}: {reason}"
+    entry = f"{time} {_user()}: {alias or NONE}: {reason}"
     history = "\n".join([entry, version.tags.get(HISTORY_TAG, "")]).strip()
     tags = {
         HISTORY_TAG: history[:MAX_TAG_LENGTH],
@@ -137,6 +137,14 @@ def _withdraw(version: ModelVersion, reason: str) -> None:
 def _keep_champions(name: str, numbers: list[str]) -> None:
     text = json.dumps(numbers[-MAX_CHAMPIONS:])
     connect().set_registered_model_tag(name, CHAMPIONS_TAG, text)
+
+
+def _user() -> str:
+    """The user's name; containers often have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def _number(version: ModelVersion | None) -> str | None:
