@@ -241,6 +241,55 @@ def test_the_nearest_centre_is_exact_far_from_the_origin():
     assert module._find_nearest(points, peaks).tolist() == [0, 1]
 
 
+@given(seed=st.integers(0, 10_000), num_peaks=st.integers(1, 40))
+@settings(deadline=None, max_examples=30)
+def test_squares_with_one_nearest_centre_do_not_change_the_result(seed, num_peaks):
+    random = np.random.default_rng(seed)
+    size = (70, 90)
+    peaks = random.integers(0, size, (num_peaks, 2))
+    points = random.normal(np.divide(size, 2), 30, (3000, 2))  # some are outside the image
+    points[:1500] = points[:1500].round()  # equal distances
+    points[0] = [np.nan, np.inf]
+    squares = module._find_nearest_of_squares(peaks, size)
+    expected = module._find_nearest(points, peaks)
+    np.testing.assert_array_equal(module._look_up_nearest(points, peaks, squares), expected)
+
+
+def slow_first_peaks(center, threshold, reach):
+    """Positions of the highest pixels of their windows without an earlier one in their window."""
+    padded = np.pad(center, reach, constant_values=-1)
+    highest = []
+    for y, x in np.ndindex(center.shape):
+        window = padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
+        if center[y, x] > threshold and center[y, x] == window.max():
+            highest.append((y, x))
+    peaks = []
+    for index, (y, x) in enumerate(highest):
+        earlier = highest[:index]
+        if not any(max(abs(y - other[0]), abs(x - other[1])) <= reach for other in earlier):
+            peaks.append((y, x))
+    return sorted(peaks, key=lambda peak: -center[peak])  # stable: in the order of rows
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    reach=st.sampled_from([0, 1, 2]),
+    max_pixels=st.sampled_from([1, 60, 2**21]),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_first_of_equal_peaks_is_the_centre(seed, reach, max_pixels):
+    center = np.random.default_rng(seed).integers(0, 4, (11, 13)).astype(np.float32) / 4
+    grouping = PanopticGrouping(
+        **SETTINGS | {"threshold": 0.3, "nms_kernel": 2 * reach + 1}, categories=CATEGORIES
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_PIXELS", max_pixels)
+        positions, heights = grouping._find_peaks(center)
+    expected = slow_first_peaks(center, 0.3, reach)
+    assert list(map(tuple, positions.tolist())) == expected
+    assert heights.tolist() == [center[peak] for peak in expected]
+
+
 def test_padding_of_a_batch_does_not_change_the_result():
     outputs = random_outputs(1)
     padded = {name: F.pad(value, (0, 9, 0, 5), value=3.0) for name, value in outputs.items()}

@@ -45,6 +45,15 @@ def test_the_score_of_a_segment_is_the_mean_probability_of_its_class():
     assert scores == pytest.approx([0.6, 0.6])
 
 
+def test_the_confidence_is_the_softmax_of_the_most_likely_class():
+    logits = 30 * torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+    arrays = as_arrays({"semantic": logits.bfloat16(), "offset": logits[:, :2].bfloat16()})
+    probs = logits.bfloat16().double().softmax(dim=1)
+    np.testing.assert_array_equal(arrays["classes"], probs.argmax(dim=1))
+    np.testing.assert_allclose(arrays["confidence"], probs.amax(dim=1), rtol=1e-6)
+    assert (arrays["classes"].dtype, arrays["offset"].dtype) == (np.uint8, np.float32)
+
+
 def test_background_is_not_a_segment():
     pred = predict(logits_of([[0, 1, 1]], 2), (1, 3), NUCLEI)
     assert pred.semantic.tolist() == [[5, VOID_CATEGORY, VOID_CATEGORY]]

@@ -28,6 +28,7 @@ MAX_PIXELS = 2**21
 # Distances from pixels to centres in memory at a time: 8 MiB, which fit into caches. 2**24 is four
 # times slower.
 MAX_DISTANCES = 2**20
+SQUARE = 8  # side in px of the squares of which most have one nearest peak
 
 
 class PanopticGrouping:
@@ -137,16 +138,19 @@ class PanopticGrouping:
             return SegmentMap(ids, np.zeros(0, np.int64), np.zeros(0))
         votes = np.zeros((num_peaks, num_classes), np.int64)  # (N, K)
         total_confidence = np.zeros(num_peaks)  # (N,)
+        peak_of_square = _find_nearest_of_squares(peaks, classes.shape)
         for top, bottom in _bands(classes):
-            y, x = self.table.is_thing[classes[top:bottom]].nonzero()  # (pixels,) each
-            y += top
-            points = offset[:, y, x].astype(np.float64)  # (2, pixels)
-            points += (y, x)
-            peak = _find_nearest(points.T, peaks)  # (pixels,)
-            pairs = peak * num_classes + classes[y, x]
+            rows = classes[top:bottom].ravel()
+            pixel = self.table.is_thing[rows].nonzero()[0]  # (pixels,)
+            y, x = np.divmod(pixel, classes.shape[1])
+            points = offset[:, top:bottom].reshape(2, -1).take(pixel, axis=1).astype(np.float64)
+            points += (y + top, x)  # (2, pixels)
+            peak = _look_up_nearest(points.T, peaks, peak_of_square)  # (pixels,)
+            pairs = peak * num_classes + rows.take(pixel)
             votes += np.bincount(pairs, minlength=votes.size).reshape(votes.shape)
-            total_confidence += np.bincount(peak, confidence[y, x], minlength=num_peaks)
-            ids[y, x] = peak + 1
+            thing_confidence = confidence[top:bottom].ravel().take(pixel)
+            total_confidence += np.bincount(peak, thing_confidence, minlength=num_peaks)
+            ids[top:bottom].reshape(-1)[pixel] = peak + 1
         area = votes.sum(axis=1)  # (N,)
         kept = (area >= self.min_area_px).nonzero()[0]
         id_of_peak = np.zeros(num_peaks + 1, np.int32)  # by peak + 1
@@ -204,6 +208,43 @@ class PanopticGrouping:
         return SegmentMap(
             ids, np.concatenate([things.classes, kept]), np.concatenate([things.scores, scores])
         )
+
+
+def _find_nearest_of_squares(peaks: Ints, size: Size) -> Ints:
+    """Index of the nearest peak (N, 2) of each square of an image: (rows + 2, columns + 2).
+
+    The points that are nearest to one peak form a convex region. So if a peak is the nearest to the
+    four corners of a square, it is the nearest to every point inside. -1 stands for the other
+    squares, and for the border: all points outside the image.
+    """
+    rows = -(-size[0] // SQUARE)
+    columns = -(-size[1] // SQUARE)
+    corners = SQUARE * np.indices((rows + 1, columns + 1)).reshape(2, -1)
+    nearest = _find_nearest(corners.T.astype(np.float64), peaks).reshape(rows + 1, columns + 1)
+    first = nearest[:-1, :-1]
+    is_same = (nearest[:-1, 1:] == first) & (nearest[1:, :-1] == first) & (nearest[1:, 1:] == first)
+    return np.pad(np.where(is_same, first, -1), 1, constant_values=-1)
+
+
+def _look_up_nearest(points: Doubles, peaks: Ints, peak_of_square: Ints) -> Ints:
+    """Index of the peak (N, 2) that is nearest to each point (pixels, 2).
+
+    Args:
+        points: (pixels, 2).
+        peaks: (N, 2).
+        peak_of_square: see `_find_nearest_of_squares`.
+
+    Returns:
+        (pixels,) int64.
+    """
+    last_row, last_column = np.subtract(peak_of_square.shape, 1)
+    # fmin and fmax put an offset that is not a number into the border
+    row = np.fmax(np.fmin(points[:, 0] / SQUARE + 1, last_row), 0).astype(np.int64)
+    column = np.fmax(np.fmin(points[:, 1] / SQUARE + 1, last_column), 0).astype(np.int64)
+    nearest: Ints = peak_of_square.ravel().take(row * peak_of_square.shape[1] + column)
+    unsure = (nearest < 0).nonzero()[0]
+    nearest[unsure] = _find_nearest(points[unsure], peaks)
+    return nearest
 
 
 def _find_nearest(points: Doubles, peaks: Ints) -> Ints:

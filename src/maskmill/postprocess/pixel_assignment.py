@@ -11,7 +11,6 @@ from maskmill.postprocess.prediction import Size
 
 MASK_STRIDE = 4  # masks have a quarter of the image's size
 BLOCK = 8  # side in mask pixels of the square blocks in which masks are compared
-MAX_PROBS = 2**18  # mask probabilities in memory at a time; more do not fit into a CPU's caches
 
 Ints = npt.NDArray[np.int64]
 
@@ -145,32 +144,30 @@ def vote_for_classes(
     Args:
         class_logits: (Q, K + 1).
         mask_logits: (Q, H/4, W/4).
-        pixels: (N,) indices y * W + x.
+        pixels: (N,) indices y * W + x, ascending.
         width: W.
 
     Returns:
         class indices (N,) and shares of the votes (N,) float32.
     """
-    num_queries, mask_height, mask_width = mask_logits.shape
-    class_probs = softmax(class_logits)[:, :-1]  # (Q, K)
-    by_pixel = mask_logits.reshape(num_queries, -1).T.copy()  # (H/4 * W/4, Q)
+    height = int(pixels[-1]) // width + 1 if len(pixels) else 0
+    _, mask_height, mask_width = mask_logits.shape
+    class_probs = softmax(class_logits)[:, :-1].T  # (K, Q)
+    top, bottom, weight_y = _neighbours(np.arange(height), mask_height)  # (H,) each
+    left, right, weight_x = _neighbours(np.arange(width), mask_width)  # (W,) each
+    row_starts = np.searchsorted(pixels, width * np.arange(height + 1))
     classes = np.empty(len(pixels), np.int64)
     shares = np.empty(len(pixels), np.float32)
-    chunk_size = max(1, MAX_PROBS // num_queries)
-    for start in range(0, len(pixels), chunk_size):
-        chunk = slice(start, start + chunk_size)
-        y, x = np.divmod(pixels[chunk], width)
-        top, bottom, weight_y = _neighbours(y, mask_height)
-        left, right, weight_x = _neighbours(x, mask_width)
-        upper = _mix(by_pixel, top * mask_width + left, top * mask_width + right, weight_x)
-        lower = _mix(by_pixel, bottom * mask_width + left, bottom * mask_width + right, weight_x)
-        lower -= upper
-        lower *= weight_y
-        lower += upper
-        votes = _sigmoid(lower) @ class_probs  # (N, K)
-        classes[chunk] = votes.argmax(axis=1)
-        total = np.maximum(votes.sum(axis=1), np.finfo(votes.dtype).tiny)
-        shares[chunk] = votes.max(axis=1) / total
+    for y in np.diff(row_starts).nonzero()[0]:
+        row = slice(row_starts[y], row_starts[y + 1])
+        x = pixels[row] - y * width
+        logits = _mix(mask_logits[:, top[y]], mask_logits[:, bottom[y]], weight_y[y])  # (Q, W/4)
+        start = logits.take(left[x], axis=1)
+        end = logits.take(right[x], axis=1)
+        votes = class_probs @ _sigmoid(_mix(start, end, weight_x[x]))  # (K, N)
+        classes[row] = votes.argmax(axis=0)
+        total = np.maximum(votes.sum(axis=0), np.finfo(votes.dtype).tiny)
+        shares[row] = votes.max(axis=0) / total
     return classes, shares
 
 
@@ -180,14 +177,12 @@ def _neighbours(pixel: Ints, length: int) -> tuple[Ints, Ints, Floats]:
     position = np.clip(position, 0, length - 1)
     first = position.astype(np.int64)
     second = np.minimum(first + 1, length - 1)
-    return first, second, (position - first).astype(np.float32)[:, None]
+    return first, second, (position - first).astype(np.float32)
 
 
-def _mix(values: Floats, first: Ints, second: Ints, weight: Floats) -> Floats:
-    """The mean of two rows of values each, with the weight of the second."""
-    mixed = values.take(second, axis=0)
-    start = values.take(first, axis=0)
-    mixed -= start
+def _mix(start: Floats, end: Floats, weight: Floats) -> Floats:
+    """The weighted mean of two arrays, with the weight of the second."""
+    mixed = end - start
     mixed *= weight
     mixed += start
     return mixed
