@@ -1,20 +1,17 @@
 """Commands as users start them, each in a process of its own.
 
 Importing torch, Lightning and MLflow takes ten seconds, so the processes are forked from a server
-that has imported them; a command that gets environment variables of its own starts from a fresh
-interpreter.
+that has imported them, and so are the processes that they start.
 """
 
 import atexit
-import multiprocessing
 import os
-import runpy
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import traceback
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,103 +23,70 @@ QUICK = [
 ]
 # Left by pytest or an outer training run, these would lead a command elsewhere.
 REMOVED = {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}
-PRELOADED = [
-    "maskmill.assembly.training_job",
-    "maskmill.assembly.tuning",
-    "maskmill.serving.prediction_folder",
-    "maskmill.networks.panoptic_deeplab",
-    "maskmill.networks.encoders",
-    "albumentations",
-]
-
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(PRELOADED)
+TESTS = Path(__file__).parent
 
 
-class Forked:
-    """A command in a forked process, with the part of `subprocess.Popen` that the tests use."""
+@cache
+def preloaded_python():
+    """An executable with the command line of Python that runs commands in forked processes.
 
-    def __init__(self, module, overrides, cwd, environment):
-        self._folder = tempfile.TemporaryDirectory()
-        fifo = Path(self._folder.name) / "output"
-        os.mkfifo(fifo)
-        arguments = (module, overrides, str(cwd), environment, str(fifo))
-        self._process = _server.Process(target=_run_module, args=arguments)
-        self._process.start()
-        self.pid = self._process.pid
-        self.stdout = fifo.open()  # waits for the process to open its end
+    Its folder holds it as `python`, for programs that look for it on the PATH.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="maskmill-tests-")
+    path = Path(folder.name) / "socket"
+    server = subprocess.Popen(
+        [sys.executable, TESTS / "preloaded_server.py", path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    assert server.stdout.readline() == b"ready\n"
 
-    @property
-    def returncode(self):
-        return self._process.exitcode
+    def stop():
+        server.stdin.close()
+        server.wait()
+        folder.cleanup()
 
-    def communicate(self, timeout=None):
-        output = self.stdout.read()
-        self._process.join(timeout)
-        assert self._process.exitcode is not None, f"still running after {timeout} s"
-        self._folder.cleanup()
-        return output, None
+    atexit.register(stop)
+    python = Path(folder.name) / "python"
+    command = [sys.executable, "-IS", TESTS / "preloaded_python.py", python, path]
+    words = " ".join(shlex.quote(str(word)) for word in command)
+    python.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    python.chmod(0o755)
+    return python
 
-    def send_signal(self, number):
-        os.kill(self.pid, number)
 
-    def terminate(self):
-        self._process.terminate()
-
-    def kill(self):
-        self._process.kill()
-
-    def is_alive(self):
-        return self._process.is_alive()
+class Command(subprocess.Popen):
+    """A running command; its output and error messages come as one text."""
 
     def kill_group(self):
         """Kill the process and those that it started."""
         os.killpg(self.pid, signal.SIGKILL)
 
 
-def _run_module(module, overrides, cwd, environment, fifo):
-    os.setsid()  # a process group of its own
-    output = os.open(fifo, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
-    os.close(output)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(cwd)
-    sys.argv = [module, *overrides]
-    status = 0
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    finally:  # what the end of an interpreter does, which a forked process leaves out
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def start(command, *overrides, cwd, **environment):
-    """Start a stage; its output and error messages come as one text."""
+def command_environment(**changes):
+    """The environment of this process without what pytest or an outer training run left there."""
     kept = {key: value for key, value in os.environ.items() if key not in REMOVED}
-    kept |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment
-    module = f"maskmill.stages.{command}"
-    if not environment:
-        return Forked(module, overrides, cwd, kept)
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *overrides],
+    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | changes
+
+
+def start_module(module, *arguments, cwd, **environment):
+    """Start `python -m module`."""
+    return Command(
+        [preloaded_python(), "-m", module, *arguments],
         cwd=cwd,
-        env=kept,
+        env=command_environment(**environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
+
+
+def start(command, *overrides, cwd, **environment):
+    """Start a stage."""
+    return start_module(f"maskmill.stages.{command}", *overrides, cwd=cwd, **environment)
 
 
 def run(command, *overrides, cwd, status=0):

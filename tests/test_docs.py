@@ -1,6 +1,5 @@
 """The documentation does what it says: recipes are followed, links and lines are checked."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from commands import start_module
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
@@ -49,43 +50,30 @@ def followed(tmp_path_factory):
     return copy
 
 
-def run(*command, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(cwd / "src")}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_there_is_a_recipe_for_each_kind_of_part():
     folders = {Path(name).parent.name for name in recipe_files() if name.endswith(".py")}
     assert {"sources", "networks", "losses", "metrics", "stages"} <= folders
 
 
 @pytest.mark.slow
-def test_the_tests_of_all_recipes_pass(followed):
+def test_the_tests_of_all_recipes_pass_and_their_configuration_fits_its_constructors(followed):
     tests = [name for name in recipe_files() if Path(name).name.startswith("test_")]
-    result = run("pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=followed)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-@pytest.mark.slow
-def test_every_configuration_file_of_a_recipe_fits_its_constructor(followed):
-    groups = [Path(name).relative_to("conf") for name in recipe_files() if name.startswith("conf/")]
-    chosen = " or ".join(f"{path.parent}/{path.stem}" for path in groups)
-    tests = ["-k", chosen.replace("/", " and "), "tests/stages/test_conf.py"]
-    result = run("pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=followed)
-    assert result.returncode == 0, result.stdout + result.stderr
+    choices = [name.removeprefix("conf/") for name in recipe_files() if name.startswith("conf/")]
+    for check in ("test_config_fits_constructor", "test_config_begins_with_its_reason"):
+        tests += [f"tests/stages/test_conf.py::{check}[{choice}]" for choice in choices]
+    options = ["-q", "-p", "no:cacheprovider"]
+    process = start_module(
+        "pytest", *options, *tests, cwd=followed, PYTHONPATH=str(followed / "src")
+    )
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
 
 
 def test_the_code_of_all_recipes_follows_the_style_of_the_package(followed):
     code = [name for name in recipe_files() if name.endswith(".py")]
     for arguments in (["check"], ["format", "--check"]):
-        result = run("ruff", *arguments, *code, cwd=followed)
+        command = [sys.executable, "-m", "ruff", *arguments, *code]
+        result = subprocess.run(command, cwd=followed, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -245,7 +245,7 @@ class Campaign:
 
 def _kill_when(process, is_due):
     """Kill a process and its children as soon as it is due; False if it ended before."""
-    while process.is_alive():
+    while process.poll() is None:
         if is_due():
             process.kill_group()
             process.communicate(timeout=60)

@@ -68,34 +68,41 @@ def test_a_model_cast_to_low_precision_does_not_touch_what_was_counted(name):
     assert same_values(cast.compute(), expected)
 
 
-def count_a_share(rank, world_size, number, path):
+# Images for three processes: shares of two, two and one image, and a process without an image.
+NUM_IMAGES = (5, 2)
+NUM_PROCESSES = 3
+
+
+def count_shares(rank, path):
     """One of several processes: image i is that of rank i modulo their number."""
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{path}/meeting", rank=rank, world_size=world_size
+        "gloo", init_method=f"file://{path}/meeting", rank=rank, world_size=NUM_PROCESSES
     )
-    metrics = {name: build(CATEGORIES) for name, build in ALL.items()}
-    for metric in metrics.values():
-        for place in range(rank, number, world_size):
-            metric.update([PREDS[place]], [TARGETS[place]])
-    values = {name: metric.compute() for name, metric in metrics.items()}
+    values = {}
+    for num_images in NUM_IMAGES:
+        for name, build in ALL.items():
+            metric = build(CATEGORIES)
+            for index in range(rank, num_images, NUM_PROCESSES):
+                metric.update([PREDS[index]], [TARGETS[index]])
+            values[num_images, name] = metric.compute()
     torch.save(values, path / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("world_size", "number"), [(2, 5), (3, 2)], ids=["unequal shares", "a process without an image"]
-)
-def test_real_processes_that_saw_a_part_each_give_the_numbers_of_all(world_size, number, tmp_path):
-    torch.multiprocessing.spawn(count_a_share, (world_size, number, tmp_path), nprocs=world_size)
-    for name, build in ALL.items():
-        metric = build(CATEGORIES)
-        metric.update(PREDS[:number], TARGETS[:number])
-        expected = metric.compute()
-        for rank in range(world_size):
-            values = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[name]
-            for key, value in expected.items():  # float sums in another order
-                assert torch.allclose(values[key], value, rtol=0, atol=1e-14, equal_nan=True), (
-                    rank,
-                    key,
-                )
+def test_real_processes_that_saw_a_part_each_give_the_numbers_of_all(tmp_path):
+    torch.multiprocessing.start_processes(
+        count_shares, (tmp_path,), nprocs=NUM_PROCESSES, start_method="fork"
+    )
+    for rank in range(NUM_PROCESSES):
+        values = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for num_images in NUM_IMAGES:
+            for name, build in ALL.items():
+                metric = build(CATEGORIES)
+                metric.update(PREDS[:num_images], TARGETS[:num_images])
+                for key, value in metric.compute().items():  # float sums in another order
+                    counted = values[num_images, name][key]
+                    assert torch.allclose(counted, value, rtol=0, atol=1e-14, equal_nan=True), (
+                        rank,
+                        key,
+                    )

@@ -19,9 +19,10 @@ def _same_weights():
 def build_network():
     """Builds a network of conf/network in the same way as the stage `train`."""
 
-    def build_from_conf(name, *overrides, num_classes=5):
+    def build_from_conf(name, *overrides, encoder="resnet10t", num_classes=5):
+        groups = [f"+network={name}", f"+encoder={encoder}"]  # alone: all groups take 0.4 s
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", [f"network={name}", *overrides])
+            cfg = compose(None, [*groups, *overrides])
         return build(cfg.network, nn.Module, num_classes=num_classes)
 
     return build_from_conf

@@ -49,15 +49,14 @@ def tiny_eomt(name, **changes):
 def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, encoder):
     message = r"Expected a backbone that fits.* does not: .* - choose one with features"
     with pytest.raises(ValueError, match=message):
-        build_network(network, f"encoder={encoder}")
+        build_network(network, encoder=encoder)
 
 
 @pytest.mark.parametrize(("network", "encoder"), FITTING)
 def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
     build_network, random_images, shapes_of, network, encoder
 ):
-    overrides = [f"encoder={encoder}", "network.num_queries=7"]
-    made = build_network(network, *overrides, num_classes=4)
+    made = build_network(network, "network.num_queries=7", encoder=encoder, num_classes=4)
     expected = {
         "class_logits": (2, 7, 5),
         "mask_logits": (2, 7, 25, 33),  # 97 / 4 and 131 / 4, rounded up
@@ -77,7 +76,7 @@ def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
 def test_every_weight_gets_a_finite_gradient(
     build_network, random_images, weights_without_gradient, network, encoder
 ):
-    made = build_network(network, f"encoder={encoder}", "network.num_queries=7").train()
+    made = build_network(network, "network.num_queries=7", encoder=encoder).train()
     outputs = made(random_images((97, 131)))
     sum(value.square().mean() for value in outputs.values()).backward()
     assert weights_without_gradient(made) == []
@@ -87,7 +86,7 @@ def test_every_weight_gets_a_finite_gradient(
 def test_an_image_padded_by_the_caller_gives_the_same_outputs(
     build_network, random_images, network, encoder
 ):
-    made = build_network(network, f"encoder={encoder}").eval()
+    made = build_network(network, encoder=encoder).eval()
     images = random_images((70, 100))
     with torch.no_grad():
         outputs = made(images)
@@ -242,13 +241,13 @@ def test_settings_out_of_range_raise_a_value_error(
     build_network, network, encoder, override, message
 ):
     with pytest.raises(ValueError, match=message):
-        build_network(network, f"encoder={encoder}", override)
+        build_network(network, override, encoder=encoder)
 
 
 @pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
 def test_fewer_than_one_class_raises_a_value_error(build_network, network, encoder):
     with pytest.raises(ValueError, match=r"Expected `num_classes`.*got 0"):
-        build_network(network, f"encoder={encoder}", num_classes=0)
+        build_network(network, encoder=encoder, num_classes=0)
 
 
 def test_masks_that_are_not_a_quarter_of_the_image_raise_a_value_error():

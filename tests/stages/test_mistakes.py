@@ -170,6 +170,10 @@ MISTAKES = {
             "set another value",
         ),
     ),
+    "augmentation-of-another-size": (
+        *("train", [*FAST, "data.crop_size=[64,64]", "augment=none"], None),
+        *("an augmentation that produces data.crop_size (64, 64)", "set both to the same size"),
+    ),
     "crop-larger-than-memory": (
         *("train", [*FAST, "data.crop_size=[100000,100000]"], None),
         *("data.crop_size: expected tuple[int, int]", "less than or equal to 16384"),
@@ -386,3 +390,4 @@ def test_the_message_names_cause_and_fix(template, tmp_path, mistake):
     message = result.stdout.splitlines()[-1]
     assert cause in message
     assert fix in message
+    assert not (folder / "out/train").exists()

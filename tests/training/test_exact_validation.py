@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import start_module
 from drawn_folders import scene, write_split
 
 # Importing Lightning takes longer than validating, so one start of the processes scores all cases.
@@ -59,19 +58,13 @@ CASES = {
 
 def validate(folder, num_processes):
     """The scores of every case."""
-    program = folder / "validate.py"
-    program.write_text(PROGRAM)
-    python_path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    result = subprocess.run(
-        [sys.executable, program, folder, str(num_processes)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": python_path},
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert ("MEMBER: 3/3" in result.stderr) == (num_processes == 3)
+    (folder / "validate.py").write_text(PROGRAM)
+    python_path = os.pathsep.join([str(folder), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    arguments = [str(folder), str(num_processes)]
+    process = start_module("validate", *arguments, cwd=folder, PYTHONPATH=python_path)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert ("MEMBER: 3/3" in output) == (num_processes == 3)
     return json.loads((folder / f"{num_processes}.json").read_text())
 
 

@@ -1,0 +1,175 @@
+"""Forks processes from one that has imported the libraries: `python preloaded_server.py SOCKET`.
+
+`preloaded_python.py` sends a command line with its standard streams. The forked process gets the
+working directory, environment and import path that a fresh interpreter would have.
+"""
+
+import atexit
+import gc
+import importlib
+import importlib.machinery
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
+
+PRELOADED = [
+    "maskmill.assembly.registration",
+    "maskmill.assembly.scoring",
+    "maskmill.assembly.training_job",
+    "maskmill.assembly.tuning",
+    "maskmill.networks.encoders",
+    "maskmill.networks.panoptic_deeplab",
+    "maskmill.reporting.evaluation_folder",
+    "maskmill.serving.prediction_folder",
+    "albumentations",
+    "hydra.main",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "segmentation_models_pytorch",
+]
+LENGTH = struct.Struct("!I")
+
+
+def serve(path):
+    """Fork a process for each connection until the standard input ends."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the collector would copy the pages of all objects in each process
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    wakeup, ended = socket.socketpair()
+    ended.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ended.fileno(), warn_on_full_buffer=False)
+    selector = selectors.DefaultSelector()
+    for source in (listener, wakeup, sys.stdin):
+        selector.register(source, selectors.EVENT_READ)
+    clients = {}  # process id -> the connection of its client
+    print("ready", flush=True)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                for pid in clients:
+                    _kill(pid)
+                return
+            if key.fileobj is wakeup:
+                wakeup.recv(64)
+                _report_ended(clients, selector)
+            elif key.fileobj is listener:
+                client, _ = listener.accept()
+                pid = _fork(client, [listener, wakeup, ended, *clients.values()])
+                clients[pid] = client
+                selector.register(client, selectors.EVENT_READ, pid)
+            else:  # the client was killed
+                selector.unregister(key.fileobj)
+                _kill(key.data)
+
+
+def _kill(pid):
+    """Kill a process that has not been waited for, and the group that it leads."""
+    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # killed before it made its group
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _report_ended(clients, selector):
+    while clients:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        client = clients.pop(pid)
+        with client, suppress(KeyError, BrokenPipeError):  # the client was killed
+            selector.unregister(client)
+            client.sendall(LENGTH.pack(os.waitstatus_to_exitcode(status) & 0xFFFFFFFF))
+
+
+def _fork(client, connections):
+    _, streams, _, _ = socket.recv_fds(client, 1, 3)
+    (length,) = LENGTH.unpack(_read(client, LENGTH.size))
+    request = json.loads(_read(client, length))
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for connection in [client, *connections]:
+            connection.close()
+        _become(streams=streams, **request)
+    for stream in streams:
+        os.close(stream)
+    client.sendall(LENGTH.pack(pid))
+    return pid
+
+
+def _read(client, length):
+    content = b""
+    while len(content) < length:
+        content += client.recv(length - len(content))
+    return content
+
+
+def _become(streams, python, module, arguments, cwd, environment):
+    """Run a module in this process as an interpreter would, and end the process."""
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.executable = python
+    sys.argv = [module, *arguments]
+    added = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [cwd, *(str(Path(name).resolve()) for name in added if name), *INSTALLED]
+    rank_zero_only.rank = _get_rank() or 0  # Lightning reads it from the environment at its import
+    _forget_another_package("maskmill")
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    finally:  # what the end of an interpreter does, which a forked process leaves out
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _forget_another_package(package):
+    """Import the package again if the import path leads to another copy of it."""
+    importlib.invalidate_caches()
+    spec = importlib.machinery.PathFinder.find_spec(package, sys.path)
+    if spec is None or spec.origin == sys.modules[package].__file__:
+        return
+    for name in list(sys.modules):
+        if name.split(".")[0] == package:
+            del sys.modules[name]
+
+
+INSTALLED = sys.path[1:]  # without the folder of this file
+
+if __name__ == "__main__":
+    added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = {str(Path(name).resolve()) for name in added if name}
+    INSTALLED = [name for name in INSTALLED if name not in places]
+    serve(sys.argv[1])
