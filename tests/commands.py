@@ -5,8 +5,10 @@ that has imported them, and so are the processes that they start.
 """
 
 import atexit
+import fcntl
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,28 @@ QUICK = [
 # Left by pytest or an outer training run, these would lead a command elsewhere.
 REMOVED = {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}
 TESTS = Path(__file__).parent
+FOLDER_VARIABLE = "MASKMILL_TESTS_SERVER"
+SERVERS = []
+
+
+@cache
+def server_folder():
+    """The folder of the server of this process and of those that it starts.
+
+    The server ends when this process does, since nobody holds the pipe `alive` open any more.
+    """
+    if FOLDER_VARIABLE in os.environ:
+        return Path(os.environ[FOLDER_VARIABLE])
+    folder = Path(tempfile.mkdtemp(prefix="maskmill-tests-"))
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.mkfifo(folder / "alive")
+    os.open(folder / "alive", os.O_RDWR)
+    command = [sys.executable, "-IS", TESTS / "preloaded_python.py", folder]
+    words = " ".join(shlex.quote(str(word)) for word in command)
+    (folder / "python").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    (folder / "python").chmod(0o755)
+    return folder
 
 
 @cache
@@ -32,29 +56,19 @@ def preloaded_python():
 
     Its folder holds it as `python`, for programs that look for it on the PATH.
     """
-    folder = tempfile.TemporaryDirectory(prefix="maskmill-tests-")
-    path = Path(folder.name) / "socket"
-    server = subprocess.Popen(
-        [sys.executable, TESTS / "preloaded_server.py", path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    assert server.stdout.readline() == b"ready\n"
-
-    def stop():
-        server.stdin.close()
-        server.wait()
-        folder.cleanup()
-
-    atexit.register(stop)
-    python = Path(folder.name) / "python"
-    command = [sys.executable, "-IS", TESTS / "preloaded_python.py", python, path]
-    words = " ".join(shlex.quote(str(word)) for word in command)
-    python.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-    python.chmod(0o755)
-    return python
+    folder = server_folder()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of pytest-xdist may start it
+        if not (folder / "socket").exists():
+            server = subprocess.Popen(
+                [sys.executable, TESTS / "preloaded_server.py", folder],
+                stdout=subprocess.PIPE,
+                env=command_environment(),
+                start_new_session=True,
+            )
+            assert server.stdout.readline() == b"ready\n"
+            SERVERS.append(server)  # until the end, since Popen warns of processes that run on
+    return folder / "python"
 
 
 class Command(subprocess.Popen):

@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from commands import server_folder
 from maskmill.training.silenced_warnings import SILENCED_WARNINGS
 
-# Hypothesis' limit of 200 ms per example measures how busy the machine is, not the code.
-settings.register_profile("maskmill", deadline=None)
-settings.load_profile("maskmill")
+# Hypothesis' limit of 200 ms per example measures how busy the machine is, not the code. It draws
+# other examples in each run of the suite; HYPOTHESIS_PROFILE=campaign draws many at once.
+settings.register_profile("suite", deadline=None, max_examples=30)
+settings.register_profile("campaign", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore the warnings that a training ignores too."""
+    """Ignore the warnings that a training ignores too; share a server among all processes."""
+    server_folder()
     for pattern in SILENCED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 

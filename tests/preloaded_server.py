@@ -1,4 +1,4 @@
-"""Forks processes from one that has imported the libraries: `python preloaded_server.py SOCKET`.
+"""Forks processes from one that has imported the libraries: `python preloaded_server.py FOLDER`.
 
 `preloaded_python.py` sends a command line with its standard streams. The forked process gets the
 working directory, environment and import path that a fresh interpreter would have.
@@ -40,27 +40,28 @@ PRELOADED = [
 LENGTH = struct.Struct("!I")
 
 
-def serve(path):
-    """Fork a process for each connection until the standard input ends."""
+def serve(folder):
+    """Fork a process for each connection until nobody holds the pipe FOLDER/alive open."""
     for name in PRELOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the collector would copy the pages of all objects in each process
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
+    listener.bind(str(folder / "socket"))
     listener.listen(64)
+    alive = os.open(folder / "alive", os.O_RDONLY)
     wakeup, ended = socket.socketpair()
     ended.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(ended.fileno(), warn_on_full_buffer=False)
     selector = selectors.DefaultSelector()
-    for source in (listener, wakeup, sys.stdin):
+    for source in (listener, wakeup, alive):
         selector.register(source, selectors.EVENT_READ)
     clients = {}  # process id -> the connection of its client
     print("ready", flush=True)
     while True:
         for key, _ in selector.select():
-            if key.fileobj is sys.stdin:
+            if key.fileobj == alive:
                 for pid in clients:
                     _kill(pid)
                 return
@@ -172,4 +173,4 @@ if __name__ == "__main__":
     added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     places = {str(Path(name).resolve()) for name in added if name}
     INSTALLED = [name for name in INSTALLED if name not in places]
-    serve(sys.argv[1])
+    serve(Path(sys.argv[1]))

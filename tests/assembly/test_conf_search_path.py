@@ -1,11 +1,11 @@
 """Which configuration files a command finds: the project's own first, the packaged ones behind."""
 
 import subprocess
-import sys
 
 import yaml
 from hydra import compose, initialize_config_dir
 
+from commands import preloaded_python
 from maskmill.assembly.composition import compose_stages
 from maskmill.assembly.conf_search_path import packaged_conf, project_conf, register_search_path
 
@@ -25,9 +25,8 @@ def composed(*overrides):
 
 
 def run(*command, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    line = [preloaded_python(), "-m", *command]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def test_the_packaged_configuration_is_that_of_this_source_tree(repository):

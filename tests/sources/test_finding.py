@@ -46,15 +46,15 @@ def test_errors_come_first_however_many_warnings_there_are():
 
 @pytest.mark.parametrize("text", ["n" * 10**6, "[" * 10**6, "a." * 10**6, "'" * 10**6])
 def test_long_names_in_findings_take_no_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(Finding("error", "a", f"expected {text}", text).kind[1]) <= 450
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_finding_takes_microseconds():
     findings = [
         Finding("warning", "a.json", f"expected area {n} of 'x'", "y") for n in range(20000)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     group_by_kind(findings)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

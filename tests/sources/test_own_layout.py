@@ -1,16 +1,14 @@
 """A folder in a layout that is not shipped, read by means of the README's YAML file alone."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from commands import result
 from maskmill.canonical.files import read_json
 from maskmill.canonical.folder import PanopticFolder
 
@@ -19,23 +17,8 @@ COLORS = {-1: (0, 0, 0), 1: (140, 100, 60), 2: (30, 160, 40), 3: (220, 30, 30)}
 
 
 def run(command, *overrides, cwd):
-    line = [
-        sys.executable,
-        "-m",
-        f"maskmill.stages.{command}",
-        "source=orchard",
-        "source.root=orchard",
-        "prepare.workers=1",
-        *overrides,
-    ]
-    return subprocess.run(
-        line,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    orchard = ["source=orchard", "source.root=orchard", "prepare.workers=1"]
+    return result(command, *orchard, *overrides, cwd=cwd)
 
 
 def save(path, image):

@@ -105,7 +105,7 @@ def test_sigterm_saves_and_stops_and_the_same_command_resumes(prepared, whole, t
         if "epoch 1/" in line:
             break
     process.terminate()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 143, output
     assert "SIGTERM at step" in output
     assert "the same command resumes from it" in output
@@ -196,22 +196,22 @@ def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepa
     line += [
         "+callbacks.crash._target_=crashing.Crash",
         "hydra.sweep.dir=out/sweep/jobs",
-        "optimizer.lr=4e-3,3e-3,2e-3",
+        "optimizer.lr=3e-3,2e-3",
     ]
     before = set(runs(prepared))
     output = run("train", "-m", *line, cwd=prepared, status=1)
-    assert "job 1 (" in output
+    assert "job 0 (" in output
     assert "optimizer.lr=0.003" in output
     assert "run the same command again to repeat the failed jobs alone" in output
-    models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(3)]
-    assert [path.is_file() for path in models] == [True, False, True]
+    models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(2)]
+    assert [path.is_file() for path in models] == [False, True]
     first = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
-    assert len(first) == 3
-    assert list(first.values()).count("FINISHED") == 2
+    assert len(first) == 2
+    assert list(first.values()).count("FINISHED") == 1
 
     (prepared / "crash").unlink()
     output = run("train", "-m", *line, cwd=prepared)
-    assert output.count("this run is finished") == 2
+    assert output.count("this run is finished") == 1
     assert all(path.is_file() for path in models)
     after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
     assert after.keys() == first.keys()  # the job that died goes on in its own run

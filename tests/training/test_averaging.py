@@ -47,14 +47,19 @@ def test_before_the_average_starts_the_current_weights_are_kept(train, tmp_path)
     assert torch.equal(checkpoint["state_dict"][KEY], weights.history[-1])
 
 
-AVERAGES = [
-    pytest.param(partial(WeightAverage, decay=0.8, start_epoch=1), id="moving-average"),
-    pytest.param(partial(WeightAverage, decay=None, start_epoch=0), id="mean"),
-]
+moving_average = partial(WeightAverage, decay=0.8, start_epoch=1)
+mean = partial(WeightAverage, decay=None, start_epoch=0)
 
 
-@pytest.mark.parametrize("average", AVERAGES)
-@pytest.mark.parametrize("position", [(0, 2), (1, 3), (2, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("average", "position"),
+    [
+        pytest.param(moving_average, (0, 2), id="moving-average-before-its-start"),
+        pytest.param(moving_average, (1, 3), id="moving-average"),
+        pytest.param(mean, (1, 3), id="mean"),
+        pytest.param(mean, (2, 0), id="mean-at-the-start-of-an-epoch"),
+    ],
+)
 @pytest.mark.slow
 def test_an_average_survives_a_kill(train, uninterrupted, tmp_path, average, position):
     expected = uninterrupted(average)

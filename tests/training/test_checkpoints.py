@@ -21,14 +21,16 @@ def best_weights(folder):
     return torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
 
 
-POSITIONS = [(0, 1), (0, 4), (1, 0), (1, 2), (2, 4)]  # five batches an epoch, three epochs
+# Interval of checkpoints and the position of the kill: five batches an epoch, three epochs. With
+# every step, wherever the kill is; with others before, at and after a checkpoint.
+KILLS = [
+    *[(1, position) for position in [(0, 1), (0, 4), (1, 0), (1, 2), (2, 4)]],
+    *[(2, position) for position in [(0, 4), (1, 2)]],
+    *[(None, position) for position in [(0, 1), (1, 2)]],
+]
 
 
-@pytest.mark.parametrize(
-    "every_n_steps",
-    [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)],
-)
-@pytest.mark.parametrize("position", POSITIONS, ids=str)
+@pytest.mark.parametrize(("every_n_steps", "position"), KILLS, ids=str)
 def test_a_run_killed_at_any_batch_resumes_with_the_same_result(
     train, uninterrupted, tmp_path, position, every_n_steps
 ):
@@ -57,20 +59,25 @@ def test_a_run_killed_within_validation_resumes_with_the_same_result(
     assert is_same(uninterrupted().best_weights, best_weights(tmp_path))
 
 
+ACCUMULATION = {"accumulate_grad_batches": 2}
+EVERY_OTHER_EPOCH = {"check_val_every_n_epoch": 2, "max_epochs": 4}
+WITHIN_EPOCHS = {"val_check_interval": 2}
+A_PART = {"limit_train_batches": 3}
+OTHER_SETTINGS = [
+    pytest.param(ACCUMULATION, (0, 1), id="within-the-first-accumulation"),
+    pytest.param(ACCUMULATION, (1, 2), id="between-accumulations"),
+    pytest.param(EVERY_OTHER_EPOCH, (1, 2), id="before-the-first-validation"),
+    pytest.param(EVERY_OTHER_EPOCH, (2, 0), id="after-a-validation-of-every-other-epoch"),
+    pytest.param(WITHIN_EPOCHS, (1, 1), id="before-a-validation-within-the-epoch"),
+    pytest.param(WITHIN_EPOCHS, (1, 2), id="after-a-validation-within-the-epoch"),
+    pytest.param(A_PART, (1, 2), id="in-a-part-of-an-epoch"),
+    pytest.param(A_PART, (2, 0), id="after-a-part-of-an-epoch"),
+    pytest.param({"precision": "bf16-mixed"}, (1, 2), id="bf16"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({"accumulate_grad_batches": 2}, id="accumulation"),
-        pytest.param(
-            {"check_val_every_n_epoch": 2, "max_epochs": 4}, id="validation-every-other-epoch"
-        ),
-        pytest.param({"val_check_interval": 2}, id="validation-within-epochs"),
-        pytest.param({"limit_train_batches": 3}, id="a-part-of-each-epoch"),
-        pytest.param({"precision": "bf16-mixed"}, id="bf16"),
-    ],
-)
-@pytest.mark.parametrize("position", [(0, 1), (1, 1), (1, 2), (2, 0)], ids=str)
+@pytest.mark.parametrize(("settings", "position"), OTHER_SETTINGS)
 def test_a_killed_run_resumes_under_other_settings(
     train, uninterrupted, tmp_path, settings, position
 ):
