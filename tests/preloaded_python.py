@@ -10,17 +10,18 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 LENGTH = struct.Struct("!I")
 MODULES = ("maskmill.stages.", "torch.distributed.run", "pytest", "validate")
 
 
-def run(python, path, module, arguments):
+def run(folder, module, arguments):
     """Run the module in a process of the server; ends as it ends."""
     server = socket.socket(socket.AF_UNIX)
-    server.connect(path)
+    server.connect(f"{folder}/socket")
     request = {
-        "python": python,
+        "python": f"{folder}/python",
         "module": module,
         "arguments": arguments,
         "cwd": os.getcwd(),  # noqa: PTH109 - pathlib takes as long to import as all else
@@ -30,8 +31,13 @@ def run(python, path, module, arguments):
     socket.send_fds(server, [b"x"], [0, 1, 2])
     server.sendall(LENGTH.pack(len(content)) + content)
     pid = read_number(server)
+
+    def pass_on(number, _):
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, number)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, lambda number, _: os.kill(pid, number))
+        signal.signal(number, pass_on)
     status = read_number(server)
     if status >= 2**31:  # ended by a signal
         number = 2**32 - status
@@ -52,15 +58,15 @@ def read_number(server):
     return LENGTH.unpack(content)[0]
 
 
-def main(shim, path, arguments):
+def main(folder, arguments):
     """Run the command line of a Python interpreter."""
     rest = list(arguments)
     while rest and rest[0] == "-u":
         del rest[0]
     if len(rest) > 1 and rest[0] == "-m" and rest[1].startswith(MODULES):
-        run(shim, path, rest[1], rest[2:])
+        run(folder, rest[1], rest[2:])
     os.execv(sys.executable, [sys.executable, *arguments])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2:])

@@ -11,10 +11,8 @@ from commands import prepare, run, start
 
 pytestmark = pytest.mark.slow
 
-# bf16 and GPUs are the only parts of conf/trainer/fsdp.yaml that are not run here. All trainings
-# store their weights in the other order, which FSDP must pass on.
-CHANNELS_LAST = "+callbacks.channels_last._target_=maskmill.training.speed.ChannelsLast"
-QUICK = [*commands.QUICK, "trainer.max_epochs=2", CHANNELS_LAST]
+# bf16 and GPUs are the only parts of conf/trainer/fsdp.yaml that are not run here.
+QUICK = [*commands.QUICK, "trainer.max_epochs=2"]
 SHARDED = [
     "trainer=fsdp",
     "trainer.accelerator=cpu",
@@ -88,3 +86,12 @@ def test_averages_of_sharded_weights_are_refused_with_one_message(prepared):
     )
     assert "Expected whole weights to average, but trainer=fsdp distributes them" in output
     assert "Traceback" not in output
+
+
+def test_channels_last_trains_sharded_too(prepared):
+    fast = [
+        "+callbacks.channels_last._target_=maskmill.training.speed.ChannelsLast",
+        "trainer.max_epochs=1",
+    ]
+    run("train", *QUICK, *SHARDED, *fast, "out=out/fast", "data.root=out/prepare", cwd=prepared)
+    assert (prepared / "out/fast/train/model.safetensors").is_file()
