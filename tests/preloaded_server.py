@@ -31,7 +31,7 @@ PRELOADED = [
     "maskmill.networks.encoders",
     "maskmill.networks.panoptic_deeplab",
     "maskmill.reporting.evaluation_folder",
-    "maskmill.serving.prediction_folder",
+    "maskmill.assembly.prediction_job",
     "albumentations",
     "hydra.main",
     "mlflow.store.tracking.sqlalchemy_store",

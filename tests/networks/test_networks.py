@@ -51,7 +51,7 @@ def test_normalisation_is_saved_with_the_weights(build_network, name):
 @pytest.mark.slow
 def test_torch_cannot_export_the_padding_so_networks_have_a_body(build_network, random_images):
     """Fails once torch can export it: then remove `body`, `stride` and the padding in serving."""
-    network = build_network("panoptic_deeplab").eval()
+    network = build_network("unet").eval()
     dynamic = {
         0: Dim("batch", min=1, max=64),
         2: Dim("height", min=1, max=4096),
