@@ -40,7 +40,8 @@ class SegmentsByColour:
         for value in np.unique(ids[ids > 0]).tolist():
             category_of[value] = int(green[red == value][0])
             scores[value] = float(blue[red == value][0]) / 100
-        return Prediction(green, Panoptic.from_ids(ids, category_of, scores=scores))
+        segments = Panoptic.from_ids(ids, category_of, scores=scores)
+        return Prediction(green, segments, np.full(green.shape, 0.5, np.float32))
 
 
 class QuarterOfTheThing(SegmentsByColour):

@@ -15,7 +15,8 @@ def panoptic(category_id):
 
 
 def prediction(category_id):
-    return Prediction(np.full((2, 2), category_id, np.int32), panoptic(category_id))
+    semantic = np.full((2, 2), category_id, np.int32)
+    return Prediction(semantic, panoptic(category_id), np.ones((2, 2), np.float32))
 
 
 def add(scores, *, loss, pred, target, valid=True):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.assembly.targets import NetworkTargets
-from maskmill.postprocess.prediction import Inference, Network
-from maskmill.postprocess.torch_network import TorchNetwork
+from maskmill.postprocess.prediction import Inference
+from maskmill.postprocess.torch_network import TensorNetwork, TorchNetwork
 from maskmill.serving.construction import MAX_DEPTH, construct
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
@@ -163,11 +163,13 @@ def load_model(
         ValueError: the registry has no such model, or its post-processing has no such argument.
     """
     _require_device(device)
-    files, network = (
+    files, forward = (
         _registered(name, device) if name.startswith(REGISTRY) else _trained(Path(name), device)
     )
-    predictor = Predictor(network, files.postprocess(postprocess or {}), inference=inference)
-    return LoadedModel(predictor, files)
+    segments = files.postprocess(postprocess or {})
+    temperature = segments.table.calibration.temperature
+    network = TorchNetwork(forward, device=device, temperature=temperature)
+    return LoadedModel(Predictor(network, segments, inference=inference), files)
 
 
 def _require_device(device: str) -> None:
@@ -184,15 +186,15 @@ def _require_device(device: str) -> None:
         )
 
 
-def _trained(folder: Path, device: str) -> tuple[ModelFiles, Network]:
+def _trained(folder: Path, device: str) -> tuple[ModelFiles, TensorNetwork]:
     files = read_model(folder)
-    return files, TorchNetwork(load_network(files).to(device), device=device)
+    return files, load_network(files).to(device)
 
 
-def _registered(uri: str, device: str) -> tuple[ModelFiles, Network]:
+def _registered(uri: str, device: str) -> tuple[ModelFiles, TensorNetwork]:
     from maskmill.tracking.models import (
         download,  # MLflow takes seconds to import, and a folder needs none
     )
 
     folder = download(uri)
-    return read_model(folder), TorchNetwork(load_program(folder, device=device), device=device)
+    return read_model(folder), load_program(folder, device=device)

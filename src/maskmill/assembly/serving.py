@@ -34,6 +34,8 @@ class ServeSettings:
         limits: of one request.
         api_key_file: a file with the key that clients must send; null: the environment variable
             MASKMILL_API_KEY, and without it no key is asked for.
+        log: a file that gets the statistics of each answered image, and no image, for `maskmill
+            monitor`; null: nothing is kept.
 
     Raises:
         FileNotFoundError: there is no such file with a key.
@@ -50,6 +52,7 @@ class ServeSettings:
     batching: Batching
     limits: Limits
     api_key_file: Path | None
+    log: Path | None = None
 
     def api_key(self) -> str | None:
         """The key that clients must send, or None.
@@ -74,7 +77,7 @@ class ServeSettings:
         """How a worker loads a model."""
         num_cores = len(os.sched_getaffinity(0))
         threads = self.threads or max(1, num_cores // self.batching.workers)
-        return ModelLoader(self.device, threads, self.inference, self.postprocess)
+        return ModelLoader(self.device, threads, self.inference, self.postprocess, self.log)
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,14 @@ class ModelLoader:
         threads: of the process.
         inference: how images go through the network.
         postprocess: values that replace those the model was trained with.
+        log: a file for the statistics of each answered image; None: none.
     """
 
     device: str
     threads: int
     inference: Callable[..., Any] | None
     postprocess: Mapping[str, Any]
+    log: Path | None = None
 
     def __call__(self, name: str) -> ServedModel:
         """The model, ready to predict.
@@ -140,4 +145,10 @@ class ModelLoader:
         def predict(images: Sequence[RGB]) -> list[Prediction]:
             return list(model.predictor(images, batch_size=len(images)))
 
-        return ServedModel(predict, model.files.categories, model.files.fingerprint)
+        files = model.files
+        if self.log is None:
+            return ServedModel(predict, files.categories, files.fingerprint)
+        from maskmill.evaluation.observation import NUM_DIGITS, ObservationLog
+
+        statistics = ObservationLog(self.log, version=files.fingerprint[:NUM_DIGITS])
+        return ServedModel(predict, files.categories, files.fingerprint, statistics.observe)

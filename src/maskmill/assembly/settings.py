@@ -86,6 +86,7 @@ class TrainSettings:
         data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
         out: folder for the model.
         state: parent of the folders from which killed runs resume.
+        calibrate: fit confidences and scores to the validation images when training ends.
         once: reuse the model of a finished run with the same fingerprint; set for the jobs of a
             sweep.
     """
@@ -93,6 +94,7 @@ class TrainSettings:
     data: str
     out: Path
     state: Path
+    calibrate: bool = True
     once: bool = False
 
 
@@ -215,3 +217,44 @@ class RegisterSettings:
     latency_size: Annotated[list[int], Len(2, 2)] = field(default_factory=lambda: [480, 640])
     latency_runs: Annotated[int, Ge(1)] = 20
     max_size_mb: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """What `maskmill monitor` compares, and where it writes.
+
+    Args:
+        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
+        log: statistics of images and predictions that `maskmill serve` wrote; null: `images`.
+        images: any folder of images, which the model then predicts; null: `log`.
+        out: folder for the page, monitor.json and to_label.csv.
+        last: number of images, the newest of the log.
+        num_listed: images to list for labelling, at most.
+        batch_size: images of one size per forward pass.
+        device: cpu, cuda or cuda:N.
+        inference: how images go through the network.
+        prometheus: a file for gauges, in the folder of node-exporter's textfile collector; null:
+            none.
+
+    Raises:
+        ValueError: neither or both of `log` and `images` are given.
+    """
+
+    model: str
+    log: Path | None
+    images: Path | None
+    out: Path
+    last: Annotated[int, Ge(1)]
+    num_listed: Annotated[int, Ge(0)]
+    batch_size: Annotated[int, Ge(1)]
+    device: str
+    inference: Callable[..., Any]
+    prometheus: Path | None
+
+    def __post_init__(self) -> None:
+        if (self.log is None) == (self.images is None):
+            found = "neither" if self.log is None else "both"
+            raise ValueError(
+                f"Expected either monitor.log or monitor.images, but got {found} - set "
+                "monitor.log=FILE of a server, or monitor.images=FOLDER"
+            )

@@ -17,10 +17,12 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
+from maskmill.assembly.calibration import is_calibrated
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.composition import stage_configuration
 from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
 from maskmill.assembly.model_loading import described_network
+from maskmill.assembly.reference import write_calibrated
 from maskmill.assembly.settings import TrainSettings
 from maskmill.assembly.training_parts import (
     build_datamodule,
@@ -34,6 +36,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
+from maskmill.data.splits import open_split
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
@@ -55,6 +58,7 @@ from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
 
+UNCALIBRATED = "uncalibrated"  # folder of the state
 NETWORK = "network."  # prefix of the network's weights in the checkpoint of a task
 
 
@@ -102,7 +106,7 @@ class TrainingJob:
     def run(self) -> float:
         """Train, or reuse a finished run with this fingerprint, and return the best score."""
         finished = finished_model(self.state) if self.settings.once else None
-        if finished is not None:
+        if finished is not None and is_calibrated(finished) == self.settings.calibrate:
             return self._reuse(finished)
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         datamodule = build_datamodule(self.cfg)
@@ -230,7 +234,15 @@ class TrainingJob:
                 own[key.removeprefix(NETWORK)] = value
         network = described_network(self.config["network"], trainer.lightning_module.network)
         config = self.config | {"network": network}
-        model = write_model(self.settings.out, own, config, self.categories, self.dataset["digest"])
+        parts = (own, config, self.categories, self.dataset["digest"])
+        if self.settings.calibrate:
+            draft = write_model(self.state.folder / UNCALIBRATED, *parts)
+            train = open_split(self.settings.data, "train")
+            val = open_split(self.settings.data, "val")
+            device = str(trainer.strategy.root_device)
+            model = write_calibrated(draft, train, val, self.settings.out, device=device)
+        else:
+            model = write_model(self.settings.out, *parts)
         digest = model.weights_digest()
         logger = cast(RunLogger, trainer.logger)
         logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})

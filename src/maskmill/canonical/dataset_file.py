@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=0)]
 Message = Annotated[str, Field(max_length=100_000)]  # a bound also refuses lone surrogates
 Lengths = Annotated[list[Count], Field(min_length=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
 
 
@@ -84,6 +85,24 @@ class DatasetDescription(TypedDict):
 
 
 @with_config(STRICT)
+class CalibrationGap(TypedDict):
+    """The calibration error of pixels or segments on validation images, see `evaluation`."""
+
+    count: Count
+    ece_before: Fraction
+    ece_after: Fraction
+
+
+@with_config(STRICT)
+class CalibrationSummary(TypedDict):
+    """What calibration changed on the validation images."""
+
+    num_images: Count
+    pixels: NotRequired[CalibrationGap]
+    segments: NotRequired[CalibrationGap]
+
+
+@with_config(STRICT)
 class PredictionOrigin(TypedDict):
     """prediction.json; predictions of other tools have none, or one without these keys.
 
@@ -94,6 +113,7 @@ class PredictionOrigin(TypedDict):
     model: NotRequired[Text | None]
     images: NotRequired[dict[str, Digest]]
     settings: NotRequired[dict[str, Any]]
+    calibration: NotRequired[CalibrationSummary]
 
 
 @with_config(STRICT)

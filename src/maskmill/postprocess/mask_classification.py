@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge, Interval
 
 from maskmill.canonical.categories import Categories
+from maskmill.postprocess.calibration import Calibration
 from maskmill.postprocess.outputs import Floats, MaskOutputs
 from maskmill.postprocess.pixel_assignment import assign_pixels, softmax, vote_for_classes
 from maskmill.postprocess.prediction import Prediction, Size
@@ -22,6 +23,7 @@ class SemanticMasks:
     Each query votes for its classes with its mask.
 
     Args:
+        calibration: of confidences and scores; None: they are those of the network.
         categories: of the data set.
 
     Example:
@@ -35,8 +37,8 @@ class SemanticMasks:
         (4, 8)
     """
 
-    def __init__(self, *, categories: Categories) -> None:
-        self.segments = SemanticSegments(categories=categories)
+    def __init__(self, *, calibration: Calibration | None = None, categories: Categories) -> None:
+        self.segments = SemanticSegments(calibration=calibration, categories=categories)
         self.table = self.segments.table
 
     def __call__(self, outputs: MaskOutputs, sizes: Sequence[Size]) -> list[Prediction]:
@@ -52,7 +54,10 @@ class SemanticMasks:
     def _predict(self, class_logits: Floats, mask_logits: Floats, size: Size) -> Prediction:
         height, width = size
         pixels = np.arange(height * width)
-        classes, confidence = vote_for_classes(class_logits, mask_logits, pixels, width)
+        temperature = self.table.calibration.temperature
+        classes, confidence = vote_for_classes(
+            class_logits, mask_logits, pixels, width, temperature
+        )
         (prediction,) = self.segments(
             {
                 "classes": classes.reshape(1, height, width),
@@ -77,6 +82,8 @@ class PanopticMasks:
         min_area_px: smaller instances become void.
         stuff_area_px: smaller stuff segments become void.
         keep_stuff: False keeps things only, for instance segmentation.
+        calibration: of confidences and scores; None: they are those of the network. The temperature
+            has no effect, since queries give no distribution over classes in a pixel.
         categories: of the data set.
 
     Example:
@@ -99,6 +106,7 @@ class PanopticMasks:
         min_area_px: Annotated[int, Ge(0)],
         stuff_area_px: Annotated[int, Ge(0)],
         keep_stuff: bool = True,
+        calibration: Calibration | None = None,
         categories: Categories,
     ) -> None:
         self.threshold = threshold
@@ -106,7 +114,7 @@ class PanopticMasks:
         self.min_area_px = max(min_area_px, 1)
         self.stuff_area_px = max(stuff_area_px, 1)
         self.keep_stuff = keep_stuff
-        self.table = ClassTable(categories)
+        self.table = ClassTable(categories, calibration)
 
     def __call__(self, outputs: MaskOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
@@ -123,9 +131,14 @@ class PanopticMasks:
         class_of_id = np.concatenate([[0], segments.classes])  # (N + 1,), by segment id
         classes = class_of_id[segments.ids]  # (H, W)
         void = (segments.ids == 0).ravel().nonzero()[0]
-        void_classes, _ = vote_for_classes(class_logits, mask_logits, void, size[1])
+        void_classes, shares = vote_for_classes(class_logits, mask_logits, void, size[1])
         classes.ravel()[void] = void_classes
-        return Prediction(self.table.category_map(classes), self.table.panoptic(segments))
+        confidence = segments.confidence
+        if confidence is None:  # no query is confident, so all pixels are void
+            confidence = np.empty(size, np.float32)
+        confidence.ravel()[void] = shares
+        semantic = self.table.category_map(classes)
+        return Prediction(semantic, self.table.panoptic(segments), confidence)
 
     def find_segments(self, class_logits: Floats, mask_logits: Floats, size: Size) -> SegmentMap:
         """Segments of one image.
@@ -174,4 +187,5 @@ class PanopticMasks:
         id_of_query[:-1] = id_of_segment[segment] * is_kept
         class_of_segment = np.concatenate([classes, np.arange(num_classes)])  # (N + K,)
         scores = segment_score[is_large] / segment_area[is_large]
-        return SegmentMap(id_of_query[owner], class_of_segment[is_large], scores)
+        confidence = (class_probs[assigned.query] * assigned.mask_prob).astype(np.float32)
+        return SegmentMap(id_of_query[owner], class_of_segment[is_large], scores, confidence)

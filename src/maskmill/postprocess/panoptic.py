@@ -12,6 +12,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Interval
 
 from maskmill.canonical.categories import Categories
+from maskmill.postprocess.calibration import Calibration
 from maskmill.postprocess.outputs import ClassIndices, Floats, PanopticDeepLabOutputs
 from maskmill.postprocess.prediction import Prediction, Size
 from maskmill.postprocess.semantic import (
@@ -44,6 +45,7 @@ class PanopticGrouping:
         min_area_px: smaller instances become void.
         stuff_area_px: smaller stuff segments become void; 2048 in the paper for 1024 x 2048 px.
         keep_stuff: False keeps things only, for instance segmentation.
+        calibration: of confidences and scores; None: they are those of the network.
         categories: of the data set.
 
     Raises:
@@ -71,6 +73,7 @@ class PanopticGrouping:
         min_area_px: Annotated[int, Ge(0)],
         stuff_area_px: Annotated[int, Ge(0)],
         keep_stuff: bool = True,
+        calibration: Calibration | None = None,
         categories: Categories,
     ) -> None:
         if nms_kernel % 2 == 0:
@@ -84,7 +87,7 @@ class PanopticGrouping:
         self.min_area_px = max(min_area_px, 1)
         self.stuff_area_px = max(stuff_area_px, 1)
         self.keep_stuff = keep_stuff
-        self.table = ClassTable(categories)
+        self.table = ClassTable(categories, calibration)
 
     def __call__(self, outputs: PanopticDeepLabOutputs, sizes: Sequence[Size]) -> list[Prediction]:
         """One prediction per image.
@@ -117,7 +120,8 @@ class PanopticGrouping:
         segments = self.group(classes, confidence, center, offset)
         if self.keep_stuff:
             segments = self._add_stuff(segments, classes, confidence)
-        return Prediction(self.table.category_map(classes), self.table.panoptic(segments))
+        semantic = self.table.category_map(classes)
+        return Prediction(semantic, self.table.panoptic(segments), confidence)
 
     def group(
         self, classes: ClassIndices, confidence: Floats, center: Floats, offset: Floats

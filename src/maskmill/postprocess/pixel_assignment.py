@@ -1,5 +1,6 @@
 """Which query has a pixel, and which class: the masks of queries against each other."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +134,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def vote_for_classes(
-    class_logits: Floats, mask_logits: Floats, pixels: Ints, width: int
+    class_logits: Floats, mask_logits: Floats, pixels: Ints, width: int, temperature: float = 1.0
 ) -> tuple[Ints, Floats]:
     """The class with the most votes in some pixels, and its share of all votes.
 
@@ -146,9 +147,33 @@ def vote_for_classes(
         mask_logits: (Q, H/4, W/4).
         pixels: (N,) indices y * W + x, ascending.
         width: W.
+        temperature: divides the logarithms of the votes; the classes do not depend on it.
 
     Returns:
         class indices (N,) and shares of the votes (N,) float32.
+    """
+    classes = np.empty(len(pixels), np.int64)
+    shares = np.empty(len(pixels), np.float32)
+    start = 0
+    for votes in class_votes(class_logits, mask_logits, pixels, width):
+        row = slice(start, start + votes.shape[1])
+        classes[row] = votes.argmax(axis=0)
+        if temperature != 1:
+            highest = np.maximum(votes.max(axis=0), np.finfo(votes.dtype).tiny)
+            votes = (votes / highest) ** np.float32(1 / temperature)
+        total = np.maximum(votes.sum(axis=0), np.finfo(votes.dtype).tiny)
+        shares[row] = votes.max(axis=0) / total
+        start = row.stop
+    return classes, shares
+
+
+def class_votes(
+    class_logits: Floats, mask_logits: Floats, pixels: Ints, width: int
+) -> Iterator[Floats]:
+    """The votes of all queries for the classes of some pixels, see `vote_for_classes`.
+
+    Yields:
+        (K, n) float32 of the pixels in a row of the image, in order.
     """
     height = int(pixels[-1]) // width + 1 if len(pixels) else 0
     _, mask_height, mask_width = mask_logits.shape
@@ -156,19 +181,12 @@ def vote_for_classes(
     top, bottom, weight_y = _neighbours(np.arange(height), mask_height)  # (H,) each
     left, right, weight_x = _neighbours(np.arange(width), mask_width)  # (W,) each
     row_starts = np.searchsorted(pixels, width * np.arange(height + 1))
-    classes = np.empty(len(pixels), np.int64)
-    shares = np.empty(len(pixels), np.float32)
     for y in np.diff(row_starts).nonzero()[0]:
-        row = slice(row_starts[y], row_starts[y + 1])
-        x = pixels[row] - y * width
+        x = pixels[row_starts[y] : row_starts[y + 1]] - y * width
         logits = _mix(mask_logits[:, top[y]], mask_logits[:, bottom[y]], weight_y[y])  # (Q, W/4)
         start = logits.take(left[x], axis=1)
         end = logits.take(right[x], axis=1)
-        votes = class_probs @ _sigmoid(_mix(start, end, weight_x[x]))  # (K, N)
-        classes[row] = votes.argmax(axis=0)
-        total = np.maximum(votes.sum(axis=0), np.finfo(votes.dtype).tiny)
-        shares[row] = votes.max(axis=0) / total
-    return classes, shares
+        yield class_probs @ _sigmoid(_mix(start, end, weight_x[x]))  # (K, n)
 
 
 def _neighbours(pixel: Ints, length: int) -> tuple[Ints, Ints, Floats]:

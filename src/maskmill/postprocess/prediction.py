@@ -27,10 +27,12 @@ class Prediction:
         semantic: (H, W) int32 category ids; -1 is background, which only data sets without stuff
             have.
         panoptic: the segments with their scores; pixels outside all segments are void.
+        confidence: (H, W) float32, the probability of each pixel's category; None if not kept.
     """
 
     semantic: npt.NDArray[np.int32]
     panoptic: Panoptic
+    confidence: npt.NDArray[np.float32] | None = None
 
 
 class Postprocess(Protocol):

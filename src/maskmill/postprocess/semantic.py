@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
+from maskmill.postprocess.calibration import UNCALIBRATED, Calibration
 from maskmill.postprocess.outputs import ClassIndices, Floats, SemanticOutputs
 from maskmill.postprocess.prediction import Prediction, Size
 
@@ -26,11 +27,13 @@ class SegmentMap:
         ids: (H, W) int32; 0 is void.
         classes: (N,) class index of each segment.
         scores: (N,) score of each segment.
+        confidence: (H, W) float32, the confidence of pixels in segments, if it is of their own.
     """
 
     ids: npt.NDArray[np.int32]
     classes: npt.NDArray[np.integer[Any]]
     scores: Doubles
+    confidence: Floats | None = None
 
 
 class ClassTable:
@@ -38,10 +41,12 @@ class ClassTable:
 
     Args:
         categories: of the data set.
+        calibration: of confidences and scores; None: they are those of the network.
     """
 
-    def __init__(self, categories: Categories) -> None:
+    def __init__(self, categories: Categories, calibration: Calibration | None = None) -> None:
         self.categories = categories
+        self.calibration = calibration or UNCALIBRATED
         category_ids = list(categories.ids)
         is_thing = categories.isthing.tolist()
         if categories.background_index is not None:
@@ -59,14 +64,20 @@ class ClassTable:
         category_of = {}
         for segment_id, class_index in enumerate(segments.classes.tolist(), start=1):
             category_of[segment_id] = int(self.category_ids[class_index])
-        scores = dict(enumerate(segments.scores.tolist(), start=1))
+        scores = self.segment_scores(segments.scores)
         return Panoptic.from_ids(segments.ids, category_of, scores=scores)
+
+    def segment_scores(self, scores: Doubles) -> dict[int, float]:
+        """The calibrated scores (N,) of segments 1..N, by id."""
+        calibrated = map(self.calibration.segment_score, scores.tolist())
+        return dict(enumerate(calibrated, start=1))
 
 
 class SemanticSegments:
     """The most likely class of each pixel; all pixels of a class are one segment.
 
     Args:
+        calibration: of confidences and scores; None: they are those of the network.
         categories: of the data set.
 
     Example:
@@ -79,8 +90,8 @@ class SemanticSegments:
         array([[ 7, 26]], dtype=int32)
     """
 
-    def __init__(self, *, categories: Categories) -> None:
-        self.table = ClassTable(categories)
+    def __init__(self, *, calibration: Calibration | None = None, categories: Categories) -> None:
+        self.table = ClassTable(categories, calibration)
         num_classes = len(self.table.category_ids)
         is_void = self.table.category_ids == VOID_CATEGORY
         # Segment ids start at 1, because 0 is void.
@@ -108,9 +119,9 @@ class SemanticSegments:
             category_of[segment_id] = int(category_id)
         area, total_confidence = sum_per_class(classes, confidence, len(self.id_of_class))
         mean_confidence = total_confidence / np.maximum(area, 1)  # (K,)
-        scores = dict(enumerate(mean_confidence.tolist(), start=1))
+        scores = self.table.segment_scores(mean_confidence)
         panoptic = Panoptic.from_ids(self.id_of_class[classes], category_of, scores=scores)
-        return Prediction(self.table.category_map(classes), panoptic)
+        return Prediction(self.table.category_map(classes), panoptic, confidence)
 
 
 def sum_per_class(

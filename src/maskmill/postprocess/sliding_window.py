@@ -90,7 +90,9 @@ class SlidingWindow:
             for start in range(row.start, stop, ROWS):
                 finished = slice(start, min(start + ROWS, stop))
                 means = band.means(finished.start - row.start, finished.stop - row.start)
-                _store_rows(maps, reduce_logits(means), finished, (height, width))
+                _store_rows(
+                    maps, reduce_logits(means, in_torch.temperature), finished, (height, width)
+                )
             band.drop(stop - row.start)
         return {name: value.numpy() for name, value in maps.items()}
 

@@ -26,7 +26,7 @@ class StitchedWindows:
 
     Things of one category are joined if their IoU inside the overlap of two windows is at least
     `min_iou`, across any number of windows; a stuff class is always one segment. Each pixel gets
-    the segment of the window whose middle is nearest. Memory: 8 bytes per pixel of the image, and
+    the segment of the window whose middle is nearest. Memory: 12 bytes per pixel of the image, and
     two rows of windows.
 
     Args:
@@ -61,6 +61,7 @@ class StitchedWindows:
         segments = JoinedSegments(postprocess.table.categories, self.min_iou)
         semantic = np.empty((height, width), np.int32)
         ids = np.empty((height, width), np.int32)
+        confidence = np.zeros((height, width), np.float32)
         tiles_above: list[Tile] = []
         for row, own_rows in _assign_pixels(self.tiling.spans(0, height)):
             tiles: list[Tile] = []
@@ -73,10 +74,12 @@ class StitchedWindows:
                 inside = tile.inside(own_rows, own_columns)
                 semantic[own_rows, own_columns] = prediction.semantic[inside]
                 ids[own_rows, own_columns] = tile.ids[inside]
+                if prediction.confidence is not None:
+                    confidence[own_rows, own_columns] = prediction.confidence[inside]
                 segments.count(tile.ids[inside])
                 tiles.append(tile)
             tiles_above = tiles
-        return Prediction(semantic, segments.panoptic(ids))
+        return Prediction(semantic, segments.panoptic(ids), confidence)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class TorchNetwork:
         forward: images (B, 3, H, W) uint8 to outputs of that size; a module in evaluation mode or
             an exported program.
         device: of the network.
+        temperature: of the calibration, see `reduce_logits`.
 
     Example:
         >>> network = TorchNetwork(lambda images: {"semantic": images.float()})
@@ -30,8 +31,11 @@ class TorchNetwork:
         ((1, 2, 2), 0.333)
     """
 
-    def __init__(self, forward: TensorNetwork, *, device: str = "cpu") -> None:
+    def __init__(
+        self, forward: TensorNetwork, *, device: str = "cpu", temperature: float = 1.0
+    ) -> None:
         self.forward = forward
+        self.temperature = temperature
         self.device = torch.device(device)
 
     def __call__(self, images: Images) -> Outputs:
@@ -40,7 +44,7 @@ class TorchNetwork:
         Args:
             images: (B, 3, H, W) uint8.
         """
-        return as_arrays(self.tensors(torch.from_numpy(images)))
+        return as_arrays(self.tensors(torch.from_numpy(images)), self.temperature)
 
     @torch.inference_mode()
     def tensors(self, images: Tensor) -> Tensors:
@@ -53,29 +57,31 @@ class TorchNetwork:
 
 
 @torch.inference_mode()
-def as_arrays(outputs: Tensors) -> dict[str, npt.NDArray[Any]]:
+def as_arrays(outputs: Tensors, temperature: float = 1.0) -> dict[str, npt.NDArray[Any]]:
     """The outputs of a network as `maskmill.postprocess.outputs` describes them.
 
     Args:
         outputs: on any device, in any floating-point type.
+        temperature: see `reduce_logits`.
 
     Returns:
         the class indices as integers, all others as float32.
     """
     arrays = {}
-    for name, value in reduce_logits(outputs).items():
+    for name, value in reduce_logits(outputs, temperature).items():
         number = value.float() if value.is_floating_point() else value
         arrays[name] = np.asarray(number.cpu())
     return arrays
 
 
-def reduce_logits(outputs: Tensors) -> dict[str, Tensor]:
+def reduce_logits(outputs: Tensors, temperature: float = 1.0) -> dict[str, Tensor]:
     """The most likely class of each pixel and its probability instead of class logits.
 
     It is part of exported graphs too.
 
     Args:
         outputs: of a network. `semantic` is (B, K, H, W) logits.
+        temperature: divides the logits before the softmax; the classes do not depend on it.
 
     Returns:
         `classes` (B, H, W), uint8 for up to 256 classes and int16 for more, and `confidence`
@@ -86,7 +92,10 @@ def reduce_logits(outputs: Tensors) -> dict[str, Tensor]:
     logits = outputs["semantic"].float()  # (B, K, H, W)
     highest, classes = logits.max(dim=1, keepdim=True)  # (B, 1, H, W) each
     # softmax of the most likely class only: exp(0) / total
-    total = (logits - highest).exp_().sum(dim=1)  # (B, H, W)
+    difference = logits - highest  # (B, K, H, W)
+    if temperature != 1:
+        difference = difference / temperature
+    total = difference.exp_().sum(dim=1)  # (B, H, W)
     integer = torch.uint8 if logits.shape[1] <= MAX_UINT8 else torch.int16
     reduced = {"classes": classes.squeeze(1).to(integer), "confidence": total.reciprocal()}
     others = {name: value for name, value in outputs.items() if name != "semantic"}

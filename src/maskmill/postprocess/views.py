@@ -62,7 +62,11 @@ class Views:
             ValueError: the network is no `TorchNetwork`.
         """
         in_torch = require_torch(network, "views")
-        return TorchNetwork(self.average(in_torch.tensors), device=str(in_torch.device))
+        return TorchNetwork(
+            self.average(in_torch.tensors),
+            device=str(in_torch.device),
+            temperature=in_torch.temperature,
+        )
 
     def average(self, network: TensorNetwork) -> TensorNetwork:
         """A function of tensors that returns the mean over all views.

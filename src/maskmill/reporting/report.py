@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from maskmill.canonical.dataset_file import read_dataset_file
+from maskmill.canonical.dataset_file import read_dataset_file, read_prediction_file
 from maskmill.canonical.files import write_text
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evaluation import Evaluation
@@ -70,6 +70,7 @@ def write_report(path: Path, gallery: Gallery) -> Path:
         "levels": LEVELS,
         "precision": _precision(evaluation),
         "reliability": _reliability(evaluation),
+        "calibration": _read_calibration(gallery.pred),
         "slices": tabulate_slices(analysis.slices),
         "errors": draw_error_crops(gallery),
         "examples": find_extremes(gallery),
@@ -125,6 +126,12 @@ def _precision(evaluation: Evaluation) -> PrecisionFigures | None:
 def _reliability(evaluation: Evaluation) -> Figure | None:
     bins = evaluation.calibration
     return reliability_figure(bins) if bins.count.any() else None
+
+
+def _read_calibration(pred: PanopticFolder) -> dict[str, Any] | None:
+    """The calibration errors on validation images of the predicting model; None if not known."""
+    path = pred.json_path.parent / "prediction.json"
+    return read_prediction_file(path).get("calibration") if path.is_file() else None
 
 
 def _read_dataset(target: PanopticFolder) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import with_config
 from typing_extensions import TypedDict  # as in canonical/schema.py
 
 import maskmill.postprocess
+from maskmill.canonical.dataset_file import CalibrationSummary
 from maskmill.canonical.schema import STRICT, CategoryRow, require_schema
 from maskmill.serving.construction import MAX_DEPTH
 
@@ -42,6 +43,8 @@ class _Description(TypedDict):
     config: _Config
     categories: list[CategoryRow]
     data_digest: str
+    calibration: NotRequired[CalibrationSummary]
+    reference: NotRequired[str]
     weights: NotRequired[str]
     fingerprint: NotRequired[str]
 

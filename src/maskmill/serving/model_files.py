@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+REFERENCE = "reference.json"  # see evaluation/reference.py
 NEW_WEIGHTS = f".{WEIGHTS}.new"
 NEW_DESCRIPTION = f".{DESCRIPTION}.new"
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
@@ -33,6 +34,9 @@ class ModelFiles:
         categories: its classes.
         data_digest: digest of the data set that it was trained on.
         fingerprint: sha256 of weights and description, which identifies the model in MLflow.
+        calibration: the calibration error on validation images before and after calibration, see
+            `CalibrationSummary`; None without calibration.
+        reference: sha256 of reference.json; None without it.
     """
 
     description: Path
@@ -40,6 +44,8 @@ class ModelFiles:
     categories: Categories
     data_digest: str
     fingerprint: str
+    calibration: Mapping[str, Any] | None = None
+    reference: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -86,6 +92,9 @@ def write_model(
     config: Mapping[str, Any],
     categories: Categories,
     data_digest: str,
+    *,
+    calibration: Mapping[str, Any] | None = None,
+    reference: bytes | None = None,
 ) -> ModelFiles:
     """Write a model's two files, which replace those of an earlier model together.
 
@@ -97,6 +106,8 @@ def write_model(
         config: resolved; contains `network` and `task.postprocess`, and no path of this machine.
         categories: its classes.
         data_digest: digest of the data set that it was trained on.
+        calibration: see `ModelFiles`.
+        reference: content of reference.json, for `maskmill monitor`.
 
     Returns:
         the same as `read_model(folder)`.
@@ -110,15 +121,22 @@ def write_model(
         "config": config,
         "categories": categories.as_list(),
         "data_digest": data_digest,
-        "weights": hashlib.sha256(data).hexdigest(),
     }
+    if calibration is not None:
+        description["calibration"] = calibration
+    if reference is not None:
+        write_bytes(folder / REFERENCE, reference)
+        description["reference"] = hashlib.sha256(reference).hexdigest()
+    description["weights"] = hashlib.sha256(data).hexdigest()
     new_description = write_json(folder / NEW_DESCRIPTION, description)
     _replace_model(folder, new_weights, new_description)
     return read_model(folder)
 
 
 def copy_model(files: ModelFiles, folder: Path) -> None:
-    """Copy a model's two files to another folder."""
+    """Copy a model's files to another folder."""
+    if files.reference is not None:
+        write_bytes(folder / REFERENCE, (files.folder / REFERENCE).read_bytes())
     new_weights = write_bytes(folder / NEW_WEIGHTS, (files.folder / WEIGHTS).read_bytes())
     new_description = write_bytes(folder / NEW_DESCRIPTION, files.description.read_bytes())
     _replace_model(folder, new_weights, new_description)
@@ -177,8 +195,15 @@ def _described(path: Path, description: Mapping[str, Any], fingerprint: str) -> 
         categories = Categories.from_list(description["categories"])
     except ValueError as error:
         raise ValueError(f"{path}: {error} - train the model again") from error
-    config = description["config"]
-    return ModelFiles(path, config, categories, description["data_digest"], fingerprint)
+    return ModelFiles(
+        path,
+        description["config"],
+        categories,
+        description["data_digest"],
+        fingerprint,
+        description.get("calibration"),
+        description.get("reference"),
+    )
 
 
 def describe(files: ModelFiles) -> dict[str, Any]:

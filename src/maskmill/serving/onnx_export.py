@@ -24,19 +24,25 @@ Export = Callable[[nn.Module, Tensor, Path], None]
 
 
 class Reduced(nn.Module):
-    """The body of a network whose class logits are reduced to classes and confidence."""
+    """The body of a network whose class logits are reduced to classes and confidence.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: `Exportable`.
+        temperature: of the calibration, see `reduce_logits`.
+    """
+
+    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
         super().__init__()
+        self.temperature = temperature
         self.body = Body(network)
         self.stride = int(network.stride)  # type: ignore[arg-type] # see Exportable
 
     def forward(self, images: Tensor) -> Outputs:
         """Images (B, 3, H, W) uint8, H and W multiples of the stride, to reduced outputs."""
-        return reduce_logits(self.body(images))
+        return reduce_logits(self.body(images), self.temperature)
 
 
-def export_onnx(network: nn.Module, folder: Path) -> Path:
+def export_onnx(network: nn.Module, folder: Path, *, temperature: float = 1.0) -> Path:
     """Write the network as a graph for batches of any number of images and any image size.
 
     The older, tracing exporter takes one second where the newer one takes ten to thirty, and gives
@@ -46,6 +52,7 @@ def export_onnx(network: nn.Module, folder: Path) -> Path:
     Args:
         network: `Exportable`, in evaluation mode, on the CPU.
         folder: the folder to write to.
+        temperature: of the calibration, which becomes part of the graph.
 
     Returns:
         the path of the graph.
@@ -53,7 +60,7 @@ def export_onnx(network: nn.Module, folder: Path) -> Path:
     Raises:
         ValueError: neither exporter gives a graph that agrees with the network.
     """
-    reduced = Reduced(network).eval()
+    reduced = Reduced(network, temperature).eval()
     path = folder / GRAPH
     folder.mkdir(parents=True, exist_ok=True)
     differences = []

@@ -16,7 +16,7 @@ from torch import nn
 from maskmill.canonical.files import write_json
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.torch_network import TorchNetwork
-from maskmill.serving.model_files import DESCRIPTION, ModelFiles, describe
+from maskmill.serving.model_files import DESCRIPTION, REFERENCE, ModelFiles, describe
 from maskmill.serving.onnx_network import OnnxNetwork
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.program import export_program
@@ -75,6 +75,8 @@ def log_model(
         has_graph = export_graph(network, artifact, files, example)
         requirements = (*REQUIREMENTS, "onnxruntime" if has_graph else "torch")
         write_json(artifact / DESCRIPTION, describe(files))
+        if files.reference is not None:
+            shutil.copy(files.folder / REFERENCE, artifact / REFERENCE)
         copy_sources(sources, code)
         corner = example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]
         info = mlflow.pyfunc.log_model(
@@ -106,7 +108,9 @@ def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: R
     try:
         from maskmill.serving.onnx_export import export_onnx  # its packages are an extra
 
-        path = export_onnx(network, folder)
+        postprocess = files.postprocess()
+        temperature = postprocess.table.calibration.temperature
+        path = export_onnx(network, folder, temperature=temperature)
     except (ImportError, ValueError) as error:
         log.warning(
             "the model is registered as a program alone, which needs PyTorch where it predicts, "
@@ -115,8 +119,8 @@ def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: R
         )
         return False
     share = share_of_equal_pixels(
-        Predictor(TorchNetwork(network), files.postprocess()),
-        Predictor(OnnxNetwork(path), files.postprocess()),
+        Predictor(TorchNetwork(network, temperature=temperature), postprocess),
+        Predictor(OnnxNetwork(path), postprocess),
         example,
     )
     if share < MIN_SHARE:

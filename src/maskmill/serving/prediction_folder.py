@@ -72,6 +72,8 @@ def finish_folder(
         "images": digests,
         "settings": settings,
     }
+    if model.calibration is not None:
+        origin["calibration"] = model.calibration
     if excluded:
         origin["excluded"] = [finding.as_dict() for finding in excluded]
     write_json(folder.folder / "prediction.json", origin)

@@ -34,7 +34,9 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         """Load network and categories."""
         folder = Path(context.artifacts["model"])
         self.files = read_model(folder)
-        self.predictor = Predictor(load_network(folder), self.files.postprocess())
+        postprocess = self.files.postprocess()
+        temperature = postprocess.table.calibration.temperature
+        self.predictor = Predictor(load_network(folder, temperature), postprocess)
 
     # `model_input` has no annotation, since MLflow would infer the signature from it.
     def predict(  # type: ignore[no-untyped-def]
@@ -93,8 +95,12 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         return relabel(prediction.panoptic.ids, instance_of, default=0)
 
 
-def load_network(folder: Path) -> Network:
+def load_network(folder: Path, temperature: float = 1.0) -> Network:
     """The graph in ONNX Runtime, or the program in torch where one of the two is missing.
+
+    Args:
+        folder: with the graph, which contains the temperature, and the program.
+        temperature: of the calibration, for the program.
 
     Raises:
         ValueError: neither ONNX Runtime nor torch can run the model.
@@ -112,7 +118,7 @@ def load_network(folder: Path) -> Network:
     from maskmill.postprocess.torch_network import TorchNetwork
     from maskmill.serving.program import load_program
 
-    return TorchNetwork(load_program(folder))
+    return TorchNetwork(load_program(folder), temperature=temperature)
 
 
 mlflow.models.set_model(SegmentationModel())

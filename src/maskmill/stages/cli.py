@@ -22,6 +22,7 @@ COMMANDS = {
     "promote": "a version of the registry -> champion, by hand and with a reason",
     "rollback": "the champion before the present one -> champion again",
     "reproduce": "a version of the registry -> trained again, with the same weights or the reason",
+    "monitor": "a server's log or images -> drift, scores without labels, images to label",
     "doctor": "tracking store -> what is wrong with it; --fix repairs it",
     "draw": "a seed -> more scenes like those of the default data set",
 }
