@@ -14,7 +14,7 @@ SCORES = {
     "maskmill.interval": "[0.48, 0.54]",
     "git_commit": "0123456789abcdef+changes",
     "data_hash": "fedcba9876543210",
-    "export.onnx": "exports/onnx",
+    "runtimes": "onnx",
 }
 
 

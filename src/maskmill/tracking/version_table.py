@@ -11,7 +11,7 @@ from maskmill.tracking.store import connect
 
 METRIC_TAG = "maskmill.metric"  # the metric that decided
 INTERVAL_TAG = "maskmill.interval"  # 95 % of that metric
-EXPORT_TAG = "export."  # the beginning of the tags of exports
+RUNTIMES_TAG = "runtimes"  # of the exports of a version, as `maskmill export` names them
 METRICS = ("PQ", "PQ/thing", "mIoU", "AP")
 COLUMNS = ("version", "alias", "score", "95 %", "other scores", "commit", "data", "exports")
 NUM_DIGITS = 10  # of a commit or digest
@@ -59,7 +59,6 @@ def _cells(version: ModelVersion) -> Cells:
     metric = tags.get(METRIC_TAG, METRICS[0])
     others = [f"{name} {_percent(tags[name])}" for name in METRICS if name in tags]
     own = f"{metric} {_percent(tags[metric])}" if metric in tags else "-"
-    exports = [key.removeprefix(EXPORT_TAG) for key in tags if key.startswith(EXPORT_TAG)]
     return (
         str(version.version),
         ", ".join(sorted(version.aliases)) or "-",
@@ -68,7 +67,7 @@ def _cells(version: ModelVersion) -> Cells:
         ", ".join(other for other in others if other != own) or "-",
         _short(tags.get("git_commit")),
         _short(tags.get("data_hash")),
-        ", ".join(sorted(exports)) or "-",
+        tags.get(RUNTIMES_TAG, "-"),
     )
 
 
