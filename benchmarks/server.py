@@ -31,7 +31,7 @@ from maskmill.sources.images import decode_photo
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import brightness_server  # noqa: E402
 
-PORT = 8199
+PORT = 8211
 LOAD = 0.7
 NUM_CLIENTS = 8
 BATCH = 8
@@ -237,7 +237,7 @@ def measure_latency(model, data, num_requests):
 
 def measure_endurance(model, data, seconds):
     process = start_server(model, max_batch=BATCH, threads=1)
-    served_seconds(PORT, data, 64)  # what the first batches allocate
+    served_seconds(PORT, data, 32)  # what the first batches allocate
     end_s = time.monotonic() + seconds
     statuses = []
 
