@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from drawn_folders import scene, write_split
 from maskmill.assembly.build import build
-from maskmill.assembly.calibration import Examples
+from maskmill.assembly.calibration import Examples, vote_logits
 from maskmill.assembly.monitoring import monitor
 from maskmill.assembly.reference import score_names, write_calibrated
 from maskmill.assembly.serving import ModelLoader
@@ -21,6 +21,7 @@ from maskmill.data.splits import open_split
 from maskmill.evaluation.observation import ObservationLog
 from maskmill.evaluation.reference import read_reference
 from maskmill.evaluation.shifts import SHIFTS
+from maskmill.postprocess.pixel_assignment import vote_for_classes
 from maskmill.postprocess.whole_image import WholeImage
 from maskmill.reporting.monitor_folder import write_comparison
 from maskmill.serving.model_files import copy_model, read_model, write_model
@@ -112,6 +113,21 @@ def test_the_reference_has_training_and_validation_images_and_changed_copies(mod
 def test_the_estimated_scores_are_those_of_the_task(draft, values, scores):
     config = {"task": {"postprocess": POSTPROCESS | values}}
     assert score_names(replace(draft, config=config)) == scores
+
+
+def test_votes_of_queries_have_the_logits_that_post_processing_divides_by_the_temperature():
+    random = torch.Generator().manual_seed(0)
+    outputs = {
+        "class_logits": torch.randn(1, 7, 5, generator=random) * 3,
+        "mask_logits": torch.randn(1, 7, 4, 6, generator=random) * 4,
+    }
+    pixels = np.array([0, 5, 30, 100, 200, 383])  # of an image of 16 x 24 px
+    probs = np.exp(vote_logits(outputs, pixels, 24) / 2)
+    probs /= probs.sum(axis=1, keepdims=True)
+    queries = (outputs["class_logits"][0].numpy(), outputs["mask_logits"][0].numpy())
+    classes, shares = vote_for_classes(*queries, pixels, 24, 2.0)
+    assert np.array_equal(probs.argmax(axis=1), classes)
+    assert np.allclose(probs.max(axis=1), shares, atol=1e-6)
 
 
 def test_images_are_evenly_spaced_where_there_are_more(data):

@@ -124,7 +124,7 @@ class Calibrator:
             if "semantic" in outputs:
                 values = _gather(outputs["semantic"], pixels)
             elif is_vote:
-                values = _vote_logits(outputs, pixels, example.classes.shape[1])
+                values = vote_logits(outputs, pixels, example.classes.shape[1])
             else:  # queries have no distribution over classes in a pixel
                 continue
             logits.append(values)
@@ -204,9 +204,7 @@ def _gather(logits: Tensor, pixels: npt.NDArray[np.int64]) -> Floats:
     return logits[0].flatten(1)[:, index].T.double().cpu().numpy()
 
 
-def _vote_logits(
-    outputs: Mapping[str, Tensor], pixels: npt.NDArray[np.int64], width: int
-) -> Floats:
+def vote_logits(outputs: Mapping[str, Tensor], pixels: npt.NDArray[np.int64], width: int) -> Floats:
     """The logarithms (N, K) of the votes of queries for classes, see `vote_for_classes`."""
     class_logits = outputs["class_logits"][0].float().cpu().numpy()
     mask_logits = outputs["mask_logits"][0].float().cpu().numpy()
