@@ -1,0 +1,152 @@
+"""One model, one answer: predict, the registry, pyfunc, HTTP and ONNX give equal label maps."""
+
+import http.client
+import subprocess
+import sys
+import time
+
+import cv2
+import mlflow
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+
+from maskmill.assembly.build import build
+from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.prediction_job import PredictionJob
+from maskmill.assembly.registration import runtime_sources
+from maskmill.canonical.png import read_labels, read_rgb
+from maskmill.serving.image_folder import find_images
+from maskmill.serving.model_files import write_model
+from maskmill.serving.onnx_network import GRAPH, OnnxNetwork
+from maskmill.serving.packaging import log_model
+from maskmill.serving.predictor import Predictor
+from maskmill.tracking.models import create_version, download
+from mlflow_server import free_port
+from strategies import CATEGORIES
+
+pytestmark = pytest.mark.slow
+
+NUM_PHOTOS = 20
+REGISTERED = "models:/same/1"
+
+
+def composed(repository, *overrides):
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.fixture(scope="module")
+def photos(repository):
+    return sorted((repository / "samples/scenes/images").glob("*.png"))[:NUM_PHOTOS]
+
+
+@pytest.fixture(scope="module")
+def listed(photos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("list") / "photos.txt"
+    path.write_text("".join(f"{photo}\n" for photo in photos))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, repository):
+    """A folder as `train` writes it; the weights of the classes are large, so none are tied."""
+    torch.manual_seed(0)
+    cfg = composed(repository, "task=semantic", "network=fpn", "loss=cross_entropy")
+    network = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs)
+    config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")}
+    folder = tmp_path_factory.mktemp("model")
+    return write_model(folder, network.state_dict(), config, CATEGORIES, "digest")
+
+
+@pytest.fixture(scope="module")
+def registered(model, photos, tmp_path_factory):
+    """The model as version 1 of a registry."""
+    store = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
+        mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+        mlflow.create_experiment("same", artifact_location=str(store / "artifacts"))
+        mlflow.set_experiment("same")
+        with mlflow.start_run():
+            sources = runtime_sources(model)
+            uri = log_model(model, load_network(model), read_rgb(photos[0]), sources=sources)
+        create_version("same", uri, {})
+        yield REGISTERED
+
+
+def predicted(repository, out, name, listed):
+    """The label maps that `maskmill predict` writes."""
+    overrides = [f"predict.model={name}", f"predict.images={listed}", f"predict.out={out}"]
+    images = find_images(listed)
+    cfg = composed(repository, *overrides, "predict.batch_size=3", "output=labels")
+    PredictionJob(cfg.predict, images).run()
+    return [read_labels(out / "semantic" / record.file_name) for record in images.records]
+
+
+@pytest.fixture(scope="module")
+def expected(model, listed, tmp_path_factory, repository):
+    return predicted(repository, tmp_path_factory.mktemp("x") / "out", str(model.folder), listed)
+
+
+def require_equal(maps, expected):
+    assert len(maps) == len(expected) == NUM_PHOTOS
+    for label_map, target in zip(maps, expected, strict=True):
+        assert np.array_equal(label_map, target)
+    assert len(np.unique(expected)) > 1
+
+
+def test_predict_from_the_registry(registered, listed, tmp_path, repository, expected):
+    require_equal(predicted(repository, tmp_path / "out", registered, listed), expected)
+
+
+def test_pyfunc(registered, photos, expected):
+    images = np.stack([read_rgb(photo) for photo in photos])
+    loaded = mlflow.pyfunc.load_model(registered)
+    require_equal(list(loaded.predict(images)["category"]), expected)
+
+
+def test_onnx(registered, model, photos, expected):
+    predictor = Predictor(OnnxNetwork(download(registered) / GRAPH), model.postprocess())
+    images = (read_rgb(photo) for photo in photos)
+    predictions = predictor(images, batch_size=7)
+    require_equal([prediction.semantic for prediction in predictions], expected)
+
+
+def test_http(model, photos, tmp_path, expected):
+    port = free_port()
+    values = [f"serve.model={model.folder}", f"serve.port={port}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maskmill.stages.cli", "serve", *values],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        maps = [posted(port, photo.read_bytes()) for photo in photos]
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+    require_equal(maps, expected)
+
+
+def posted(port, data):
+    """The label map that the server answers, once it is there."""
+    deadline = time.monotonic() + 120
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("POST", "/predict?format=labels", data)
+            response = connection.getresponse()
+            body = response.read()
+            if response.status == 200:
+                return cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        assert time.monotonic() < deadline, "the server does not answer"
+        time.sleep(0.2)
