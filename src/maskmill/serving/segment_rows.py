@@ -16,20 +16,18 @@ def segment_rows(prediction: Prediction, categories: Categories) -> list[dict[st
         categories: of the model.
 
     Returns:
-        for each segment: id, category_id, name, isthing, score (None if unknown), area in px, bbox
+        for each segment: id, category_id, name, score (None if unknown), area in px, bbox
         (x, y, w, h) in px, and segmentation: size (H, W) and compressed counts.
     """
     panoptic = prediction.panoptic
     rles = segment_rles(panoptic.ids, [segment.id for segment in panoptic.segments])
     rows = []
     for segment, rle in zip(panoptic.segments, rles, strict=True):
-        category = categories[segment.category_id]
         is_known = segment.score is not None and math.isfinite(segment.score)
         row = {
             "id": segment.id,
             "category_id": segment.category_id,
-            "name": category.name,
-            "isthing": category.isthing,
+            "name": categories[segment.category_id].name,
             "score": segment.score if is_known else None,
             "area": segment.area,
             "bbox": list(segment.bbox),

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import LABELS, encode_png, ids_to_png
-from maskmill.metrics.functional.masks import segment_rles
 from maskmill.postprocess.prediction import Prediction
+from maskmill.serving.segment_rows import segment_rows
 from maskmill.serving.server.refusal import Refusal
 
 Form = Literal["json", "panoptic", "labels"]
@@ -51,32 +51,15 @@ class AnswerWriter:
         return writers[form](prediction)
 
     def _json(self, prediction: Prediction) -> bytes:
-        panoptic = prediction.panoptic
-        height, width = panoptic.size
-        segment_ids = [segment.id for segment in panoptic.segments]
-        segments = []
-        rles = segment_rles(panoptic.ids, segment_ids)
-        for segment, rle in zip(panoptic.segments, rles, strict=True):
-            segments.append(self._row(segment.as_dict(), rle))
+        height, width = prediction.panoptic.size
         body = {
             "height": height,
             "width": width,
             "model": dict(self.model),
             "categories": self.categories.as_list(),
-            "segments": segments,
+            "segments": segment_rows(prediction, self.categories),
         }
         return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-
-    def _row(self, segment: dict[str, Any], rle: Mapping[str, Any]) -> dict[str, Any]:
-        """A segment in COCO's form, with the name of its class and its mask."""
-        del segment["iscrowd"]  # of ground truth alone
-        score = segment.get("score")
-        counts = rle["counts"].decode("ascii")
-        return segment | {
-            "name": self.categories[segment["category_id"]].name,
-            "score": score if score is not None and np.isfinite(score) else None,
-            "segmentation": {"size": list(rle["size"]), "counts": counts},
-        }
 
     def _labels_png(self, prediction: Prediction) -> bytes:
         if self.categories.background_index is not None:
