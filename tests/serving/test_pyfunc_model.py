@@ -17,7 +17,7 @@ from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import DESCRIPTION, describe, write_model
 from maskmill.serving.onnx_export import export_onnx
 from maskmill.serving.onnx_network import GRAPH
-from maskmill.serving.packaging import copy_sources
+from maskmill.serving.packaging import copy_sources, export_graph
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.pyfunc_model import SegmentationModel, load_network
 from strategies import CATEGORIES
@@ -131,6 +131,16 @@ def test_a_batch_passes_through_the_network_as_a_batch(folder, files):
 def test_an_unknown_output_raises_a_value_error(model):
     with pytest.raises(ValueError, match="expected maps or segments, but got 'masks' - choose"):
         model.predict(None, IMAGES, {"output": "masks"})
+
+
+def test_without_the_packages_of_onnx_there_is_no_graph_and_the_log_says_why(
+    network, files, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
+    assert not export_graph(network, tmp_path, files, IMAGES[0])
+    assert not (tmp_path / GRAPH).exists()
+    assert "as a program alone, which needs PyTorch" in caplog.text
+    assert "install 'maskmill[onnx]'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import DESCRIPTION, REFERENCE, ModelFiles, describe
-from maskmill.serving.onnx_network import OnnxNetwork
+from maskmill.serving.onnx_network import GRAPH, OnnxNetwork
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.program import export_program
 
@@ -111,7 +111,8 @@ def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: R
         postprocess = files.postprocess()
         temperature = postprocess.table.calibration.temperature
         path = export_onnx(network, folder, temperature=temperature)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, RuntimeError) as error:  # torch's exporters raise the last
+        (folder / GRAPH).unlink(missing_ok=True)
         log.warning(
             "the model is registered as a program alone, which needs PyTorch where it predicts, "
             "because it has no ONNX graph: %s - either install 'maskmill[onnx]' or ignore this",
