@@ -1,4 +1,4 @@
-"""One model, one answer: predict, the registry, pyfunc, HTTP and ONNX give equal label maps."""
+"""One model, one answer: predict, registry, pyfunc, HTTP and ONNX give equal label maps."""
 
 import http.client
 import subprocess
@@ -53,7 +53,7 @@ def listed(photos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, repository):
-    """A folder as `train` writes it; the weights of the classes are large, so none are tied."""
+    """A folder as `train` writes it, with random weights."""
     torch.manual_seed(0)
     cfg = composed(repository, "task=semantic", "network=fpn", "loss=cross_entropy")
     network = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs)
