@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskmill.assembly.runtimes import choose_runtime, open_network, require_runtime
+from maskmill.assembly.settings import Runtime
 from maskmill.assembly.targets import NetworkTargets
 from maskmill.postprocess.prediction import Inference
-from maskmill.postprocess.torch_network import TensorNetwork, TorchNetwork
 from maskmill.serving.construction import MAX_DEPTH, construct
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
-from maskmill.serving.program import load_program
 
 REGISTRY = "models:/"
 ENCODER = "maskmill.networks.encoders.TimmEncoder"
@@ -33,10 +33,11 @@ MAX_SIZE = 16_384  # of widths, queries, layers and images in px: ten times what
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A predictor and the description of its model."""
+    """A predictor, the description of its model, and the runtime of its network."""
 
     predictor: Predictor
     files: ModelFiles
+    runtime: str = "torch"
 
 
 def load_network(files: ModelFiles) -> nn.Module:
@@ -149,27 +150,39 @@ def load_model(
     device: str,
     inference: Inference | None = None,
     postprocess: Mapping[str, Any] | None = None,
+    runtime: Runtime = "auto",
 ) -> LoadedModel:
     """Make a model ready to predict.
 
     Args:
-        name: a folder that `train` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
+        name: a folder that `train` or `export` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
         inference: how images go through the network; None: each image as a whole.
         postprocess: values that replace those the model was trained with.
+        runtime: what runs the network; auto: see `choose_runtime`.
 
     Raises:
-        FileNotFoundError: the folder holds no model.
-        ValueError: the registry has no such model, or its post-processing has no such argument.
+        FileNotFoundError: the folder holds no model, or none for this runtime.
+        ValueError: the registry has no such model, or its post-processing has no such argument, or
+            the runtime cannot run it.
     """
     _require_device(device)
-    files, forward = (
-        _registered(name, device) if name.startswith(REGISTRY) else _trained(Path(name), device)
-    )
+    folder = _registered(name) if name.startswith(REGISTRY) else Path(name)
+    files = read_model(folder)
+    chosen = choose_runtime(folder, device, inference) if runtime == "auto" else runtime
+    require_runtime(folder, chosen)
+    network = load_network(files) if chosen.startswith("torch") else None
     segments = files.postprocess(postprocess or {})
     temperature = segments.table.calibration.temperature
-    network = TorchNetwork(forward, device=device, temperature=temperature)
-    return LoadedModel(Predictor(network, segments, inference=inference), files)
+    runner = open_network(folder, chosen, device, network, temperature=temperature)
+    return LoadedModel(Predictor(runner, segments, inference=inference), files, chosen)
+
+
+def _registered(uri: str) -> Path:
+    """The folder of a registered model, or of its exports, which contains the model too."""
+    from maskmill.tracking.exports import download_exports  # MLflow takes seconds to import
+
+    return download_exports(uri)
 
 
 def _require_device(device: str) -> None:
@@ -184,17 +197,3 @@ def _require_device(device: str) -> None:
             f"predict.device: expected a GPU for {device!r}, but PyTorch sees none - either set "
             "predict.device=cpu, or check `nvidia-smi` and that the installed torch is a CUDA build"
         )
-
-
-def _trained(folder: Path, device: str) -> tuple[ModelFiles, TensorNetwork]:
-    files = read_model(folder)
-    return files, load_network(files).to(device)
-
-
-def _registered(uri: str, device: str) -> tuple[ModelFiles, TensorNetwork]:
-    from maskmill.tracking.models import (
-        download,  # MLflow takes seconds to import, and a folder needs none
-    )
-
-    folder = download(uri)
-    return read_model(folder), load_program(folder, device=device)

@@ -98,6 +98,18 @@ class TrainSettings:
     once: bool = False
 
 
+Runtime = Literal[
+    "auto",
+    "torch",
+    "torch_bf16",
+    "program",
+    "onnx",
+    "openvino",
+    "openvino_bf16",
+    "openvino_int8",
+]
+
+
 @dataclass(frozen=True)
 class PredictSettings:
     """Input and output of `maskmill predict`.
@@ -118,6 +130,8 @@ class PredictSettings:
         workers: number of threads.
         processes: number of processes, each with the model; with `device: cuda`, each on the next
             GPU.
+        runtime: what runs the network; auto: the fastest whose predictions agree with it, see
+            `maskmill.assembly.runtimes.choose_runtime`.
     """
 
     model: str
@@ -132,6 +146,42 @@ class PredictSettings:
     overlays: bool = False
     workers: Annotated[int, Ge(1)] = 4
     processes: Annotated[int, Ge(1)] = 1
+    runtime: Runtime = "auto"
+
+
+Format = Literal["onnx", "openvino", "program"]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Input and output of `maskmill export`.
+
+    Args:
+        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
+        format: one of onnx, openvino and program, or a list of them.
+        images: a prepared split or any folder of images, on which the exports are compared with the
+            network.
+        out: folder for the model and its exports.
+        num_images: images of it that are compared.
+        int8: also write OpenVINO's graph in 8 bits; `images` must be a prepared split.
+        num_calibration: images from which its ranges are measured.
+        max_loss: of mIoU (semantic tasks) or PQ that it may lose on the split, a fraction.
+    """
+
+    model: str
+    format: Format | tuple[Format, ...]
+    images: Path
+    out: Path
+    num_images: Annotated[int, Ge(1)]
+    int8: bool
+    num_calibration: Annotated[int, Ge(1)]
+    max_loss: Annotated[float, Ge(0)]
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The formats, each once."""
+        formats = (self.format,) if isinstance(self.format, str) else self.format
+        return tuple(dict.fromkeys(formats))
 
 
 @dataclass(frozen=True)

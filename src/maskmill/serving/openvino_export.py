@@ -1,0 +1,106 @@
+"""A graph of ONNX as a graph of OpenVINO, in fp32 and in INT8."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskmill.canonical.png import RGB
+from maskmill.networks.padding import at_any_size
+from maskmill.postprocess.prediction import Network
+from maskmill.postprocess.whole_image import stack
+from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, Images, OnnxNetwork
+from maskmill.serving.openvino_network import GRAPH, INT8_GRAPH, SECTION, import_openvino
+
+Score = Callable[[Network], float]
+
+
+def export_openvino(onnx_graph: Path, folder: Path) -> Path:
+    """Write an ONNX graph in OpenVINO's format, in fp32.
+
+    Args:
+        onnx_graph: of `export_onnx`.
+        folder: the folder to write to.
+
+    Returns:
+        the path of the XML file; its weights are beside it.
+
+    Raises:
+        ValueError: openvino is not installed.
+    """
+    openvino = import_openvino()
+    # Not `convert_model`, which reports every conversion to its authors.
+    graph = openvino.Core().read_model(onnx_graph)
+    stride = OnnxNetwork(onnx_graph, threads=1).stride
+    graph.set_rt_info(str(stride), [SECTION, STRIDE_ENTRY])
+    openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+    return folder / GRAPH
+
+
+def export_int8(graph: Path, images: Iterable[RGB], score: Score, *, max_loss: float) -> Path:
+    """Write a graph with 8-bit weights and activations beside its fp32 graph.
+
+    NNCF quantises all layers. If the score falls by more than `max_loss`, it returns those layers
+    to fp32 that cost most of it, until the loss is small enough.
+
+    Args:
+        graph: the fp32 graph, of `export_openvino`.
+        images: (H, W, 3) uint8 RGB, from which ranges of activations are measured.
+        score: of a network, a fraction.
+        max_loss: the largest acceptable fall of the score.
+
+    Returns:
+        the path of the XML file.
+
+    Raises:
+        ValueError: openvino or nncf is not installed.
+    """
+    openvino = import_openvino()
+    nncf = _import_nncf()
+    model = openvino.Core().read_model(graph)
+    stride = int(model.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
+    padded = [_padded(image, stride) for image in images]
+
+    def validate(compiled: Any, _: Any) -> float:
+        def run(batch: Images) -> Arrays:
+            outputs = compiled([batch])
+            return {output.any_name: outputs[output] for output in compiled.outputs}
+
+        return score(lambda batch: at_any_size(run, batch, stride))
+
+    quantised = nncf.quantize_with_accuracy_control(
+        model,
+        calibration_dataset=nncf.Dataset(padded),
+        validation_dataset=nncf.Dataset([None]),  # `score` has its own images
+        validation_fn=validate,
+        max_drop=max_loss,
+        subset_size=len(padded),
+    )
+    quantised.set_rt_info(str(stride), [SECTION, STRIDE_ENTRY])
+    path = graph.with_name(INT8_GRAPH)
+    openvino.save_model(quantised, path, compress_to_fp16=False)
+    return path
+
+
+def _import_nncf() -> Any:
+    try:
+        import nncf
+    except ImportError as error:
+        raise ValueError(
+            "Expected NNCF, which quantises networks, but it is not installed - "
+            "run `pip install 'maskmill[openvino]'`"
+        ) from error
+    return nncf
+
+
+def _padded(image: RGB, stride: int) -> Images:
+    """A batch of one image, padded as `at_any_size` does it."""
+    padded: list[Images] = []
+
+    def keep(images: Images) -> Arrays:
+        padded.append(np.ascontiguousarray(images))
+        return {}
+
+    at_any_size(keep, stack([image]), stride)
+    return padded[0]

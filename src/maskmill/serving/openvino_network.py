@@ -1,0 +1,86 @@
+"""A network in OpenVINO: images in, outputs out, without torch."""
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from maskmill.networks.padding import at_any_size
+from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, Images
+
+GRAPH = "openvino.xml"
+INT8_GRAPH = "openvino_int8.xml"
+SECTION = "maskmill"  # of the graph's runtime information
+
+Precision = Literal["f32", "bf16"]
+
+
+class OpenVinoNetwork:
+    """Images to outputs, whose class logits the graph has reduced to classes and confidence.
+
+    Args:
+        path: of the graph's XML file; its weights are beside it.
+        threads: of the network; 0: OpenVINO's choice.
+        precision: of the kernels. OpenVINO's own choice is bf16 wherever the processor has it,
+            which changes a few of a thousand pixels.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: openvino is not installed, or refuses the file.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, precision: Precision = "f32") -> None:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected a network in OpenVINO's format, but there is none - "
+                "run `maskmill export export.format=openvino`"
+            )
+        openvino = import_openvino()
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            graph = core.read_model(path)
+            self.stride = int(graph.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
+            self.model = core.compile_model(graph, "CPU", settings)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: expected a graph that OpenVINO {openvino.__version__} reads, but got: "
+                f"{error} - export the model again"
+            ) from error
+        self.names = [output.any_name for output in self.model.outputs]
+
+    def __call__(self, images: Images) -> Arrays:
+        """The outputs that post-processing reads.
+
+        Args:
+            images: (B, 3, H, W) uint8 of any size.
+
+        Returns:
+            `classes` (B, H, W) uint8 and `confidence` (B, H, W) float32 in place of class logits;
+            the other outputs in float32.
+        """
+        return at_any_size(self._run, images, self.stride)
+
+    def _run(self, images: Images) -> Arrays:
+        outputs = self.model([images])
+        return {name: outputs[name] for name in self.names}
+
+
+def import_openvino() -> Any:
+    """The package openvino, without the telemetry that it and nncf send unless told otherwise.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # not importable
+    try:
+        import openvino
+    except ImportError as error:
+        raise ValueError(
+            "Expected OpenVINO, but it is not installed - run `pip install 'maskmill[openvino]'`"
+        ) from error
+    return openvino
