@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from maskmill.assembly.settings import ExportSettings
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.output_folder import replaced_folder, require_replaceable
+from maskmill.canonical.png import RGB
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
 from maskmill.postprocess.mask_classification import SemanticMasks
 from maskmill.postprocess.prediction import Network
@@ -24,7 +26,8 @@ from maskmill.serving.agreement import MIN_SHARE, Check, check
 from maskmill.serving.image_folder import find_images
 from maskmill.serving.model_files import DESCRIPTION, WEIGHTS, describe, read_model
 from maskmill.serving.predictor import Predictor
-from maskmill.serving.program import PROGRAM, export_program
+from maskmill.serving.program import PROGRAM, export_program, require_followed
+from maskmill.sources.finding import Findings
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Exporting:
     def __init__(self, settings: ExportSettings) -> None:
         require_replaceable(settings.out, written_by="export")
         self.settings = settings
-        self.images = list(islice(find_images(settings.images), settings.num_images))
+        self.images = list(islice(_read_images(settings.images), settings.num_images))
         is_registered = settings.model.startswith(REGISTRY)
         self.source = _registered(settings.model) if is_registered else Path(settings.model)
         self.files = read_model(self.source)
@@ -55,6 +58,8 @@ class Exporting:
         self.network: nn.Module | None = None
         if (self.source / WEIGHTS).is_file():
             self.network = load_network(self.files)
+            if "program" in settings.formats:
+                require_followed(self.network)
         self.original = choose_original(self.source)
         self.reference = open_network(self.source, self.original, CPU, self.network)
 
@@ -145,7 +150,7 @@ class Exporting:
             return score(Predictor(network, self.postprocess), split, metric)
 
         before = score_of(self.reference)
-        images = islice(find_images(self.settings.images), self.settings.num_calibration)
+        images = islice(_read_images(self.settings.images), self.settings.num_calibration)
         export_int8(folder / FILES["openvino"], images, score_of, max_loss=self.settings.max_loss)
         exported = open_network(folder, "openvino_int8", CPU, None)
         after = score_of(exported)
@@ -166,6 +171,12 @@ class Exporting:
         summary = ", ".join(sorted(record["runtimes"]))
         stored = log_exports(self.settings.model, self.settings.out, summary)
         log.info("registered with %s -> %s", self.settings.model, stored)
+
+
+def _read_images(images: Path) -> Iterator[RGB]:
+    found = find_images(images)
+    for index in range(len(found.records)):
+        yield found.read(index, Findings())[0]
 
 
 def _registered(uri: str) -> Path:

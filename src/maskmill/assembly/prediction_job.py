@@ -143,6 +143,7 @@ def load_settings(settings: PredictSettings) -> LoadedModel:
         device=settings.device,
         inference=settings.inference,
         postprocess=settings.postprocess,
+        runtime=settings.runtime,
     )
 
 

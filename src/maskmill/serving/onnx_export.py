@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from maskmill.networks.padding import PER_QUERY, Outputs
 from maskmill.postprocess.torch_network import reduce_logits
 from maskmill.serving.onnx_network import GRAPH, INPUT, STRIDE_ENTRY, OnnxNetwork
-from maskmill.serving.program import Body, exportable_padding, trace
+from maskmill.serving.program import Body, exportable_padding, require_followed, trace
 
 OPSET = 18
 # Batches, rows and columns of strides, other than those of the example
@@ -58,13 +58,16 @@ def export_onnx(network: nn.Module, folder: Path, *, temperature: float = 1.0) -
         the path of the graph.
 
     Raises:
-        ValueError: neither exporter gives a graph that agrees with the network.
+        ValueError: neither exporter gives a graph that agrees with the network, or torch.export
+            cannot follow it.
     """
     reduced = Reduced(network, temperature).eval()
     path = folder / GRAPH
     folder.mkdir(parents=True, exist_ok=True)
     differences = []
     for export in (_export_by_tracing, _export_program):
+        if export is _export_program:
+            require_followed(network)
         with torch.no_grad():
             export(reduced, _images(reduced, 2, 3, 4), path)
             _add_stride(path, reduced.stride)

@@ -71,8 +71,13 @@ def log_model(
     with tempfile.TemporaryDirectory() as temporary:
         artifact = Path(temporary) / "model"
         code = Path(temporary) / "maskmill"
-        export_program(network, artifact)
         has_graph = export_graph(network, artifact, files, example)
+        try:
+            export_program(network, artifact)
+        except ValueError as error:
+            if not has_graph:
+                raise
+            log.warning("the model is registered as an ONNX graph alone: %s", error)
         requirements = (*REQUIREMENTS, "onnxruntime" if has_graph else "torch")
         write_json(artifact / DESCRIPTION, describe(files))
         if files.reference is not None:

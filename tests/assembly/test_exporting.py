@@ -1,0 +1,158 @@
+"""Exports answer as the network does, and those that do not are refused."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from timm.models.swin_transformer import SwinTransformer
+
+from maskmill.assembly.build import build
+from maskmill.assembly.exporting import Exporting
+from maskmill.assembly.model_loading import load_model
+from maskmill.assembly.runtimes import FILES, choose_runtime
+from maskmill.assembly.settings import ExportSettings
+from maskmill.canonical.files import write_json
+from maskmill.canonical.png import write_rgb
+from maskmill.postprocess.whole_image import WholeImage
+from maskmill.serving.model_files import write_model
+from maskmill.serving.program import export_program
+from strategies import CATEGORIES
+
+NETWORK = {
+    "_target_": "maskmill.networks.decoders.EncoderDecoder",
+    "encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"},
+    "decoder": {
+        "_target_": "segmentation_models_pytorch.FPN",
+        "_partial_": True,
+        "decoder_pyramid_channels": 32,
+        "decoder_segmentation_channels": 32,
+    },
+}
+POSTPROCESS = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
+
+
+def write_network(folder, seed):
+    torch.manual_seed(seed)
+    config = OmegaConf.create({"network": NETWORK})
+    network = build(config.network, torch.nn.Module, num_classes=CATEGORIES.num_outputs)
+    with torch.no_grad():  # an untrained head would leave every pixel close to a tie
+        network.model.segmentation_head[0].weight *= 30
+    description = {"network": NETWORK, "task": {"postprocess": POSTPROCESS}}
+    return write_model(folder, network.state_dict(), description, CATEGORIES, "digest")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A trained model, and a folder of two images."""
+    root = tmp_path_factory.mktemp("exporting")
+    write_network(root / "model", seed=0)
+    rng = np.random.default_rng(0)
+    for name in ["a.png", "b.png"]:
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        write_rgb(root / "images" / name, cv2.resize(coarse, (97, 71)))
+    return root
+
+
+def settings(root, out, **changes):
+    values = {
+        "model": str(root / "model"),
+        "format": ("onnx", "openvino"),
+        "images": root / "images",
+        "out": out,
+        "num_images": 2,
+        "int8": False,
+        "num_calibration": 2,
+        "max_loss": 0.005,
+    }
+    return ExportSettings(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def exported(folders):
+    """The folder of exports, and what export.json says."""
+    record = Exporting(settings(folders, folders / "export")).run()
+    return folders / "export", record
+
+
+def test_the_record_has_a_row_for_batches_of_1_3_and_7_at_odd_sizes(exported):
+    folder, record = exported
+    assert json.loads((folder / "export.json").read_text()) == json.loads(json.dumps(record))
+    for name in ["onnx", "openvino"]:
+        rows = record["runtimes"][name]["agreements"]
+        sizes = [(row["batch"], row["height"], row["width"]) for row in rows]
+        assert sizes == [(1, 71, 97), (3, 49, 67), (7, 37, 51)]
+        for row in rows:
+            assert row["equal_pixels"] >= 0.9999 * row["pixels"]
+        assert record["runtimes"][name]["agrees"]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "auto"])
+def test_every_runtime_of_the_folder_predicts_what_torch_predicts(exported, folders, runtime):
+    folder, record = exported
+    image = cv2.cvtColor(cv2.imread(str(folders / "images" / "a.png")), cv2.COLOR_BGR2RGB)
+    (expected,) = load_model(str(folders / "model"), device="cpu").predictor([image])
+    model = load_model(str(folder), device="cpu", runtime=runtime)
+    (prediction,) = model.predictor([image])
+    assert len(np.unique(expected.semantic)) > 1
+    assert np.mean(prediction.semantic == expected.semantic) >= 0.9999
+    seconds = {name: check["seconds"] for name, check in record["runtimes"].items()}
+    assert model.runtime == (min(seconds, key=seconds.get) if runtime == "auto" else runtime)
+
+
+def test_a_graph_that_answers_differently_is_refused_and_nothing_is_written(
+    exported, folders, tmp_path
+):
+    write_network(tmp_path / "model", seed=1)
+    shutil.copy(exported[0] / "model.onnx", tmp_path / "model")  # of other weights
+    shutil.copytree(folders / "images", tmp_path / "images")
+    export = Exporting(settings(tmp_path, tmp_path / "export", format="onnx"))
+    with pytest.raises(ValueError, match=r"expected onnx to give at least 99\.99% of the pixels"):
+        export.run()
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_runtime_without_its_file_is_refused_with_those_there_are(exported):
+    with pytest.raises(FileNotFoundError, match=r"program\.pt2: .* one of torch, onnx, openvino"):
+        load_model(str(exported[0]), device="cpu", runtime="program")
+
+
+def test_windowed_attention_is_refused_before_torch_tries_to_follow_it(tmp_path):
+    network = SwinTransformer(img_size=32, window_size=2, embed_dim=12, depths=(1,), num_heads=(2,))
+    with pytest.raises(ValueError, match=r"a SwinTransformerBlock: .*nine minutes.* as onnx or"):
+        export_program(network, tmp_path)
+
+
+MEASURED = {
+    "torch": {"agrees": True, "seconds": 0.3},
+    "onnx": {"agrees": True, "seconds": 0.2},
+    "openvino": {"agrees": False, "seconds": 0.1},
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "record", "device", "inference", "expected"),
+    [
+        (["torch"], None, "cpu", None, "torch"),
+        (["program", "onnx"], None, "cpu", None, "onnx"),
+        (["torch", "onnx", "openvino"], MEASURED, "cpu", None, "onnx"),
+        (["torch", "onnx"], MEASURED, "cpu", WholeImage(), "onnx"),
+        (["torch", "onnx"], MEASURED, "cpu", WholeImage(views=list), "torch"),
+        (["torch", "onnx"], MEASURED, "cuda", None, "torch"),
+        (["program", "onnx"], None, "cuda", None, "program"),
+    ],
+)
+def test_auto_takes_the_fastest_that_agrees(tmp_path, names, record, device, inference, expected):
+    for name in names:
+        (tmp_path / FILES[name]).touch()
+    if record is not None:
+        write_json(tmp_path / "export.json", {"runtimes": record})
+    assert choose_runtime(tmp_path, device, inference) == expected
