@@ -22,6 +22,7 @@ PAGES = [
     "docs/prediction.md",
     "docs/serving.md",
     "docs/registry.md",
+    "docs/deployment.md",
 ]
 # A file of a recipe: its path in backticks and a colon, then its content as a code block.
 RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -156,3 +154,36 @@ def test_auto_takes_the_fastest_that_agrees(tmp_path, names, record, device, inf
     if record is not None:
         write_json(tmp_path / "export.json", {"runtimes": record})
     assert choose_runtime(tmp_path, device, inference) == expected
+
+
+@pytest.mark.slow  # NNCF takes seconds to import
+def test_int8_is_written_without_a_connection_to_anywhere(exported, folders, tmp_path):
+    graph = shutil.copy(exported[0] / "openvino.xml", tmp_path)
+    shutil.copy(exported[0] / "openvino.bin", tmp_path)
+    code = f"""
+import sys
+connections = []
+def record(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        connections.append(arguments)
+        raise OSError("forbidden")
+sys.addaudithook(record)
+from pathlib import Path
+import numpy as np
+from maskmill.serving.openvino_export import export_int8
+from maskmill.serving.openvino_network import OpenVinoNetwork
+rng = np.random.default_rng(0)
+size = (1, 40, 60)
+images = [rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(2)]
+def score(network):
+    return float(network(np.zeros((1, 3, 40, 60), np.uint8))["classes"].shape == size)
+path = export_int8(Path({str(graph)!r}), images, score, max_loss=0.0)
+OpenVinoNetwork(path, threads=1)(np.zeros((2, 3, 33, 50), np.uint8))
+print(path.name, "u8" in path.read_text() or "i8" in path.read_text(), len(connections))
+"""
+    environment = {**os.environ, "HOME": str(tmp_path)}  # consent files lie there
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert run.stdout.splitlines()[-1:] == ["openvino_int8.xml True 0"], run.stderr
+    assert not (tmp_path / "intel").exists()
