@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from timm.models.swin_transformer import SwinTransformer
 
 from maskmill.assembly.build import build
+from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.exporting import Exporting
 from maskmill.assembly.model_loading import load_model
 from maskmill.assembly.runtimes import FILES, choose_runtime
-from maskmill.assembly.settings import ExportSettings
 from maskmill.canonical.files import write_json
 from maskmill.canonical.png import write_rgb
 from maskmill.postprocess.whole_image import WholeImage

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.model_loading import REGISTRY, load_network
 from maskmill.assembly.runtimes import FILES, RECORD, open_network
-from maskmill.assembly.settings import ExportSettings
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.output_folder import replaced_folder, require_replaceable
@@ -61,7 +61,8 @@ class Exporting:
             if "program" in settings.formats:
                 require_followed(self.network)
         self.original = choose_original(self.source)
-        self.reference = open_network(self.source, self.original, CPU, self.network)
+        self.temperature = self.postprocess.table.calibration.temperature
+        self.reference = self._open(self.source, self.original)
 
     def run(self) -> dict[str, Any]:
         """Export, compare, and write the folder.
@@ -88,6 +89,9 @@ class Exporting:
             self._register(record)
         return record
 
+    def _open(self, folder: Path, runtime: str) -> Network:
+        return open_network(folder, runtime, CPU, self.network, temperature=self.temperature)
+
     def _copy_model(self, folder: Path) -> None:
         """The model's own files, so that the folder is a model too."""
         for name in (WEIGHTS, PROGRAM, ONNX):
@@ -101,7 +105,7 @@ class Exporting:
     def _export(self, name: str, folder: Path) -> Check:
         if not (folder / FILES[name]).is_file():
             self._write(name, folder)
-        exported = open_network(folder, name, CPU, None)
+        exported = self._open(folder, name)
         result = check(self.reference, exported, self.postprocess, self.images)
         if not result.agrees:
             raise ValueError(
@@ -127,7 +131,7 @@ class Exporting:
     def _write_onnx(self, folder: Path) -> Path:
         from maskmill.serving.onnx_export import export_onnx
 
-        return export_onnx(self._network(), folder)
+        return export_onnx(self._network(), folder, temperature=self.temperature)
 
     def _network(self) -> nn.Module:
         if self.network is None:
@@ -152,7 +156,7 @@ class Exporting:
         before = score_of(self.reference)
         images = islice(_read_images(self.settings.images), self.settings.num_calibration)
         export_int8(folder / FILES["openvino"], images, score_of, max_loss=self.settings.max_loss)
-        exported = open_network(folder, "openvino_int8", CPU, None)
+        exported = self._open(folder, "openvino_int8")
         after = score_of(exported)
         if before - after > self.settings.max_loss:
             raise ValueError(

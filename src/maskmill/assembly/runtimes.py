@@ -96,7 +96,14 @@ def require_runtime(folder: Path, runtime: str) -> None:
         )
 
 
-def open_network(folder: Path, runtime: str, device: str, network: nn.Module | None) -> Network:
+def open_network(
+    folder: Path,
+    runtime: str,
+    device: str,
+    network: nn.Module | None,
+    *,
+    temperature: float = 1.0,
+) -> Network:
     """A network in a runtime; those on the CPU use as many threads as torch.
 
     Args:
@@ -104,6 +111,7 @@ def open_network(folder: Path, runtime: str, device: str, network: nn.Module | N
         runtime: a key of `FILES`.
         device: cpu, cuda or cuda:N.
         network: with its weights; for torch alone.
+        temperature: of the calibration; graphs contain it.
 
     Raises:
         FileNotFoundError: the file of this runtime is missing.
@@ -112,9 +120,10 @@ def open_network(folder: Path, runtime: str, device: str, network: nn.Module | N
     if runtime.startswith("torch"):
         assert network is not None
         forward = _in_bf16(network, device) if runtime == "torch_bf16" else network.to(device)
-        return TorchNetwork(forward, device=device)
+        return TorchNetwork(forward, device=device, temperature=temperature)
     if runtime == "program":
-        return TorchNetwork(load_program(folder, device=device), device=device)
+        program = load_program(folder, device=device)
+        return TorchNetwork(program, device=device, temperature=temperature)
     if device != "cpu":
         raise ValueError(
             f"predict.runtime: expected torch or program for the device {device!r}, but got "

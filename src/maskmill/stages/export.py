@@ -5,7 +5,7 @@ import logging
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
-from maskmill.assembly.settings import ExportSettings
+from maskmill.assembly.export_settings import ExportSettings
 from maskmill.stages.entry import stage
 
 log = logging.getLogger(__name__)
