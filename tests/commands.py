@@ -22,6 +22,7 @@ QUICK = [
     "data.batch_size=2",
     "tracking.system_metrics=false",
     "trainer.log_every_n_steps=1",
+    "train.calibrate=false",
 ]
 # Left by pytest or an outer training run, these would lead a command elsewhere.
 REMOVED = {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}

@@ -16,7 +16,7 @@ from s3_server import s3_server
 
 pytestmark = pytest.mark.slow
 
-QUICK = [*commands.QUICK, "trainer.max_epochs=3"]
+QUICK = [*commands.QUICK, "trainer.max_epochs=3", "train.calibrate=true"]
 
 
 def weights(folder):
