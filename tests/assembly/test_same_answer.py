@@ -1,4 +1,4 @@
-"""One model, one answer: predict, registry, pyfunc, HTTP and ONNX give equal label maps."""
+"""One model, one answer: predict, registry, pyfunc, HTTP, ONNX, OpenVINO give equal maps."""
 
 import http.client
 import subprocess
@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from maskmill.assembly.build import build
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.export_settings import ExportSettings
+from maskmill.assembly.exporting import Exporting
+from maskmill.assembly.model_loading import load_model, load_network
 from maskmill.assembly.prediction_job import PredictionJob
 from maskmill.assembly.registration import runtime_sources
 from maskmill.canonical.png import read_labels, read_rgb
@@ -111,6 +113,17 @@ def test_pyfunc(registered, photos, expected):
 
 def test_onnx(registered, model, photos, expected):
     predictor = Predictor(OnnxNetwork(download(registered) / GRAPH), model.postprocess())
+    images = (read_rgb(photo) for photo in photos)
+    predictions = predictor(images, batch_size=7)
+    require_equal([prediction.semantic for prediction in predictions], expected)
+
+
+def test_openvino(model, photos, tmp_path, repository, expected):
+    out = tmp_path / "export"
+    overrides = [f"export.model={model.folder}", f"export.images={photos[0].parent}"]
+    overrides += [f"export.out={out}", "export.format=openvino", "export.num_images=2"]
+    Exporting(build(composed(repository, *overrides).export, ExportSettings)).run()
+    predictor = load_model(str(out), device="cpu", runtime="openvino").predictor
     images = (read_rgb(photo) for photo in photos)
     predictions = predictor(images, batch_size=7)
     require_equal([prediction.semantic for prediction in predictions], expected)

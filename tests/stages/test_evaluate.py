@@ -8,7 +8,8 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from commands import result
+from commands import result, start
+from drawn_evaluations import predict, write_tiny_model
 from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import EvaluateSettings
@@ -222,3 +223,21 @@ found = set({heavy}) & set(sys.modules)
 assert not found, found"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_scores_are_kept_when_the_tracking_server_is_down(tmp_path):
+    model = write_tiny_model(tmp_path / "model")
+    truth = write_split(tmp_path / "truth", [scene(0)], images=True)
+    predict(tmp_path / "prediction", model, truth)
+    process = start(
+        "evaluate",
+        *("evaluate.target=truth", "evaluate.prediction=prediction", "evaluate.out=scores"),
+        cwd=tmp_path,
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    message = output.splitlines()[-1]
+    assert "http://127.0.0.1:9: expected" in message
+    assert "the evaluation is in scores, and `maskmill register` adds it later" in message
+    assert read_json(tmp_path / "scores" / "metrics.json")["PQ"] > 0

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.assembly import model_loading
+from maskmill.assembly.settings import Runtime
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
@@ -92,6 +93,7 @@ def load_model(
     *,
     device: str = "cpu",
     postprocess: Mapping[str, Any] | None = None,
+    runtime: Runtime = "auto",
 ) -> Model:
     """Load a model that `train` wrote or that is registered.
 
@@ -99,12 +101,17 @@ def load_model(
         name: a folder, or models:/NAME@ALIAS, models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
         postprocess: values that replace those the model was trained with, as {"threshold": 0.2}.
+        runtime: what runs the network: auto, torch, torch_bf16, program, onnx, openvino,
+            openvino_bf16 or openvino_int8; all but torch need an export or a registered model.
 
     Raises:
-        FileNotFoundError: the folder holds no model.
+        FileNotFoundError: the folder holds no model, or none for this runtime.
         ValueError: the registry has no such model, or a value is refused.
     """
-    return Model(model_loading.load_model(os.fspath(name), device=device, postprocess=postprocess))
+    loaded = model_loading.load_model(
+        os.fspath(name), device=device, postprocess=postprocess, runtime=runtime
+    )
+    return Model(loaded)
 
 
 def _decoded(images: Sequence[Any]) -> Iterator[RGB]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Interval
 
+from maskmill.assembly.settings import Runtime
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
 from maskmill.serving.server.service import Batching
@@ -36,6 +37,7 @@ class ServeSettings:
             MASKMILL_API_KEY, and without it no key is asked for.
         log: a file that gets the statistics of each answered image, and no image, for `maskmill
             monitor`; null: nothing is kept.
+        runtime: what runs the network, as in `predict`.
 
     Raises:
         FileNotFoundError: there is no such file with a key.
@@ -53,6 +55,7 @@ class ServeSettings:
     limits: Limits
     api_key_file: Path | None
     log: Path | None = None
+    runtime: Runtime = "auto"
 
     def api_key(self) -> str | None:
         """The key that clients must send, or None.
@@ -77,7 +80,9 @@ class ServeSettings:
         """How a worker loads a model."""
         num_cores = len(os.sched_getaffinity(0))
         threads = self.threads or max(1, num_cores // self.batching.workers)
-        return ModelLoader(self.device, threads, self.inference, self.postprocess, self.log)
+        return ModelLoader(
+            self.device, threads, self.inference, self.postprocess, self.log, self.runtime
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class ModelLoader:
         inference: how images go through the network.
         postprocess: values that replace those the model was trained with.
         log: a file for the statistics of each answered image; None: none.
+        runtime: what runs the network.
     """
 
     device: str
@@ -123,6 +129,7 @@ class ModelLoader:
     inference: Callable[..., Any] | None
     postprocess: Mapping[str, Any]
     log: Path | None = None
+    runtime: Runtime = "auto"
 
     def __call__(self, name: str) -> ServedModel:
         """The model, ready to predict.
@@ -139,7 +146,11 @@ class ModelLoader:
         torch.set_num_threads(self.threads)
         cv2.setNumThreads(self.threads)
         model = load_model(
-            name, device=self.device, inference=self.inference, postprocess=self.postprocess
+            name,
+            device=self.device,
+            inference=self.inference,
+            postprocess=self.postprocess,
+            runtime=self.runtime,
         )
 
         def predict(images: Sequence[RGB]) -> list[Prediction]:

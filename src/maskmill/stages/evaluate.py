@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -9,6 +10,10 @@ from maskmill.assembly.build import build
 from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.output_folder import require_replaceable
 from maskmill.stages.entry import stage
+
+if TYPE_CHECKING:
+    from maskmill.assembly.scoring import Evaluated
+    from maskmill.evaluation.evidence import Evidence
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +41,37 @@ def main(cfg: DictConfig) -> None:
             evidence.other_images[0],
         )
         return
+    try:
+        _add_to_mlflow(evaluated, evidence, settings)
+    except ValueError as error:
+        log.warning(
+            "%s; the evaluation is in %s, and `maskmill register` adds it later",
+            error,
+            settings.out,
+        )
+
+
+def _add_to_mlflow(
+    evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSettings
+) -> None:
     from maskmill.tracking.lineage import (  # MLflow, for our own models only
         find_run,
         log_evaluation,
     )
+    from maskmill.tracking.store import store_errors
 
-    run = find_run(evidence.model)
-    if run is None:
-        log.warning(
-            "No MLflow run for model %s, so its evaluation is in %s only - "
-            "train the model here to have both",
-            evidence.model[:12],
-            settings.out,
-        )
-        return
-    log_evaluation(run, evidence.key, settings.out, evaluated.scores, evaluated.bounds)
+    with store_errors():
+        run = find_run(evidence.model)
+        if run is not None:
+            bounds = evaluated.bounds
+            log_evaluation(run, evidence.key, settings.out, evaluated.scores, bounds)
+            return
+    log.warning(
+        "No MLflow run for model %s, so its evaluation is in %s only - "
+        "train the model here to have both",
+        evidence.model[:12],
+        settings.out,
+    )
 
 
 def _headline(scores: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ REQUIREMENTS = (
     *("python-multipart", "pyyaml", "safetensors", "typing-extensions", "uvicorn", "uvloop"),
 )
 NETWORKS = ("segmentation-models-pytorch", "timm", "torch", "torchvision", "transformers")
-REGISTRY = ("mlflow",)
+REGISTRY = ("mlflow", "onnxruntime")
 MODEL = "model"  # the folder beside the Dockerfile, and in the container
 FILES = ("Dockerfile", "compose.yaml", "requirements.txt", ".dockerignore")
 
