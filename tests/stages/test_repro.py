@@ -264,7 +264,8 @@ CHANGES = [
     pytest.param({"src/maskmill/losses/panoptic_deeplab.py": "\n# why\n"}, set(), id="a comment"),
     pytest.param({"src/maskmill/sources/scenes.py": CODE}, {"prepare"}, id="chosen source"),
     pytest.param({"src/maskmill/sources/labelme.py": CODE}, set(), id="a source not chosen"),
-    pytest.param({"src/maskmill/reporting/report.py": CODE}, {"evaluate"}, id="report"),
+    # register evaluates the champion on new test images
+    pytest.param({"src/maskmill/reporting/report.py": CODE}, {"evaluate", "register"}, id="report"),
     pytest.param({"src/maskmill/serving/packaging.py": CODE}, {"register"}, id="packaging"),
     pytest.param(
         {"src/maskmill/networks/panoptic_deeplab.py": CODE},
