@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class PredictedRows:
-    """The rows of the predicted images in order, read anew for each iteration.
+    """The rows of the predicted images in order, read again for each iteration.
 
     Args:
         folder: that has all batches.
