@@ -18,7 +18,7 @@ import numpy as np
 from exported_networks import NETWORKS, configuration, exported_model, prepared_scenes, quiet
 from omegaconf import OmegaConf
 
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import open_network
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.postprocess.whole_image import stack

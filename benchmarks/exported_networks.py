@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.exporting import Exporting
-from maskmill.assembly.model_loading import described_network
+from maskmill.assembly.network_loading import described_network
 from maskmill.assembly.raw_data import opened_source
 from maskmill.assembly.training_parts import build_task
 from maskmill.canonical.folder import PanopticFolder

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from exported_networks import NETWORKS, exported_model, prepared_scenes, quiet
 
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import FILES, open_network
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.postprocess.torch_network import TorchNetwork

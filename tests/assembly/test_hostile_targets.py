@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from maskmill.assembly.build import build
 from maskmill.assembly.composition import compose_stages
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.targets import packaged_targets
 from maskmill.assembly.training_parts import read_dataset
 from maskmill.canonical.categories import Categories

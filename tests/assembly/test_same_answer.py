@@ -17,7 +17,8 @@ from torch import nn
 from maskmill.assembly.build import build
 from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.exporting import Exporting
-from maskmill.assembly.model_loading import load_model, load_network
+from maskmill.assembly.model_loading import load_model
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.prediction_job import PredictionJob
 from maskmill.assembly.registration import runtime_sources
 from maskmill.canonical.png import read_labels, read_rgb

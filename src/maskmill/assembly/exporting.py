@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from maskmill.assembly.export_settings import ExportSettings
-from maskmill.assembly.model_loading import REGISTRY, load_network
+from maskmill.assembly.model_loading import REGISTRY
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import FILES, RECORD, open_network
 from maskmill.canonical.files import write_json
 from maskmill.canonical.folder import PanopticFolder

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from maskmill.assembly.calibration import Calibrator, Change, Examples, with_calibration
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.network_loading import load_network
 from maskmill.data.splits import Split
 from maskmill.evaluation.calibration import CalibrationResult
 from maskmill.evaluation.label_free import shifted_scores

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.limits import require_known_classes
-from maskmill.assembly.model_loading import load_network
+from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder

@@ -21,7 +21,7 @@ from maskmill.assembly.calibration import is_calibrated
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.composition import stage_configuration
 from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
-from maskmill.assembly.model_loading import described_network
+from maskmill.assembly.network_loading import described_network
 from maskmill.assembly.reference import write_calibrated
 from maskmill.assembly.settings import TrainSettings
 from maskmill.assembly.training_parts import (

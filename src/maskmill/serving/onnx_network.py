@@ -1,5 +1,6 @@
 """A network in ONNX Runtime: images in, outputs out, without torch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,29 @@ Images = npt.NDArray[np.uint8]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class OnnxNetwork:
+class GraphNetwork(ABC):
+    """A graph that takes images whose sides are multiples of its stride."""
+
+    stride: int  # px
+
+    def __call__(self, images: Images) -> Arrays:
+        """The outputs that post-processing reads.
+
+        Args:
+            images: (B, 3, H, W) uint8 of any size.
+
+        Returns:
+            `classes` (B, H, W) uint8 and `confidence` (B, H, W) float32 in place of class logits;
+            the other outputs in float32.
+        """
+        return at_any_size(self._run, images, self.stride)
+
+    @abstractmethod
+    def _run(self, images: Images) -> Arrays:
+        """Run the graph on images of a size that it takes."""
+
+
+class OnnxNetwork(GraphNetwork):
     """Images to outputs, whose class logits the graph has reduced to classes and confidence.
 
     Args:
@@ -33,18 +56,6 @@ class OnnxNetwork:
         self.session = _session(path, threads)
         self.names = [output.name for output in self.session.get_outputs()]
         self.stride = int(self.session.get_modelmeta().custom_metadata_map[STRIDE_ENTRY])
-
-    def __call__(self, images: Images) -> Arrays:
-        """The outputs that post-processing reads.
-
-        Args:
-            images: (B, 3, H, W) uint8 of any size.
-
-        Returns:
-            `classes` (B, H, W) uint8 and `confidence` (B, H, W) float32 in place of class logits;
-            the other outputs in float32.
-        """
-        return at_any_size(self._run, images, self.stride)
 
     def _run(self, images: Images) -> Arrays:
         outputs = self.session.run(self.names, {INPUT: images})

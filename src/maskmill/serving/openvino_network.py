@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from maskmill.networks.padding import at_any_size
-from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, Images
+from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, GraphNetwork, Images
 
 GRAPH = "openvino.xml"
 INT8_GRAPH = "openvino_int8.xml"
@@ -14,7 +13,7 @@ SECTION = "maskmill"  # of the graph's runtime information
 Precision = Literal["f32", "bf16"]
 
 
-class OpenVinoNetwork:
+class OpenVinoNetwork(GraphNetwork):
     """Images to outputs, whose class logits the graph has reduced to classes and confidence.
 
     Args:
@@ -52,18 +51,6 @@ class OpenVinoNetwork:
                 f"{error} - export the model again"
             ) from error
         self.names = [output.any_name for output in self.model.outputs]
-
-    def __call__(self, images: Images) -> Arrays:
-        """The outputs that post-processing reads.
-
-        Args:
-            images: (B, 3, H, W) uint8 of any size.
-
-        Returns:
-            `classes` (B, H, W) uint8 and `confidence` (B, H, W) float32 in place of class logits;
-            the other outputs in float32.
-        """
-        return at_any_size(self._run, images, self.stride)
 
     def _run(self, images: Images) -> Arrays:
         outputs = self.model([images])

@@ -4,10 +4,9 @@ import tempfile
 from pathlib import Path
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from maskmill.tracking.models import download
+from maskmill.tracking.models import download, version_of
 from maskmill.tracking.store import connect
 
 EXPORT_TAG = "export"  # of a version: the URI of its exports
@@ -25,7 +24,7 @@ def log_exports(uri: str, folder: Path, summary: str) -> str:
         the URI of the stored folder.
     """
     client = connect()
-    version = _version(uri)
+    version = version_of(uri)
     place = f"export/version_{version.version}"
     client.log_artifacts(version.run_id, str(folder), place)
     stored = f"runs:/{version.run_id}/{place}"
@@ -45,8 +44,8 @@ def download_exports(uri: str) -> Path:
     """
     connect()
     try:
-        stored = _version(uri).tags.get(EXPORT_TAG)
-    except (MlflowException, ValueError):
+        stored = version_of(uri).tags.get(EXPORT_TAG)
+    except ValueError:
         return download(uri)  # it says what is wrong
     if stored is None:
         return download(uri)
@@ -57,9 +56,3 @@ def download_exports(uri: str) -> Path:
             f"{uri}: expected its exports at {stored}, but got: {error} - "
             "run `maskmill export` for it again"
         ) from error
-
-
-def _version(uri: str) -> ModelVersion:
-    """The version that a URI names."""
-    name, version = mlflow.store.artifact.utils.models.get_model_name_and_version(connect(), uri)
-    return connect().get_model_version(name, version)

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from maskmill.assembly.build import build
-from maskmill.assembly.model_loading import described_network, load_network
+from maskmill.assembly.network_loading import described_network, load_network
 from maskmill.serving.model_files import write_model
 from strategies import CATEGORIES
 
