@@ -29,6 +29,13 @@ def test_values_are_those_written_in_yaml(tmp_path):
     assert stages["evaluate"]["evaluate"]["tags"] == r"C:\data\tags é.csv"
 
 
+@pytest.mark.parametrize("experiment", ["", "experiment: scenes_panoptic, "])
+def test_a_network_brings_its_task_and_loss(tmp_path, experiment):
+    train = composed(tmp_path, f"group: {{{experiment}network: unet}}")["train"]
+    assert train["task"]["_target_"].endswith(".SemanticTask")
+    assert train["loss"]["_target_"].endswith(".Sum")
+
+
 def test_an_interpolation_in_a_value_is_resolved(tmp_path):
     stages = composed(tmp_path, "set: {seed: 5, evaluate: {seed: '${seed}'}}")
     assert stages["evaluate"]["evaluate"]["seed"] == 5

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 
 from maskmill.assembly.build import build
@@ -20,9 +20,13 @@ def build_network():
     """Builds a network of conf/network in the same way as the stage `train`."""
 
     def build_from_conf(name, *overrides, encoder="resnet10t", num_classes=5):
-        groups = [f"+network={name}", f"+encoder={encoder}"]  # alone: all groups take 0.4 s
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose(None, [*groups, *overrides])
+        files = {"network": name, "encoder": encoder}  # alone: composing all groups takes 0.4 s
+        parts = {}
+        for group, choice in files.items():
+            parts[group] = OmegaConf.load(CONF / group / f"{choice}.yaml")
+            parts[group].pop("defaults", None)
+        given = [override.removeprefix("+") for override in overrides]
+        cfg = OmegaConf.merge(parts, OmegaConf.from_dotlist(given))
         return build(cfg.network, nn.Module, num_classes=num_classes)
 
     return build_from_conf

@@ -43,9 +43,9 @@ def test_config_fits_constructor(path):
     found = list(nodes(path))
     assert found or inherits, "a file of a group is a constructor call"
     for name, node in found:
-        given = {key for key in node if not key.startswith("_")} | RUNTIME.get(name, set()) & set(
-            inspect.signature(get_object(node["_target_"])).parameters
-        )
+        parameters = set(inspect.signature(get_object(node["_target_"])).parameters)
+        written = {key for key in node if not key.startswith("_")} - {"defaults"}
+        given = written | RUNTIME.get(name, set()) & parameters
         inspect.signature(get_object(node["_target_"])).bind(**dict.fromkeys(given))
 
 
