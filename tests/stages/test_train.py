@@ -12,6 +12,7 @@ import pytest
 
 import commands
 from commands import prepare, run, start, start_module
+from maskmill.evaluation.learning_curves import read_history
 from s3_server import s3_server
 
 pytestmark = pytest.mark.slow
@@ -20,7 +21,8 @@ QUICK = [*commands.QUICK, "trainer.max_epochs=3", "train.calibrate=true"]
 
 
 def weights(folder):
-    return (folder / "model.safetensors").read_bytes(), (folder / "model.json").read_bytes()
+    names = ("model.safetensors", "model.json", "history.csv")
+    return tuple((folder / name).read_bytes() for name in names)
 
 
 def runs(cwd):
@@ -55,7 +57,7 @@ def test_the_number_of_workers_does_not_change_the_weights(prepared, whole):
 
 
 def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, undisturbed):
-    output, (weight_bytes, _) = undisturbed
+    output, (weight_bytes, *_) = undisturbed
     digest = hashlib.sha256(weight_bytes).hexdigest()
     assert f"weights {digest}, model" in output
     query = "select value from tags where key = 'maskmill.weights'"
@@ -121,6 +123,8 @@ def test_sigterm_saves_and_stops_and_the_same_command_resumes(prepared, whole, t
     else:  # batches of two processes give other weights
         assert "MEMBER: 2/2" in output
         assert (prepared / out / "train/model.safetensors").is_file()
+        rows = read_history(prepared / out / "train/history.csv")
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
 def test_two_nodes_under_torchrun_are_one_training(prepared):

@@ -28,11 +28,14 @@ class MemoryLogger(Logger):
         return {step: row["train/loss"] for step, row in self.rows if "train/loss" in row}
 
 
-def test_loss_and_speed_are_logged_every_n_steps(train, tmp_path):
+@pytest.mark.parametrize(("accumulated", "interval"), [(1, 5), (2, 3)])
+def test_loss_and_speed_are_logged_every_n_steps(train, tmp_path, accumulated, interval):
     logger = MemoryLogger()
-    train(tmp_path, StepLog(), logger=logger, log_every_n_steps=5)
-    assert logger.steps_with("train/loss") == [4, 9, 14]  # counted from 0, as Lightning counts
-    assert logger.steps_with("val/mIoU") == [4, 9, 14]
+    settings = {"log_every_n_steps": interval, "accumulate_grad_batches": accumulated}
+    train(tmp_path, StepLog(), logger=logger, **settings)
+    steps = [interval - 1, 2 * interval - 1, 3 * interval - 1]
+    assert logger.steps_with("train/loss") == steps  # counted from 0, as Lightning counts
+    assert logger.steps_with("val/mIoU") == steps
     rows = [row for _, row in logger.rows if "train/loss" in row]
     for epoch, row in enumerate(rows):
         assert row["train/loss"] == pytest.approx(row["train/loss/cross_entropy"])

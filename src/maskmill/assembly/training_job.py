@@ -37,6 +37,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split
+from maskmill.evaluation.learning_curves import HISTORY, copy_history
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
@@ -51,9 +52,10 @@ from maskmill.training.checkpoint_files import (
 from maskmill.training.context import RunContext, attach
 from maskmill.training.failures import explained
 from maskmill.training.finite_loss import FiniteLoss
+from maskmill.training.history import History
 from maskmill.training.progress import Bar, Lines
 from maskmill.training.resume_state import TrainingState, training_fingerprint
-from maskmill.training.silenced_warnings import silence_expected_warnings
+from maskmill.training.silenced_warnings import quiet_lightning
 from maskmill.training.step_log import StepLog
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class TrainingJob:
         self.config = training_config(cfg)
         self.untracked = {key: resolved(cfg[key]) for key in ("tracking", "train")}
         parts = [*self.config.values(), *self.untracked.values()]
+        self.history = History()
         self.code = code_digests(stage_modules("train", parts))
         self.state = TrainingState(self.settings.state, self._fingerprint())
 
@@ -130,6 +133,7 @@ class TrainingJob:
         )
         if rank() == 0:
             copy_model(model, self.settings.out)
+            copy_history(model.folder, self.settings.out)
         return float(cast(dict[str, Any], self.state.finished)["score"])
 
     @contextmanager
@@ -177,6 +181,7 @@ class TrainingJob:
             FiniteLoss(folder=self.state.folder),
             *[build(node, Callback) for node in self.cfg.callbacks.values()],
             StepLog(),
+            self.history,
             Bar() if on_terminal else Lines(),
             EpochLines(),
         ]
@@ -243,6 +248,7 @@ class TrainingJob:
             model = write_calibrated(draft, train, val, self.settings.out, device=device)
         else:
             model = write_model(self.settings.out, *parts)
+        self.history.write(self.settings.out / HISTORY)
         digest = model.weights_digest()
         logger = cast(RunLogger, trainer.logger)
         logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})
@@ -284,12 +290,6 @@ def _plugins() -> list[Any]:
     # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to
     # ours, and requeue the job.
     return [AtomicCheckpointIO(), SLURMEnvironment(auto_requeue=False)]
-
-
-def quiet_lightning() -> None:
-    """Keep notices about devices and products, and expected warnings, out of the log."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    silence_expected_warnings()
 
 
 def rank() -> int:

@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.settings import TrainSettings
-from maskmill.assembly.training_job import quiet_lightning
 from maskmill.assembly.training_parts import build_datamodule, build_task, read_dataset
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split
 from maskmill.tasks.segmentation import SegmentationTask
 from maskmill.training.callbacks import StepSeed
+from maskmill.training.silenced_warnings import quiet_lightning
 from maskmill.training.trial import belongs_in_trial
 
 

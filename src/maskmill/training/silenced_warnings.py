@@ -1,5 +1,6 @@
 """Warnings of libraries about things that maskmill does on purpose."""
 
+import logging
 import warnings
 
 # Regular expressions at the beginning of a warning; the tests ignore the same ones.
@@ -23,3 +24,9 @@ def silence_expected_warnings() -> None:
     """Ignore these warnings in this process."""
     for pattern in SILENCED_WARNINGS:
         warnings.filterwarnings("ignore", message=pattern)
+
+
+def quiet_lightning() -> None:
+    """Keep notices about devices and products, and expected warnings, out of the log."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    silence_expected_warnings()

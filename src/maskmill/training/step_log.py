@@ -58,14 +58,15 @@ class StepLog(Callback):
         step = trainer.global_step
         # The attribute is set by the Trainer's logger connector.
         interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if step % interval == 0 and step != self._logged_step:
+        if step % interval == 0 and step not in (0, self._logged_step):
             self._logged_step = step
             self._log(trainer, pl_module, outputs)
         self._requested = time.perf_counter()
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput) -> None:
         # Reading the loss waits for the device, so the time below is that of complete steps.
-        loss = float(outputs["loss"])
+        # Lightning divides it by the number of accumulated batches.
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         seconds = time.perf_counter() - self._start
         values = {"train/loss": loss}
         for name, term in outputs["terms"].items():
