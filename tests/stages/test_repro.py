@@ -128,17 +128,9 @@ def test_an_evaluate_setting_reruns_evaluate_and_register_only(clone):
 
 
 def test_values_and_choices_can_be_given_on_the_line_of_an_experiment(clone):
-    run(
-        "dvc",
-        "exp",
-        "run",
-        "-S",
-        "++set.optimizer.lr=3e-4",
-        "-S",
-        "++group.scheduler=poly",
-        "compose",
-        cwd=clone,
-    )
+    shutil.copy(REPOSITORY / "params.yaml", clone)
+    line = ["-S", "set.optimizer.lr=3e-4", "-S", "group.scheduler=poly"]
+    run("dvc", "exp", "run", *line, "compose", cwd=clone)
     composed = yaml.safe_load((clone / "out/conf/train.yaml").read_text())
     set_params(clone)
     run("dvc", "repro", "compose", cwd=clone)

@@ -35,6 +35,7 @@ OUT = Path("out/conf")
 # terminal only.
 HYDRA = {"run": {"dir": "."}, "output_subdir": None}
 RESERVED = ("defaults", "hydra", "code")
+UNCHANGED = "_"  # in params.yaml: what conf/ has; the key is there for `dvc exp run -S key=...`
 LOGGING = [{"override hydra/job_logging": "stdout"}, "_self_"]
 
 
@@ -125,7 +126,7 @@ def _node(resolved: Mapping[Any, Any], path: str) -> Any:
 
 
 def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
-    """The choices and the values in a params.yaml; numbers like 1e-3 are numbers.
+    """The choices and the values that a params.yaml changes; numbers like 1e-3 are numbers.
 
     Raises:
         ValueError: the file is missing, not a mapping, or has other keys than `group` and `set`.
@@ -156,6 +157,19 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
     return groups, _mapping(content, "set", params)
 
 
+def _changes(values: Any) -> dict[Any, Any]:
+    """A mapping without the values that are `UNCHANGED`, and without mappings of no others."""
+    changes = {}
+    for key, value in values.items():
+        if value == UNCHANGED:
+            continue
+        if not isinstance(value, Mapping) or not value:
+            changes[key] = value
+        elif inner := _changes(value):
+            changes[key] = inner
+    return changes
+
+
 def _mapping(content: DictConfig, key: str, params: Path) -> DictConfig:
     value = content.get(key)
     if value is None:
@@ -165,7 +179,7 @@ def _mapping(content: DictConfig, key: str, params: Path) -> DictConfig:
             f"{params}: expected a mapping under `{key}:`, but got {value!r} - "
             f"write `{key}: {{name: value}}`"
         )
-    return value
+    return OmegaConf.create(_changes(OmegaConf.to_container(value)))
 
 
 def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
@@ -186,6 +200,8 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
         if name not in cfg and not is_open and not str(key).startswith("+"):
             raise ValueError(_unknown_key(f"{prefix}{name}", prefix, list(cfg)))
         current = cfg._get_node(name) if name in cfg else None
+        if isinstance(current, DictConfig) and isinstance(value, str) and value.startswith("{"):
+            value = _read_mapping(value, f"{prefix}{name}")
         if not prefix and isinstance(current, DictConfig) and _is_choice(value):
             raise ValueError(
                 f"expected values under `set: {name}:`, but got {value!r} - to choose a file of "
@@ -196,6 +212,17 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
             continue
         with open_dict(cfg):
             cfg[name] = value
+
+
+def _read_mapping(text: str, name: str) -> Any:
+    """A mapping in quotes: the line of `dvc exp run` takes class names as keys only so."""
+    try:
+        return OmegaConf.create(text)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(
+            f"{name}: expected a mapping, but got {text} - write {{key: value}} as in YAML, with "
+            "a blank after the colon"
+        ) from error
 
 
 def _merges(value: Any, current: DictConfig) -> bool:
