@@ -38,11 +38,12 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         temperature = postprocess.table.calibration.temperature
         self.predictor = Predictor(load_network(folder, temperature), postprocess)
 
-    # `model_input` has no annotation, since MLflow would infer the signature from it.
-    def predict(  # type: ignore[no-untyped-def]
+    # MLflow compares the annotation with `np.ndarray` itself, which leaves the signature to us;
+    # without one it prints a warning at each load.
+    def predict(
         self,
         context: Any,
-        model_input,  # noqa: ANN001
+        model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> Maps | list[dict[str, Any]]:
         """Predict images.
