@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-TIMEOUT_S = 5.0  # of a request to a server, and of waiting for a locked database
+TIMEOUT_S = 5.0  # of a request to a server
+BUSY_S = 20.0  # other processes may write to a database for this long, as for MLflow
 SQLITE = "sqlite:///"
 MAGIC = b"SQLite format 3\0"  # sqlite.org/fileformat.html, sec. 1.3
 MAX_CHECKED_BYTES = 64_000_000  # every page of a database up to this size is read: 0.4 s
@@ -120,7 +121,7 @@ def _check_database(path: Path) -> None:
             raise ValueError(_unwritable(path, str(error))) from error
         raise ValueError(
             f"{path}: expected to write to MLflow's database, but another process has locked it "
-            f"for {TIMEOUT_S:g} s - end that process (perhaps a database browser or a backup), or "
+            f"for {BUSY_S:g} s - end that process (perhaps a database browser or a backup), or "
             "wait for it"
         ) from error
     except sqlite3.DatabaseError as error:
@@ -130,15 +131,15 @@ def _check_database(path: Path) -> None:
 def _try_to_write(path: Path) -> None:
     """Begin to write, and read every page of a small database."""
     uri = f"file:{quote(str(path.absolute()))}?mode=rw"
-    database = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_S, isolation_level=None)
+    database = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
     try:
         database.execute("begin immediate")
         database.execute("select count(*) from sqlite_master").fetchone()
+        database.execute("rollback")  # reading every page must not make other processes wait
         if path.stat().st_size <= MAX_CHECKED_BYTES:
             (result,) = database.execute("pragma quick_check(1)").fetchone()
             if result != "ok":
                 raise sqlite3.DatabaseError(" ".join(result.split()))
-        database.execute("rollback")
     finally:
         database.close()
 

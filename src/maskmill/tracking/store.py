@@ -1,6 +1,7 @@
 """Where MLflow keeps runs: mlflow.db and mlruns/ at the repository root, as `mlflow ui` expects."""
 
 import functools
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,16 +11,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from maskmill.tracking.address import (
     check_store,
+    database_path,
     own_uri,
     repository_root,
     shown,
     tracking_uri,
 )
+from maskmill.tracking.database import create_tables, preparing
 from maskmill.tracking.relocation import ARTIFACTS, follow_repository, local_uri
 
 # The page of the experiment opens with runs and curves, not with traces of language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
+# MLflow logs each error of a database with its traceback, and raises it: it is reported once.
+MLFLOW_DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 
@@ -31,6 +36,7 @@ def connect() -> mlflow.MlflowClient:
             wrote it.
     """
     uri = tracking_uri()
+    MLFLOW_DATABASE_LOG.setLevel(logging.CRITICAL)
     _prepare(uri)
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient()
@@ -40,8 +46,12 @@ def connect() -> mlflow.MlflowClient:
 def _prepare(uri: str) -> None:
     """Check the store once per process; a moved repository's own store follows it."""
     check_store(uri)
-    follow_repository(uri)
+    database = database_path(uri)
     with store_errors():
+        if database is not None:
+            with preparing(database):
+                follow_repository(uri)
+                create_tables(database)
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
 
 
@@ -64,6 +74,11 @@ def _fix(reason: str) -> str:
             "another version of MLflow wrote it: copy the database, then run "
             f"`mlflow db upgrade {shown(tracking_uri())}`, or install that version"
         )
+    if "database is locked" in reason:
+        return (
+            "another process has locked the database: end it (perhaps a database browser or a "
+            "backup), or wait for it, and run the same command again"
+        )
     if "401" in reason or "403" in reason:
         return "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN)"
     return "check the server or the database and run the same command again"
@@ -81,4 +96,10 @@ def experiment_id(name: str) -> str:
     # Compare the URIs: MLflow itself sets the environment variable in `set_tracking_uri`.
     is_own = tracking_uri() == own_uri()
     location = local_uri(repository_root() / ARTIFACTS / name) if is_own else None
-    return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+    try:
+        return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+    except MlflowException:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:  # no other process has just created it
+            raise
+        return str(experiment.experiment_id)
