@@ -9,6 +9,7 @@ import gc
 import importlib
 import importlib.machinery
 import json
+import multiprocessing.util
 import os
 import runpy
 import selectors
@@ -138,6 +139,7 @@ def _become(streams, python, module, arguments, cwd, environment):
     sys.path[:] = [cwd, *(str(Path(name).resolve()) for name in added if name), *INSTALLED]
     rank_zero_only.rank = _get_rank() or 0  # Lightning reads it from the environment at its import
     _forget_another_package("maskmill")
+    multiprocessing.util.spawnv_passfds = _spawn
     status = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -156,6 +158,24 @@ def _become(streams, python, module, arguments, cwd, environment):
         os._exit(status)
 
 
+def _spawn(path, arguments, kept):
+    """Start an interpreter with some open files; multiprocessing's fork server is forked."""
+    code = arguments[-1]
+    if "multiprocessing.forkserver" not in code:
+        return SPAWN(path, arguments, kept)
+    pid = os.fork()
+    if pid == 0:
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            if int(name) > 2 and int(name) not in kept:
+                with suppress(OSError):  # the folder that was listed
+                    os.close(int(name))
+        try:
+            exec(code)
+        finally:
+            os._exit(0)
+    return pid
+
+
 def _forget_another_package(package):
     """Import the package again if the import path leads to another copy of it."""
     importlib.invalidate_caches()
@@ -167,6 +187,7 @@ def _forget_another_package(package):
             del sys.modules[name]
 
 
+SPAWN = multiprocessing.util.spawnv_passfds
 INSTALLED = sys.path[1:]  # without the folder of this file
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ FILES = {
     ".maskmill.json",
     "confusion.csv",
     "counts.csv",
-    "headlines.json",
     "metrics.json",
     "per_class.csv",
     "per_image.csv",

@@ -1,7 +1,6 @@
-"""The train stage as users start it: alone, killed and resumed, on two processes, in a sweep."""
+"""The train stage as users start it: alone, killed and resumed, on two processes."""
 
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -158,65 +157,3 @@ def test_two_nodes_under_torchrun_are_one_training(prepared):
     assert (prepared / "out/nodes/train/model.safetensors").is_file()
     added = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
     assert list(added.values()) == ["FINISHED"]
-
-
-def test_a_sweep_makes_a_run_and_a_model_per_setting(prepared):
-    before = set(runs(prepared))
-    run("train", "-m", *QUICK, "trainer.max_epochs=1", "optimizer.lr=1e-3,3e-4", cwd=prepared)
-    assert len(set(runs(prepared)) - before) == 2
-    assert len(list(prepared.glob("out/sweeps/*/*/train/model.json"))) == 2
-    rates = [
-        json.loads(path.read_text())["config"]["optimizer"]["lr"]
-        for path in prepared.glob("out/sweeps/*/*/train/model.json")
-    ]
-    assert sorted(rates) == [3e-4, 1e-3]
-
-
-CRASH = """
-import os, pathlib, signal
-from lightning import Callback
-
-class Crash(Callback):
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        is_doomed = trainer.global_rank == 1 and pl_module.optimizer.keywords["lr"] == 3e-3
-        if is_doomed and pathlib.Path("crash").exists():
-            os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepared, monkeypatch):
-    (prepared / "crashing.py").write_text(CRASH)
-    (prepared / "conf").mkdir()
-    (prepared / "conf/targets.yaml").write_text("configuration: [crashing.Crash]")
-    monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
-    (prepared / "crash").touch()
-    line = [
-        *QUICK,
-        "trainer=ddp_cpu",
-        "trainer.max_epochs=1",
-        "out=out/sweep",
-        "data.root=out/prepare",
-    ]
-    line += [
-        "+callbacks.crash._target_=crashing.Crash",
-        "hydra.sweep.dir=out/sweep/jobs",
-        "optimizer.lr=3e-3,2e-3",
-    ]
-    before = set(runs(prepared))
-    output = run("train", "-m", *line, cwd=prepared, status=1)
-    assert "job 0 (" in output
-    assert "optimizer.lr=0.003" in output
-    assert "run the same command again to repeat the failed jobs alone" in output
-    models = [prepared / f"out/sweep/jobs/{job}/train/model.json" for job in range(2)]
-    assert [path.is_file() for path in models] == [False, True]
-    first = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
-    assert len(first) == 2
-    assert list(first.values()).count("FINISHED") == 1
-
-    (prepared / "crash").unlink()
-    output = run("train", "-m", *line, cwd=prepared)
-    assert output.count("this run is finished") == 1
-    assert all(path.is_file() for path in models)
-    after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
-    assert after.keys() == first.keys()  # the job that died goes on in its own run
-    assert set(after.values()) == {"FINISHED"}

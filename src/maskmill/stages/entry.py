@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from maskmill.assembly.command_end import AT_THE_END
 from maskmill.assembly.command_line import check_flags, quote_paths
 from maskmill.assembly.conf_search_path import (
     check_project_conf,
@@ -31,19 +32,23 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 Main = Callable[[DictConfig], Any]
 
 
+class JobError(ValueError):
+    """A job of a multirun ended with an error, which has been reported."""
+
+
 def stage(main: Main) -> Callable[[], Any]:
     """Make `main(cfg)` a program: `maskmill STAGE`, also `python -m maskmill.stages.STAGE`.
 
     A ValueError, OSError or MemoryError ends it with its message alone and exit status 1; SIGTERM
     during training ends it with 143.
-    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun errors remain exceptions, so that Hydra
-    reports which job failed.
+    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun such an error is a `JobError`: the other
+    jobs run, and the exit status is 1.
     """
     shows_tracebacks = FULL_ERROR in os.environ
 
     @functools.wraps(main)
     def guarded(cfg: DictConfig) -> Any:
-        if not shows_tracebacks:
+        if not shows_tracebacks and not _is_multirun():
             os.environ.pop(FULL_ERROR, None)
         try:
             return main(cfg)
@@ -53,9 +58,13 @@ def stage(main: Main) -> Callable[[], Any]:
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except (ValueError, OSError, MemoryError) as error:
-            _report(error)
-            if _is_multirun() or shows_tracebacks:
+            message = _message(error)
+            if shows_tracebacks:
                 raise
+            if _is_multirun():
+                raise _job_error(message) from error
+            log.error("%s", message)
+            log.debug("", exc_info=error)
             sys.exit(1)
 
     register_search_path()
@@ -73,10 +82,14 @@ def stage(main: Main) -> Callable[[], Any]:
         is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
         if shows_tracebacks:
-            return decorated()
-        os.environ[FULL_ERROR] = "1"  # until `main` starts, Hydra raises its errors
+            with AT_THE_END:
+                return decorated()
+        os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, and in a multirun those of jobs
         try:
-            return decorated()
+            with AT_THE_END:
+                return decorated()
+        except JobError:
+            sys.exit(1)
         except (HydraException, OmegaConfBaseException) as error:
             sys.stderr.write(f"{explain_override(error)}\n")
             sys.exit(1)
@@ -90,13 +103,13 @@ def _is_multirun() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _report(error: Exception) -> None:
+def _message(error: Exception) -> str:
     is_of_configuration = isinstance(error, OmegaConfBaseException)
-    message = explain_override(error) if is_of_configuration else message_of(error)
-    if not _is_multirun():
-        log.error("%s", message)
-        log.debug("", exc_info=error)
-        return
+    return explain_override(error) if is_of_configuration else message_of(error)
+
+
+def _job_error(message: str) -> JobError:
+    """Say at once which job failed, and let the others run."""
     job = HydraConfig.get().job
     log.error(
         "job %s (%s) failed: %s - run the same command again to repeat the failed jobs alone",
@@ -104,3 +117,4 @@ def _report(error: Exception) -> None:
         job.override_dirname,
         message,
     )
+    return JobError(message)

@@ -1,29 +1,33 @@
-"""Canonical data set -> model, trained in this process or in several that it starts."""
+"""Canonical data set -> model, trained in this process or in others that it starts."""
 
 import tempfile
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from maskmill.assembly.sweep_record import job_tracking
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
-from maskmill.training.launching import is_launched, run_worker
+from maskmill.training.launching import is_launched, run_forked, run_worker
+
+WORKER = "maskmill.stages.train_worker"
 
 
 @stage
 def main(cfg: DictConfig) -> float:
     """Train and return the best score, which a sweeper may maximise."""
     hydra_cfg = HydraConfig.get()
-    if (
-        hydra_cfg.mode == RunMode.MULTIRUN
-    ):  # each job of a sweep has a model of its own, and a finished one is not repeated
+    is_job = hydra_cfg.mode == RunMode.MULTIRUN
+    if is_job:  # a model and a run of its own, and nothing to do if it is finished
         cfg.train.out = str(Path(hydra_cfg.runtime.output_dir) / "train")
         cfg.train.once = True
+        with open_dict(cfg):
+            cfg.tracking.update(job_tracking(hydra_cfg, cfg.tracking))
     check_store(tracking_uri())
-    if cfg.trainer.devices == 1 or is_launched():
+    if is_launched() or (cfg.trainer.devices == 1 and not is_job):
         from maskmill.assembly.training_job import (
             fit,  # torch takes seconds to import, and the launcher needs none
         )
@@ -36,8 +40,17 @@ def _fit_in_processes(cfg: DictConfig) -> float:
     with tempfile.TemporaryDirectory(prefix="maskmill-") as name:
         folder = Path(name)
         OmegaConf.save(cfg, folder / "train.yaml", resolve=True)
-        run_worker("maskmill.stages.train_worker", folder)
+        run = run_forked if cfg.trainer.devices == 1 else run_worker
+        try:
+            run(WORKER, folder)
+        except ValueError as error:
+            raise _explained(folder / "result.json", error) from error
         return float(read_json(folder / "result.json")["best_score"])
+
+
+def _explained(result: Path, error: ValueError) -> ValueError:
+    """The error of the process with rank 0, if it could write one."""
+    return ValueError(read_json(result)["error"]) if result.is_file() else error
 
 
 if __name__ == "__main__":

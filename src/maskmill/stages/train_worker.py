@@ -9,13 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from maskmill.assembly.training_job import fit, rank
 from maskmill.canonical.files import write_json
+from maskmill.stages.resources import message_of
 from maskmill.training.launching import EXIT_SIGTERM, die_with_parent
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Train from FOLDER/train.yaml; rank 0 writes the best score to FOLDER/result.json."""
+    """Train from FOLDER/train.yaml; rank 0 writes FOLDER/result.json: `best_score` or `error`."""
     die_with_parent()
     level = logging.INFO if rank() == 0 else logging.WARNING
     form = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
@@ -26,8 +27,11 @@ def main() -> None:
     except InterruptedError as error:
         log.info("%s", error)
         sys.exit(EXIT_SIGTERM)
-    except (ValueError, OSError) as error:
-        log.error("%s", error)
+    except (ValueError, OSError, MemoryError) as error:
+        message = message_of(error)
+        log.error("%s", message)
+        if rank() == 0:
+            write_json(folder / "result.json", {"error": message})
         sys.exit(1)
     if rank() == 0:
         write_json(folder / "result.json", {"best_score": score})

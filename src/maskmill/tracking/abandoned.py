@@ -39,7 +39,7 @@ def end_abandoned_runs(client: mlflow.MlflowClient, *, dead: Collection[str] = (
 def running_runs(client: mlflow.MlflowClient) -> list[Run]:
     """The runs of maskmill that the store shows as running."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    query = "attributes.status = 'RUNNING' and tags.`maskmill.training` LIKE '%'"
+    query = f"attributes.status = 'RUNNING' and tags.`{PROCESS_TAG}` LIKE '%'"
     return list(client.search_runs(experiments, query, max_results=MAX_RUNS))
 
 

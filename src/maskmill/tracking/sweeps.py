@@ -1,0 +1,65 @@
+"""The MLflow run of a sweep; the runs of its jobs are its children."""
+
+import mlflow
+from mlflow.entities import Run
+
+from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
+from maskmill.tracking.runs import git_commit
+from maskmill.tracking.store import connect, experiment_id, store_errors
+from maskmill.tracking.sweep_tags import JOB_TAG, PARENT_TAG, SWEEP_TAG
+
+MAX_CHILDREN = 10_000  # more than MLflow's page of runs shows
+
+
+def open_sweep(experiment: str, name: str, run_id: str | None) -> str:
+    """Create the run of a sweep, or open that of an earlier start again.
+
+    Args:
+        experiment: MLflow experiment of the runs.
+        name: of the sweep.
+        run_id: of an earlier start, None for a new run.
+
+    Returns:
+        the run's id.
+
+    Raises:
+        ValueError: the store does not answer.
+    """
+    tags = {SWEEP_TAG: name, PROCESS_TAG: this_process(), "git_commit": git_commit()}
+    with store_errors():
+        client = connect()
+        end_abandoned_runs(client)
+        if run_id is not None and _exists(client, run_id):
+            for key, value in tags.items():
+                client.set_tag(run_id, key, value)
+            client.update_run(run_id, status="RUNNING")
+            return run_id
+        run = client.create_run(experiment_id(experiment), run_name=name, tags=tags)
+        return str(run.info.run_id)
+
+
+def close_sweep(run_id: str, status: str) -> None:
+    """End the run of a sweep, and runs of jobs whose process was killed."""
+    with store_errors():
+        client = connect()
+        client.set_terminated(run_id, status)
+        end_abandoned_runs(client)
+
+
+def job_runs(parent: str) -> dict[int, Run]:
+    """Job number -> its latest run, for the jobs of a sweep."""
+    client = connect()
+    experiment = client.get_run(parent).info.experiment_id
+    query = f"tags.`{PARENT_TAG}` = '{parent}'"
+    order = ["attributes.start_time ASC"]
+    found: dict[int, Run] = {}
+    for run in client.search_runs([experiment], query, max_results=MAX_CHILDREN, order_by=order):
+        found[int(run.data.tags[JOB_TAG])] = run
+    return found
+
+
+def _exists(client: mlflow.MlflowClient, run_id: str) -> bool:
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except mlflow.exceptions.MlflowException:
+        return False
