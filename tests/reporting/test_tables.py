@@ -13,7 +13,7 @@ from maskmill.evaluation.comparison import compare
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.image_counts import FIELDS, read_image_counts
 from maskmill.evaluation.slices import Slicing
-from maskmill.reporting.tables import write_tables
+from maskmill.reporting.tables import SHOWN, write_tables
 from strategies import CATEGORIES
 
 TARGETS = [scene(seed) for seed in range(6)]
@@ -54,13 +54,16 @@ def test_every_headline_number_has_an_interval_around_it(written):
         assert 0 <= low <= high <= 1, name
 
 
-def test_dvc_shows_one_number_for_each_metric(written):
+def test_dvc_shows_the_headlines_in_at_most_twelve_columns(written):
     from dvc.repo.metrics.show import _extract_metrics
 
-    metrics = json.loads((written[0] / "metrics.json").read_text())
-    shown = _extract_metrics(metrics, "metrics.json")
-    del metrics["interval"]
-    assert shown == {name: value for name, value in metrics.items() if value is not None}
+    out, evaluation = written
+    headlines = json.loads((out / "headlines.json").read_text())
+    shown = _extract_metrics(headlines, "headlines.json")
+    assert shown == headlines
+    assert list(shown) == [name for name in SHOWN if not name.startswith("AP")]  # no scores here
+    assert headlines == {name: evaluation.scores()[name] for name in headlines}
+    assert len(SHOWN) <= 11  # and a column for the path
 
 
 def test_without_resamples_there_are_no_intervals(written, tmp_path):

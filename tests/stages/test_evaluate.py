@@ -26,6 +26,7 @@ FILES = {
     ".maskmill.json",
     "confusion.csv",
     "counts.csv",
+    "headlines.json",
     "metrics.json",
     "per_class.csv",
     "per_image.csv",

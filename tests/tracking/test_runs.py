@@ -1,8 +1,9 @@
 import sqlite3
+import subprocess
 
 import pytest
 
-from maskmill.tracking.runs import flatten
+from maskmill.tracking.runs import code_tags, flatten
 
 
 def test_a_configuration_becomes_dotted_parameters():
@@ -19,6 +20,51 @@ def test_a_configuration_becomes_dotted_parameters():
         "parts.1.b": "None",
         "empty": "{}",
     }
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+TRACKED = [
+    *("params.yaml", "dvc.lock", "data.dvc", "raw/more.dvc", ".dvc/config", ".gitignore"),
+    *("lineage.yaml", "dvc.yaml", "conf/config.yaml", "src/net.py", "notes.md"),
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    git(folder, "init", "-q")
+    for name in TRACKED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("a\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "all")
+    return folder
+
+
+@pytest.mark.parametrize("name", TRACKED)
+def test_the_commit_is_that_of_the_code_whatever_the_parameters_and_dvc(project, monkeypatch, name):
+    (project / "src").mkdir(exist_ok=True)
+    monkeypatch.chdir(project / "src")
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    (project / name).write_text("b\n")
+    (project / "untracked").write_text("c")
+    tags = code_tags()
+    (project / name).write_text("a\n")
+    commit = git(project, "rev-parse", "HEAD")
+    is_code = name in {"dvc.yaml", "conf/config.yaml", "src/net.py", "notes.md"}
+    assert tags == {"git_commit": commit + ("+changes" if is_code else "")}
+
+
+def test_a_run_carries_the_name_of_its_dvc_experiment(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DVC_EXP_NAME", "lr-high")
+    commit = git(project, "rev-parse", "HEAD")
+    assert code_tags() == {"git_commit": commit, "dvc_experiment": "lr-high"}
 
 
 @pytest.mark.slow

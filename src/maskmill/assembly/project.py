@@ -17,6 +17,7 @@ TEMPLATES = Path(__file__).parent / "project_files"
 FILES = {
     "pipeline.yaml": "dvc.yaml",
     "params.yaml": "params.yaml",
+    "lineage.yaml": "lineage.yaml",
     "gitignore": ".gitignore",
     "dvcignore": ".dvcignore",
     "README.md": "README.md",

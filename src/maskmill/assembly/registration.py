@@ -38,6 +38,7 @@ from maskmill.tracking.models import (
     registry_lock,
     set_version_tags,
 )
+from maskmill.tracking.origin import COMMIT_TAG, LINEAGE, ORIGIN_TAGS, RUN_TAG, known_origin
 from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
 from maskmill.tracking.store import connect
 from maskmill.tracking.unsent import send_unsent
@@ -88,8 +89,7 @@ class Registration:
         """Register once, decide the alias, and write version.json and comparison.html.
 
         Returns:
-            name, version, alias, reason, fingerprint and the deciding metric: the same in every
-            clone that registers its first model.
+            name, version, alias, reason, fingerprint and the deciding metric.
         """
         send_unsent(connect())
         gate = Gate(self.settings, self.evidence, self.metrics[self.settings.metric])
@@ -113,7 +113,9 @@ class Registration:
             MODEL_TAG: fingerprint,
             WEIGHTS_TAG: self.files.weights_digest(),
             "data_hash": self.files.data_digest,
-            "git_commit": run.data.tags.get("git_commit", git_commit()),
+            COMMIT_TAG: git_commit(),
+            RUN_TAG: run.info.run_id,
+            **{key: value for key, value in run.data.tags.items() if key in ORIGIN_TAGS},
             **self._score_tags(),
         }
         return create_version(name, uri, tags)
@@ -130,11 +132,25 @@ class Registration:
         return run
 
     def _restored_run(self) -> Run:
+        """A run for a model of DVC's cache, with the origin that lineage.yaml knows."""
         fingerprint = self.files.fingerprint
-        log.warning(
-            "no MLflow run trained model %s here: a new run is added for it", fingerprint[:12]
+        origin = known_origin(fingerprint)
+        tags = {MODEL_TAG: fingerprint, "data_hash": self.files.data_digest}
+        if origin is None:
+            log.warning(
+                "no MLflow run trained model %s here, and %s does not know it: a new run is added "
+                "for it",
+                fingerprint[:12],
+                LINEAGE,
+            )
+            return add_restored_run(tags)
+        log.info(
+            "model %s was trained by run %s at commit %s: the run added here refers to it",
+            fingerprint[:12],
+            origin.run,
+            origin.commit[:12],
         )
-        return add_restored_run({MODEL_TAG: fingerprint, "data_hash": self.files.data_digest})
+        return add_restored_run(tags | origin.tags)
 
     def _log_model(self, run: Run) -> str:
         example = self.split.image(self.split.records[0])
@@ -174,19 +190,23 @@ class Registration:
 
     def _write(self, version: ModelVersion, decision: Decision) -> dict[str, Any]:
         out = self.settings.out
+        metric = self.settings.metric
         described = {
             "name": self.settings.name,
             "version": int(version.version),
             "alias": decision.alias,
             "reason": decision.reason,
             "fingerprint": self.files.fingerprint,
-            self.settings.metric: self.metrics[self.settings.metric],
+            metric: self.metrics[metric],
         }
         page = out / PAGE
         if not (decision.is_champion_already and self._restore_page(version, page)):
             write_comparison(page, described, decision.differences, num_resamples=NUM_RESAMPLES)
             connect().log_artifact(version.run_id, str(page), PAGE_FOLDER)
         write_json(out / "version.json", described)
+        # What DVC compares: the same in every clone, whatever else its registry has.
+        same = {key: described[key] for key in ("name", "fingerprint", metric)}
+        write_json(out / "registered.json", same)
         return described
 
     def _restore_page(self, version: ModelVersion, page: Path) -> bool:

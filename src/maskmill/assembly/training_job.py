@@ -41,8 +41,9 @@ from maskmill.evaluation.learning_curves import HISTORY, copy_history
 from maskmill.reporting.drawing import overlay
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
+from maskmill.tracking.origin import record_origin
 from maskmill.tracking.run_logger import RunLogger
-from maskmill.tracking.runs import Tracking, flatten, inputs_are_logged, log_inputs
+from maskmill.tracking.runs import Tracking, flatten, inputs_are_logged, log_inputs, origin_of
 from maskmill.training.callbacks import EpochLines, StepSeed
 from maskmill.training.checkpoint_files import (
     AtomicCheckpointIO,
@@ -167,6 +168,7 @@ class TrainingJob:
         dead = self.state.abandoned_run_ids()
         with tracking.run(self.state.run_id, tags, dead=dead) as run_id:
             self.state.run_id = run_id
+            self.origin = origin_of(run_id)
             if not inputs_are_logged(run_id):
                 stage = stage_configuration(self.config | self.untracked, self.code)
                 log_inputs(self.config, self.dataset, stage)
@@ -252,6 +254,7 @@ class TrainingJob:
         digest = model.weights_digest()
         logger = cast(RunLogger, trainer.logger)
         logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})
+        record_origin(model.fingerprint, self.origin)
         log.info("weights %s, model %s -> %s", digest, model.fingerprint[:12], self.settings.out)
         return model
 

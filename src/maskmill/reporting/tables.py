@@ -22,6 +22,8 @@ from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses
 Row = dict[str, object]
 Floats = npt.NDArray[np.float64]
 CLASS_INTERVALS = ("PQ", "IoU", "AP")
+# In headlines.json: each is a column of `dvc metrics show` and `dvc exp show`.
+SHOWN = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50", "ECE")
 SLICE_COLUMNS = ("slicing", "slice", "images", "segments")
 EMPTY = ""  # the cell of a missing value
 
@@ -30,11 +32,14 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     """Write the tables; values are fractions, the cell of a missing value is empty.
 
     A name that a spreadsheet would take for a formula begins with an apostrophe; see `protect`.
-    metrics.json, per_class.csv, per_image.csv, counts.csv, confusion.csv and slices.csv; with a
-    baseline also differences.csv.
+    metrics.json, headlines.json, per_class.csv, per_image.csv, counts.csv, confusion.csv and
+    slices.csv; with a baseline also differences.csv.
     """
     evaluation = analysis.evaluation
-    write_json(out / "metrics.json", _metrics(analysis))
+    metrics = _metrics(analysis)
+    write_json(out / "metrics.json", metrics)
+    headlines = {name: metrics[name] for name in SHOWN if metrics.get(name) is not None}
+    write_json(out / "headlines.json", headlines)
     _write_rows(out / "per_class.csv", per_class_rows(analysis))
     _write_rows(out / "per_image.csv", per_image_rows(evaluation))
     _write_rows(out / "counts.csv", list(_count_rows(analysis.image_counts)))

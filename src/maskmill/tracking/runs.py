@@ -14,6 +14,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
+from maskmill.tracking.origin import LINEAGE, RUN_TAG, Origin
 from maskmill.tracking.store import STORE_ERRORS, connect, experiment_id, store_errors
 from maskmill.tracking.unsent import Unsent, send_unsent
 
@@ -24,6 +25,8 @@ MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
 MAX_BATCH = 100  # parameters per request
 CONFIG_FILE = "config/train.yaml"  # among the files of a run
 INPUTS_END = "data/findings"  # the last value of `log_inputs`
+# Parameters, and what DVC and the pipeline write; conf/ and dvc.yaml count as code.
+NOT_CODE = ("params.yaml", "dvc.lock", "*.dvc", ".dvc/**", ".dvcignore", ".gitignore", LINEAGE.name)
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
@@ -53,7 +56,7 @@ class Tracking:
 
         Args:
             run_id: of the earlier start, None for a new run.
-            tags: of the run, in addition to the git commit.
+            tags: of the run, in addition to `code_tags`.
             dead: ids of other runs whose process was killed; they are marked so.
 
         Yields:
@@ -79,7 +82,11 @@ class Tracking:
             experiment_id=experiment_id(self.experiment),  # also sets the tracking URI
             run_id=run_id if run_id and _exists(run_id) else None,
             run_name=self.run_name,
+<<<<<<< 7183fe2
+            tags={**tags, **code_tags(), PROCESS_TAG: this_process()},
+=======
             tags={**self.tags, **tags, "git_commit": git_commit(), PROCESS_TAG: this_process()},
+>>>>>>> d7e6472
             log_system_metrics=self.system_metrics,
         )
         return str(run.info.run_id)
@@ -129,9 +136,9 @@ def add_restored_run(tags: Mapping[str, str]) -> Run:
     """A finished run for a model that the pipeline restored from its cache instead of training it.
 
     Args:
-        tags: of the run, in addition to the git commit and `restored_from_cache`.
+        tags: of the run, in addition to `restored_from_cache` and, unless they name it, the commit.
     """
-    everything = {**tags, "git_commit": git_commit(), "restored_from_cache": "true"}
+    everything = {**code_tags(), **tags, "restored_from_cache": "true"}
     experiment = experiment_id("maskmill")
     with mlflow.start_run(experiment_id=experiment, run_name="restored", tags=everything) as run:
         pass
@@ -188,17 +195,28 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def git_commit() -> str:
-    """The current commit, with `+changes` if tracked files differ from it.
+def origin_of(run_id: str) -> Origin:
+    """What this process trains from: the commit and, under `dvc exp run`, the experiment."""
+    return Origin(run_id, git_commit(), os.environ.get("DVC_EXP_NAME"))
 
+
+def code_tags() -> dict[str, str]:
+    """The tags of a run with its commit and, under `dvc exp run`, its experiment."""
+    tags = origin_of("").tags
+    del tags[RUN_TAG]
+    return tags
+
+
+def git_commit() -> str:
+    """The current commit, with `+changes` if tracked code or configuration differs from it.
+
+    What DVC writes is neither: a run records its parameters and its data itself.
     Outside a repository it is the environment variable GIT_COMMIT, or `unknown`.
     """
     try:
         commit = _run_git("rev-parse", "HEAD")
-        # DVC rewrites its lock while it runs the pipeline; the run records the data itself.
-        changes = _run_git(
-            "status", "--porcelain", "-uno", "--", ":/", ":(top,exclude,glob)**/dvc.lock"
-        )
+        not_code = [f":(top,exclude,glob)**/{pattern}" for pattern in NOT_CODE]
+        changes = _run_git("status", "--porcelain", "-uno", "--", ":/", *not_code)
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("GIT_COMMIT", "unknown")
     return commit + ("+changes" if changes else "")
