@@ -82,11 +82,7 @@ class Tracking:
             experiment_id=experiment_id(self.experiment),  # also sets the tracking URI
             run_id=run_id if run_id and _exists(run_id) else None,
             run_name=self.run_name,
-<<<<<<< 7183fe2
-            tags={**tags, **code_tags(), PROCESS_TAG: this_process()},
-=======
-            tags={**self.tags, **tags, "git_commit": git_commit(), PROCESS_TAG: this_process()},
->>>>>>> d7e6472
+            tags={**self.tags, **tags, **code_tags(), PROCESS_TAG: this_process()},
             log_system_metrics=self.system_metrics,
         )
         return str(run.info.run_id)

@@ -4,7 +4,7 @@ import mlflow
 from mlflow.entities import Run
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
-from maskmill.tracking.runs import git_commit
+from maskmill.tracking.runs import code_tags
 from maskmill.tracking.store import connect, experiment_id, store_errors
 from maskmill.tracking.sweep_tags import JOB_TAG, PARENT_TAG, SWEEP_TAG
 
@@ -25,7 +25,7 @@ def open_sweep(experiment: str, name: str, run_id: str | None) -> str:
     Raises:
         ValueError: the store does not answer.
     """
-    tags = {SWEEP_TAG: name, PROCESS_TAG: this_process(), "git_commit": git_commit()}
+    tags = {SWEEP_TAG: name, PROCESS_TAG: this_process(), **code_tags()}
     with store_errors():
         client = connect()
         end_abandoned_runs(client)
