@@ -1,7 +1,9 @@
 import numpy as np
 from hypothesis import given
 
-from maskmill.reporting.drawing import overlay
+from drawn_folders import BALL
+from maskmill.canonical.panoptic import Panoptic
+from maskmill.reporting.drawing import draw_contours, overlay
 from strategies import CATEGORIES, panoptics
 
 
@@ -13,3 +15,14 @@ def test_an_overlay_leaves_void_unchanged_and_borders_white(panoptic):
     assert (drawn[(panoptic.ids == 0) & ~white] == 100).all()
     for (y, x), value in np.ndenumerate(panoptic.ids[:, :-1]):
         assert white[y, x] or value == panoptic.ids[y, x + 1]
+
+
+def test_contours_have_the_colour_of_the_class_and_leave_the_photograph_visible():
+    panoptic = Panoptic.from_ids(np.pad(np.ones((15, 15), np.int32), (0, 5)), {1: BALL})
+    image = np.full((20, 20, 3), 100, np.uint8)
+    drawn = draw_contours(image, panoptic, CATEGORIES).astype(int)
+    color = np.array(CATEGORIES[BALL].color)
+    assert drawn[7, 14].tolist() == [255] * 3  # the border to void
+    assert drawn[7, 13].tolist() == color.tolist()
+    assert drawn[4, 4].tolist() == np.rint(0.85 * 100 + 0.15 * color).tolist()
+    assert (drawn[17, 17] == 100).all()  # void

@@ -87,7 +87,7 @@ def test_descriptions_name_the_kind_of_error(gallery):
 def test_each_error_has_three_pictures(gallery):
     confident, _ = draw_error_crops(gallery)
     for crop in confident.crops:
-        assert list(crop.pictures) == ["image", "ground truth", "prediction"]
+        assert list(crop.pictures) == ["photograph", "ground truth", "prediction"]
 
 
 def test_a_perfect_prediction_has_no_errors(tmp_path):

@@ -19,6 +19,7 @@ from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.examples import Gallery
+from maskmill.reporting.origin import Origin, with_run
 from maskmill.reporting.pictures import GRAY, HIGHLIGHT, draw_error_map, draw_example, find_image
 from maskmill.reporting.report import write_report
 from parsed_page import HOSTILE, HOSTILE_NAMES, Page, decoded, require_inert
@@ -120,12 +121,12 @@ def hostile(tmp_path_factory):
     write_json(folder / "dataset.json", {"problems": [{"split": HOSTILE, "message": HOSTILE}]})
     return report(
         folder,
-        targets=TARGETS[:1],
-        preds=PREDS[3:4],
+        targets=TARGETS[:2],
+        preds=PREDS[3:5],
         categories=Categories(renamed),
-        names=["<img src=x onerror=alert(1)>.png"],
-        tags=(Slicing(HOSTILE, (HOSTILE,), (HOSTILE,)),),
-        baseline=[moved(TARGETS[0], by=9)],
+        names=["<img src=x onerror=alert(1)>.png", "plain.png"],
+        tags=(Slicing(HOSTILE, (HOSTILE, "other"), (HOSTILE, "other")),),
+        baseline=[moved(TARGETS[0], by=9)] * 2,
     )
 
 
@@ -143,12 +144,12 @@ def report_named(folder, name):
     write_json(folder / "dataset.json", {"problems": [{"split": name, "message": name}]})
     return report(
         folder,
-        targets=TARGETS[:1],
-        preds=PREDS[3:4],
+        targets=TARGETS[:2],
+        preds=PREDS[3:5],
         categories=Categories(renamed),
-        names=[f"{name.replace('/', '')[:60]}.png"],
-        tags=(Slicing(name, (name,), (name,)),),
-        baseline=[moved(TARGETS[0], by=9)],
+        names=[f"{name.replace('/', '')[:60]}.png", "other.png"],
+        tags=(Slicing(name, (name, "other"), (name, "other")),),
+        baseline=[moved(TARGETS[0], by=9)] * 2,
     )
 
 
@@ -163,10 +164,10 @@ def test_names_add_neither_an_element_nor_an_attribute_to_the_report(tmp_path):
 @pytest.mark.parametrize(
     "title",
     [
-        "Slices",
+        "Parts of the data",
         "Differences from the baseline",
         "Confusion matrix",
-        "Curves",
+        "Precision and confidence",
         "Errors to review",
         "Where PQ is lost",
         "Classes",
@@ -197,7 +198,7 @@ def test_classes_that_do_not_occur_are_listed_without_rows(tmp_path):
 
 def test_a_single_image_is_shown_once(tmp_path):
     text = report(tmp_path, targets=TARGETS[:1], preds=PREDS[:1])
-    assert text[text.index("Worst images") :].count("<figure>") == 1
+    assert text[text.index("Worst images") :].count("<figure") == 1
     assert "Best images" not in text
 
 
@@ -247,10 +248,102 @@ def test_pictures_of_images_of_any_shape_fit_the_page(size):
     labels = Panoptic.from_ids(np.full(size, segment_id, np.int32), {segment_id: BALL})
     image = np.zeros((*size, 3), np.uint8)
     pictures = draw_example(image, labels, labels, CATEGORIES, background=False)
-    assert list(pictures) == ["image", "ground truth", "prediction", "error map"]
-    assert all(max(decoded(uri).shape) == 480 for uri in pictures.values())
+    assert list(pictures) == ["photograph", "ground truth", "prediction", "errors"]
+    assert all(max(decoded(uri).shape) == 640 for uri in pictures.values())
 
 
 def test_a_data_set_without_a_labelled_pixel_has_a_report(tmp_path):
     void = Panoptic.from_ids(np.zeros((8, 8), np.int32), {})
-    assert "Segmentation report" in report(tmp_path, targets=[void], preds=[void])
+    assert "Panoptic segmentation report" in report(tmp_path, targets=[void], preds=[void])
+
+
+CONFIG = {
+    "task": {"_target_": "maskmill.tasks.segmentation.SemanticTask"},
+    "network": {
+        "_target_": "maskmill.networks.decoders.Unet",
+        "encoder": {"name": "resnet18", "pretrained": True},
+    },
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.001},
+    "trainer": {"max_epochs": 2},
+    "data": {"batch_size": 4, "crop_size": [64, 96]},
+    "seed": 7,
+}
+HISTORY = [
+    {"epoch": 1.0, "train/loss": 2.0, "val/loss": 2.0, "score": 0.2},
+    {"epoch": 2.0, "train/loss": 1.0, "val/loss": 1.5, "score": 0.3},
+]
+ORIGIN = Origin("f" * 64, "a" * 64, CONFIG, HISTORY)
+
+
+@pytest.fixture(scope="module")
+def semantic(tmp_path_factory):
+    """The report of a semantic model on data with things."""
+    folder = tmp_path_factory.mktemp("semantic")
+    return write_report(folder / "report.html", replace(Case(folder).gallery(), origin=ORIGIN))
+
+
+def test_a_report_leads_with_the_deciding_score_of_the_task(tmp_path, semantic):
+    for text, metric in ((report(tmp_path), "PQ"), (semantic.read_text(), "mIoU")):
+        page = Page(text).text
+        assert re.match(rf"{metric} \d\d\.\d % - \w+ segmentation report", page)
+        first = re.search(r'class="card( main)?"><span>(.*?)</span>', text)
+        assert first.groups() == (" main", metric)
+
+
+def test_a_semantic_report_shows_no_number_of_segments(semantic):
+    body = semantic.read_text().split("</style>")[1]  # the style has a class PQ
+    before_all, after_all = body.split("All scores")
+    shown = before_all + after_all[after_all.index("</details>") :]
+    assert not re.search(r"\bPQ\b|\bAP\b|object size|missed</th>", Page(shown).text)
+    assert ">PQ</td>" in after_all  # folded away, and not lost
+
+
+def test_no_headline_is_shown_twice_under_two_names(tmp_path):
+    stuff = Panoptic.from_ids(np.ones((8, 8), np.int32), {1: SKY})
+    table = Categories([category for category in CATEGORIES if not category.isthing])
+    folder = tmp_path / "stuff"
+    origin = Origin(config={"task": {"_target_": "maskmill.tasks.segmentation.PanopticTask"}})
+    gallery = Case(folder, targets=[stuff], preds=[stuff], categories=table).gallery()
+    path = write_report(tmp_path / "report.html", replace(gallery, origin=origin))
+    cards = re.findall(r'class="card.*?><span>(.*?)</span>', path.read_text())
+    assert cards[:3] == ["PQ", "SQ", "RQ"]
+
+
+def test_it_names_the_model_and_shows_its_learning_curves(semantic):
+    page = Page(semantic.read_text())
+    facts = [
+        "network Unet",
+        "encoder resnet18, pretrained",
+        "training 2 epochs, batches of 4, crops of 64 x 96 px, learning rate 0.001, seed 7, AdamW",
+        "model ffffffffffff, weights aaaaaaaaaaaa",
+        "Best, and kept: mIoU 30.0 % after epoch 2.",
+    ]
+    for fact in facts:
+        assert fact in page.text
+    assert "losses over epochs" in page.attributes("aria-label")
+
+
+def test_the_copy_of_a_report_for_mlflow_names_the_run(semantic):
+    text = with_run(semantic.read_text(), {"run": HOSTILE, "commit": "c0ffee"})
+    assert "commit c0ffee" in Page(text).text
+    assert "copy of this report in MLflow" not in text
+    require_inert(text)
+    assert with_run("no report of ours", {"run": "a"}) == "no report of ours"
+
+
+def test_the_pictures_of_an_example_are_switched_by_radio_buttons(tmp_path):
+    page = Page(report(tmp_path))
+    buttons = [attrs for tag, attrs in page.tags if tag == "input"]
+    assert len(buttons) == 16  # two worst and two best images, four pictures each
+    assert {attrs["name"] for attrs in buttons} == {"worst-1", "worst-2", "best-1", "best-2"}
+    assert sum("checked" in attrs for attrs in buttons) == 4
+    assert set(page.attributes("for")) == {attrs["id"] for attrs in buttons}
+    assert "005.png, ground truth" in page.attributes("alt")
+
+
+def test_a_division_with_one_part_is_left_out(tmp_path):
+    one = Slicing("weather", ("rain",) * 5, ("rain",))
+    two = Slicing("city", ("Bonn", "Bonn", "Bonn", "Ulm", "Ulm"), ("Bonn", "Ulm", "Jena"))
+    text = Page(report(tmp_path, tags=(one, two))).text
+    assert "Bonn 3 15" in text  # images and segments
+    assert not re.search("weather|Jena", text)

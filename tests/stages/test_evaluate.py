@@ -219,7 +219,7 @@ def test_no_heavy_library_is_imported():
     heavy = ["torch", "torchmetrics", "lightning", "mlflow", "albumentations"]
     code = f"""
 import sys, maskmill.stages.evaluate
-import maskmill.evaluation.evaluation, maskmill.reporting.evaluation_folder
+import maskmill.assembly.scoring
 found = set({heavy}) & set(sys.modules)
 assert not found, found"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,6 +13,7 @@ from maskmill.assembly.code_digests import import_closure, source_files, target_
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.limits import require_known_classes
 from maskmill.assembly.network_loading import load_network
+from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
@@ -27,7 +28,6 @@ from maskmill.tracking.lineage import (
     WEIGHTS_TAG,
     find_run,
     has_evaluation,
-    log_evaluation,
     run_artifact,
 )
 from maskmill.tracking.models import (
@@ -128,7 +128,7 @@ class Registration:
         if not has_evaluation(run, self.evidence.key):  # DVC restored the evaluation
             scores = {key: value for key, value in self.metrics.items() if isinstance(value, float)}
             bounds = self.metrics.get("interval", {})
-            log_evaluation(run, self.evidence.key, self.settings.evaluation, scores, bounds)
+            add_evaluation(run, self.evidence.key, self.settings.evaluation, scores, bounds)
         return run
 
     def _restored_run(self) -> Run:

@@ -9,6 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from omegaconf import OmegaConf
 
 from maskmill.assembly.prediction_job import PredictionJob
+from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.scoring import evaluate
 from maskmill.assembly.settings import EvaluateSettings, PredictSettings
 from maskmill.evaluation.evidence import Evidence, read_evidence
@@ -16,7 +17,7 @@ from maskmill.serving.construction import check_targets
 from maskmill.serving.description import PostprocessTargets
 from maskmill.serving.formats.canonical import Canonical
 from maskmill.serving.image_folder import find_images
-from maskmill.tracking.lineage import MODEL_TAG, find_run, kept_evaluation, log_evaluation
+from maskmill.tracking.lineage import MODEL_TAG, find_run, kept_evaluation
 from maskmill.tracking.store import connect
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def _score(version: ModelVersion, evidence: Evidence, images: Path, folder: Path
     evaluated = evaluate(scoring)
     assert evaluated.evidence is not None
     run = connect().get_run(version.run_id)
-    log_evaluation(run, evaluated.evidence.key, out, evaluated.scores, evaluated.bounds)
+    add_evaluation(run, evaluated.evidence.key, out, evaluated.scores, evaluated.bounds)
     return out
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from maskmill.assembly.model_origin import find_origin
 from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import analyse
@@ -22,7 +23,7 @@ class Evaluated:
 
     Args:
         evidence: what it is of; None for predictions of other tools, which cannot be registered.
-        scores: name -> fraction, without those that have none.
+        scores: name -> fraction, without those that have none; the deciding one comes first.
         bounds: name -> 95 % interval, where there are resamples.
     """
 
@@ -65,6 +66,7 @@ def score(settings: EvaluateSettings) -> Gallery:
         images=images,
         num_examples=settings.num_examples,
         baseline=settings.baseline,
+        origin=find_origin(settings.prediction, settings.model),
     )
 
 
@@ -92,5 +94,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluated:
         {"background": evaluation.background, "void_in_union": evaluation.void_in_union},
     )
     write_evaluation(settings.out, gallery, evidence)
-    scores = {name: value for name, value in analysis.scores.items() if value is not None}
+    scores = {}
+    for name in (gallery.task.metric, *analysis.scores):
+        value = analysis.scores.get(name)
+        if value is not None:
+            scores[name] = value
     return Evaluated(evidence, scores, analysis.bounds)

@@ -170,6 +170,8 @@ class EvaluateSettings:
         tags: a CSV file `image,<tag>[,<tag>...]`; each column slices the images; null: none.
         num_resamples: bootstrap resamples behind the 95 % intervals; 0: no intervals.
         seed: seed of the resampling.
+        model: folder of the predicting model; the report describes it and shows its learning
+            curves. null, or the folder of another model: it names the fingerprint alone.
 
     Raises:
         FileNotFoundError: `images` is not a folder.
@@ -187,6 +189,7 @@ class EvaluateSettings:
     tags: Path | None = None
     num_resamples: Annotated[int, Ge(0)] = 1000
     seed: int = 0
+    model: Path | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None and not self.images.is_dir():

@@ -22,6 +22,7 @@ from maskmill.evaluation.evaluation import Evaluation
 from maskmill.evaluation.image_counts import Field, ImageCounts
 from maskmill.evaluation.slices import Slicing, by_brightness, by_crowding, mean_luma
 
+OBJECT_SIZE = "object size"  # a slicing of things, not of images
 SLICE_METRICS = ("PQ", "SQ", "RQ", "mIoU", "AP")
 THING_METRICS = {"PQ": "PQ/thing", "SQ": "SQ/thing", "RQ": "RQ/thing"}  # of things by size
 
@@ -141,7 +142,7 @@ class Analysis:
         bounds = _bounds(_thing_metrics(drawn)) if drawn else {}
         num_segments = _count_target_segments(counts)
         num_images = int(np.count_nonzero(num_segments))
-        return Slice("object size", name, num_images, int(num_segments.sum()), scores, bounds)
+        return Slice(OBJECT_SIZE, name, num_images, int(num_segments.sum()), scores, bounds)
 
     def _image_slice(self, slicing: str, name: str, indices: npt.NDArray[np.int64]) -> Slice:
         """The images at some indices."""

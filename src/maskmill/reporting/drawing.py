@@ -1,5 +1,6 @@
 """Labels drawn over an image: category colours, and a border around each segment."""
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +10,8 @@ from maskmill.canonical.png import RGB
 from maskmill.canonical.runs import relabel
 
 WHITE = 255
+TINT = 0.15  # of the colours within contours: the photograph stays visible
+LINE_PX = 2.5  # width of a contour, on each side of the border
 
 
 def overlay(
@@ -25,16 +28,48 @@ def overlay(
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    colors = _colors(panoptic, categories)
+    alpha = np.where(_labelled(panoptic), np.float32(opacity), np.float32(0))
+    mixed = (1 - alpha) * image + alpha * colors
+    mixed[_borders(panoptic)] = WHITE
+    return np.rint(mixed).astype(np.uint8)
+
+
+def draw_contours(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
+    """Draw the contour of each segment in its category colour, with a white line between two.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        panoptic: labels of the same size.
+        categories: gives the colours.
+
+    Returns:
+        (H, W, 3) uint8 RGB, in which the image can be seen within the contours.
+    """
+    border = _borders(panoptic)
+    distance = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, 3)
+    alpha = np.where(distance <= LINE_PX, np.float32(1), np.float32(TINT))[..., None]
+    alpha = np.where(_labelled(panoptic), alpha, np.float32(0))
+    mixed = (1 - alpha) * image + alpha * _colors(panoptic, categories)
+    mixed[border] = WHITE
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _labelled(panoptic: Panoptic) -> npt.NDArray[np.bool_]:
+    """Pixels of a segment, (H, W, 1) bool."""
+    is_labelled: npt.NDArray[np.bool_] = panoptic.ids[..., None] != 0
+    return is_labelled
+
+
+def _colors(panoptic: Panoptic, categories: Categories) -> npt.NDArray[np.float32]:
+    """The category colour of each pixel, (H, W, 3); black for void."""
     colors = [(0, 0, 0)]  # of void
     colors += [category.color for category in categories]
     row_of_segment = {}
     for segment_id, category_id in panoptic.category_of.items():
         row_of_segment[segment_id] = categories.index[category_id] + 1
     rows = relabel(panoptic.ids, row_of_segment, default=0)
-    alpha = np.where(rows[..., None] > 0, np.float32(opacity), np.float32(0))
-    mixed = (1 - alpha) * image + alpha * np.array(colors, dtype=np.float32)[rows]
-    mixed[_borders(panoptic)] = WHITE
-    return np.rint(mixed).astype(np.uint8)
+    return np.array(colors, dtype=np.float32)[rows]
 
 
 def _borders(panoptic: Panoptic) -> npt.NDArray[np.bool_]:

@@ -1,23 +1,35 @@
 """Crops of errors worth a look: confident errors, which may be label errors, and large misses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from maskmill.canonical.panoptic import Panoptic, Segment
 from maskmill.canonical.png import RGB
 from maskmill.metrics.functional.segment_matching import SegmentOutcome, Segments
-from maskmill.reporting.drawing import overlay
+from maskmill.reporting.drawing import draw_contours
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.pages import format_percent
-from maskmill.reporting.pictures import HIGHLIGHT, encode_jpeg, find_image, resize_image
+from maskmill.reporting.pictures import (
+    HIGHLIGHT,
+    Size,
+    encode_jpeg,
+    find_image,
+    resize_image,
+    resize_labels,
+)
 
 SIDE = 260  # px of a crop's longer side
 CONTEXT = 0.5  # of the object's larger side, on each side of it
 MIN_CONTEXT = 12  # px
 NO_SCORE = -1.0  # ranks predictions without a score behind all others
 BLACK = (0, 0, 0)
+Window = tuple[slice, slice]  # rows and columns
+Outline = Sequence[npt.NDArray[Any]]  # as OpenCV finds it
 FALSE_POSITIVES = (
     SegmentOutcome.BACKGROUND_ERROR,
     SegmentOutcome.CLASSIFICATION_ERROR,
@@ -25,7 +37,7 @@ FALSE_POSITIVES = (
 )
 CONFIDENT = "Most confident false positives"
 CHECK_CONFIDENT = "Predicted, but not in the ground truth: check whether the label is right."
-MISSED = "Largest missed objects"
+MISSED = "Largest missed segments"
 CHECK_MISSED = "In the ground truth, but not predicted: check whether the label is right."
 DESCRIPTIONS = {
     SegmentOutcome.BACKGROUND_ERROR: "background error: the ground truth has no such segment",
@@ -134,15 +146,18 @@ def _draw_crop(
     categories = gallery.analysis.evaluation.categories
     segment_id = int(segments.id[error.row])
     segment = next(segment for segment in panoptic.segments if segment.id == segment_id)
-    pixels = find_image(gallery.images, record)
-    drawings = {
-        "image": pixels,
-        "ground truth": overlay(pixels, gallery.target.panoptic(record.id), categories),
-        "prediction": overlay(pixels, gallery.pred.panoptic(record.id), categories),
-    }
+    window = _window(panoptic, segment)
+    size = _crop_size(window)
+    image = find_image(gallery.images, record)[window]
+    image = resize_image(image, size, enlarge=cv2.INTER_LINEAR)
+    drawings = {"photograph": image}
+    for name, folder in (("ground truth", gallery.target), ("prediction", gallery.pred)):
+        labels = _crop_labels(folder.panoptic(record.id), window, size)
+        drawings[name] = draw_contours(image, labels, categories)
+    outline = _outline(panoptic, segment, window, size)
     pictures = {}
     for name, drawing in drawings.items():
-        pictures[name] = encode_jpeg(_crop(drawing, panoptic, segment))
+        pictures[name] = encode_jpeg(_highlight(drawing, outline))
     class_name = categories[segment.category_id].name
     description = _describe(gallery, error, segments)
     return ErrorCrop(class_name, description, record.file_name, pictures)
@@ -167,19 +182,39 @@ def _describe(gallery: Gallery, error: SegmentError, segments: Segments) -> str:
     return f"score {score}, {area}: {description}"
 
 
-def _crop(drawing: RGB, panoptic: Panoptic, segment: Segment) -> RGB:
-    """The segment and its surroundings, its outline in yellow on black."""
+def _window(panoptic: Panoptic, segment: Segment) -> Window:
+    """The rows and columns of a segment and its surroundings."""
     x, y, width, height = segment.bbox
     context = max(MIN_CONTEXT, round(CONTEXT * max(width, height)))
-    rows = slice(max(0, y - context), y + height + context)
-    columns = slice(max(0, x - context), x + width + context)
-    mask = (panoptic.ids[rows, columns] == segment.id).astype(np.uint8)
-    factor = SIDE / max(mask.shape)
-    size = (max(1, round(mask.shape[1] * factor)), max(1, round(mask.shape[0] * factor)))
-    crop = resize_image(drawing[rows, columns], size, enlarge=cv2.INTER_LINEAR)
+    image_height, image_width = panoptic.size
+    rows = slice(max(0, y - context), min(image_height, y + height + context))
+    columns = slice(max(0, x - context), min(image_width, x + width + context))
+    return rows, columns
+
+
+def _crop_size(window: Window) -> Size:
+    rows, columns = window
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    factor = SIDE / max(height, width)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _crop_labels(panoptic: Panoptic, window: Window, size: Size) -> Panoptic:
+    cropped = Panoptic.from_ids(panoptic.ids[window], panoptic.category_of)
+    return resize_labels(cropped, size)
+
+
+def _outline(panoptic: Panoptic, segment: Segment, window: Window, size: Size) -> Outline:
+    """The outline of a segment in a crop of this size."""
+    mask = (panoptic.ids[window] == segment.id).astype(np.uint8)
     mask = resize_image(mask, size, shrink=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    canvas = np.ascontiguousarray(crop)
+    outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return outline
+
+
+def _highlight(drawing: RGB, outline: Outline) -> RGB:
+    """The outline in yellow on black."""
+    canvas = np.ascontiguousarray(drawing)
     for color, thickness in ((BLACK, 4), (HIGHLIGHT, 2)):
-        cv2.drawContours(canvas, outlines, -1, color, thickness)
+        cv2.drawContours(canvas, outline, -1, color, thickness)
     return canvas

@@ -8,6 +8,8 @@ from maskmill.reporting.examples import Gallery
 from maskmill.reporting.report import write_report
 from maskmill.reporting.tables import write_tables
 
+REPORT = "report.html"
+
 
 def write_evaluation(out: Path, gallery: Gallery, evidence: Evidence | None = None) -> Path:
     """Write everything about an evaluation; the folder is replaced as a whole at the end.
@@ -26,7 +28,7 @@ def write_evaluation(out: Path, gallery: Gallery, evidence: Evidence | None = No
     """
     with replaced_folder(out, written_by="evaluate") as folder:
         write_tables(folder, gallery.analysis)
-        write_report(folder / "report.html", gallery)
+        write_report(folder / REPORT, gallery)
         if evidence is not None:
             write_evidence(folder, evidence)
     return out

@@ -9,6 +9,8 @@ import numpy as np
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.comparison import Difference
+from maskmill.evaluation.deciding import Task, find_task
+from maskmill.reporting.origin import NO_ORIGIN, Origin
 from maskmill.reporting.pages import format_percent, format_points
 from maskmill.reporting.pictures import draw_example, find_image
 from maskmill.reporting.score_tables import ClassKey, class_key
@@ -54,6 +56,7 @@ class Gallery:
         images: folder of the images; it may lack them.
         num_examples: images of each kind in the report.
         baseline: other predictions to compare with.
+        origin: the model that predicted.
     """
 
     analysis: Analysis
@@ -62,6 +65,12 @@ class Gallery:
     images: Path
     num_examples: int
     baseline: PanopticFolder | None = None
+    origin: Origin = NO_ORIGIN
+
+    @property
+    def task(self) -> Task:
+        """The task of the model."""
+        return find_task(self.analysis.evaluation.categories, self.origin.task_class)
 
     @classmethod
     def from_folders(
@@ -73,12 +82,13 @@ class Gallery:
         images: Path,
         num_examples: int,
         baseline: Path | None,
+        origin: Origin = NO_ORIGIN,
     ) -> "Gallery":
         """The gallery of a prediction folder and, if there is one, of the baseline's folder."""
         table = target.categories
         other = None if baseline is None else PanopticFolder(baseline, expected=table)
         pred = PanopticFolder(prediction, expected=table)
-        return cls(analysis, target, pred, images, num_examples, other)
+        return cls(analysis, target, pred, images, num_examples, other, origin)
 
     def draw(self, index: int, caption: str, *, with_baseline: bool = False) -> Example:
         """The example with this index among the images of the evaluation."""
@@ -114,7 +124,7 @@ class Gallery:
 
 def find_extremes(gallery: Gallery) -> Extremes | None:
     """The images with the lowest and the highest score; None without examples."""
-    metric = gallery.analysis.image_metric
+    metric = gallery.task.metric
     values = gallery.analysis.image_counts.score_each()[metric]
     scored = np.flatnonzero(~np.isnan(values))
     ascending = scored[np.argsort(values[scored], kind="stable")]

@@ -12,10 +12,10 @@ from maskmill.canonical.files import inside
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.canonical.png import RGB, encode_png, read_rgb
-from maskmill.reporting.drawing import overlay
+from maskmill.reporting.drawing import draw_contours
 
 GRAY = 128  # stands in for a missing image, and marks ignored pixels in error maps
-SIDE = 480  # px of a picture's longer side: a page of eight examples stays at a few MB
+SIDE = 640  # px of a picture's longer side: a page of eight examples stays at a few MB
 MIN_NUMBERED_AREA = 0.008  # of the picture; smaller segments have no room for their number
 HIGHLIGHT = (255, 221, 51)  # wrong pixels and outlines: lightness alone sets it off from dark
 DARKENED = np.float64(0.3)  # brightness of the image below an error map
@@ -91,7 +91,7 @@ def draw_example(
     background: bool,
     baseline: Panoptic | None = None,
 ) -> dict[str, str]:
-    """The pictures of an example as data URIs by name: image, labels, and an error map.
+    """The pictures of an example as data URIs by name: photograph, contours, and an error map.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -104,18 +104,18 @@ def draw_example(
     size = _picture_size(target)
     # Labels are resized before they are drawn, so that borders and numbers are sharp.
     image = resize_image(image, size)
-    target = _resize_labels(target, size)
-    pred = _resize_labels(pred, size)
+    target = resize_labels(target, size)
+    pred = resize_labels(pred, size)
     drawings = {
-        "image": image,
+        "photograph": image,
         "ground truth": _draw_numbered(image, target, categories),
         "prediction": _draw_numbered(image, pred, categories),
     }
     if baseline is None:
         classes = target.category_map(), pred.category_map()
-        drawings["error map"] = draw_error_map(image, *classes, background=background)
+        drawings["errors"] = draw_error_map(image, *classes, background=background)
     else:
-        baseline = _resize_labels(baseline, size)
+        baseline = resize_labels(baseline, size)
         drawings["baseline"] = _draw_numbered(image, baseline, categories)
     return {name: encode_jpeg(drawing) for name, drawing in drawings.items()}
 
@@ -150,15 +150,16 @@ def _picture_size(panoptic: Panoptic) -> Size:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _resize_labels(panoptic: Panoptic, size: Size) -> Panoptic:
+def resize_labels(panoptic: Panoptic, size: Size) -> Panoptic:
+    """Labels in another size; segments without a pixel are left out."""
     # OpenCV resizes float32, which represents every segment id, up to 2**24, exactly.
     ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
     return Panoptic.from_ids(ids.astype(np.int32), panoptic.category_of)
 
 
 def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
-    """The overlay with the number of its class where each large segment is widest."""
-    canvas = np.ascontiguousarray(overlay(image, panoptic, categories))
+    """The contours, with the number of its class where each large segment is widest."""
+    canvas = np.ascontiguousarray(draw_contours(image, panoptic, categories))
     for segment in panoptic.segments:
         if segment.area < MIN_NUMBERED_AREA * panoptic.ids.size:
             continue

@@ -1,6 +1,7 @@
 """The report of an evaluation: one self-contained HTML file."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from maskmill.reporting.data_problems import tabulate_problems
 from maskmill.reporting.difference_tables import tabulate_differences
 from maskmill.reporting.error_crops import draw_error_crops
 from maskmill.reporting.examples import Gallery, find_extremes, find_most_changed
+from maskmill.reporting.findings import find_findings
+from maskmill.reporting.learning_charts import learning_figures
+from maskmill.reporting.origin import NUM_DIGITS, RUN_FACTS
 from maskmill.reporting.pages import render_page
 from maskmill.reporting.score_tables import (
     loss_bars,
@@ -30,12 +34,13 @@ from maskmill.reporting.score_tables import (
     tabulate_headlines,
     tabulate_slices,
 )
+from maskmill.reporting.suggestions import find_suggestions
 
-BACKGROUND = "background: predictions on unlabelled pixels are errors"
-VOID = "void: predictions on unlabelled pixels are ignored, as in COCO's panopticapi and deeplab2"
+BACKGROUND = "count as background: predictions on them are errors"
+VOID = "are ignored, as in COCO's panopticapi and deeplab2"
 VOID_IN_UNION = (
-    "void: part of the union of segments, as in BDD100K's evaluator; "
-    "a prediction mostly on void is ignored"
+    "are part of the union of segments, as in BDD100K's evaluator; "
+    "a prediction mostly on them is ignored"
 )
 
 
@@ -57,26 +62,47 @@ def write_report(path: Path, gallery: Gallery) -> Path:
     analysis = gallery.analysis
     evaluation = analysis.evaluation
     num_resamples = analysis.resampling.num_resamples
+    task, origin = gallery.task, gallery.origin
+    dataset = _read_dataset(gallery.target)
     values = {
-        "num_images": len(evaluation.images),
+        "task": task,
+        "findings": find_findings(analysis, task, origin),
+        "suggestions": find_suggestions(analysis, task, origin, dataset),
+        "facts": {**origin.facts(), **_data_facts(evaluation, dataset)},
+        "run_facts": RUN_FACTS if origin.fingerprint else "",
         "unlabelled": _void_rule(evaluation),
         "sources": _sources(gallery),
-        "headlines": tabulate_headlines(analysis),
+        "headlines": tabulate_headlines(analysis, task),
+        "learning": learning_figures(origin.history, task.metric),
         "differences": tabulate_differences(analysis.differences, num_resamples=num_resamples),
         "changed": find_most_changed(gallery),
-        "losses": loss_bars(analysis),
-        "classes": tabulate_classes(analysis),
+        "losses": loss_bars(analysis, task),
+        "classes": tabulate_classes(analysis, task),
         "confusion": _draw_confusion(evaluation),
         "levels": LEVELS,
-        "precision": _precision(evaluation),
-        "reliability": _reliability(evaluation),
+        "precision": _precision(evaluation) if task.counts_segments else None,
+        "reliability": _reliability(evaluation) if task.counts_segments else None,
         "calibration": _read_calibration(gallery.pred),
-        "slices": tabulate_slices(analysis.slices),
+        "slices": tabulate_slices(analysis.slices, task),
         "errors": draw_error_crops(gallery),
         "examples": find_extremes(gallery),
-        "data": tabulate_problems(_read_dataset(gallery.target)),
+        "data": tabulate_problems(dataset),
     }
     return write_text(path, render_page("report", **values))
+
+
+def _data_facts(evaluation: Evaluation, dataset: Mapping[str, Any]) -> dict[str, str]:
+    """What the model was trained and scored on."""
+    words = [f"{evaluation.categories.num_classes} classes"]
+    splits = dataset.get("splits", {})
+    for split, name in (("train", "training"), ("val", "validation")):
+        if split in splits:
+            words.append(f"{splits[split]['num_images']} {name} images")
+    words.append(f"{len(evaluation.images)} images scored here")
+    digest = dataset.get("digest")
+    if digest:
+        words.append(f"digest {digest[:NUM_DIGITS]}")
+    return {"data": ", ".join(words)}
 
 
 def _void_rule(evaluation: Evaluation) -> str:

@@ -4,17 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskmill.canonical.categories import Categories, Category
-from maskmill.evaluation.analysis import SLICE_METRICS, Analysis, Slice
+from maskmill.evaluation.analysis import OBJECT_SIZE, SLICE_METRICS, Analysis, Slice
 from maskmill.evaluation.bootstrap import Interval
+from maskmill.evaluation.deciding import Task
 from maskmill.metrics.functional.panoptic_quality import LOSSES
 from maskmill.reporting.tables import Row, per_class_rows
 
-HEADLINES = {  # the numbers that people quote; the others are folded away
-    "segments": ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff"),
-    "pixels": ("mIoU", "boundary_mIoU", "Dice", "fwIoU", "pixel_accuracy"),
-    "scored objects": ("AP", "AP50", "AP75", "boundary_AP", "ECE"),
+PIXELS = ("mIoU", "boundary_mIoU", "Dice", "fwIoU", "pixel_accuracy")
+RANKED = ("AP", "AP50", "AP75", "boundary_AP", "ECE")
+HEADLINES: dict[
+    str, dict[str, tuple[str, ...]]
+] = {  # the numbers that people quote, by task; the others are folded away
+    "panoptic": {
+        "Segments": ("PQ", "PQ/thing", "PQ/stuff", "SQ", "RQ"),
+        "Pixels": PIXELS,
+        "Objects ranked by confidence": RANKED,
+    },
+    "instance": {
+        "Objects": ("PQ/thing", "SQ/thing", "RQ/thing"),
+        "Objects ranked by confidence": RANKED,
+        "Pixels": PIXELS,
+    },
+    "semantic": {"Pixels": PIXELS},
 }
+OF_ONE_KIND = ("PQ/thing", "PQ/stuff")  # the same as PQ where all classes are of one kind
 CLASS_METRICS = ("PQ", "SQ", "RQ", "IoU", "boundary_IoU", "AP")
+PIXEL_METRICS = ("IoU", "boundary_IoU")
 
 
 @dataclass(frozen=True)
@@ -28,8 +43,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Headlines:
-    """The headline scores by what they judge, and all scores."""
+    """The deciding score, the headline scores by what they judge, and all scores."""
 
+    deciding: Score
     groups: dict[str, list[Score]]
     scores: list[Score]
     num_images: int
@@ -48,11 +64,12 @@ class ClassKey:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its scores and its numbers of segments."""
+    """One class: its scores, its share of the labelled pixels, its numbers of segments."""
 
     key: ClassKey
     kind: str
     scores: list[Score]
+    share: float
     tp: int
     fp: int
     fn: int
@@ -65,6 +82,7 @@ class ClassTable:
     metrics: list[str]
     rows: list[ClassRow]
     absent: list[str]
+    counts_segments: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,7 @@ class SliceTable:
 
     metrics: list[str]
     groups: dict[str, list[SliceRow]]
+    has_sizes: bool
 
 
 def class_key(category: Category, categories: Categories) -> ClassKey:
@@ -98,36 +117,45 @@ def class_key(category: Category, categories: Categories) -> ClassKey:
     return ClassKey(categories.index[category.id] + 1, category.name, category.color)
 
 
-def tabulate_headlines(analysis: Analysis) -> Headlines:
+def tabulate_headlines(analysis: Analysis, task: Task) -> Headlines:
     """The scores of the whole data set."""
     scores: dict[str, Score] = {}
     for metric, value in analysis.scores.items():
         if value is not None:
             name = metric.replace("_", " ")
             scores[metric] = Score(name, value, analysis.bounds.get(metric))
+    isthing = analysis.evaluation.categories.isthing
+    shown = dict(scores)
+    if task.name == "panoptic" and isthing.all() == isthing.any():
+        for metric in OF_ONE_KIND:
+            shown.pop(metric, None)
     groups = {}
-    for title, metrics in HEADLINES.items():
-        shown = [scores[metric] for metric in metrics if metric in scores]
-        if shown:
-            groups[title] = shown
+    for title, metrics in HEADLINES[task.name].items():
+        group = [shown[metric] for metric in metrics if metric in shown]
+        if group:
+            groups[title] = group
     return Headlines(
+        deciding=scores.get(task.metric, Score(task.metric, None)),
         groups=groups,
         scores=list(scores.values()),
         num_images=len(analysis.evaluation.images),
         num_resamples=analysis.resampling.num_resamples,
-        has_calibration="ECE" in scores,
+        has_calibration="ECE" in scores and task.counts_segments,
     )
 
 
-def tabulate_classes(analysis: Analysis) -> ClassTable:
-    """The scores of each class."""
+def tabulate_classes(analysis: Analysis, task: Task) -> ClassTable:
+    """The scores of each class that the task counts."""
     categories = analysis.evaluation.categories
-    metrics = list(CLASS_METRICS)
-    if not analysis.evaluation.ap.numbers:
+    metrics = list(CLASS_METRICS if task.counts_segments else PIXEL_METRICS)
+    if not analysis.evaluation.ap.numbers and "AP" in metrics:
         metrics.remove("AP")
     rows = []
     absent = []
+    total = max(1, int(analysis.evaluation.confusion[:-1].sum()))
     for category, row in zip(categories, per_class_rows(analysis), strict=True):
+        if task.things_only and not category.isthing:
+            continue
         scores = [_class_score(row, metric) for metric in metrics]
         if all(score.value is None for score in scores):
             absent.append(category.name)
@@ -135,23 +163,27 @@ def tabulate_classes(analysis: Analysis) -> ClassTable:
         key = class_key(category, categories)
         kind = "thing" if category.isthing else "stuff"
         segments = {name: _int(row[name]) for name in ("tp", "fp", "fn")}
-        rows.append(ClassRow(key, kind, scores, **segments))
-    return ClassTable([metric.replace("_", " ") for metric in metrics], rows, absent)
+        share = _int(row["pixels"]) / total
+        rows.append(ClassRow(key, kind, scores, share=share, **segments))
+    names = [metric.replace("_", " ") for metric in metrics]
+    return ClassTable(names, rows, absent, counts_segments=task.counts_segments)
 
 
-def loss_bars(analysis: Analysis) -> list[LossBar]:
+def loss_bars(analysis: Analysis, task: Task) -> list[LossBar]:
     """What PQ lacks, of all classes together and of each; empty where no segment is counted."""
     scores = analysis.scores
-    if scores["PQ"] is None:
+    if scores["PQ"] is None or not task.counts_segments:
         return []
-    overall = {"PQ": scores["PQ"]}
-    for loss in LOSSES:
-        overall[loss] = scores[f"PQ/lost/{loss}"] or 0.0
-    bars = [LossBar(None, overall)]
+    bars = []
+    if not task.things_only:
+        overall = {"PQ": scores["PQ"]}
+        for loss in LOSSES:
+            overall[loss] = scores[f"PQ/lost/{loss}"] or 0.0
+        bars.append(LossBar(None, overall))
     categories = analysis.evaluation.categories
     for category, row in zip(categories, per_class_rows(analysis), strict=True):
         pq = _float(row["PQ"])
-        if pq is None:
+        if pq is None or (task.things_only and not category.isthing):
             continue
         shares = {"PQ": pq}
         for loss in LOSSES:
@@ -160,20 +192,35 @@ def loss_bars(analysis: Analysis) -> list[LossBar]:
     return bars
 
 
-def tabulate_slices(slices: Sequence[Slice]) -> SliceTable | None:
-    """The scores of each slice; None without slices."""
-    if not slices:
-        return None
+def tabulate_slices(slices: Sequence[Slice], task: Task) -> SliceTable | None:
+    """The scores of each slice; None where no slice says more than the scores of all images.
+
+    A division with a single slice is left out, and so are slices without a segment, and sizes of
+    objects where the task counts pixels.
+    """
+    groups: dict[str, list[Slice]] = {}
+    for part in slices:
+        applies = task.counts_segments or part.slicing != OBJECT_SIZE
+        if applies and part.num_segments:
+            groups.setdefault(part.slicing, []).append(part)
+    kept = {name: parts for name, parts in groups.items() if len(parts) > 1}
+    shown = [part for parts in kept.values() for part in parts]
     metrics = []
     for metric in SLICE_METRICS:
-        if any(metric in part.scores for part in slices):
+        applies = task.counts_segments or metric == task.metric
+        if applies and any(metric in part.scores for part in shown):
             metrics.append(metric)
-    groups: dict[str, list[SliceRow]] = {}
-    for part in slices:
-        scores = [_slice_score(part.scores, part.bounds, metric) for metric in metrics]
-        row = SliceRow(part.name, part.num_images, part.num_segments, scores)
-        groups.setdefault(part.slicing, []).append(row)
-    return SliceTable(metrics, groups)
+    if not metrics:
+        return None
+    rows = {}
+    for name, parts in kept.items():
+        rows[name] = [_slice_row(part, metrics) for part in parts]
+    return SliceTable(metrics, rows, has_sizes=OBJECT_SIZE in rows)
+
+
+def _slice_row(part: Slice, metrics: Sequence[str]) -> SliceRow:
+    scores = [_slice_score(part.scores, part.bounds, metric) for metric in metrics]
+    return SliceRow(part.name, part.num_images, part.num_segments, scores)
 
 
 def _slice_score(scores: Mapping[str, float], bounds: Mapping[str, Interval], metric: str) -> Score:

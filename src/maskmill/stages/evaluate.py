@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from maskmill.assembly.scoring import Evaluated
     from maskmill.evaluation.evidence import Evidence
 
+HEADLINE = ("PQ", "mIoU", "AP")
+
 log = logging.getLogger(__name__)
 
 
@@ -54,17 +56,15 @@ def main(cfg: DictConfig) -> None:
 def _add_to_mlflow(
     evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSettings
 ) -> None:
-    from maskmill.tracking.lineage import (  # MLflow, for our own models only
-        find_run,
-        log_evaluation,
-    )
+    from maskmill.assembly.run_report import add_evaluation
+    from maskmill.tracking.lineage import find_run  # MLflow, for our own models only
     from maskmill.tracking.store import store_errors
 
     with store_errors():
         run = find_run(evidence.model)
         if run is not None:
             bounds = evaluated.bounds
-            log_evaluation(run, evidence.key, settings.out, evaluated.scores, bounds)
+            add_evaluation(run, evidence.key, settings.out, evaluated.scores, bounds)
             return
     log.warning(
         "No MLflow run for model %s, so its evaluation is in %s only - "
@@ -75,8 +75,12 @@ def _add_to_mlflow(
 
 
 def _headline(scores: Mapping[str, float]) -> str:
-    names = [name for name in ("PQ", "mIoU", "AP") if name in scores]
-    return "  ".join(f"{name} {100 * scores[name]:.2f} %" for name in names)
+    """The deciding score, which comes first, and the others that people quote."""
+    words = []
+    for index, (name, value) in enumerate(scores.items()):
+        if index == 0 or name in HEADLINE:
+            words.append(f"{name} {100 * value:.2f} %")
+    return "  ".join(words)
 
 
 if __name__ == "__main__":
