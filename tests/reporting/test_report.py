@@ -16,12 +16,14 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import write_rgb
 from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.deciding import INSTANCE
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.origin import Origin, with_run
 from maskmill.reporting.pictures import GRAY, HIGHLIGHT, draw_error_map, draw_example, find_image
 from maskmill.reporting.report import write_report
+from maskmill.reporting.score_tables import tabulate_slices
 from parsed_page import HOSTILE, HOSTILE_NAMES, Page, decoded, require_inert
 from strategies import CATEGORIES
 
@@ -239,7 +241,7 @@ def test_an_error_map_has_wrong_pixels_bright_and_right_ones_dark(background, un
     target = np.array([[BALL, BALL, -1]], np.int32)
     pred = np.array([[BALL, BOX, BOX]], np.int32)
     drawn = draw_error_map(image, target, pred, background=background)
-    assert drawn.tolist() == [[[60] * 3, list(HIGHLIGHT), unlabelled]]
+    assert drawn.tolist() == [[[80] * 3, list(HIGHLIGHT), unlabelled]]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (2000, 1000)])
@@ -296,6 +298,33 @@ def test_a_semantic_report_shows_no_number_of_segments(semantic):
     shown = before_all + after_all[after_all.index("</details>") :]
     assert not re.search(r"\bPQ\b|\bAP\b|object size|missed</th>", Page(shown).text)
     assert ">PQ</td>" in after_all  # folded away, and not lost
+
+
+def test_an_instance_report_counts_things_only(tmp_path):
+    origin = Origin(config={"task": {"_target_": "maskmill.tasks.segmentation.InstanceTask"}})
+    gallery = replace(Case(tmp_path).gallery(), origin=origin)
+    text = write_report(tmp_path / "report.html", gallery).read_text()
+    scores = gallery.analysis.scores
+    cards = re.findall(r'class="card.*?><span>(.*?)</span>', text)
+    assert cards[:3] == ["PQ/thing", "SQ/thing", "RQ/thing"]
+    assert not set(cards) & {"PQ", "PQ/stuff", "mIoU"}
+    rows = Page(section(text + "<h2", "Classes")).text
+    assert "3 ball" in rows
+    assert "sky" not in rows
+    halves = Slicing("half", ("a", "a", "a", "b", "b"), ("a", "b"))
+    table = tabulate_slices(replace(gallery.analysis, slicings=[halves]).slices, INSTANCE)
+    low, high = (row.scores[0].value for row in table.groups["half"][::-1])
+    assert table.metrics == ["PQ", "SQ", "RQ", "AP"]  # not mIoU
+    assert low < scores["PQ/thing"] < high < 1
+
+
+def test_numbers_can_be_read_on_a_white_image():
+    labels = Panoptic.from_ids(np.ones((100, 100), np.int32), {1: BALL})
+    image = np.full((100, 100, 3), 255, np.uint8)
+    pictures = draw_example(image, labels, labels, CATEGORIES, background=False)
+    middle = decoded(pictures["prediction"])[270:330, 270:330].astype(int)
+    assert middle.max() > 240  # the number
+    assert middle.min() < 40  # its outline
 
 
 def test_no_headline_is_shown_twice_under_two_names(tmp_path):

@@ -36,7 +36,8 @@ class Slice:
         name: of the slice.
         num_images: images with something in it.
         num_segments: target segments in it.
-        scores: metric -> fraction, without those that have none.
+        scores: metric -> fraction, without those that have none; those of things alone as well,
+            such as "PQ/thing", where it is of images.
         bounds: metric -> 95 % interval, where there are resamples; AP has none, since it would
             take as long as everything else.
     """
@@ -221,7 +222,8 @@ def _count_target_segments(counts: ImageCounts) -> Array:
 
 
 def _slice_metrics(scores: Mapping[str, Array]) -> dict[str, Array]:
-    return {metric: scores[metric] for metric in SLICE_METRICS if metric in scores}
+    shown = (*SLICE_METRICS, *THING_METRICS.values())
+    return {metric: scores[metric] for metric in shown if metric in scores}
 
 
 def _thing_metrics(scores: Mapping[str, Array]) -> dict[str, Array]:

@@ -34,18 +34,20 @@ class Task:
 
 
 PANOPTIC = Task(
-    "panoptic", "PQ", "panoptic quality, says how many segments are found and how well they overlap"
+    "panoptic",
+    "PQ",
+    "panoptic quality, that is how many segments are found and how well they overlap",
 )
 INSTANCE = Task(
     "instance",
     "PQ/thing",
-    "panoptic quality of the objects, says how many are found and how well they overlap",
+    "panoptic quality of the objects, that is how many are found and how well they overlap",
     things_only=True,
 )
 SEMANTIC = Task(
     "semantic",
     "mIoU",
-    "the mean over the classes of intersection over union, is counted in pixels",
+    "the mean of the classes' intersection over union, counted in pixels",
     counts_segments=False,
 )
 TASK_OF_CLASS = {"PanopticTask": PANOPTIC, "InstanceTask": INSTANCE, "SemanticTask": SEMANTIC}

@@ -16,8 +16,9 @@ from maskmill.reporting.examples import Gallery
 from maskmill.reporting.pages import format_percent
 from maskmill.reporting.pictures import (
     HIGHLIGHT,
+    PHOTOGRAPH,
     Size,
-    encode_jpeg,
+    encode_jpegs,
     find_image,
     resize_image,
     resize_labels,
@@ -38,6 +39,7 @@ FALSE_POSITIVES = (
 CONFIDENT = "Most confident false positives"
 CHECK_CONFIDENT = "Predicted, but not in the ground truth: check whether the label is right."
 MISSED = "Largest missed segments"
+MISSED_CLASS = "Largest regions whose class was missed in the image"
 CHECK_MISSED = "In the ground truth, but not predicted: check whether the label is right."
 DESCRIPTIONS = {
     SegmentOutcome.BACKGROUND_ERROR: "background error: the ground truth has no such segment",
@@ -77,8 +79,10 @@ class ErrorGroup:
 
 def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
     """The crops of both kinds; kinds without an error are left out."""
+    is_semantic = not gallery.task.counts_segments
     confident = []
-    for error in confident_errors(gallery):
+    # Class masks have neither segments nor scores.
+    for error in [] if is_semantic else confident_errors(gallery):
         confident.append(_draw_false_positive(gallery, error))
     missed = []
     for error in missed_objects(gallery):
@@ -87,7 +91,7 @@ def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
     if confident:
         groups.append(ErrorGroup(CONFIDENT, CHECK_CONFIDENT, confident))
     if missed:
-        groups.append(ErrorGroup(MISSED, CHECK_MISSED, missed))
+        groups.append(ErrorGroup(MISSED_CLASS if is_semantic else MISSED, CHECK_MISSED, missed))
     return groups
 
 
@@ -150,14 +154,14 @@ def _draw_crop(
     size = _crop_size(window)
     image = find_image(gallery.images, record)[window]
     image = resize_image(image, size, enlarge=cv2.INTER_LINEAR)
-    drawings = {"photograph": image}
+    drawings = {PHOTOGRAPH: image}
     for name, folder in (("ground truth", gallery.target), ("prediction", gallery.pred)):
         labels = _crop_labels(folder.panoptic(record.id), window, size)
         drawings[name] = draw_contours(image, labels, categories)
     outline = _outline(panoptic, segment, window, size)
-    pictures = {}
     for name, drawing in drawings.items():
-        pictures[name] = encode_jpeg(_highlight(drawing, outline))
+        drawings[name] = _highlight(drawing, outline)
+    pictures = encode_jpegs(drawings)
     class_name = categories[segment.category_id].name
     description = _describe(gallery, error, segments)
     return ErrorCrop(class_name, description, record.file_name, pictures)

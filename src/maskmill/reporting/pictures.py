@@ -1,6 +1,7 @@
 """The pictures of a page as data URIs: a browser fetches nothing."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,18 +15,26 @@ from maskmill.canonical.panoptic import VOID_CATEGORY, Panoptic
 from maskmill.canonical.png import RGB, encode_png, read_rgb
 from maskmill.reporting.drawing import draw_contours
 
+PHOTOGRAPH = "photograph"
 GRAY = 128  # stands in for a missing image, and marks ignored pixels in error maps
 SIDE = 640  # px of a picture's longer side: a page of eight examples stays at a few MB
 MIN_NUMBERED_AREA = 0.008  # of the picture; smaller segments have no room for their number
 HIGHLIGHT = (255, 221, 51)  # wrong pixels and outlines: lightness alone sets it off from dark
-DARKENED = np.float64(0.3)  # brightness of the image below an error map
+DARKENED = np.float64(0.4)  # brightness of the image below an error map
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.75
+# Labels need colours at full resolution, so that borders are sharp; a photograph does not.
 JPEG_OPTIONS = [
-    cv2.IMWRITE_JPEG_QUALITY,
-    85,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,  # colours at full resolution, so that borders are sharp
+    *(cv2.IMWRITE_JPEG_QUALITY, 85),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+]
+PHOTOGRAPH_OPTIONS = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 80),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+]
+PAGE_OPTIONS = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 75),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 ]
 Uint8 = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width, height in px, as in OpenCV
@@ -36,15 +45,19 @@ def encode_png_uri(rgb: RGB) -> str:
     return _data_uri("image/png", encode_png(rgb))
 
 
-def encode_jpeg(rgb: RGB) -> str:
-    """The data URI of an image (H, W, 3) uint8 as JPEG."""
-    return _data_uri("image/jpeg", jpeg_bytes(rgb))
+def encode_jpegs(drawings: Mapping[str, RGB]) -> dict[str, str]:
+    """The data URIs of pictures (H, W, 3) uint8 as JPEG, by name."""
+    uris = {}
+    for name, rgb in drawings.items():
+        options = PHOTOGRAPH_OPTIONS if name == PHOTOGRAPH else PAGE_OPTIONS
+        uris[name] = _data_uri("image/jpeg", jpeg_bytes(rgb, options))
+    return uris
 
 
-def jpeg_bytes(rgb: RGB) -> bytes:
+def jpeg_bytes(rgb: RGB, options: Sequence[int] = JPEG_OPTIONS) -> bytes:
     """An image (H, W, 3) uint8 as JPEG, a sixth of a PNG's size."""
     bgr = np.ascontiguousarray(rgb[..., ::-1])
-    done, data = cv2.imencode(".jpg", bgr, JPEG_OPTIONS)
+    done, data = cv2.imencode(".jpg", bgr, list(options))
     assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
     return data.tobytes()
 
@@ -107,7 +120,7 @@ def draw_example(
     target = resize_labels(target, size)
     pred = resize_labels(pred, size)
     drawings = {
-        "photograph": image,
+        PHOTOGRAPH: image,
         "ground truth": _draw_numbered(image, target, categories),
         "prediction": _draw_numbered(image, pred, categories),
     }
@@ -117,7 +130,7 @@ def draw_example(
     else:
         baseline = resize_labels(baseline, size)
         drawings["baseline"] = _draw_numbered(image, baseline, categories)
-    return {name: encode_jpeg(drawing) for name, drawing in drawings.items()}
+    return encode_jpegs(drawings)
 
 
 def draw_error_map(
@@ -159,7 +172,8 @@ def resize_labels(panoptic: Panoptic, size: Size) -> Panoptic:
 
 def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
     """The contours, with the number of its class where each large segment is widest."""
-    canvas = np.ascontiguousarray(draw_contours(image, panoptic, categories))
+    drawn = draw_contours(image, panoptic, categories)
+    numbers = np.zeros(panoptic.size, np.uint8)
     for segment in panoptic.segments:
         if segment.area < MIN_NUMBERED_AREA * panoptic.ids.size:
             continue
@@ -168,14 +182,18 @@ def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RG
         depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
         number = str(categories.index[segment.category_id] + 1)
-        _write_centered(canvas, number, x + int(column), y + int(row))
-    return canvas
+        _write_centered(numbers, number, x + int(column), y + int(row))
+    # White with a black outline is readable on any colour. OpenCV 5 ignores the thickness of its
+    # letters, by which one would draw the outline.
+    outline = cv2.dilate(numbers, np.ones((5, 5), np.uint8))
+    for gray, mask in ((0, outline), (255, numbers)):
+        alpha = mask[..., None] / np.float32(255)
+        drawn = np.rint((1 - alpha) * drawn + alpha * gray).astype(np.uint8)
+    return drawn
 
 
-def _write_centered(canvas: RGB, text: str, x: int, y: int) -> None:
-    """Write text in white with a black outline, readable on any colour."""
+def _write_centered(canvas: Uint8, text: str, x: int, y: int) -> None:
+    """Write text with its centre at a pixel of a canvas (H, W)."""
     (width, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 2)
     corner = (x - width // 2, y + height // 2)
-    for gray, thickness in ((0, 5), (255, 2)):
-        color = (gray, gray, gray)
-        cv2.putText(canvas, text, corner, FONT, FONT_SCALE, color, thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, corner, FONT, FONT_SCALE, 255, 2, cv2.LINE_AA)

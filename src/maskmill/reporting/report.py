@@ -93,7 +93,8 @@ def write_report(path: Path, gallery: Gallery) -> Path:
 
 def _data_facts(evaluation: Evaluation, dataset: Mapping[str, Any]) -> dict[str, str]:
     """What the model was trained and scored on."""
-    words = [f"{evaluation.categories.num_classes} classes"]
+    number = evaluation.categories.num_classes
+    words = ["1 class" if number == 1 else f"{number} classes"]
     splits = dataset.get("splits", {})
     for split, name in (("train", "training"), ("val", "validation")):
         if split in splits:

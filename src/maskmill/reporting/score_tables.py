@@ -1,10 +1,16 @@
 """The scores of an evaluation as tables for a page: headlines, classes, PQ losses, slices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskmill.canonical.categories import Categories, Category
-from maskmill.evaluation.analysis import OBJECT_SIZE, SLICE_METRICS, Analysis, Slice
+from maskmill.evaluation.analysis import (
+    OBJECT_SIZE,
+    SLICE_METRICS,
+    THING_METRICS,
+    Analysis,
+    Slice,
+)
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.deciding import Task
 from maskmill.metrics.functional.panoptic_quality import LOSSES
@@ -126,6 +132,9 @@ def tabulate_headlines(analysis: Analysis, task: Task) -> Headlines:
             scores[metric] = Score(name, value, analysis.bounds.get(metric))
     isthing = analysis.evaluation.categories.isthing
     shown = dict(scores)
+    if task.things_only and not isthing.all():
+        for metric in PIXELS:  # they would count the missing stuff
+            shown.pop(metric, None)
     if task.name == "panoptic" and isthing.all() == isthing.any():
         for metric in OF_ONE_KIND:
             shown.pop(metric, None)
@@ -207,24 +216,27 @@ def tabulate_slices(slices: Sequence[Slice], task: Task) -> SliceTable | None:
     shown = [part for parts in kept.values() for part in parts]
     metrics = []
     for metric in SLICE_METRICS:
-        applies = task.counts_segments or metric == task.metric
+        # Where only things count, those of all classes would count the missing stuff.
+        applies = metric != "mIoU" if task.things_only else task.counts_segments
+        applies = applies or metric == task.metric
         if applies and any(metric in part.scores for part in shown):
             metrics.append(metric)
     if not metrics:
         return None
     rows = {}
     for name, parts in kept.items():
-        rows[name] = [_slice_row(part, metrics) for part in parts]
+        rows[name] = [_slice_row(part, metrics, task) for part in parts]
     return SliceTable(metrics, rows, has_sizes=OBJECT_SIZE in rows)
 
 
-def _slice_row(part: Slice, metrics: Sequence[str]) -> SliceRow:
-    scores = [_slice_score(part.scores, part.bounds, metric) for metric in metrics]
+def _slice_row(part: Slice, metrics: Sequence[str], task: Task) -> SliceRow:
+    scores = []
+    for metric in metrics:
+        key = metric
+        if task.things_only and part.slicing != OBJECT_SIZE:
+            key = THING_METRICS.get(metric, metric)
+        scores.append(Score(metric, part.scores.get(key), part.bounds.get(key)))
     return SliceRow(part.name, part.num_images, part.num_segments, scores)
-
-
-def _slice_score(scores: Mapping[str, float], bounds: Mapping[str, Interval], metric: str) -> Score:
-    return Score(metric, scores.get(metric), bounds.get(metric))
 
 
 def _class_score(row: Row, metric: str) -> Score:

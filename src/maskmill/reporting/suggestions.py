@@ -39,10 +39,11 @@ def find_suggestions(
         dataset: the content of dataset.json; empty if it is not known.
     """
     evaluation = analysis.evaluation
+    longer = _train_longer(origin, task)
     suggestions = [
-        _train_longer(origin, task),
+        longer,
         _against_largest_loss(analysis, task, origin, dataset),
-        _against_overfitting(origin),
+        "" if longer else _against_overfitting(origin),
         _label_more(evaluation, task, dataset),
     ]
     return [suggestion for suggestion in suggestions if suggestion]
