@@ -116,7 +116,7 @@ def test_weights_in_another_format_are_named(tmp_path):
 def test_a_registered_copy_without_weights_keeps_its_fingerprint(tmp_path):
     files = write_model(tmp_path / "a", WEIGHTS, CONFIG, CATEGORIES, "digest")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "model.json").write_text(json.dumps(describe(files)))
+    (tmp_path / "b" / "model.json").write_text(json.dumps(describe(files, tmp_path / "b")))
     assert read_model(tmp_path / "b").fingerprint == files.fingerprint
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -71,7 +72,7 @@ def folder(network, files, tmp_path_factory):
     """The artifact of a registered model: graph and description."""
     folder = tmp_path_factory.mktemp("registered")
     export_onnx(network, folder)
-    write_json(folder / DESCRIPTION, describe(files))
+    write_json(folder / DESCRIPTION, describe(files, folder))
     return folder
 
 
@@ -111,6 +112,30 @@ def test_segments_have_class_names_scores_and_masks(model, expected):
         for row in answer["segments"]:
             mask = coco_mask.decode(row["segmentation"])
             np.testing.assert_array_equal(mask, prediction.panoptic.ids == row["id"])
+
+
+def flipped_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (GRAPH, flipped_bit),
+        (GRAPH, lambda content: content[:-1]),
+        (GRAPH, lambda content: b""),
+        (DESCRIPTION, lambda content: content.replace(b'"threshold": 0.5', b'"threshold": 0.4')),
+    ],
+)
+def test_a_registered_model_that_was_damaged_is_refused(tmp_path, folder, name, damage):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(damage(content))
+    context = SimpleNamespace(artifacts={"model": str(copy)})
+    message = rf"model/{name}: expected the file that was registered .* but it is damaged"
+    with pytest.raises(ValueError, match=message):
+        SegmentationModel().load_context(context)
 
 
 def test_a_batch_passes_through_the_network_as_a_batch(folder, files):

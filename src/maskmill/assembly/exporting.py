@@ -99,7 +99,7 @@ class Exporting:
             if (self.source / name).is_file():
                 shutil.copy(self.source / name, folder / name)
         if self.network is None:
-            write_json(folder / DESCRIPTION, describe(self.files))
+            write_json(folder / DESCRIPTION, describe(self.files, folder))
         else:
             shutil.copy(self.files.description, folder / DESCRIPTION)
 

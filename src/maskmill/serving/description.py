@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, cast
+from typing import Annotated, Any, NotRequired, cast
 
 import pydantic
 from pydantic import with_config
@@ -20,6 +20,8 @@ from maskmill.serving.construction import MAX_DEPTH
 POSTPROCESS = maskmill.postprocess.__name__
 PART = re.compile(rf"({re.escape(POSTPROCESS)}\.([a-z]\w*))\.([A-Z]\w*)")
 MAX_NUMBER = 10**9
+
+FileName = Annotated[str, pydantic.StringConstraints(pattern=r"^\w[\w.-]*$")]  # in no other folder
 
 
 @with_config(STRICT)
@@ -47,6 +49,7 @@ class _Description(TypedDict):
     reference: NotRequired[str]
     weights: NotRequired[str]
     fingerprint: NotRequired[str]
+    digests: NotRequired[dict[FileName, str]]
 
 
 FORM = pydantic.TypeAdapter(_Description)

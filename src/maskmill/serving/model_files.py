@@ -1,6 +1,7 @@
 """A trained model on disk: model.safetensors + model.json, the same bytes from any clone."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import read_json, write_bytes, write_json
+from maskmill.canonical.files import file_digest, read_json, write_bytes, write_json
 from maskmill.postprocess.prediction import Postprocess
 from maskmill.serving.construction import check_targets, construct
 from maskmill.serving.description import PostprocessTargets, check_description
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 REFERENCE = "reference.json"  # see evaluation/reference.py
+DIGESTS = "digests"  # of a registered copy's files, in its description
 NEW_WEIGHTS = f".{WEIGHTS}.new"
 NEW_DESCRIPTION = f".{DESCRIPTION}.new"
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
@@ -156,8 +158,8 @@ def read_model(folder: Path) -> ModelFiles:
 
     Raises:
         FileNotFoundError: the folder contains no model.
-        ValueError: the description is broken or names code that a model must not name, or the
-            weights are not those that it describes.
+        ValueError: the description is broken or names code that a model must not name, the weights
+            are not those that it describes, or a file of a registered copy has been damaged.
     """
     paths = [path for path in (folder / DESCRIPTION, folder / NEW_DESCRIPTION) if path.is_file()]
     has_weights = (folder / WEIGHTS).is_file()
@@ -169,6 +171,7 @@ def read_model(folder: Path) -> ModelFiles:
         )
     if not has_weights:  # a registered copy contains an exported program instead
         description = _read_description(paths[0])
+        _require_undamaged(paths[0], description)
         return _described(paths[0], description, description["fingerprint"])
     content = hashlib.sha256((folder / WEIGHTS).read_bytes())
     for path in paths:
@@ -206,10 +209,39 @@ def _described(path: Path, description: Mapping[str, Any], fingerprint: str) -> 
     )
 
 
-def describe(files: ModelFiles) -> dict[str, Any]:
-    """The description of a registered copy: the model's own, with its fingerprint."""
-    description: dict[str, Any] = read_json(files.description)
-    return description | {"fingerprint": files.fingerprint}
+def describe(files: ModelFiles, folder: Path) -> dict[str, Any]:
+    """The description of a registered copy: the model's own, with its fingerprint and digests.
+
+    Args:
+        files: the model.
+        folder: of the copy, with all its other files; each gets a digest, as the description does.
+    """
+    description: dict[str, Any] = read_json(files.description) | {"fingerprint": files.fingerprint}
+    description.pop(DIGESTS, None)
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != DESCRIPTION)
+    digests = {path.name: file_digest(path) for path in paths}
+    digests[DESCRIPTION] = _own_digest(description)
+    return description | {DIGESTS: digests}
+
+
+def _own_digest(description: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in description.items() if key != DIGESTS}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _require_undamaged(path: Path, description: Mapping[str, Any]) -> None:
+    """Compare the files of a registered copy with their digests; a file may be absent."""
+    for name, digest in description.get(DIGESTS, {}).items():
+        file = path.with_name(name)
+        if not file.is_file():  # a graph or a program that this machine does not need
+            continue
+        found = _own_digest(description) if name == DESCRIPTION else file_digest(file)
+        if found != digest:
+            raise ValueError(
+                f"{file}: expected the file that was registered (sha256 {digest[:12]}), but it is "
+                f"damaged (sha256 {found[:12]}) - either restore it from a backup of the artifacts,"
+                " or delete this version of the model and run `maskmill register` again"
+            )
 
 
 def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postprocess:

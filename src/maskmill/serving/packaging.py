@@ -79,9 +79,9 @@ def log_model(
                 raise
             log.warning("the model is registered as an ONNX graph alone: %s", error)
         requirements = (*REQUIREMENTS, "onnxruntime" if has_graph else "torch")
-        write_json(artifact / DESCRIPTION, describe(files))
         if files.reference is not None:
             shutil.copy(files.folder / REFERENCE, artifact / REFERENCE)
+        write_json(artifact / DESCRIPTION, describe(files, artifact))
         copy_sources(sources, code)
         corner = example[None, :EXAMPLE_SIDE_PX, :EXAMPLE_SIDE_PX]
         info = mlflow.pyfunc.log_model(
