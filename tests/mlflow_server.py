@@ -1,4 +1,4 @@
-"""A real MLflow server on SQLite behind a gate that a test can close: the server seems down."""
+"""A real MLflow server behind a gate that a test can close: the server seems down."""
 
 import os
 import signal
@@ -69,16 +69,21 @@ def free_port():
 
 
 @contextmanager
-def mlflow_server(folder):
-    """A gate, still closed, in front of a server with one worker; its runs are in `folder`."""
+def mlflow_server(folder, *, database, artifacts):
+    """A gate, still closed, in front of a server with one worker.
+
+    Args:
+        folder: for its log.
+        database: URI of the runs.
+        artifacts: folder or URL of the artifacts.
+    """
     port = free_port()
     options = ["--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    artifacts = ["--artifacts-destination", str(folder / "artifacts")]
+    options += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
     environment = {key: value for key, value in os.environ.items() if "MLFLOW" not in key}
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options, *store, *artifacts],
+            [sys.executable, "-m", "mlflow", "server", *options],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -89,7 +94,8 @@ def mlflow_server(folder):
     try:
         deadline = time.monotonic() + STARTUP_S
         while not _answers(port):
-            assert time.monotonic() < deadline, (folder / "server.log").read_text()
+            in_time = time.monotonic() < deadline and process.poll() is None
+            assert in_time, (folder / "server.log").read_text()
             time.sleep(0.5)
         yield gate
     finally:

@@ -23,6 +23,7 @@ PAGES = [
     "docs/serving.md",
     "docs/registry.md",
     "docs/deployment.md",
+    "docs/tracking_server.md",
 ]
 # A file of a recipe: its path in backticks and a colon, then its content as a code block.
 RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -40,7 +40,7 @@ from maskmill.tracking.models import (
 )
 from maskmill.tracking.origin import COMMIT_TAG, LINEAGE, ORIGIN_TAGS, RUN_TAG, known_origin
 from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
-from maskmill.tracking.store import connect
+from maskmill.tracking.store import connect, store_errors
 from maskmill.tracking.unsent import send_unsent
 from maskmill.tracking.version_table import INTERVAL_TAG, METRIC_TAG, METRICS
 
@@ -85,6 +85,7 @@ class Registration:
         )
         require_known_classes(settings, self.files.categories)
 
+    @store_errors()
     def run(self) -> dict[str, Any]:
         """Register once, decide the alias, and write version.json and comparison.html.
 

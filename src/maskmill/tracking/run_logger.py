@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from mlflow.tracking.fluent import run_id_to_system_metrics_monitor
 
 from maskmill.canonical.png import RGB, write_rgb
-from maskmill.tracking.store import STORE_ERRORS, connect
+from maskmill.tracking.store import STORE_ERRORS, artifact_errors, connect, store_errors
 from maskmill.tracking.unsent import MAX_BATCH, Unsent
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ class RunLogger(Logger):
         self._client = connect()
         self._unsent = Unsent(run_id)
         self._pending = self._unsent.metrics()
-        self._latest = latest_steps(run_id) | {row.key: row.step for row in self._pending}
+        with store_errors():
+            latest = latest_steps(run_id)
+        self._latest = latest | {row.key: row.step for row in self._pending}
         writer = threading.Thread(
             target=self._flush_regularly, args=(flush_seconds,), name="mlflow-writer", daemon=True
         )
@@ -166,7 +168,8 @@ class RunLogger(Logger):
         if self._is_down:
             return False
         try:
-            send()
+            with artifact_errors():
+                send()
         except STORE_ERRORS as error:
             self._is_down = True
             log.warning(

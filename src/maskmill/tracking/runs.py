@@ -27,6 +27,7 @@ CONFIG_FILE = "config/train.yaml"  # among the files of a run
 INPUTS_END = "data/findings"  # the last value of `log_inputs`
 # Parameters, and what DVC and the pipeline write; conf/ and dvc.yaml count as code.
 NOT_CODE = ("params.yaml", "dvc.lock", "*.dvc", ".dvc/**", ".dvcignore", ".gitignore", LINEAGE.name)
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
@@ -141,6 +142,7 @@ def add_restored_run(tags: Mapping[str, str]) -> Run:
     return mlflow.MlflowClient().get_run(run.info.run_id)
 
 
+@store_errors()
 def log_inputs(
     config: Mapping[str, Any], described: Mapping[str, Any], stage: Mapping[str, Any]
 ) -> None:
@@ -160,10 +162,21 @@ def log_inputs(
     digest = described["digest"]
     source = CodeDatasetSource(tags={"digest": digest})
     dataset = MetaDataset(source, name=described["source"], digest=digest[:MAX_DIGEST_LENGTH])
-    mlflow.log_input(dataset, context="training")
+    _log_dataset(dataset)
     mlflow.log_dict(dict(described), "data/dataset.json")
     mlflow.log_metric("data/left_out", len(described["problems"]))
     mlflow.log_metric(INPUTS_END, len(described["findings"]))
+
+
+def _log_dataset(dataset: MetaDataset) -> None:
+    """Make a data set the input of the active run.
+
+    MLflow first looks whether the store has it. If another run adds it in between, that fails once.
+    """
+    try:
+        mlflow.log_input(dataset, context="training")
+    except mlflow.exceptions.MlflowException:
+        mlflow.log_input(dataset, context="training")
 
 
 def inputs_are_logged(run_id: str) -> bool:
@@ -226,6 +239,8 @@ def _run_git(*arguments: str) -> str:
 def _exists(run_id: str) -> bool:
     try:
         return bool(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
-    except mlflow.exceptions.MlflowException:
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code not in MISSING:  # the store does not answer
+            raise
         log.warning("Run %s is no longer in MLflow - the training resumes in a new run", run_id)
         return False

@@ -25,6 +25,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 # MLflow logs each error of a database with its traceback, and raises it: it is reported once.
 MLFLOW_DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
+# Libraries of artifact stores, whose errors have no class in common.
+ARTIFACT_LIBRARIES = {"azure", "boto3", "botocore", "google"}
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 
@@ -57,14 +59,31 @@ def _prepare(uri: str) -> None:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn errors of the store into a ValueError that says what to do."""
+    """Turn errors of the store into a ValueError or OSError that says what to do."""
     try:
-        yield
+        with artifact_errors():
+            yield
     except (MlflowException, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())
         uri = tracking_uri()
         raise ValueError(
             f"{shown(uri)}: expected MLflow's store to answer, but got: {reason} - {_fix(reason)}"
+        ) from error
+
+
+@contextmanager
+def artifact_errors() -> Iterator[None]:
+    """Turn errors of the library that writes artifacts into an OSError."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ARTIFACT_LIBRARIES:
+            raise
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"{shown(tracking_uri())}: expected its artifact store to answer, but got: {reason} - "
+            "check its address and credentials (for S3: MLFLOW_S3_ENDPOINT_URL and the AWS "
+            "variables), then run the same command again"
         ) from error
 
 

@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 from maskmill.canonical.files import read_json, write_json
 from maskmill.tracking.address import repository_root, shown, tracking_uri
 from maskmill.tracking.relocation import ARTIFACTS
-from maskmill.tracking.store import STORE_ERRORS
+from maskmill.tracking.store import STORE_ERRORS, artifact_errors
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ class Unsent:
         for key, value in values["tags"].items():
             client.set_tag(self.run_id, key, value)
         if self.artifacts.is_dir():
-            client.log_artifacts(self.run_id, str(self.artifacts))
+            with artifact_errors():
+                client.log_artifacts(self.run_id, str(self.artifacts))
         if values["status"] is not None:
             client.set_terminated(self.run_id, values["status"])
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,8 +1,10 @@
-"""A server that is down for a while costs no metric and no training."""
+"""A team's server on PostgreSQL and S3 is shared by many processes, and outages cost no metric."""
 
 import math
 import time
+from contextlib import ExitStack
 
+import boto3
 import mlflow
 import numpy as np
 import pytest
@@ -12,14 +14,24 @@ from maskmill.tracking.runs import Tracking
 from maskmill.tracking.store import connect
 from maskmill.tracking.unsent import send_unsent, unsent_runs
 from mlflow_server import mlflow_server
+from postgres_server import INSTALL, postgres_programs, postgres_server
+from s3_server import s3_server
+from tracked_processes import complete_runs, track_together
+
+HAS_POSTGRES = postgres_programs() is not None
 
 pytestmark = pytest.mark.slow  # a real server, which takes many seconds to start
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("server")) as gate:
-        yield gate
+    folder = tmp_path_factory.mktemp("server")
+    with ExitStack() as stack:
+        database = f"sqlite:///{folder}/server.db"
+        if HAS_POSTGRES:
+            database = stack.enter_context(postgres_server())
+        bucket = stack.enter_context(s3_server("runs"))
+        yield stack.enter_context(mlflow_server(folder, database=database, artifacts=bucket))
 
 
 @pytest.fixture
@@ -37,6 +49,20 @@ def server(gate, tmp_path, monkeypatch):
 def history(run_id, key):
     metrics = connect().get_metric_history(run_id, key)
     return [(metric.step, metric.value) for metric in metrics]
+
+
+@pytest.mark.skipif(not HAS_POSTGRES, reason=INSTALL)
+def test_sixteen_processes_share_postgresql_and_s3(server, tmp_path):
+    outputs = track_together(tmp_path, MLFLOW_TRACKING_URI=server.uri)
+    lines = [line for output in outputs for line in output.splitlines()]
+    assert {line[2:10] for line in lines} == {"View run", "View exp"}  # MLflow's links alone
+    runs = complete_runs(mlflow.MlflowClient(server.uri))
+    folders = {run.info.artifact_uri.partition("/")[0] for run in runs}
+    assert folders == {"mlflow-artifacts:"}  # clients need no key of the bucket
+    keys = [item["Key"] for item in boto3.client("s3").list_objects(Bucket="runs")["Contents"]]
+    for run in runs:
+        name = f"{run.info.experiment_id}/{run.info.run_id}/artifacts/pictures/last.png"
+        assert name in keys
 
 
 def test_metrics_of_an_outage_arrive_once_and_in_order(server, tmp_path, caplog):
