@@ -18,6 +18,7 @@ PAGES = [
     "SECURITY.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
+    "docs/combinations.md",
     "docs/evaluation.md",
     "docs/prediction.md",
     "docs/serving.md",

@@ -99,7 +99,7 @@ def test_decoders_that_dilate_their_encoder_reject_transformers(build_network, d
         build_network(decoder, encoder=TRANSFORMER)
 
 
-@pytest.mark.parametrize("decoder", [*DILATING, *NOT_DILATING])
+@pytest.mark.parametrize("decoder", [*DILATING, *NOT_DILATING, "panoptic_deeplab"])
 def test_decoders_that_need_a_pyramid_reject_plain_transformers(build_network, decoder):
     message = (
         r"Expected a backbone that fits.*vit_tiny_patch16_224 does not.*"
@@ -107,6 +107,14 @@ def test_decoders_that_need_a_pyramid_reject_plain_transformers(build_network, d
     )
     with pytest.raises(ValueError, match=message):
         build_network(decoder, encoder=PLAIN_TRANSFORMER)
+
+
+def test_the_documentation_lists_the_encoders_that_fit(repository):
+    rows = (repository / "docs/combinations.md").read_text().partition("| batch of one |")[2]
+    for name in [*DECODERS, "panoptic_deeplab"]:
+        pyramid = "yes" if name in [*NOT_DILATING, "dpt"] else "no"
+        plain = "yes" if name == "dpt" else "no"
+        assert f"| {name} | yes | {pyramid} | {plain} |" in rows
 
 
 @pytest.mark.parametrize("decoder", ["unet", "pspnet", "upernet"])

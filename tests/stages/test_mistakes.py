@@ -289,8 +289,16 @@ MISTAKES = {
         *("expected a GPU for 'gpu', but PyTorch sees none", "either choose trainer=cpu"),
     ),
     "network-of-another-task": (
-        *("train", [*FAST, "network=unet", "tracking.system_metrics=false"], None),
-        *("the output 'center' of the network, but EncoderDecoder gives", "task=semantic loss="),
+        *("train", [*FAST, "network=unet", "task=panoptic"], None),
+        *("needs only what network=unet gives (semantic)", "choose task=semantic, or network="),
+    ),
+    "loss-that-leaves-heads-untrained": (
+        *("find_lr", ["loss=dice"], None),
+        *("no term of it reads center, offset", "choose loss=panoptic_deeplab | "),
+    ),
+    "params-task-of-another-network": (
+        *("compose", [], params("group: {network: mask2former, task: semantic}\n")),
+        *("params.yaml: task=semantic: expected a task", "choose task=instance_masks | "),
     ),
     "unknown-encoder": (
         *("train", [*FAST, "encoder.name=resnet1000"], None),

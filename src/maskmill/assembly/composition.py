@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.code_digests import code_digests, stage_modules
+from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.command_line import quote_paths
 from maskmill.assembly.conf_search_path import (
     check_project_conf,
@@ -51,7 +52,8 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
         the files written.
 
     Raises:
-        ValueError: params.yaml has another form, or names what the configuration does not have.
+        ValueError: params.yaml has another form, names what the configuration does not have, or
+            chooses a network, task and loss that do not go together.
     """
     check_project_conf()
     groups, values = read_params(params)
@@ -59,12 +61,15 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
     register_search_path()
     try:
         with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
-            cfg = compose("config", overrides)
+            cfg = compose("config", overrides, return_hydra_config=True)
+        with open_dict(cfg):
+            choices = cfg.pop("hydra").runtime.choices
         set_values(cfg, values)
         resolved = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(resolved, dict)
         for stage in resolved["stages"]:
             _check_groups(stage, resolved)
+        check_combination(resolved, choices)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"{params}: {explain_override(error)}") from error
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The parts of a training run that the configuration names: data set, data, task."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from maskmill.canonical.dataset_file import checked_dataset
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.stores import load_json, open_store
 from maskmill.data.transforms import Augmentation
+from maskmill.tasks.segmentation import InstanceTask
+from maskmill.training.failures import explained
 
 # The groups that decide the result of a run; the others say where it writes and how it is tracked.
 DECISIVE = (
@@ -89,14 +92,49 @@ def build_datamodule(cfg: DictConfig) -> SegmentationDataModule:
 
 
 def build_task(cfg: DictConfig, categories: Categories) -> LightningModule:
-    """The task with the network, loss, post-processing and optimizer of the configuration."""
-    return build(
+    """The task with the network, loss, post-processing and optimizer of the configuration.
+
+    Raises:
+        ValueError: a part does not fit another or the data, or a value is refused.
+    """
+    network = build(cfg.network, nn.Module, num_classes=categories.num_outputs)
+    task = build(
         cfg.task,
         LightningModule,
-        network=build(cfg.network, nn.Module, num_classes=categories.num_outputs),
+        network=network,
         loss=build(cfg.loss, nn.Module),
         postprocess=build(cfg.task.postprocess, object, categories=categories),
         categories=categories,
         optimizer=build(cfg.optimizer, object),
         scheduler=build(cfg.scheduler, object),
     )
+    if isinstance(task, InstanceTask):
+        _require_things(categories)
+    if cfg.data.batch_size == 1:
+        try_batch_of_one(network, tuple(cfg.data.crop_size))
+    return task
+
+
+def _require_things(categories: Categories) -> None:
+    if not any(category.isthing for category in categories):
+        names = ", ".join(category.name for category in categories)
+        raise ValueError(
+            f"task: expected things (countable categories) in the data set, but {names} are all "
+            "stuff - either choose task=semantic (semantic_masks with mask2former and eomt), or "
+            "set `isthing` in source.categories and run `maskmill prepare` again"
+        )
+
+
+def try_batch_of_one(network: nn.Module, size: tuple[int, int]) -> None:
+    """Run a copy of a network on one image: the network and the random state stay as they are.
+
+    Args:
+        network: as it is built.
+        size: height and width in px of the image.
+
+    Raises:
+        ValueError: batch norm has a single value per channel, after global pooling.
+    """
+    trial = copy.deepcopy(network).train()
+    with torch.no_grad(), torch.random.fork_rng(), explained():
+        trial(torch.zeros(1, 3, *size))

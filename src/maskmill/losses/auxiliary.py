@@ -1,9 +1,8 @@
 """Deep supervision: the same loss for the final logits and for auxiliary logits."""
 
-from collections.abc import Mapping
+from torch import nn
 
-from torch import Tensor, nn
-
+from maskmill.losses.outputs import AuxiliaryOutputs
 from maskmill.losses.semantic import Batch, Terms, Weight
 
 
@@ -32,7 +31,7 @@ class WithAuxiliary(nn.Module):
         self.loss = loss
         self.weight = weight
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: AuxiliaryOutputs, batch: Batch) -> Terms:
         """The terms of the loss, and those of the auxiliary logits as `auxiliary_<name>`."""
         terms: Terms = self.loss(outputs, batch)
         if "auxiliary" not in outputs:

@@ -1,14 +1,13 @@
 """The boundary loss: the probability of a class times the distance to the class's outline."""
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.outputs import ClassOutputs
 from maskmill.losses.semantic import Batch, Terms, Weight
 
 
@@ -35,7 +34,7 @@ class Boundary(nn.Module):
         super().__init__()
         self.weight = weight
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no class has an outline."""
         probs = outputs["semantic"].float().softmax(dim=1)
         distances = []

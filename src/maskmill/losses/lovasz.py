@@ -1,11 +1,10 @@
 """The Lovasz-Softmax loss, a convex extension of the intersection over union."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.outputs import ClassOutputs
 from maskmill.losses.semantic import Batch, Terms, Weight
 
 
@@ -31,7 +30,7 @@ class Lovasz(nn.Module):
         super().__init__()
         self.weight = weight
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no pixel is labelled."""
         labelled = batch["semantic"] != IGNORE_INDEX
         probs = outputs["semantic"].float().softmax(dim=1).movedim(1, -1)[labelled]  # (P, K)

@@ -3,7 +3,6 @@
 Cheng et al., Mask2Former, CVPR 2022 (arXiv:2112.01527), sec. 3.3.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 
 from maskmill.canonical.categories import IGNORE_INDEX
 from maskmill.losses.assignment import match
+from maskmill.losses.outputs import MaskOutputs
 from maskmill.losses.points import labels_at, logits_at, uncertain_points
 from maskmill.losses.semantic import Batch, Fraction, Terms, Weight
 
@@ -89,7 +89,7 @@ class MaskClassificationLoss(nn.Module):
         self.num_points = num_points
         self.separate_things = separate_things
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: MaskOutputs, batch: Batch) -> Terms:
         """The weighted terms, 0 if nothing is labelled.
 
         Args:

@@ -5,7 +5,6 @@ from the batch, so that the same error costs less if fewer classes are present. 
 present, theirs and ours are equal (a test compares them).
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -13,6 +12,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.outputs import ClassOutputs
 from maskmill.losses.semantic import Batch, Terms, Weight, check_weights, weights_tensor
 
 
@@ -54,7 +54,7 @@ class Tversky(nn.Module):
         # Not persistent: the weights are configuration, not state.
         self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no pixel is labelled.
 
         Raises:

@@ -3,7 +3,6 @@
 Cheng et al., CVPR 2020 (arXiv:1911.10194), sec. 3.2.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.outputs import ClassOutputs, InstanceOutputs
 from maskmill.losses.semantic import Batch, Fraction, Terms, Weight, mean_of_hardest
 
 TRUNCATE = 3  # a Gaussian is drawn up to this many sigmas
@@ -70,7 +70,7 @@ class PanopticDeepLabLoss(nn.Module):
         self.offset_weight = offset_weight
         self.sigma_px = sigma_px
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: InstanceOutputs, batch: Batch) -> Terms:
         """The weighted terms, 0 if nothing is labelled.
 
         Args:
@@ -123,7 +123,7 @@ class BootstrappedCrossEntropy(nn.Module):
         self.small_area_px = small_area_px
         self.small_weight = small_weight
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no pixel is labelled."""
         target = batch["semantic"].long()
         loss = F.cross_entropy(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.canonical.categories import IGNORE_INDEX
+from maskmill.losses.outputs import ClassOutputs
 
 Weight = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(gt=0, le=1)]
@@ -70,7 +71,7 @@ class CrossEntropy(nn.Module):
         # Not persistent: the weights are configuration, not state.
         self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no pixel is labelled.
 
         Raises:
@@ -127,7 +128,7 @@ class Focal(nn.Module):
         self.gamma = gamma
         self.register_buffer("class_weights", weights_tensor(class_weights), persistent=False)
 
-    def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Terms:
+    def forward(self, outputs: ClassOutputs, batch: Batch) -> Terms:
         """The loss of `semantic` logits (B, K, H, W): one scalar, 0 if no pixel is labelled.
 
         Raises:

@@ -215,6 +215,9 @@ def from_checkpoint(
         model = Mask2FormerForUniversalSegmentation.from_pretrained(
             checkpoint, num_labels=num_classes, ignore_mismatched_sizes=True
         )
+    swin = getattr(model.model.pixel_level_module.encoder, "swin", None)
+    if swin is not None:  # the library normalises a last map there that nothing reads
+        swin.layernorm.requires_grad_(False)
     network = Mask2Former(model, Normalisation(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     network.architecture = plain_architecture(model.config)
     return network

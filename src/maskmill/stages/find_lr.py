@@ -1,13 +1,16 @@
 """Canonical data set -> the learning rate at which the loss falls fastest."""
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from maskmill.assembly.combinations import check_combination
 from maskmill.stages.entry import stage
 
 
 @stage
 def main(cfg: DictConfig) -> float:
     """Run the range test, and return the recommended learning rate."""
+    check_combination(cfg, HydraConfig.get().runtime.choices)
     from maskmill.assembly.tuning import find_lr  # torch takes seconds to import: not for --help
 
     return find_lr(cfg)

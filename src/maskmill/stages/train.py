@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.sweep_record import job_tracking
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
@@ -26,6 +27,7 @@ def main(cfg: DictConfig) -> float:
         cfg.train.once = True
         with open_dict(cfg):
             cfg.tracking.update(job_tracking(hydra_cfg, cfg.tracking))
+    check_combination(cfg, hydra_cfg.runtime.choices)
     check_store(tracking_uri())
     if is_launched() or (cfg.trainer.devices == 1 and not is_job):
         from maskmill.assembly.training_job import (

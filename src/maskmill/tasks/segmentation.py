@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn, tensor
@@ -53,6 +54,7 @@ class SegmentationTask(LightningModule):
     monitored_part: str
     counts_segments = True
     _has_warned = False
+    _is_checked = False
 
     def __init__(
         self,
@@ -83,8 +85,12 @@ class SegmentationTask(LightningModule):
         outputs = self.network(batch["image"])
         with self._fitting(outputs, self.loss):
             terms: dict[str, Tensor] = self.loss(outputs, batch)
+        total = _total(terms)
+        if not self._is_checked:
+            _require_all_are_read(outputs, total, self.loss)
+            self._is_checked = True
         detached = {name: term.detach() for name, term in terms.items()}
-        return {"loss": _total(terms), "terms": detached}
+        return {"loss": total, "terms": detached}
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
@@ -121,9 +127,7 @@ class SegmentationTask(LightningModule):
             raise ValueError(
                 f"{type(part).__name__}: expected the output {error} of the network, but "
                 f"{type(self.network).__name__} gives {', '.join(outputs)} - choose `network`, "
-                "`task` and `loss` that belong together, as conf/experiment/ does (unet: "
-                "task=semantic loss=cross_entropy_dice; mask2former: task=panoptic_masks "
-                "loss=mask_classification)"
+                "`task` and `loss` that go together, see docs/combinations.md"
             ) from error
 
     def on_validation_epoch_end(self) -> None:
@@ -174,6 +178,25 @@ def _item(values: Mapping[str, Any], index: int) -> dict[str, Any]:
 def _total(terms: dict[str, Tensor]) -> Tensor:
     zero = next(iter(terms.values())).new_zeros(())
     return sum(terms.values(), start=zero)
+
+
+def _require_all_are_read(outputs: Mapping[str, Tensor], total: Tensor, loss: nn.Module) -> None:
+    """Refuse a loss that leaves parts of the network untrained.
+
+    Raises:
+        ValueError: the total does not depend on an output of the network.
+    """
+    learned = {name: value for name, value in outputs.items() if value.requires_grad}
+    slopes = torch.autograd.grad(
+        total, list(learned.values()), retain_graph=True, allow_unused=True
+    )
+    unread = [name for name, slope in zip(learned, slopes, strict=True) if slope is None]
+    if unread:
+        raise ValueError(
+            f"loss: expected a term for every output of the network, but no term of "
+            f"{type(loss).__name__} reads {', '.join(unread)}, whose weights would never be "
+            "trained - either choose a loss that reads them or a network without them"
+        )
 
 
 class SemanticTask(SegmentationTask):
