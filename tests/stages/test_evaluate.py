@@ -30,6 +30,7 @@ FILES = {
     "metrics.json",
     "per_class.csv",
     "per_image.csv",
+    "plots",
     "report.html",
     "slices.csv",
 }

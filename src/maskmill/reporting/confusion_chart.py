@@ -30,7 +30,7 @@ def draw_confusion_matrix(matrix: npt.NDArray[np.int64], names: list[str]) -> Ma
     counts = matrix[occurs][:, occurs]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [names[index] for index in kept]
-    labels = [_shorten(name) for name in names]
+    labels = [shorten(name) for name in names]
     left = 20 + LETTER * max(map(len, labels))
     top = left * 0.8 + 10  # the column labels are rotated by 55 degrees
     side = CELL * len(names)
@@ -75,5 +75,6 @@ def _draw_cell(x: float, y: float, share: float, title: str) -> Markup:
     return Markup("<g><title>{}</title>{}{}</g>").format(title, box, number)
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
+    """A name that fits beside a chart."""
     return name if len(name) <= MAX_LETTERS else name[: MAX_LETTERS - 1] + ELLIPSIS

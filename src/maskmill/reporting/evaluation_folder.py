@@ -1,10 +1,11 @@
-"""The output of `evaluate`: a folder of numbers, tables and the report."""
+"""The output of `evaluate`: a folder of numbers, tables, plots and the report."""
 
 from pathlib import Path
 
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.evaluation.evidence import Evidence, write_evidence
 from maskmill.reporting.examples import Gallery
+from maskmill.reporting.plots import PLOTS, write_plots
 from maskmill.reporting.report import write_report
 from maskmill.reporting.tables import write_tables
 
@@ -29,6 +30,7 @@ def write_evaluation(out: Path, gallery: Gallery, evidence: Evidence | None = No
     with replaced_folder(out, written_by="evaluate") as folder:
         write_tables(folder, gallery.analysis)
         write_report(folder / REPORT, gallery)
+        write_plots(folder / PLOTS, gallery.analysis)
         if evidence is not None:
             write_evidence(folder, evidence)
     return out
