@@ -10,6 +10,7 @@ import sys
 from html import escape
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -117,6 +118,44 @@ def test_a_second_model_is_compared_with_the_champion_number_by_number(clone):
 
 def test_nothing_changed_runs_nothing(clone):
     assert repro(clone) == []
+
+
+def test_dvc_shows_the_plots_without_the_web(clone):
+    run("dvc", "plots", "show", cwd=clone)
+    page = (clone / "dvc_plots/index.html").read_text()
+    assert page.count("<img") >= 3
+    assert "https://" not in page
+
+
+def test_a_clone_pulls_everything_and_registers_with_the_run_and_commit_that_trained(
+    clone, tmp_path
+):
+    for command in (
+        ["dvc", "remote", "add", "-d", "team", str(tmp_path / "remote")],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "a model"],
+        ["dvc", "push"],
+        ["git", "clone", "-q", str(clone), str(tmp_path / "second")],
+    ):
+        run(*command, cwd=clone)
+    second = tmp_path / "second"
+    run("dvc", "pull", cwd=second)
+    assert repro(second) == ["register"]
+    assert run("git", "status", "--porcelain", cwd=second).stdout == ""
+    fingerprint = json.loads((second / "out/register/version.json").read_text())["fingerprint"]
+    origins = [origin_of_version(folder, fingerprint) for folder in (clone, second)]
+    assert origins[0] == origins[1]
+    assert len(origins[0]["git_commit"]) == 40  # without "+changes": only parameters were set
+
+
+def origin_of_version(folder, fingerprint):
+    """The run of a registered model, and what the version and the run say of their origin."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (version,) = client.search_model_versions(f"tags.`maskmill.model` = '{fingerprint}'")
+    of_run = client.get_run(version.run_id).data.tags
+    assert version.tags["trained_by_run"] == version.run_id
+    assert version.tags["git_commit"] == of_run["git_commit"]
+    return {"run": version.run_id, "git_commit": of_run["git_commit"]}
 
 
 def test_an_evaluate_setting_reruns_evaluate_and_register_only(clone):

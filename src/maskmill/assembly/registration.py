@@ -18,6 +18,7 @@ from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.evidence import require_evidence
+from maskmill.evaluation.learning_curves import HISTORY, read_history
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.model_card import model_card
 from maskmill.serving.model_files import ModelFiles, read_model
@@ -38,8 +39,9 @@ from maskmill.tracking.models import (
     registry_lock,
     set_version_tags,
 )
-from maskmill.tracking.origin import COMMIT_TAG, LINEAGE, ORIGIN_TAGS, RUN_TAG, known_origin
-from maskmill.tracking.runs import add_restored_run, git_commit, reopened_run
+from maskmill.tracking.origin import COMMIT_TAG, ORIGIN_TAGS, RUN_TAG, is_pipeline
+from maskmill.tracking.restored import restored_run
+from maskmill.tracking.runs import git_commit, reopened_run
 from maskmill.tracking.store import connect, store_errors
 from maskmill.tracking.unsent import send_unsent
 from maskmill.tracking.version_table import INTERVAL_TAG, METRIC_TAG, METRICS
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 
 RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the model is loaded
 EVIDENCE_TAG = "maskmill.evidence"
+CONFIGURATION = Path("out/conf/train.yaml")  # with which the pipeline trained the model
 PAGE = "comparison.html"
 PAGE_FOLDER = "register"  # among the files of the run
 
@@ -133,25 +136,18 @@ class Registration:
         return run
 
     def _restored_run(self) -> Run:
-        """A run for a model of DVC's cache, with the origin that lineage.yaml knows."""
-        fingerprint = self.files.fingerprint
-        origin = known_origin(fingerprint)
-        tags = {MODEL_TAG: fingerprint, "data_hash": self.files.data_digest}
-        if origin is None:
-            log.warning(
-                "no MLflow run trained model %s here, and %s does not know it: a new run is added "
-                "for it",
-                fingerprint[:12],
-                LINEAGE,
-            )
-            return add_restored_run(tags)
-        log.info(
-            "model %s was trained by run %s at commit %s: the run added here refers to it",
-            fingerprint[:12],
-            origin.run,
-            origin.commit[:12],
+        """The run of a model that DVC's cache brought."""
+        history = self.files.folder / HISTORY
+        tags = {
+            MODEL_TAG: self.files.fingerprint,
+            WEIGHTS_TAG: self.files.weights_digest(),
+            "data_hash": self.files.data_digest,
+        }
+        return restored_run(
+            tags,
+            history=read_history(history) if history.is_file() else [],
+            configuration=CONFIGURATION if is_pipeline() else None,
         )
-        return add_restored_run(tags | origin.tags)
 
     def _log_model(self, run: Run) -> str:
         example = self.split.image(self.split.records[0])

@@ -61,7 +61,7 @@ def record_origin(fingerprint: str, origin: Origin, path: Path = LINEAGE) -> Non
         ValueError: the file is damaged.
     """
     models = _read(path)
-    if fingerprint in models or "DVC_STAGE" not in os.environ:
+    if fingerprint in models or not is_pipeline():
         return
     facts = {"commit": origin.commit, "run": origin.run}
     if origin.experiment:
@@ -69,6 +69,11 @@ def record_origin(fingerprint: str, origin: Origin, path: Path = LINEAGE) -> Non
     models[fingerprint] = facts
     lines = yaml.safe_dump(models, default_flow_style=None, width=WIDTH, allow_unicode=True)
     write_text(path, ABOUT + lines)
+
+
+def is_pipeline() -> bool:
+    """Does DVC run this process as a stage?"""
+    return "DVC_STAGE" in os.environ
 
 
 def known_origin(fingerprint: str, path: Path = LINEAGE) -> Origin | None:

@@ -11,7 +11,6 @@ from typing import Any
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Run
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
 from maskmill.tracking.origin import LINEAGE, RUN_TAG, Origin
@@ -127,19 +126,6 @@ def reopened_run(run_id: str) -> Iterator[None]:
     connect()
     with mlflow.start_run(run_id=run_id):
         yield
-
-
-def add_restored_run(tags: Mapping[str, str]) -> Run:
-    """A finished run for a model that the pipeline restored from its cache instead of training it.
-
-    Args:
-        tags: of the run, in addition to `restored_from_cache` and, unless they name it, the commit.
-    """
-    everything = {**code_tags(), **tags, "restored_from_cache": "true"}
-    experiment = experiment_id("maskmill")
-    with mlflow.start_run(experiment_id=experiment, run_name="restored", tags=everything) as run:
-        pass
-    return mlflow.MlflowClient().get_run(run.info.run_id)
 
 
 @store_errors()
