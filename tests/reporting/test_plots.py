@@ -8,9 +8,10 @@ from drawn_folders import moved, scene, write_split
 from maskmill.canonical.categories import Categories, Category
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.bootstrap import Resampling
+from maskmill.evaluation.deciding import find_task
 from maskmill.evaluation.evaluation import evaluate_folders
-from maskmill.reporting.plots import WIDTH, draw_loss_bars, write_plots
-from maskmill.reporting.score_tables import LossBar, tabulate_classes
+from maskmill.reporting.plots import WIDTH, write_plots
+from maskmill.reporting.score_tables import tabulate_classes
 from strategies import CATEGORIES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,10 +31,14 @@ def analysis(tmp_path_factory):
     return Analysis(evaluate_folders(target, prediction), Resampling(0))
 
 
+def task_of(analysis):
+    return find_task(analysis.evaluation.categories, "")
+
+
 @pytest.fixture(scope="module")
 def pictures(analysis, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures") / "plots"
-    write_plots(folder, analysis)
+    write_plots(folder, analysis, task_of(analysis))
     return {path.stem: ElementTree.fromstring(path.read_text()) for path in folder.iterdir()}
 
 
@@ -49,7 +54,7 @@ def bars(picture):
 
 def test_each_class_has_a_bar_as_long_as_each_of_its_scores(analysis, pictures):
     expected = {}
-    for row in tabulate_classes(analysis).rows:
+    for row in tabulate_classes(analysis, task_of(analysis)).rows:
         for score in row.scores:
             if score.name in {"PQ", "IoU"}:
                 expected[f"{row.key.name}, {score.name}"] = score.value
@@ -77,17 +82,22 @@ def test_a_picture_has_a_size_and_a_title_and_loads_nothing(pictures, name):
 
 
 def test_learning_curves_are_pictures_as_well(analysis, tmp_path):
-    curve = draw_loss_bars([LossBar(None, {"PQ": 1.0})])
-    write_plots(tmp_path, analysis, [curve, curve])
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names >= {"training-0.svg", "training-1.svg", "classes.svg"}
+    history = [{"epoch": 1.0, "step": 3.0, "train/loss": 2.0, "val/loss": 1.5, "score": 0.1}]
+    history += [{"epoch": 2.0, "step": 6.0, "train/loss": 1.0, "val/loss": 1.2, "score": 0.3}]
+    write_plots(tmp_path, analysis, task_of(analysis), history)
+    titles = {}
+    for number in (1, 2):
+        picture = ElementTree.fromstring((tmp_path / f"training-{number}.svg").read_text())
+        titles[number] = next(picture.iter(f"{SVG}text")).text
+    assert titles[1].startswith("Loss of training (dashed) and of validation")
+    assert "PQ 30.0 % after epoch 2" in titles[2]
 
 
 def test_dvc_shows_the_pictures_without_the_web(analysis, tmp_path):
     from dvc_render import render_html
     from dvc_render.image import ImageRenderer
 
-    write_plots(tmp_path / "plots", analysis)
+    write_plots(tmp_path / "plots", analysis, task_of(analysis))
     shown = []
     for path in sorted((tmp_path / "plots").iterdir()):
         assert ImageRenderer.matches(path.name, {})

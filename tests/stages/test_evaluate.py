@@ -30,7 +30,9 @@ FILES = {
     "metrics.json",
     "per_class.csv",
     "per_image.csv",
-    "plots",
+    "plots/classes.svg",
+    "plots/confusion.svg",
+    "plots/pq.svg",
     "report.html",
     "slices.csv",
 }
@@ -60,7 +62,7 @@ def folders(tmp_path):
 
 
 def everything(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_coco_json_files_get_the_scores_of_panopticapi(third_party_data, tmp_path):

@@ -30,7 +30,7 @@ def write_evaluation(out: Path, gallery: Gallery, evidence: Evidence | None = No
     with replaced_folder(out, written_by="evaluate") as folder:
         write_tables(folder, gallery.analysis)
         write_report(folder / REPORT, gallery)
-        write_plots(folder / PLOTS, gallery.analysis)
+        write_plots(folder / PLOTS, gallery.analysis, gallery.task, gallery.origin.history)
         if evidence is not None:
             write_evidence(folder, evidence)
     return out

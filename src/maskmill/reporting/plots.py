@@ -8,7 +8,10 @@ from markupsafe import Markup
 
 from maskmill.canonical.files import write_text
 from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.deciding import Task
+from maskmill.evaluation.learning_curves import Row
 from maskmill.reporting.confusion_chart import LETTER, draw_confusion_matrix, shorten
+from maskmill.reporting.learning_charts import learning_figures
 from maskmill.reporting.pages import ENVIRONMENT, format_percent
 from maskmill.reporting.score_tables import LossBar, loss_bars, tabulate_classes
 from maskmill.reporting.svg import draw_svg, draw_text
@@ -32,24 +35,25 @@ LARGE = 1.4  # a letter of the title, in letters of a label
 CONFUSION = "Predicted classes, percent of each true class (row)"
 
 
-def write_plots(folder: Path, analysis: Analysis, curves: Iterable[Markup] = ()) -> None:
+def write_plots(folder: Path, analysis: Analysis, task: Task, history: Sequence[Row] = ()) -> None:
     """Write a picture for each chart that has something to show.
 
     Args:
         folder: is created.
         analysis: of the evaluation.
-        curves: the learning curves of the model.
+        task: of the model.
+        history: the learning curves of the model.
     """
     evaluation = analysis.evaluation
     names = [category.name for category in evaluation.categories]
     names.append("background" if evaluation.background else "void")
     pictures = {
-        "classes": ("Scores of each class, percent", draw_class_bars(analysis)),
+        "classes": ("Scores of each class, percent", draw_class_bars(analysis, task)),
         "confusion": (CONFUSION, draw_confusion_matrix(evaluation.confusion, names)),
-        "pq": ("PQ and what it lacks, percent", draw_loss_bars(loss_bars(analysis))),
+        "pq": ("PQ and what it lacks, percent", draw_loss_bars(loss_bars(analysis, task))),
     }
-    for index, curve in enumerate(curves):
-        pictures[f"training-{index}"] = ("Training", curve)
+    for index, figure in enumerate(learning_figures(history, task.metric), start=1):
+        pictures[f"training-{index}"] = (figure.caption, figure.chart)
     for name, (title, picture) in pictures.items():
         if picture:
             write_text(folder / f"{name}.svg", standalone(picture, title))
@@ -73,9 +77,9 @@ def standalone(drawing: Markup, title: str) -> str:
     )
 
 
-def draw_class_bars(analysis: Analysis) -> Markup:
+def draw_class_bars(analysis: Analysis, task: Task) -> Markup:
     """PQ, IoU and, where segments have scores, AP of each class that occurs; else nothing."""
-    table = tabulate_classes(analysis)
+    table = tabulate_classes(analysis, task)
     groups: list[tuple[str, dict[str, float]]] = []
     for row in table.rows:
         scores = {}
