@@ -62,7 +62,11 @@ def folders(tmp_path):
 
 
 def everything(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.iterdir())
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_coco_json_files_get_the_scores_of_panopticapi(third_party_data, tmp_path):
@@ -84,7 +88,7 @@ def test_coco_json_files_get_the_scores_of_panopticapi(third_party_data, tmp_pat
             assert metrics[f"{short.upper()}{suffix}"] == pytest.approx(
                 expected[group][short], abs=1e-12
             )
-    assert set(everything(tmp_path / "scores")) == FILES
+    assert files(tmp_path / "scores") == FILES
     assert everything(tmp_path) == ["scores"]
 
 
@@ -115,7 +119,7 @@ def test_two_processes_write_the_same_bytes_as_one(tmp_path):
         done = run(*settings, cwd=folders)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 of 19 images have no row and are untagged: 002.png" in done.stdout + done.stderr
-    assert set(everything(folders / "scores1")) == FILES | SOMETIMES
+    assert files(folders / "scores1") == FILES | SOMETIMES
     for name in FILES | SOMETIMES:
         assert (folders / "scores1" / name).read_bytes() == (
             folders / "scores2" / name
@@ -181,7 +185,7 @@ def test_a_prediction_by_a_model_without_a_run_is_scored_with_a_warning(folders)
     done = run("target=truth", "prediction=guess", "out=scores", "workers=1", cwd=folders)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No MLflow run for model 0123456789ab" in done.stdout + done.stderr
-    assert set(everything(folders / "scores")) == FILES | {"evidence.json"}
+    assert files(folders / "scores") == FILES | {"evidence.json"}
 
 
 def test_an_earlier_evaluation_is_replaced(folders):
@@ -207,14 +211,14 @@ def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
         baseline=None,
     )
     out = write_evaluation(tmp_path / "out", gallery)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {name: (out / name).read_bytes() for name in files(out)}
     write_rgb(
         target / "images" / "001.png",
         scene(0, height=9).ids[..., None].repeat(3, 2).astype("uint8"),
     )
     with pytest.raises(ValueError, match=r"001\.png: expected 24 x 32 pixels"):
         write_evaluation(out, gallery)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {name: (out / name).read_bytes() for name in files(out)} == before
     assert everything(tmp_path) == ["out", "truth"]
 
 
