@@ -20,6 +20,7 @@ PAGES = [
     "docs/benchmarks.md",
     "docs/combinations.md",
     "docs/evaluation.md",
+    "docs/experiments.md",
     "docs/prediction.md",
     "docs/serving.md",
     "docs/registry.md",
