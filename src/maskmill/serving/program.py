@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from maskmill.networks.padding import Outputs, at_any_size
+from maskmill.serving.program_check import check_program
 
 PROGRAM = "program.pt2"
 STRIDE_ENTRY = "stride"  # an extra file inside the program's file
@@ -127,12 +128,14 @@ def load_program(folder: Path, *, device: str = "cpu") -> Callable[[Tensor], Out
 
     Raises:
         FileNotFoundError: the folder contains no program.
+        ValueError: the program contains anything but tensors and their operators.
     """
     path = folder / PROGRAM
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected an exported program, but there is none - register the model again"
         )
+    check_program(path)
     extra = {STRIDE_ENTRY: ""}
     module = torch.export.load(path, extra_files=extra).module().to(device)
     stride = int(extra[STRIDE_ENTRY])
