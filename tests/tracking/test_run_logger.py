@@ -1,11 +1,14 @@
 import math
 import time
 
+import boto3
 import numpy as np
 import pytest
 
 from maskmill.tracking.run_logger import RunLogger, latest_steps
 from maskmill.tracking.store import experiment_id
+from maskmill.tracking.unsent import send_unsent
+from s3_server import s3_server
 
 pytestmark = pytest.mark.slow  # a real SQLite store
 
@@ -60,6 +63,21 @@ def test_a_failing_store_is_logged_and_costs_no_training(store, run_id, caplog):
     store.delete_run(run_id)  # MLflow refuses values of a deleted run
     logger.finalize("success")
     assert "1 metric values are not in MLflow run" in caplog.text
+
+
+def test_a_picture_that_the_bucket_refuses_is_kept_and_sent_later(store, caplog):
+    with s3_server("other"):
+        experiment = store.create_experiment("s3", artifact_location="s3://pictures/runs")
+        run_id = store.create_run(experiment).info.run_id
+        logger = RunLogger(run_id, flush_seconds=60)
+        logger.log_image(np.zeros((8, 8, 3), np.uint8), "first.png")
+        assert "expected its artifact store to answer, but got: Failed to upload" in caplog.text
+        assert "NoSuchBucket" in caplog.text
+        logger.finalize("success")
+        bucket = boto3.resource("s3").create_bucket(Bucket="pictures")
+        send_unsent(store)
+        names = [item.key for item in bucket.objects.all()]
+    assert names == [f"runs/{run_id}/artifacts/pictures/first.png"]
 
 
 def test_other_processes_log_nothing_and_create_no_store(tmp_path, monkeypatch):

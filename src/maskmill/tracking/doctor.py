@@ -55,7 +55,8 @@ def _unsent_problems() -> list[Problem]:
     for unsent in unsent_runs():
         num_values = len(unsent.metrics())
         text = (
-            f"{unsent.folder}: {num_values} metric values of run {unsent.run_id} are not in MLflow"
+            f"{unsent.folder}: {num_values} metric values of run {unsent.run_id} are not in MLflow "
+            f"at {unsent.store}"
         )
         problems.append(Problem(text, partial(send_unsent, connect())))
     return problems

@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from mlflow.tracking.fluent import run_id_to_system_metrics_monitor
 
 from maskmill.canonical.png import RGB, write_rgb
-from maskmill.tracking.store import STORE_ERRORS, artifact_errors, connect, store_errors
+from maskmill.tracking.store import STORE_ERRORS, artifact_errors, connect, reason_of, store_errors
 from maskmill.tracking.unsent import MAX_BATCH, Unsent
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class RunLogger(Logger):
                 len(self._pending),
                 self._run_id,
                 self._unsent.folder,
-                one_line(error),
+                reason_of(error),
             )
 
     def _send(self) -> None:
@@ -175,7 +175,7 @@ class RunLogger(Logger):
             log.warning(
                 "Cannot write to MLflow: %s - the training continues, and its metrics are sent "
                 "when the store answers again",
-                one_line(error),
+                reason_of(error),
             )
         return not self._is_down
 
@@ -207,8 +207,3 @@ def latest_steps(run_id: str) -> dict[str, int]:
     # The latest value of each key; only this form contains the steps.
     values = connect().get_run(run_id).data.to_proto().metrics
     return {metric.key: int(metric.step) for metric in values}
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error without line breaks."""
-    return " ".join(str(error).split())

@@ -14,10 +14,12 @@ from mlflow.data.meta_dataset import MetaDataset
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
 from maskmill.tracking.origin import LINEAGE, RUN_TAG, Origin
-from maskmill.tracking.store import STORE_ERRORS, connect, experiment_id, store_errors
+from maskmill.tracking.store import STORE_ERRORS, connect, experiment_id, reason_of, store_errors
 from maskmill.tracking.unsent import Unsent, send_unsent
 
 log = logging.getLogger(__name__)
+
+URLLIB3_LOG = logging.getLogger("urllib3.connectionpool")
 
 MAX_PARAM_LENGTH = 6000  # characters, the limit of MLflow's stores
 MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
@@ -101,7 +103,7 @@ def _end_run(run_id: str, status: str) -> None:
             "or `maskmill doctor --fix` does",
             unsent.folder,
             run_id,
-            " ".join(str(error).split()),
+            reason_of(error),
         )
 
 
@@ -109,8 +111,10 @@ def _end_run(run_id: str, status: str) -> None:
 def brief_requests() -> Iterator[None]:
     """Let requests to a server that is down fail within seconds; the logger repeats them.
 
-    MLflow's own limits are minutes. Those that the user has set are kept.
+    MLflow's own limits are minutes. Those that the user has set are kept. urllib3's line for each
+    request that it repeats would fill the terminal during an outage.
     """
+    URLLIB3_LOG.setLevel(logging.ERROR)
     added = {key: value for key, value in BRIEF.items() if key not in os.environ}
     os.environ.update(added)
     try:
@@ -118,6 +122,7 @@ def brief_requests() -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
+        URLLIB3_LOG.setLevel(logging.NOTSET)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 MLFLOW_DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
 # Libraries of artifact stores, whose errors have no class in common.
 ARTIFACT_LIBRARIES = {"azure", "boto3", "botocore", "google"}
+CAUSE = re.compile(r"""Caused by \w+\((["'])(.*)\1\)""")  # at the end of a message of urllib3
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 
@@ -64,7 +66,7 @@ def store_errors() -> Iterator[None]:
         with artifact_errors():
             yield
     except (MlflowException, SQLAlchemyError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         uri = tracking_uri()
         raise ValueError(
             f"{shown(uri)}: expected MLflow's store to answer, but got: {reason} - {_fix(reason)}"
@@ -79,12 +81,23 @@ def artifact_errors() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ARTIFACT_LIBRARIES:
             raise
-        reason = " ".join(str(error).split())
         raise OSError(
-            f"{shown(tracking_uri())}: expected its artifact store to answer, but got: {reason} - "
-            "check its address and credentials (for S3: MLFLOW_S3_ENDPOINT_URL and the AWS "
-            "variables), then run the same command again"
+            f"{shown(tracking_uri())}: expected its artifact store to answer, but got: "
+            f"{reason_of(error)} - check its address and credentials (for S3: the AWS variables), "
+            "then run the same command again"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """The message of an error in one line, without the request or the SQL statement.
+
+    Example:
+        >>> reason_of(OSError("url: /api (Caused by NewConnectionError('refused'))"))
+        'refused'
+    """
+    text = " ".join(str(error).split()).partition(" [SQL:")[0]
+    cause = CAUSE.search(text)
+    return text if cause is None else cause[2]
 
 
 def _fix(reason: str) -> str:

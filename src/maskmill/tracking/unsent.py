@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 from maskmill.canonical.files import read_json, write_json
 from maskmill.tracking.address import repository_root, shown, tracking_uri
 from maskmill.tracking.relocation import ARTIFACTS
-from maskmill.tracking.store import STORE_ERRORS, artifact_errors
+from maskmill.tracking.store import STORE_ERRORS, artifact_errors, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,11 @@ class Unsent:
         self.folder = unsent_folder() / run_id
         self.artifacts = self.folder / "artifacts"
         self._values = self.folder / "values.json"
+
+    @property
+    def store(self) -> str:
+        """The address of the run's store, without user name and password."""
+        return str(self._read()["store"])
 
     def metrics(self) -> list[Metric]:
         """The metric values, in order."""
@@ -80,7 +85,7 @@ class Unsent:
 
     def belongs_to(self, uri: str) -> bool:
         """Was the run in the store at `uri`?"""
-        return bool(self._read()["store"] == shown(uri))
+        return self.store == shown(uri)
 
     def _read(self) -> dict[str, Any]:
         kept = read_json(self._values) if self._values.is_file() else {}
@@ -121,7 +126,7 @@ def send_unsent(client: mlflow.MlflowClient) -> None:
                 unsent.folder,
                 num_values,
                 unsent.run_id,
-                " ".join(str(error).split()),
+                reason_of(error),
             )
         else:
             log.info("sent %d kept metric values to MLflow run %s", num_values, unsent.run_id)
