@@ -44,8 +44,7 @@ def locked(name):
 
 def distributed_files(tree):
     """Path in the package -> nothing else than what a wheel has to hold."""
-    sources = (tree / "src" / "maskmill").rglob("*")
-    files = {f"maskmill/{path.relative_to(tree / 'src/maskmill')}": path for path in sources}
+    files = {f"{path.relative_to(tree / 'src')}": path for path in (tree / "src").rglob("*")}
     files |= {
         f"maskmill/conf/{path.relative_to(tree / 'conf')}": path
         for path in (tree / "conf").rglob("*")
@@ -57,7 +56,7 @@ def distributed_files(tree):
 
 
 def test_every_package_is_listed_for_the_wheel():
-    modules = (REPOSITORY / "src").glob("maskmill/**/*.py")
+    modules = (REPOSITORY / "src").glob("*/**/*.py")
     folders = {path.parent.relative_to(REPOSITORY / "src") for path in modules}
     packages = {".".join(folder.parts) for folder in folders}
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"maskmill.conf"}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from lightning import Callback
 
-from maskmill.assembly.training_job import best_score
 from maskmill.tasks.segmentation import SemanticTask
+from maskmill.training.checkpoints import best_score
 from maskmill.training.early_stopping import StopWhenFlat
 
 

@@ -1,22 +1,17 @@
 """What a registered model must not exceed: floors of classes, latency and size."""
 
-import statistics
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from maskmill.assembly.model_loading import load_model
+from maskmill.assembly.latency import measure_latency_ms
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
 from maskmill.evaluation.image_counts import ImageCounts
 from maskmill.tracking.models import download
 
-NUM_WARM_UPS = 2
 MEGABYTE = 1_000_000
 
 
@@ -73,26 +68,6 @@ def missed_limits(settings: RegisterSettings, uri: str, image: RGB) -> list[str]
                 f"{settings.max_latency_ms:g} ms"
             )
     return missed
-
-
-def measure_latency_ms(uri: str, image: RGB, size: Sequence[int], num_runs: int) -> float:
-    """The median time that the registered model takes for one image, with post-processing.
-
-    Args:
-        uri: of the model.
-        image: (H, W, 3) uint8 RGB.
-        size: height and width to which the image is resized.
-        num_runs: how often it is measured, after two runs that are not.
-    """
-    predictor = load_model(uri, device="cpu").predictor
-    height, width = size
-    resized = cv2.resize(image, (width, height)).astype(np.uint8)
-    times_ms = []
-    for _ in range(NUM_WARM_UPS + num_runs):
-        start = time.perf_counter()
-        list(predictor([resized]))
-        times_ms.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times_ms[NUM_WARM_UPS:])
 
 
 def folder_bytes(folder: Path) -> int:

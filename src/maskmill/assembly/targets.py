@@ -102,7 +102,7 @@ class NetworkTargets:
 @functools.cache
 def packaged_targets(*groups: str) -> frozenset[str]:
     """Every `_target_` in this package's own conf/; of some groups, or of all."""
-    paths = packaged_conf().glob("*/*.yaml")
+    paths = [*packaged_conf().glob("*/*.yaml"), *packaged_conf().glob("hydra/sweeper/*/*.yaml")]
     chosen = [path for path in paths if not groups or path.parent.name in groups]
     texts = [path.read_text(encoding="utf-8") for path in chosen]
     return frozenset(name for text in texts for name in NAMED_IN_YAML.findall(text))

@@ -32,6 +32,7 @@ from maskmill.assembly.training_parts import (
     resolved,
     training_config,
 )
+from maskmill.assembly.training_trial import TrainingTrial
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
@@ -50,6 +51,7 @@ from maskmill.training.checkpoint_files import (
     find_checkpoint,
     find_damage,
 )
+from maskmill.training.checkpoints import best_score
 from maskmill.training.context import RunContext, attach
 from maskmill.training.failures import explained
 from maskmill.training.finite_loss import FiniteLoss
@@ -106,6 +108,7 @@ class TrainingJob:
         self.history = History()
         self.code = code_digests(stage_modules("train", parts))
         self.state = TrainingState(self.settings.state, self._fingerprint())
+        self.trial = TrainingTrial()
 
     def run(self) -> float:
         """Train, or reuse a finished run with this fingerprint, and return the best score."""
@@ -119,7 +122,9 @@ class TrainingJob:
             trainer = self.build_trainer(run_id)
             self._fit(trainer, task, datamodule)
             score = best_score(trainer)
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and self.trial.was_pruned:
+                self.trial.end_early(trainer, self.state)
+            elif trainer.is_global_zero:
                 self._finish(self._write(trainer), score)
         return score
 
@@ -135,6 +140,7 @@ class TrainingJob:
         if rank() == 0:
             copy_model(model, self.settings.out)
             copy_history(model.folder, self.settings.out)
+            self.trial.measure(model, self.settings.data)
         return float(cast(dict[str, Any], self.state.finished)["score"])
 
     @contextmanager
@@ -186,6 +192,7 @@ class TrainingJob:
             self.history,
             Bar() if on_terminal else Lines(),
             EpochLines(),
+            *self.trial.callbacks,
         ]
         attach(callbacks, self._context(logger))
         return build(
@@ -260,20 +267,12 @@ class TrainingJob:
 
     def _finish(self, model: ModelFiles, score: float) -> None:
         """Delete the state; in a sweep all but the result, so that the job is not run again."""
+        self.trial.measure(model, self.settings.data)
         if not self.settings.once:
             self.state.delete()
             return
         result = {"model": str(self.settings.out), "fingerprint": model.fingerprint, "score": score}
         self.state.finish(result)
-
-
-def best_score(trainer: Trainer) -> float:
-    """The best validation score, a fraction; 0, the worst, if the score was never defined.
-
-    A sweeper cannot use NaN, and JSON has no infinity.
-    """
-    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-    return 0.0 if score is None else max(0.0, float(score))
 
 
 def finished_model(state: TrainingState) -> ModelFiles | None:

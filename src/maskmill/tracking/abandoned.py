@@ -45,15 +45,19 @@ def running_runs(client: mlflow.MlflowClient) -> list[Run]:
 
 def has_died(process: str) -> bool:
     """Did the process with this name run on this machine, and does it no longer?"""
-    machine, _, rest = process.rpartition(" ")[0].rpartition(" ")
-    if machine != _machine():
+    if not is_of_this_machine(process):
         return False
-    started_s = float(process.rpartition(" ")[2])
+    _, pid, started_s = process.rsplit(" ", 2)
     try:
-        now_s = psutil.Process(int(rest)).create_time()
+        now_s = psutil.Process(int(pid)).create_time()
     except psutil.NoSuchProcess:
         return True
-    return abs(now_s - started_s) > CLOCK_TOLERANCE_S
+    return abs(now_s - float(started_s)) > CLOCK_TOLERANCE_S
+
+
+def is_of_this_machine(process: str) -> bool:
+    """Did the process with this name run on this machine, in this namespace of process ids?"""
+    return process.rsplit(" ", 2)[0] == _machine()
 
 
 def _machine() -> str:

@@ -231,3 +231,12 @@ def _may_validate_next(trainer: Trainer, batch_idx: int) -> bool:
     if trainer.check_val_every_n_epoch is None:  # the interval counts across epochs
         num_done = trainer.fit_loop.total_batch_idx + 1
     return is_last or num_done % interval == 0 or trainer.should_stop
+
+
+def best_score(trainer: Trainer) -> float:
+    """The best validation score, a fraction; 0, the worst, if the score was never defined.
+
+    A sweeper cannot use NaN, and JSON has no infinity.
+    """
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    return 0.0 if score is None else max(0.0, float(score))

@@ -1,0 +1,57 @@
+"""`hydra/sweeper=optuna`: a search with Optuna. Hydra finds its plugins in `hydra_plugins`.
+
+Hydra imports this module at the start of every command, so it imports Optuna only to search.
+"""
+
+import importlib.util
+import logging
+import sys
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+class OptunaSweeper(Sweeper):  # type: ignore[misc]
+    """Trains the settings that Optuna proposes; a study that was killed resumes.
+
+    Args:
+        settings: the other values of conf/hydra/sweeper/optuna.yaml, see
+            `maskmill.assembly.search.SearchSettings`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Receive what runs the jobs."""
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search, and return the results of the jobs; an error ends the program with status 1."""
+        if importlib.util.find_spec("optuna") is None:
+            sys.exit(
+                "hydra/sweeper=optuna: expected the package optuna, but it is not installed - "
+                "run pip install 'maskmill[optuna]'"
+            )
+        from maskmill.assembly.search import Search  # optuna takes a second to import
+
+        try:
+            return Search(self).run(arguments)
+        except (ValueError, OSError) as error:
+            log.error("%s", error)
+            sys.exit(1)
