@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 from optuna.pruners import NopPruner
-from optuna.samplers import BruteForceSampler
+from optuna.samplers import BaseSampler, BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from maskmill.assembly.search_settings import SCORE, SearchSettings, plain_settings, search_settings
@@ -84,7 +85,7 @@ class Search:
 
     def _num_trials(self, space: SearchSpace) -> int:
         """`n_trials`, but no more than a grid has settings."""
-        if not isinstance(self.settings.sampler(), BruteForceSampler):
+        if not isinstance(self._sampler(0), BruteForceSampler):
             return self.settings.n_trials
         if space.num_combinations is None:
             raise ValueError(
@@ -125,12 +126,16 @@ class Search:
             time.sleep(WAIT_S)  # a job of a killed start still trains; its trial is ours then
 
     def _ask(self, space: SearchSpace) -> FrozenTrial:
-        # A seed for each trial: with one for all, every start would draw the same first settings.
-        seed = self.settings.seed + len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = self.settings.sampler(seed=seed)
+        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
         trial = self.study.ask(space.distributions)
         claim(self.storage, trial._trial_id)
         return self.storage.get_trial(trial._trial_id)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """With a seed for each trial: with one for all, each start would draw the same settings."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self.settings.sampler(seed=self.settings.seed + number)
 
     def _launch(self, trials: Sequence[FrozenTrial], space: SearchSpace) -> Sequence[JobReturn]:
         """Train settings with consecutive numbers, which become the numbers of the jobs."""
