@@ -28,6 +28,7 @@ from maskmill.assembly.study import (
     open_storage,
     study_lock,
 )
+from maskmill.stages.entry import JobError
 from maskmill.tracking.abandoned import this_process
 
 FORK = multiprocessing.get_context("fork")
@@ -94,7 +95,7 @@ def test_a_grid_runs_every_setting_once():
 
 
 def test_a_grid_of_an_interval_is_refused(capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(JobError):
         search(score, *SPACE, "hydra/sweeper/sampler=grid")
     assert "expected lists, choice() and range() alone" in capsys.readouterr().out
 
@@ -208,13 +209,13 @@ def test_several_objectives_end_in_a_front(capsys):
 
 def test_a_study_keeps_its_objectives(capsys):
     search(score, *SPACE, "hydra.sweeper.n_trials=1")
-    with pytest.raises(SystemExit):
+    with pytest.raises(JobError):
         search(score, *SPACE, "hydra.sweeper.objectives.score=minimize")
     assert "expected the objectives {'score': 'maximize'}" in capsys.readouterr().out
 
 
 def test_a_command_that_returns_no_score_is_refused_and_its_trial_waits(capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(JobError):
         search(note, *SPACE)
     assert "expected a number for score from each job, but got None" in capsys.readouterr().out
     assert states() == ["WAITING"]
@@ -229,7 +230,7 @@ def fail_once(cfg):
 
 def test_a_failed_trial_is_repeated_alone_by_the_next_start(capsys):
     options = ["x=1,2,3", "hydra/sweeper/sampler=grid"]
-    with pytest.raises(SystemExit):
+    with pytest.raises(JobError):
         search(fail_once, *options)
     assert sorted(states()) == ["COMPLETE", "COMPLETE", "FAIL"]
     assert "run the same command again to repeat the failed trials alone" in capsys.readouterr().out

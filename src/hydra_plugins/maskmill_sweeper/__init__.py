@@ -5,7 +5,6 @@ Hydra imports this module at the start of every command, so it imports Optuna on
 
 import importlib.util
 import logging
-import sys
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -42,16 +41,22 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search, and return the results of the jobs; an error ends the program with status 1."""
-        if importlib.util.find_spec("optuna") is None:
-            sys.exit(
-                "hydra/sweeper=optuna: expected the package optuna, but it is not installed - "
-                "run pip install 'maskmill[optuna]'"
-            )
-        from maskmill.assembly.search import Search  # optuna takes a second to import
+        """Search, and return the results of the jobs.
+
+        Raises:
+            JobError: a setting is wrong or a trial failed, which has been reported.
+        """
+        from maskmill.stages.entry import JobError
 
         try:
+            if importlib.util.find_spec("optuna") is None:
+                raise ValueError(
+                    "hydra/sweeper=optuna: expected the package optuna, but it is not installed - "
+                    "run pip install 'maskmill[optuna]'"
+                )
+            from maskmill.assembly.search import Search  # optuna takes a second to import
+
             return Search(self).run(arguments)
         except (ValueError, OSError) as error:
             log.error("%s", error)
-            sys.exit(1)
+            raise JobError(str(error)) from error

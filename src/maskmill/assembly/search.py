@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from maskmill.assembly.search_settings import SCORE, SearchSettings, plain_settings, search_settings
-from maskmill.assembly.search_space import SearchSpace, parse_space
+from maskmill.assembly.search_space import parse_space
 from maskmill.assembly.study import (
     PRUNED,
     WAIT_S,
@@ -62,9 +62,9 @@ class Search:
         settings = self.settings
         given = [f"{key}={value}" for key, value in settings.params.items()]
         loader = self.sweeper.hydra_context.config_loader
-        space = parse_space([*given, *arguments], loader)
-        num_trials = self._num_trials(space)
-        self.sweeper.validate_batch_is_legal(space.examples())
+        self.space = parse_space([*given, *arguments], loader)
+        num_trials = self._num_trials()
+        self.sweeper.validate_batch_is_legal(self.space.examples())
         self.study = open_study(
             settings.storage, settings.study_name, settings.objectives, self.pruner
         )
@@ -77,22 +77,22 @@ class Search:
             num_trials,
         )
         returns = list[JobReturn]()
-        while batch := self._next_batch(space, num_trials):
+        while batch := self._next_batch(num_trials):
             for group in _consecutive(batch):
-                returns += self._launch(group, space)
+                returns += self._launch(group)
         self._summarize()
         return returns
 
-    def _num_trials(self, space: SearchSpace) -> int:
+    def _num_trials(self) -> int:
         """`n_trials`, but no more than a grid has settings."""
         if not isinstance(self._sampler(0), BruteForceSampler):
             return self.settings.n_trials
-        if space.num_combinations is None:
+        if self.space.num_combinations is None:
             raise ValueError(
                 "hydra/sweeper/sampler=grid: expected lists, choice() and range() alone, but got "
                 "an interval - write range(START,STOP,STEP), or choose another sampler"
             )
-        return min(self.settings.n_trials, space.num_combinations)
+        return min(self.settings.n_trials, self.space.num_combinations)
 
     def _retry_failed(self) -> None:
         """Let the failed trials of earlier starts be trained again, as new trials."""
@@ -114,20 +114,20 @@ class Search:
             taken += trial.number not in self.failed_before and not is_waiting
         return taken
 
-    def _next_batch(self, space: SearchSpace, num_trials: int) -> list[FrozenTrial]:
+    def _next_batch(self, num_trials: int) -> list[FrozenTrial]:
         """Up to `n_jobs` trials, which no other process gets; waits for orphans at the end."""
         while True:
             with study_lock(self.settings.storage):
                 requeue_abandoned(self.study)
                 room = max(0, num_trials - self._num_taken())
-                batch = [self._ask(space) for _ in range(min(room, self.settings.n_jobs))]
+                batch = [self._ask() for _ in range(min(room, self.settings.n_jobs))]
             if batch or not any(map(is_orphan, self.study.get_trials(deepcopy=False))):
                 return batch
             time.sleep(WAIT_S)  # a job of a killed start still trains; its trial is ours then
 
-    def _ask(self, space: SearchSpace) -> FrozenTrial:
+    def _ask(self) -> FrozenTrial:
         self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
-        trial = self.study.ask(space.distributions)
+        trial = self.study.ask(self.space.distributions)
         claim(self.storage, trial._trial_id)
         return self.storage.get_trial(trial._trial_id)
 
@@ -137,9 +137,9 @@ class Search:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return self.settings.sampler(seed=self.settings.seed + number)
 
-    def _launch(self, trials: Sequence[FrozenTrial], space: SearchSpace) -> Sequence[JobReturn]:
+    def _launch(self, trials: Sequence[FrozenTrial]) -> Sequence[JobReturn]:
         """Train settings with consecutive numbers, which become the numbers of the jobs."""
-        batch = [space.overrides(trial.params) for trial in trials]
+        batch = [self.space.overrides(trial.params) for trial in trials]
         jobs: Sequence[JobReturn] = []
         with self._requeued_if_interrupted(trials), signs_of_life(self.storage, trials):
             try:
@@ -185,7 +185,7 @@ class Search:
 
     def _line(self, trial: FrozenTrial) -> str:
         """What became of a trial."""
-        params = " ".join(f"{key}={value}" for key, value in trial.params.items())
+        params = " ".join(self.space.own(trial.params))
         if trial.state == TrialState.PRUNED:
             num = len(trial.intermediate_values)
             return f"trial {trial.number}: pruned after {num} validations, {params}"

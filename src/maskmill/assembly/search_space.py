@@ -37,13 +37,17 @@ class SearchSpace:
         return None if None in counts else math.prod(filter(None, counts))
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
-        """The overrides of the trial with these values; those of an interval have four digits."""
+        """All overrides of the trial with these values."""
+        return [*self.fixed, *self.own(params)]
+
+    def own(self, params: Mapping[str, Any]) -> list[str]:
+        """The overrides of its own of a trial; values of an interval have four digits."""
         own = []
         for key, value in params.items():
             distribution = self.distributions[key]
             is_continuous = num_values(distribution) is None
             own.append(f"{key}={value:.4g}" if is_continuous else f"{key}={value}")
-        return [*self.fixed, *own]
+        return own
 
     def examples(self) -> list[list[str]]:
         """Overrides of a few trials in which each choice occurs, to check that they compose."""
