@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from browser import browser_page
 from drawn_folders import moved, scene, write_instances, write_split
 from maskmill.canonical.categories import Categories, Category, color_of
 from maskmill.canonical.folder import PanopticFolder
@@ -112,6 +113,21 @@ def test_no_page_is_wider_than_the_window(pages, tmp_path, name, width, unfolded
     inner, content = widths_in_browser(tmp_path, text, width=width).groups()
     assert int(inner) == width
     assert int(content) <= width
+
+
+def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, tmp_path):
+    shown = (
+        "[...document.querySelectorAll('.example')[0].querySelectorAll('.views > div')]"
+        ".map(view => getComputedStyle(view).display != 'none').join()"
+    )
+    with browser_page(tmp_path) as page:
+        page.open((pages / "few.html").as_uri(), width=1000, height=800)
+        assert page.run(shown) == "false,false,true,false"  # the prediction
+        page.run("document.querySelector('label[for=worst-1-1]').click()")
+        assert page.run(shown) == "true,false,false,false"  # the photograph
+        page.call("Emulation.setEmulatedMedia", media="print")
+        assert page.run(shown) == "true,true,true,true"
+        assert page.messages == []
 
 
 def test_a_script_in_a_page_does_not_run(pages, tmp_path):

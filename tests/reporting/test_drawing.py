@@ -18,11 +18,14 @@ def test_an_overlay_leaves_void_unchanged_and_borders_white(panoptic):
 
 
 def test_contours_have_the_colour_of_the_class_and_leave_the_photograph_visible():
-    panoptic = Panoptic.from_ids(np.pad(np.ones((15, 15), np.int32), (0, 5)), {1: BALL})
+    ids = np.pad(np.ones((15, 15), np.int32), (0, 5))
+    ids[:15, :3] = 2
+    panoptic = Panoptic.from_ids(ids, {1: BALL, 2: BALL})
     image = np.full((20, 20, 3), 100, np.uint8)
     drawn = draw_contours(image, panoptic, CATEGORIES).astype(int)
     color = np.array(CATEGORIES[BALL].color)
-    assert drawn[7, 14].tolist() == [255] * 3  # the border to void
+    assert drawn[7, 14].tolist() == color.tolist()  # the border to void
     assert drawn[7, 13].tolist() == color.tolist()
-    assert drawn[4, 4].tolist() == np.rint(0.85 * 100 + 0.15 * color).tolist()
+    assert drawn[7, 2].tolist() == [255] * 3  # the border between two balls
+    assert drawn[7, 7].tolist() == np.rint(0.85 * 100 + 0.15 * color).tolist()
     assert (drawn[17, 17] == 100).all()  # void

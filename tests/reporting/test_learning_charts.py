@@ -25,7 +25,7 @@ def test_lines_go_through_the_values_on_axes_with_round_numbers():
     losses, score = learning_figures(ROWS, "PQ")
     # The plot area is 240 px wide and high, from x = 42 and down to y = 248.
     assert 'd="M102.0 8.0L162.0 128.0L282.0 188.0"' in losses.chart  # 8, 4, 2 of 8
-    assert 'd="M162.0 188.0L282.0 68.0"' in score.chart
+    assert 'd="M162.0 168.0L282.0 8.0"' in score.chart  # 25 and 75 of 75 %
     assert re.findall(r">([\d.]+)</text>", losses.chart)[:5] == ["0", "0.5", "1", "1.5", "2"]
     assert losses.caption.endswith("at the end 2 and 4.")
     assert score.caption == "Validation score. Best, and kept: PQ 75.0 % after epoch 2."

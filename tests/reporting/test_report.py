@@ -376,3 +376,20 @@ def test_a_division_with_one_part_is_left_out(tmp_path):
     text = Page(report(tmp_path, tags=(one, two))).text
     assert "Bonn 3 15" in text  # images and segments
     assert not re.search("weather|Jena", text)
+
+
+@pytest.mark.parametrize(
+    ("target", "decoder", "name"),
+    [
+        ("maskmill.networks.panoptic_deeplab.PanopticDeepLab", None, "PanopticDeepLab"),
+        ("maskmill.networks.mask2former.from_encoder", None, "mask2former"),
+        ("maskmill.networks.decoders.EncoderDecoder", "segmentation_models_pytorch.FPN", "FPN"),
+    ],
+)
+def test_the_network_has_a_name_that_a_reader_knows(target, decoder, name):
+    network = {"_target_": target}
+    if decoder is not None:
+        network["decoder"] = {"_target_": decoder}
+    losses = [{"_target_": "maskmill.losses.semantic.CrossEntropy"}, {"_target_": "a.Dice"}]
+    facts = Origin(config={"network": network, "loss": {"losses": losses}}).facts()
+    assert facts == {"network": name, "loss": "CrossEntropy + Dice"}

@@ -11,7 +11,7 @@ from maskmill.canonical.runs import relabel
 
 WHITE = 255
 TINT = 0.15  # of the colours within contours: the photograph stays visible
-LINE_PX = 2.5  # width of a contour, on each side of the border
+LINE_PX = 2.0  # width of a contour, on each side of the border
 
 
 def overlay(
@@ -31,12 +31,12 @@ def overlay(
     colors = _colors(panoptic, categories)
     alpha = np.where(_labelled(panoptic), np.float32(opacity), np.float32(0))
     mixed = (1 - alpha) * image + alpha * colors
-    mixed[_borders(panoptic)] = WHITE
+    mixed[_borders(panoptic.ids)] = WHITE
     return np.rint(mixed).astype(np.uint8)
 
 
 def draw_contours(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
-    """Draw the contour of each segment in its category colour, with a white line between two.
+    """Draw the contour of each segment in its category colour; white separates two of a category.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -46,12 +46,13 @@ def draw_contours(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB
     Returns:
         (H, W, 3) uint8 RGB, in which the image can be seen within the contours.
     """
-    border = _borders(panoptic)
+    colors = _colors(panoptic, categories)
+    border = _borders(panoptic.ids)
     distance = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, 3)
     alpha = np.where(distance <= LINE_PX, np.float32(1), np.float32(TINT))[..., None]
     alpha = np.where(_labelled(panoptic), alpha, np.float32(0))
-    mixed = (1 - alpha) * image + alpha * _colors(panoptic, categories)
-    mixed[border] = WHITE
+    mixed = (1 - alpha) * image + alpha * colors
+    mixed[border & ~_borders(panoptic.category_map())] = WHITE
     return np.rint(mixed).astype(np.uint8)
 
 
@@ -72,10 +73,9 @@ def _colors(panoptic: Panoptic, categories: Categories) -> npt.NDArray[np.float3
     return np.array(colors, dtype=np.float32)[rows]
 
 
-def _borders(panoptic: Panoptic) -> npt.NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour belongs to another segment, (H, W) bool."""
-    ids = panoptic.ids
-    border = np.zeros(ids.shape, dtype=bool)
-    border[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    border[:-1] |= ids[1:] != ids[:-1]
+def _borders(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Pixels whose right or lower neighbour has another label, (H, W) bool."""
+    border = np.zeros(labels.shape, dtype=bool)
+    border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    border[:-1] |= labels[1:] != labels[:-1]
     return border

@@ -39,7 +39,6 @@ FALSE_POSITIVES = (
 CONFIDENT = "Most confident false positives"
 CHECK_CONFIDENT = "Predicted, but not in the ground truth: check whether the label is right."
 MISSED = "Largest missed segments"
-MISSED_CLASS = "Largest regions whose class was missed in the image"
 CHECK_MISSED = "In the ground truth, but not predicted: check whether the label is right."
 DESCRIPTIONS = {
     SegmentOutcome.BACKGROUND_ERROR: "background error: the ground truth has no such segment",
@@ -78,11 +77,11 @@ class ErrorGroup:
 
 
 def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
-    """The crops of both kinds; kinds without an error are left out."""
-    is_semantic = not gallery.task.counts_segments
+    """The crops of both kinds, without kinds of no error; class masks have no segments to show."""
+    if not gallery.task.counts_segments:
+        return []
     confident = []
-    # Class masks have neither segments nor scores.
-    for error in [] if is_semantic else confident_errors(gallery):
+    for error in confident_errors(gallery):
         confident.append(_draw_false_positive(gallery, error))
     missed = []
     for error in missed_objects(gallery):
@@ -91,7 +90,7 @@ def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
     if confident:
         groups.append(ErrorGroup(CONFIDENT, CHECK_CONFIDENT, confident))
     if missed:
-        groups.append(ErrorGroup(MISSED_CLASS if is_semantic else MISSED, CHECK_MISSED, missed))
+        groups.append(ErrorGroup(MISSED, CHECK_MISSED, missed))
     return groups
 
 

@@ -42,17 +42,25 @@ def learning_figures(history: Sequence[Row], metric: str) -> list[Figure]:
         figures.append(Figure(chart, caption))
     scored = [row for row in history if SCORE in row]
     if scored:
+        top = _score_axis(max(row[SCORE] for row in scored))
         best = max(scored, key=lambda row: row[SCORE])
-        position = [(best[EPOCH] / last, best[SCORE])]
+        position = [(best[EPOCH] / last, best[SCORE] / top)]
         title = f"{metric} {format_percent(best[SCORE])} % after epoch {best[EPOCH]:g}"
         shapes = [
-            _line(history, SCORE, last, 1),
+            _line(history, SCORE, last, top),
             draw_dots(position, [title], css_class="dot"),
         ]
         label = f"validation {metric} over epochs"
-        chart = draw_chart(shapes, label=label, x_axis=epochs, y_axis=Axis(f"{metric}, %"))
+        chart = draw_chart(
+            shapes, label=label, x_axis=epochs, y_axis=Axis(f"{metric}, %", _ticks(0, 100 * top))
+        )
         figures.append(Figure(chart, f"Validation score. Best, and kept: {title}."))
     return figures
+
+
+def _score_axis(best: float) -> float:
+    """The end of an axis of scores: a quarter, a half, three quarters or 1."""
+    return max(1, math.ceil(4 * best)) / 4
 
 
 def _line(history: Sequence[Row], name: str, last: float, top: float) -> Markup:

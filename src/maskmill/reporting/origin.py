@@ -34,7 +34,7 @@ class Origin:
     @property
     def task_class(self) -> str:
         """The class of its task, such as "PanopticTask"; empty if it is not known."""
-        return _class_name(self.config.get("task"))
+        return _name(self.config.get("task"))
 
     def value(self, *keys: str) -> Any:
         """A value of the configuration; None if there is none."""
@@ -46,9 +46,9 @@ class Origin:
     def facts(self) -> dict[str, str]:
         """What a reader wants to know about the model, without what is not known."""
         facts = {
-            "network": _class_name(self.value("network")),
+            "network": _name(self.value("network", "decoder") or self.value("network")),
             "encoder": self._encoder(),
-            "loss": _class_name(self.value("loss")),
+            "loss": self._loss(),
             "training": self._training(),
         }
         if self.fingerprint:
@@ -57,11 +57,17 @@ class Origin:
             facts["model"] += f", weights {self.weights[:NUM_DIGITS]}"
         return {name: fact for name, fact in facts.items() if fact}
 
+    def _loss(self) -> str:
+        losses = self.value("loss", "losses")
+        if not isinstance(losses, list):
+            return _name(self.value("loss"))
+        return " + ".join(_name(loss) for loss in losses)
+
     def _encoder(self) -> str:
         encoder = self.value("network", "encoder")
         name = self.value("network", "encoder", "name")
         if name is None:
-            return _class_name(encoder)
+            return _name(encoder)
         is_pretrained = encoder.get("pretrained") or encoder.get("weights")
         return f"{name}, {'pretrained' if is_pretrained else 'from random weights'}"
 
@@ -79,7 +85,7 @@ class Origin:
                 value = " x ".join(map(str, value)) + " px"
             if value is not None:
                 words.append(f"{value} {name}" if name == "epochs" else f"{name} {value}")
-        optimizer = _class_name(self.value("optimizer"))
+        optimizer = _name(self.value("optimizer"))
         return ", ".join([*words, optimizer] if optimizer else words)
 
 
@@ -97,6 +103,9 @@ def with_run(report: str, facts: Mapping[str, str]) -> str:
     return report.replace(RUN_FACTS, Markup("\n").join(rows), 1)
 
 
-def _class_name(node: Any) -> str:
+def _name(node: Any) -> str:
+    """The class that a node names, or the module of the function that it names; empty without."""
     target = node.get("_target_", "") if isinstance(node, Mapping) else ""
-    return str(target).rpartition(".")[2]
+    *modules, name = str(target).split(".")
+    is_function = name == name.lower() and modules
+    return modules[-1] if is_function else name
