@@ -68,10 +68,10 @@ CASES = [
         BOXES,
         {},
         "missed",
-        "Larger images, or larger crops of them: 2 of the 2 missed segments are smaller than "
-        "32 x 32 px.",
+        "Larger images, or larger crops of them: 100.0 % of the 2 segments below 32 x 32 px are "
+        "missed, and 0.0 % of the 4 others.",  # sky and ground are segments as well
     ),
-    ([*BALLS, *BOXES], BALLS, {}, "missed", "Look at the missed segments below: 2 have no"),
+    ([*BALLS, *BOXES], BALLS, {}, "missed", "missed segments below; size does not explain them"),
     (
         BOXES[:1],
         [*BOXES, (0, SMALL, BALL)],
@@ -108,6 +108,17 @@ def test_the_points_of_the_classes_add_up_to_what_is_lost(tmp_path):
         "PQ lacks 25.4 points. The largest part, 25.0 points, is missed: segments of the ground "
         "truth that no prediction overlaps. Most of it: ball (25.0)"
     )
+
+
+def test_a_model_that_predicts_nothing_is_not_told_to_enlarge_the_images(tmp_path):
+    analysis = analysis_of(tmp_path, labels(*BALLS, *BOXES), labels())
+    origin = Origin(config=THRESHOLD, history=curves((3, 3, 0.0), (2, 2, 0.0)))
+    assert find_suggestions(analysis, INSTANCE, origin, {}) == [
+        "Find out why so little is predicted: 0 segments, where the ground truth has 4. Train "
+        "longer (trainer.max_epochs), or lower task.postprocess.threshold, which is 0.1."
+    ]
+    learning = find_findings(analysis, INSTANCE, origin).learning
+    assert learning == "the validation PQ/thing was 0 in all 2 epochs"
 
 
 def trained(**pixels):

@@ -151,6 +151,8 @@ def _learning(origin: Origin, task: Task) -> str:
         return ""
     best = max(scored, key=lambda row: row[SCORE])
     last = origin.history[-1][EPOCH]
+    if not best[SCORE]:
+        return f"the validation {task.metric} was 0 in all {last:g} epochs"
     score = format_percent(best[SCORE])
     epochs = f"{best[EPOCH]:g} of {last:g}"
     return f"the best validation {task.metric}, {score} %, came after epoch {epochs}"

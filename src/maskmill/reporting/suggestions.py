@@ -12,6 +12,7 @@ from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.deciding import Task
 from maskmill.evaluation.evaluation import Evaluation
 from maskmill.evaluation.learning_curves import EPOCH, SCORE, TRAIN_LOSS, VAL_LOSS
+from maskmill.metrics.functional.panoptic_quality import PanopticCount
 from maskmill.metrics.functional.segment_matching import SegmentOutcome
 from maskmill.reporting.findings import found_shares, largest_part, list_names, pixel_losses
 from maskmill.reporting.origin import Origin
@@ -24,6 +25,8 @@ RARE = 0.2  # of an equal share of the pixels
 FOUND = 0.5  # of a class; where less is found, more images may help
 SMALL_PX = 32 * 32  # COCO's bound of small objects
 FINE_STRIDE = 8  # of Panoptic-DeepLab's output, the finest that it has
+FEW_PREDICTED = 0.1  # of the number of segments in the ground truth
+MORE_OFTEN = 1.5  # by which small segments are missed, if their size is the reason
 MIN_LOST = 0.02  # of the score; there is nothing to suggest about less
 
 
@@ -91,7 +94,7 @@ def _against_largest_loss(
         return _against_confusion(evaluation, origin, dataset)
     part, _ = largest_part(evaluation, task)
     if part == "missed":
-        return _against_missed(evaluation, task)
+        return _against_missed(evaluation, task, origin)
     if part == "background":
         return _against_background(evaluation, task, origin)
     if part == "classification":
@@ -99,23 +102,42 @@ def _against_largest_loss(
     return _against_localization(analysis, origin)
 
 
-def _against_missed(evaluation: Evaluation, task: Task) -> str:
+def _against_missed(evaluation: Evaluation, task: Task, origin: Origin) -> str:
     counted = task.classes(evaluation.categories)
-    areas: list[float] = []
+    counts = evaluation.counts[counted]
+    num_predicted = int(counts[:, [PanopticCount.TP, PanopticCount.FP]].sum())
+    num_target = int(counts[:, [PanopticCount.TP, PanopticCount.FN]].sum())
+    if num_predicted < FEW_PREDICTED * num_target:
+        return _against_silence(num_predicted, num_target, origin)
+    missed = np.zeros(2)  # of small segments, of others
+    total = np.zeros(2)
     for image in evaluation.images:
         segments = image.matches.target
-        missed = (segments.outcome == SegmentOutcome.MISSED) & counted[segments.index]
-        areas += segments.area[missed].tolist()
-    num_small = sum(area < SMALL_PX for area in areas)
-    if 2 * num_small >= len(areas):
-        return (
-            f"Larger images, or larger crops of them: {num_small} of the {len(areas)} missed "
-            "segments are smaller than 32 x 32 px."
-        )
-    return (
-        f"Look at the missed segments below: {len(areas)} have no prediction, and only {num_small} "
-        "of them are smaller than 32 x 32 px."
+        is_counted = counted[segments.index] & (segments.outcome != SegmentOutcome.CROWD)
+        is_missed = is_counted & (segments.outcome == SegmentOutcome.MISSED)
+        for index, is_size in enumerate((segments.area < SMALL_PX, segments.area >= SMALL_PX)):
+            missed[index] += np.count_nonzero(is_missed & is_size)
+            total[index] += np.count_nonzero(is_counted & is_size)
+    small, others = (missed / np.maximum(total, 1)).tolist()
+    rates = (
+        f"{format_percent(small)} % of the {total[0]:.0f} segments below 32 x 32 px are missed, "
+        f"and {format_percent(others)} % of the {total[1]:.0f} others"
     )
+    if small > MORE_OFTEN * others:
+        return f"Larger images, or larger crops of them: {rates}."
+    return f"Look at the missed segments below; size does not explain them: {rates}."
+
+
+def _against_silence(num_predicted: int, num_target: int, origin: Origin) -> str:
+    """About a model that predicts little: nothing else can be read from its errors."""
+    text = (
+        f"Find out why so little is predicted: {num_predicted} segments, where the ground truth "
+        f"has {num_target}. Train longer (trainer.max_epochs)"
+    )
+    threshold = origin.value("task", "postprocess", "threshold")
+    if threshold is None:
+        return f"{text}."
+    return f"{text}, or lower task.postprocess.threshold, which is {threshold}."
 
 
 def _against_background(evaluation: Evaluation, task: Task, origin: Origin) -> str:
@@ -143,6 +165,8 @@ def _against_classification(evaluation: Evaluation) -> str:
         class_of = dict(zip(target.id.tolist(), target.index.tolist(), strict=True))
         for row in np.flatnonzero(pred.outcome == SegmentOutcome.CLASSIFICATION_ERROR).tolist():
             number[class_of[int(pred.partner[row])], pred.index[row]] += 1
+    if not number.any():  # the predictions are ignored, since they lie mostly on void
+        return ""
     target_class, pred_class = np.unravel_index(int(np.argmax(number)), number.shape)
     names = [category.name for category in evaluation.categories]
     return (
