@@ -27,6 +27,7 @@ chart() {
 
 metrics=$(dvc metrics diff --md --all --no-path --precision 4 "$base")
 changes=$(dvc params diff --md --no-path --targets params.yaml -- "$base")
+[ "$(echo "$changes" | wc -l)" -gt 2 ] || changes=none  # not the two lines of its heading
 
 echo "## Segmentation at $(git rev-parse --short HEAD), compared with $base"
 echo
@@ -34,7 +35,7 @@ echo "$metrics"
 echo
 echo "### Changed settings"
 echo
-echo "${changes:-none}"
+echo "$changes"
 echo
 echo "### Learning curves"
 echo
