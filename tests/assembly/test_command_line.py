@@ -62,6 +62,13 @@ def test_a_comma_separates_the_values_of_a_sweep():
     assert quote_paths(["data.root=a/b,c/d"], is_sweep=True) == ["data.root=a/b,c/d"]
 
 
+def test_a_path_with_a_comma_is_one_value_of_a_sweep_if_it_exists(tmp_path):
+    path = tmp_path / "a=b, #c"
+    path.mkdir()
+    (argument,) = quote_paths([f"data.root={path}"], is_sweep=True)
+    assert OverridesParser.create().parse_override(argument).value() == str(path)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["-m", "a=1,2"], ["--multirun"], ["--multi"], ["-cd", "conf"], ["--cfg=job"], ["-mh"], ["--"]],

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+
+from maskmill.assembly.suggestions import suggest_key
 
 OVERRIDE = re.compile(r"(?P<key>[~+]*[^\s=~+-][^\s=]*)=(?P<value>.+)", re.DOTALL)
 FLAG = re.compile(r"--?[a-zA-Z][\w-]*")
@@ -16,7 +19,7 @@ def quote_paths(arguments: Iterable[str], *, is_sweep: bool = False) -> list[str
     """The arguments, with quotes around values that are text but not in Hydra's grammar.
 
     Such are paths with umlauts, blanks, `#`, `=` and the like. A comma separates the values of a
-    sweep, so outside of a sweep a path with a comma is one value.
+    sweep, so outside of a sweep a path with a comma is one value, and within one if it exists.
 
     Args:
         arguments: of a command, as the shell passes them.
@@ -43,9 +46,11 @@ def check_flags(arguments: Iterable[str]) -> None:
         if flag is None or _is_known(flag[0]):
             continue
         name = flag[0].lstrip("-").replace("-", "_")
+        meant = suggest_key(name, argument.partition("=")[2] or None)
+        perhaps = f" (perhaps {meant})" if meant else ""
         raise ValueError(
             f"{argument}: expected overrides like trainer.max_epochs=3, but got a flag that no "
-            f"command has - write GROUP.{name}=VALUE; --help lists groups and values"
+            f"command has - write GROUP.{name}=VALUE{perhaps}; --help lists groups and values"
         )
 
 
@@ -61,11 +66,20 @@ def _quoted(argument: str, is_sweep: bool) -> str:
     match = OVERRIDE.fullmatch(argument)
     if match is None or match["value"].startswith(WRITTEN_FOR_HYDRA):
         return argument
+    is_sweep = is_sweep and not _exists(match["value"])
     if _is_read(argument, is_path="/" in match["value"], is_sweep=is_sweep):
         return argument
     # A backslash is doubled only before a quote and at the end, where it would escape the quote.
     value = re.sub(r"(\\*)('|\Z)", _escape, match["value"])
     return f"{match['key']}='{value}'"
+
+
+def _exists(path: str) -> bool:
+    """Whether a text with commas is a path of this machine, and not the values of a sweep."""
+    try:
+        return "," in path and Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ Each file holds only the groups its stage reads and the digests of the code that
 run, so a changed value or source file reruns exactly the stages whose result it can change.
 """
 
-import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,18 @@ from maskmill.assembly.conf_search_path import (
     register_search_path,
 )
 from maskmill.assembly.override_errors import explain_override
+from maskmill.assembly.suggestions import check_top_level, known_keys, nearest, nearest_keys
 from maskmill.assembly.targets import ConfigurationTargets
 from maskmill.canonical.files import write_text
 from maskmill.canonical.yaml_file import read_yaml_text
-from maskmill.serving.construction import check_targets
+from maskmill.serving.construction import check_arguments, check_targets
 
 PARAMS = Path("params.yaml")
 OUT = Path("out/conf")
+# What stages read and write; the parts of a training are checked when it starts, since they need
+# torch.
+SETTINGS = re.compile(r"maskmill\.assembly\.\w+\.\w+Settings")
+TOP = ("group", "set")  # of params.yaml
 # A resolved file is a complete Hydra configuration: its program runs in place and logs to the
 # terminal only.
 HYDRA = {"run": {"dir": "."}, "output_subdir": None}
@@ -64,6 +69,7 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
             cfg = compose("config", overrides, return_hydra_config=True)
         with open_dict(cfg):
             choices = cfg.pop("hydra").runtime.choices
+        check_top_level(cfg)
         set_values(cfg, values)
         resolved = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(resolved, dict)
@@ -71,7 +77,7 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
             _check_groups(stage, resolved)
         check_combination(resolved, choices)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{params}: {explain_override(error)}") from error
+        raise ValueError(f"{params}: {explain_override(error, overrides)}") from error
     except ValueError as error:
         raise ValueError(f"{params}: {error}") from error
     return [_write_stage(stage, resolved, out) for stage in resolved["stages"]]
@@ -114,6 +120,12 @@ def _check_groups(stage: str, resolved: Mapping[Any, Any]) -> None:
                 "writes itself - remove it"
             )
         check_targets(resolved[group], str(group), ConfigurationTargets())
+        if SETTINGS.fullmatch(_target(resolved[group])):
+            check_arguments(resolved[group], str(group), ConfigurationTargets())
+
+
+def _target(value: Any) -> str:
+    return str(value.get("_target_")) if isinstance(value, Mapping) else ""
 
 
 def stage_code(stage: str, resolved: Mapping[Any, Any]) -> dict[str, str]:
@@ -150,16 +162,22 @@ def read_params(params: Path) -> tuple[dict[str, str], DictConfig]:
             f"{params}: expected YAML, but got: {reason} - correct this line; indent with blanks, "
             "not tabs, and by the same number within a block"
         ) from error
-    if not isinstance(content, DictConfig) or set(content) - {"group", "set"}:
+    if not isinstance(content, DictConfig) or set(content) - set(TOP):
         raise ValueError(
             f"{params}: expected only `group:` and `set:` at the top, but got "
-            f"{OmegaConf.to_container(content)!r} - move values under `set:`"
+            f"{OmegaConf.to_container(content)!r} - {_move(content)}"
         )
     groups = {
         str(group): "null" if choice is None else str(choice)
         for group, choice in _mapping(content, "group", params).items()
     }
     return groups, _mapping(content, "set", params)
+
+
+def _move(content: Any) -> str:
+    wrong = [str(key) for key in content if key not in TOP] if OmegaConf.is_dict(content) else []
+    meant = nearest(wrong[0], TOP) if wrong else None
+    return f"write `{meant}:` for `{wrong[0]}:`" if meant else "move values under `set:`"
 
 
 def _changes(values: Any) -> dict[Any, Any]:
@@ -246,8 +264,6 @@ def _is_choice(value: Any) -> bool:
 
 
 def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
-    names = [f"{prefix}{key}" for key in known]
-    similar = difflib.get_close_matches(name, names, n=1) or names[:1]
     key = name.removeprefix(prefix)
     if "." in key:
         outer, _, inner = key.partition(".")
@@ -255,7 +271,15 @@ def _unknown_key(name: str, prefix: str, known: list[Any]) -> str:
             f"there is no {key!r} in the configuration, since a key here has no dots - "
             f"write `{outer}: {{{inner}: ...}}`"
         )
-    return (
-        f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])} - "
-        f"either correct it (perhaps {similar[0]!r}) or write +{key} to add a key"
-    )
+    names = [f"{prefix}{other}" for other in known]
+    similar = nearest_keys(name, names) or nearest_keys(name, known_keys())
+    found = f"there is no {name!r} in the configuration, but {', '.join(sorted(names)[:12])}"
+    if not similar:
+        return f"{found} - either correct it or write +{key} to add a key"
+    written = " or ".join(_as_yaml(other) for other in similar)
+    return f"{found} - correct it (perhaps {similar[0]!r}): write `set: {written}`"
+
+
+def _as_yaml(key: str) -> str:
+    outer, _, inner = key.partition(".")
+    return f"{{{outer}: {_as_yaml(inner) if inner else '...'}}}"

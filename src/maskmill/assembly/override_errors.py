@@ -1,21 +1,17 @@
 """What Hydra says about a wrong command line or configuration file, with the nearest right name."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-
-from maskmill.assembly.conf_search_path import packaged_conf
+from maskmill.assembly.conf_search_path import project_conf
+from maskmill.assembly.suggestions import groups_of, known_groups, nearest, suggest_key
 
 KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 CHOICE = re.compile(r"Could not find '([^']+)'")
 INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found")
 # Part of Hydra's message -> what to do.
 FIXES = {
+    "Multiple values": "write `override` in front of it, as in `- override /network: unet`",
     "Could not append to config": "remove the + or write ++",
     "Ambiguous value": "write [a,b] for a list, or add -m to run a sweep",
     "missing EQUAL": "write key=value, without blanks around the =",
@@ -25,31 +21,52 @@ FIXES = {
     "'data.crop_size=[96,160]'",
 }
 OPTIONS = "Available options in "
-CLOSE = 0.6  # similarity of a suggestion, difflib's own limit
 
 
-def explain_override(error: Exception) -> str:
+def explain_override(error: Exception, overrides: Iterable[str] = ()) -> str:
     """One line with the cause and the fix.
 
     Args:
         error: of Hydra or OmegaConf.
+        overrides: of the command line, as key=value.
     """
     text = _reason(error)
     choice = CHOICE.search(text)
     if choice is not None and OPTIONS in str(error):
         listed = str(error).partition(OPTIONS)[2].partition("Config search path")[0]
         names = listed.partition(":")[2].split()
-        suggestion = _suggestion(choice[1].rpartition("/")[2], names)
+        group, _, name = choice[1].rpartition("/")
         reason = text.partition(f". {OPTIONS}")[0]
-        return f"{reason} - choose one of {', '.join(names)}{suggestion}"
+        return f"{reason} - choose one of {', '.join(names)}{_other_choice(group, name, names)}"
+    if choice is not None and "/" not in choice[1]:
+        return f"{text} - correct the name{_perhaps(nearest(choice[1], known_groups()))}"
     key = KEY.search(text) or INTERPOLATION.search(text)
     if key is not None:
         name = next(group for group in key.groups() if group)
-        return f"{text} - correct the name{_suggestion(name, _all_keys())}"
+        return f"{text} - correct the name{_perhaps(suggest_key(name, _value(name, overrides)))}"
     for part, fix in FIXES.items():
         if part in text:
             return f"{text} - {fix}"
     return f"{text} - correct the command line or the file under conf/"
+
+
+def _other_choice(group: str, name: str, names: list[str]) -> str:
+    """The nearest choice, the group that has this choice, or a file in the wrong folder."""
+    others = [other for other in groups_of(name) if other != group]
+    own = project_conf()
+    if others and own is not None and (own / others[0] / f"{name}.yaml").is_file():
+        return f" (or move conf/{others[0]}/{name}.yaml to conf/{group}/)"
+    if others:
+        return _perhaps(" or ".join(f"{other}={name}" for other in others))
+    return _perhaps(nearest(name, names))
+
+
+def _value(name: str, overrides: Iterable[str]) -> str | None:
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == name:
+            return value
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -57,32 +74,10 @@ def _reason(error: Exception) -> str:
     lines = str(error).partition("Config search path")[0].splitlines()
     if error.__cause__ is not None:
         lines += str(error.__cause__).splitlines()
-    dropped = ("To append to your config", "See https:", "full_key:", "object_type=")
+    dropped = ("To append to your", "See https:", "full_key:", "object_type=")
     kept = [line.strip() for line in lines if not line.strip().startswith(dropped)]
     return ". ".join(line.rstrip(".") for line in dict.fromkeys(kept) if line)
 
 
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    similar = difflib.get_close_matches(name, list(names), n=1, cutoff=CLOSE)
-    return f" (perhaps {similar[0]})" if similar else ""
-
-
-def _all_keys() -> list[str]:
-    """The dotted keys of the default configuration, groups among them."""
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
-            return _keys_of(compose("config"), "")
-    except HydraException:
-        return []
-
-
-def _keys_of(node: DictConfig, prefix: str) -> list[str]:
-    keys: list[str] = []
-    for key in map(str, node):
-        keys.append(f"{prefix}{key}")
-        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
-            continue
-        if isinstance(node[key], DictConfig):
-            keys += _keys_of(node[key], f"{prefix}{key}.")
-    return keys
+def _perhaps(suggestion: str | None) -> str:
+    return f" (perhaps {suggestion})" if suggestion else ""

@@ -4,6 +4,7 @@ Hydra's `instantiate` is not used: production has no Hydra, and it resolves inte
 more, so that an escaped one could become a node that nobody has checked.
 """
 
+import difflib
 import functools
 import inspect
 import json
@@ -61,6 +62,28 @@ def construct(node: Node, name: str, targets: Targets, **runtime: Any) -> Any:
     """
     check_targets(node, name, targets)
     return _construct(node, name, targets, runtime)
+
+
+def check_arguments(node: Node, name: str, targets: Targets) -> None:
+    """Check the names and values of a constructor's arguments without calling it.
+
+    Nodes among the values are left to `construct`, since their constructors must be imported.
+
+    Args:
+        node: with `_target_`, which has passed `check_targets`.
+        name: of the node, for messages.
+        targets: what may be named.
+
+    Raises:
+        ValueError: the constructor has no such argument, or a value does not match its annotation.
+    """
+    target = targets.find(node[TARGET])
+    given = {key: value for key, value in node.items() if key not in {TARGET, PARTIAL}}
+    _check_names(given, inspect.signature(target).parameters, node[TARGET], name)
+    annotations = _annotations(target)
+    for key, value in given.items():
+        if not _contains_node([value]):
+            _checked(value, annotations.get(key, Any), f"{name}.{key}")
 
 
 def check_targets(value: Any, name: str, targets: Targets, depth: int = 0) -> None:
@@ -135,7 +158,7 @@ def _check_names(
         if key not in parameters:
             raise ValueError(
                 f"{name}.{key}: {target} has no argument {key!r}, only "
-                f"{', '.join(parameters)} - correct the name"
+                f"{', '.join(parameters)} - correct the name{_perhaps(key, parameters)}"
             )
 
 
@@ -202,8 +225,23 @@ def _checked(value: Any, annotation: Any, name: str) -> Any:
         found = f"{value!r} ({type(value).__name__})"
         raise ValueError(
             f"{name}: expected {_type_name(annotation)}, but got {found}: {reason} - set "
-            f"another value"
+            f"another value{_perhaps(value, _options(annotation))}"
         ) from error
+
+
+def _options(annotation: Any) -> list[str]:
+    """The words that a type accepts: those of a `Literal`, and true and false."""
+    if annotation is bool:
+        return ["true", "false"]
+    options = list[str]()
+    for argument in typing.get_args(annotation):
+        options += [argument] if isinstance(argument, str) else _options(argument)
+    return options
+
+
+def _perhaps(name: Any, names: Iterable[str]) -> str:
+    similar = difflib.get_close_matches(str(name), list(names), n=1)
+    return f" (perhaps {similar[0]})" if similar else ""
 
 
 def _contains_node(values: Iterable[Any]) -> bool:

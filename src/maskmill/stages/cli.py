@@ -1,5 +1,6 @@
 """`maskmill <command> [Hydra overrides]`: the console script."""
 
+import difflib
 import importlib
 import sys
 
@@ -53,9 +54,11 @@ def main() -> None:
         sys.stdout.write(f"maskmill {__version__}\n")
         return
     if name not in COMMANDS:
+        similar = difflib.get_close_matches(name, COMMANDS, n=1)
+        perhaps = f" (perhaps {similar[0]})" if similar else ""
         sys.stderr.write(
             f"maskmill: expected a command, but got {name!r} - "
-            f"choose one of {', '.join(COMMANDS)}\n"
+            f"choose one of {', '.join(COMMANDS)}{perhaps}\n"
         )
         sys.exit(2)
     del sys.argv[1]

@@ -23,6 +23,7 @@ from maskmill.assembly.conf_search_path import (
     register_search_path,
 )
 from maskmill.assembly.override_errors import explain_override
+from maskmill.assembly.suggestions import check_top_level
 from maskmill.stages.resources import message_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def stage(main: Main) -> Callable[[], Any]:
         if not shows_tracebacks and not _is_multirun():
             os.environ.pop(FULL_ERROR, None)
         try:
+            check_top_level(cfg)
             return main(cfg)
         except (
             InterruptedError
@@ -79,7 +81,7 @@ def stage(main: Main) -> Callable[[], Any]:
         except (ValueError, OSError) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(1)
-        is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
+        is_sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
         if shows_tracebacks:
             with AT_THE_END:
@@ -91,7 +93,7 @@ def stage(main: Main) -> Callable[[], Any]:
         except JobError:
             sys.exit(1)
         except (HydraException, OmegaConfBaseException) as error:
-            sys.stderr.write(f"{explain_override(error)}\n")
+            sys.stderr.write(f"{explain_override(error, sys.argv[1:])}\n")
             sys.exit(1)
         finally:
             os.environ.pop(FULL_ERROR, None)
