@@ -126,12 +126,12 @@ def _keys_of(path: Path) -> list[str]:
     except (OSError, ValueError):
         return []
     keys = list[str]()
-    waiting = [("", content)]
+    waiting = [("", OmegaConf.to_container(content))]
     while waiting:
         prefix, node = waiting.pop()
-        for key in node if isinstance(node, DictConfig) else ():
-            keys.append(f"{prefix}{key}")
-            waiting.append((f"{prefix}{key}.", node._get_node(key)))
+        for key, value in node.items() if isinstance(node, dict) else ():
+            keys.append(f"{prefix}{key!s}")
+            waiting.append((f"{prefix}{key!s}.", value))
     return [key for key in keys if not key.startswith(NO_KEYS) and "_target_" not in key]
 
 
