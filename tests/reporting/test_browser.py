@@ -117,12 +117,17 @@ def test_no_page_is_wider_than_the_window(pages, tmp_path, name, width, unfolded
 
 def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, tmp_path):
     shown = (
-        "[...document.querySelectorAll('.example')[0].querySelectorAll('.views > div')]"
+        "[...document.querySelector('#worst-1-1').parentNode.querySelectorAll('.views > div')]"
         ".map(view => getComputedStyle(view).display != 'none').join()"
     )
     with browser_page(tmp_path) as page:
         page.open((pages / "few.html").as_uri(), width=1000, height=800)
         assert page.run(shown) == "false,false,true,false"  # the prediction
+        page.run("document.querySelector('#worst-1-1').focus()")
+        key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
+        for kind in ("keyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, **key)
+        assert page.run(shown) == "false,true,false,false"  # the ground truth
         page.run("document.querySelector('label[for=worst-1-1]').click()")
         assert page.run(shown) == "true,false,false,false"  # the photograph
         page.call("Emulation.setEmulatedMedia", media="print")
