@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -60,7 +61,7 @@ def open_storage(storage: str) -> BaseStorage:
 
 
 def open_study(
-    storage: str, name: str, objectives: Mapping[str, str], pruner: optuna.pruners.BasePruner
+    storage: str, name: str, objectives: Mapping[Any, str], pruner: optuna.pruners.BasePruner
 ) -> optuna.Study:
     """The study of that name; it is made if the storage has none.
 
