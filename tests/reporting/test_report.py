@@ -300,6 +300,16 @@ def test_a_semantic_report_shows_no_number_of_segments(semantic):
     assert ">PQ</td>" in after_all  # folded away, and not lost
 
 
+def test_differences_of_a_semantic_model_begin_with_the_deciding_score(tmp_path):
+    before = [moved(target, by=6) for target in TARGETS]
+    gallery = replace(Case(tmp_path, baseline=before).gallery(), origin=ORIGIN)
+    text = write_report(tmp_path / "report.html", gallery).read_text()
+    shown = section(text, "Differences from the baseline")
+    names = re.findall(r"<tr><td>(.*?)</td>", shown[: shown.index("<details>")])
+    assert names == ["mIoU", "boundary mIoU", "Dice", "fwIoU", "pixel accuracy"]
+    assert "PQ of each class" not in shown
+
+
 def test_an_instance_report_counts_things_only(tmp_path):
     origin = Origin(config={"task": {"_target_": "maskmill.tasks.segmentation.InstanceTask"}})
     gallery = replace(Case(tmp_path).gallery(), origin=origin)

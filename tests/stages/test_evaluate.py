@@ -137,7 +137,7 @@ def test_two_processes_write_the_same_bytes_as_one(tmp_path):
 )
 def test_a_setting_out_of_range_is_named(repository, change, message):
     settings = OmegaConf.to_container(OmegaConf.load(repository / "conf/evaluate/default.yaml"))
-    paths = {"target": "truth", "prediction": "guess", "out": "scores"}
+    paths = {"target": "truth", "prediction": "guess", "out": "scores", "model": "model"}
     cfg = OmegaConf.create({"evaluate": {**settings, **paths, **change}})
     with pytest.raises(ValueError, match=rf"^evaluate\.{message}"):
         build(cfg.evaluate, EvaluateSettings)

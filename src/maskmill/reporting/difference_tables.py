@@ -20,6 +20,7 @@ HEADLINES = (
     "AP50",
     "AP75",
 )
+CLASS_METRICS = ("PQ", "IoU", "AP")
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,19 @@ class DifferenceTables:
 
 
 def tabulate_differences(
-    differences: Sequence[Difference], *, num_resamples: int
+    differences: Sequence[Difference],
+    *,
+    num_resamples: int,
+    headlines: Sequence[str] = HEADLINES,
+    class_metrics: Sequence[str] = CLASS_METRICS,
 ) -> DifferenceTables | None:
     """The tables; None without a difference.
 
     Args:
         differences: of kind "all" and "class"; other kinds are left out.
         num_resamples: of the bootstrap intervals.
+        headlines: the metrics that are not folded away, in their order.
+        class_metrics: the metrics of classes that are shown.
     """
     if not differences:
         return None
@@ -71,15 +78,15 @@ def tabulate_differences(
     for difference in differences:
         if difference.kind == "all":
             overall[difference.metric] = _row(difference, difference.metric.replace("_", " "))
-        elif difference.kind == "class":
+        elif difference.kind == "class" and difference.metric in class_metrics:
             by_class.setdefault(difference.metric, []).append(difference)
-    headlines = [overall[metric] for metric in HEADLINES if metric in overall]
-    others = [row for metric, row in overall.items() if metric not in HEADLINES]
+    first = [overall[metric] for metric in headlines if metric in overall]
+    others = [row for metric, row in overall.items() if metric not in headlines]
     classes = {}
     for metric, listed in by_class.items():
         ascending = sorted(listed, key=lambda difference: difference.difference or 0)
         classes[metric] = [_row(difference, difference.name) for difference in ascending]
-    return DifferenceTables(headlines, others, classes, num_resamples)
+    return DifferenceTables(first, others, classes, num_resamples)
 
 
 def _row(difference: Difference, name: str) -> DifferenceRow:

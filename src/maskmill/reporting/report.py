@@ -11,6 +11,8 @@ from markupsafe import Markup
 from maskmill.canonical.dataset_file import read_dataset_file, read_prediction_file
 from maskmill.canonical.files import write_text
 from maskmill.canonical.folder import PanopticFolder
+from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.deciding import Task
 from maskmill.evaluation.evaluation import Evaluation
 from maskmill.reporting.confusion_chart import draw_confusion_matrix
 from maskmill.reporting.curve_charts import (
@@ -21,7 +23,11 @@ from maskmill.reporting.curve_charts import (
     reliability_figure,
 )
 from maskmill.reporting.data_problems import tabulate_problems
-from maskmill.reporting.difference_tables import tabulate_differences
+from maskmill.reporting.difference_tables import (
+    CLASS_METRICS,
+    DifferenceTables,
+    tabulate_differences,
+)
 from maskmill.reporting.error_crops import draw_error_crops
 from maskmill.reporting.examples import Gallery, find_extremes, find_most_changed
 from maskmill.reporting.findings import find_findings
@@ -29,6 +35,7 @@ from maskmill.reporting.learning_charts import learning_figures
 from maskmill.reporting.origin import NUM_DIGITS, RUN_FACTS
 from maskmill.reporting.pages import render_page
 from maskmill.reporting.score_tables import (
+    headline_groups,
     loss_bars,
     tabulate_classes,
     tabulate_headlines,
@@ -61,7 +68,6 @@ def write_report(path: Path, gallery: Gallery) -> Path:
     """
     analysis = gallery.analysis
     evaluation = analysis.evaluation
-    num_resamples = analysis.resampling.num_resamples
     task, origin = gallery.task, gallery.origin
     dataset = _read_dataset(gallery.target)
     values = {
@@ -74,7 +80,7 @@ def write_report(path: Path, gallery: Gallery) -> Path:
         "sources": _sources(gallery),
         "headlines": tabulate_headlines(analysis, task),
         "learning": learning_figures(origin.history, task.metric),
-        "differences": tabulate_differences(analysis.differences, num_resamples=num_resamples),
+        "differences": _differences(analysis, task),
         "changed": find_most_changed(gallery),
         "losses": loss_bars(analysis, task),
         "classes": tabulate_classes(analysis, task),
@@ -89,6 +95,19 @@ def write_report(path: Path, gallery: Gallery) -> Path:
         "data": tabulate_problems(dataset),
     }
     return write_text(path, render_page("report", **values))
+
+
+def _differences(analysis: Analysis, task: Task) -> DifferenceTables | None:
+    """The differences from the baseline, of what the task counts first."""
+    headlines: list[str] = []
+    for metrics in headline_groups(task, analysis.evaluation.categories).values():
+        headlines += metrics
+    return tabulate_differences(
+        analysis.differences,
+        num_resamples=analysis.resampling.num_resamples,
+        headlines=headlines,
+        class_metrics=CLASS_METRICS if task.counts_segments else ("IoU",),
+    )
 
 
 def _data_facts(evaluation: Evaluation, dataset: Mapping[str, Any]) -> dict[str, str]:

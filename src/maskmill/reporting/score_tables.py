@@ -123,6 +123,20 @@ def class_key(category: Category, categories: Categories) -> ClassKey:
     return ClassKey(categories.index[category.id] + 1, category.name, category.color)
 
 
+def headline_groups(task: Task, categories: Categories) -> dict[str, list[str]]:
+    """The metrics that people quote, by what they judge; none is there under two names."""
+    hidden: set[str] = set()
+    isthing = categories.isthing
+    if task.things_only and not isthing.all():
+        hidden.update(PIXELS)  # they would count the missing stuff
+    if task.name == "panoptic" and isthing.all() == isthing.any():
+        hidden.update(OF_ONE_KIND)
+    groups = {}
+    for title, metrics in HEADLINES[task.name].items():
+        groups[title] = [metric for metric in metrics if metric not in hidden]
+    return groups
+
+
 def tabulate_headlines(analysis: Analysis, task: Task) -> Headlines:
     """The scores of the whole data set."""
     scores: dict[str, Score] = {}
@@ -130,17 +144,9 @@ def tabulate_headlines(analysis: Analysis, task: Task) -> Headlines:
         if value is not None:
             name = metric.replace("_", " ")
             scores[metric] = Score(name, value, analysis.bounds.get(metric))
-    isthing = analysis.evaluation.categories.isthing
-    shown = dict(scores)
-    if task.things_only and not isthing.all():
-        for metric in PIXELS:  # they would count the missing stuff
-            shown.pop(metric, None)
-    if task.name == "panoptic" and isthing.all() == isthing.any():
-        for metric in OF_ONE_KIND:
-            shown.pop(metric, None)
     groups = {}
-    for title, metrics in HEADLINES[task.name].items():
-        group = [shown[metric] for metric in metrics if metric in shown]
+    for title, metrics in headline_groups(task, analysis.evaluation.categories).items():
+        group = [scores[metric] for metric in metrics if metric in scores]
         if group:
             groups[title] = group
     return Headlines(
