@@ -17,7 +17,10 @@ from maskmill.reporting.pages import ENVIRONMENT
 from maskmill.reporting.score_tables import LossBar
 from parsed_page import Page
 
-BASE = ENVIRONMENT.loader.get_source(ENVIRONMENT, "base.html.jinja")[0]
+STYLES = "".join(
+    ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0]
+    for name in ("base.html.jinja", "charts.css.jinja")
+)
 
 
 def numbers(text):
@@ -25,8 +28,8 @@ def numbers(text):
 
 
 def style_of(selector):
-    """The declarations of a rule in the base template."""
-    return re.search(rf"{re.escape(selector)} {{([^}}]*)}}", BASE)[1]
+    """The declarations of a rule in the templates."""
+    return re.search(rf"{re.escape(selector)} {{([^}}]*)}}", STYLES)[1]
 
 
 def test_a_line_goes_through_its_points():
