@@ -46,7 +46,7 @@ audit:  ## risky code, a bill of materials (out/sbom.json), known vulnerabilitie
 	$(AUDIT)/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 ui: install  ## browse runs and models at http://127.0.0.1:5000
-	$(BIN)/mlflow ui --host 127.0.0.1 --workers 1
+	$(BIN)/maskmill ui
 
 clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
 	rm -rf $(AUDIT) out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,13 +17,13 @@ def track(number):
     check_store(tracking_uri())
     tracking = Tracking("together", f"number {number}", system_metrics=False)
     with tracking.run(None, {"maskmill.training": number}) as run_id:
-        log_inputs({"optimizer": {"lr": 0.1}}, DATASET, {"seed": int(number)})
+        log_inputs({"optimizer.lr": "0.1"}, DATASET, {"seed": int(number)})
         logger = RunLogger(run_id)
         for step in range(NUM_STEPS):
             logger.log_metrics({"loss": step + int(number)}, step)
             if step % 20 == 0:
                 logger.flush()
-        logger.log_image(np.full((8, 8, 3), int(number), np.uint8), "last.png")
+        logger.log_image(np.full((8, 8, 3), int(number), np.uint8), "last", NUM_STEPS)
         logger.set_tags({"number": number})
         logger.finalize("success")
 

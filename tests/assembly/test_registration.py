@@ -310,4 +310,13 @@ def test_the_model_card_is_the_description_and_the_logged_model_page_is_linked(t
     assert 'load_model("models:/street/1")' in version.description
     logged = team.client.get_logged_model(version.source.rpartition("/")[2])
     assert '"street"' in logged.tags["mlflow.modelVersions"]
+    assert logged.tags["mlflow.note.content"] == version.description
+    run = team.client.get_run(version.run_id)
+    run_page = f"#/experiments/{run.info.experiment_id}/runs/{version.run_id}"
+    assert f"({run_page})" in version.description
+    assert f"({run_page}/artifacts/register/comparison.html)" in version.description
+    note = run.data.tags["mlflow.note.content"]
+    link = "[street version 1](#/models/street/versions/1)"
+    assert f"- **Registered**: {link}: the first version of this model" in note
+    assert f"{run_page}/artifacts/evaluate/" in note
     assert version.run_id == find_run(version.tags[MODEL_TAG]).info.run_id

@@ -193,7 +193,7 @@ client = mlflow.MlflowClient()
 run = client.get_run(client.get_model_version("maskmill", str(version["version"])).run_id)
 files = []
 evaluation = "evaluate/" + run.data.tags["maskmill.test"]
-for folder in (evaluation, "register", "pictures/example-0"):
+for folder in (evaluation, "register", "images"):
     files += [file.path for file in client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
 "files": files,
@@ -201,17 +201,19 @@ print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags"
 """
     run_data = json.loads(run(sys.executable, "-c", program, cwd=clone).stdout.splitlines()[-1])
     digest = json.loads((clone / "out/prepare/dataset.json").read_text())["digest"]
-    assert run_data["params"]["trainer.max_epochs"] == "1"
+    assert run_data["params"]["epochs"] == "1"
+    assert run_data["params"]["network"] == "panoptic_deeplab"
+    assert len(run_data["params"]) < 30
     assert {
         "val/PQ",
         "val/mIoU",
         "train/loss",
         "test/PQ",
         "test/mIoU",
-        "test_low/PQ",
-        "test_high/PQ",
+        "best_val/PQ",
+        "train/lr",
     } <= set(run_data["metrics"])
-    assert any(key.startswith("lr-") for key in run_data["metrics"])
+    assert len(run_data["metrics"]) < 50
     assert run_data["tags"]["data_hash"] == digest
     assert len(run_data["tags"]["git_commit"].removesuffix("+changes")) == 40
     assert run_data["inputs"] == [digest[:36]]
@@ -221,8 +223,10 @@ print(json.dumps({"params": run.data.params, "metrics": run.data.metrics, "tags"
         f"{evaluation}/counts.csv",
         f"{evaluation}/evidence.json",
         "register/comparison.html",
-        "pictures/example-0/epoch-0001.png",
     } <= set(run_data["files"])
+    assert any(path.startswith("images/example-0+step+") for path in run_data["files"])
+    for words in ("**Test**: PQ ", "**Validation**: best_val/PQ ", "[maskmill version "):
+        assert words in run_data["tags"]["mlflow.note.content"]
 
 
 def test_the_champion_loads_without_this_repository_and_labels_a_size_never_trained_on(

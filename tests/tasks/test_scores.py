@@ -4,7 +4,7 @@ import torch
 
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.postprocess.prediction import Prediction
-from maskmill.tasks.scores import Scores
+from maskmill.tasks.scores import Scores, logged_scores
 from strategies import CATEGORIES
 
 GROUND, BALL, BOX = 7, 21, 3  # category ids
@@ -76,3 +76,12 @@ def test_absent_classes_have_no_score():
     assert values["val/IoU/ground"] == 1
     assert "val/IoU/ball" not in values
     assert "val/PQ/thing" not in values
+
+
+@pytest.mark.parametrize(("num_classes", "num_curves"), [(20, 24), (21, 4)])
+def test_the_deciding_score_becomes_curves_of_its_classes_if_they_are_few(num_classes, num_curves):
+    names = ["val/mIoU", "val/fwIoU", "val/PQ/lost/missed", "val/PQ/thing", "val/PQ", "val/loss"]
+    names += [f"val/{metric}/{number}" for metric in ("PQ", "IoU") for number in range(num_classes)]
+    logged = logged_scores(dict.fromkeys(names, torch.tensor(0.5)), "val/PQ")
+    assert list(logged)[:4] == ["val/PQ", "val/loss", "val/PQ/thing", "val/mIoU"]
+    assert len(logged) == num_curves

@@ -28,6 +28,7 @@ def test_every_value_arrives_once_and_in_order(store, run_id):
         logger.log_metrics({"train/loss": step / 2, "epoch": step // 100}, step)
     logger.finalize("success")
     assert history(store, run_id, "train/loss") == [(step, step / 2) for step in range(1500)]
+    assert not history(store, run_id, "epoch")
     assert store.get_run(run_id).info.status == "RUNNING"  # whoever opened the run ends it
 
 
@@ -70,14 +71,14 @@ def test_a_picture_that_the_bucket_refuses_is_kept_and_sent_later(store, caplog)
         experiment = store.create_experiment("s3", artifact_location="s3://pictures/runs")
         run_id = store.create_run(experiment).info.run_id
         logger = RunLogger(run_id, flush_seconds=60)
-        logger.log_image(np.zeros((8, 8, 3), np.uint8), "first.png")
+        logger.log_image(np.zeros((8, 8, 3), np.uint8), "first", 16)
         assert "expected its artifact store to answer, but got: Failed to upload" in caplog.text
         assert "NoSuchBucket" in caplog.text
         logger.finalize("success")
         bucket = boto3.resource("s3").create_bucket(Bucket="pictures")
         send_unsent(store)
         names = [item.key for item in bucket.objects.all()]
-    assert names == [f"runs/{run_id}/artifacts/pictures/first.png"]
+    assert names == [f"runs/{run_id}/artifacts/pictures/first/step-000016.png"]
 
 
 def test_other_processes_log_nothing_and_create_no_store(tmp_path, monkeypatch):
@@ -86,8 +87,23 @@ def test_other_processes_log_nothing_and_create_no_store(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     logger = RunLogger(None)
     logger.log_metrics({"a": 1.0}, 0)
-    logger.log_image(np.zeros((1, 1, 3), np.uint8), "picture.png")
+    logger.log_image(np.zeros((1, 1, 3), np.uint8), "picture", 0)
     logger.set_tags({"b": "c"})
     logger.flush()
     logger.finalize("success")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_best_score_and_the_pictures_of_a_run_are_shown_by_step(store, run_id):
+    logger = RunLogger(run_id, flush_seconds=60)
+    logger.log_image(np.zeros((4, 4, 3), np.uint8), "example-0", 16)
+    logger.log_best("val/PQ", 0.7862, "a network")
+    logger.finalize("success")
+    run = store.get_run(run_id)
+    assert history(store, run_id, "best_val/PQ") == [(0, 0.7862)]
+    assert (
+        run.data.tags["mlflow.note.content"] == "a network\n\n- **Validation**: best_val/PQ 78.6 %"
+    )
+    assert run.data.tags["maskmill.metric"] == "PQ"
+    files = [file.path for file in store.list_artifacts(run_id, "images")]
+    assert any(path.startswith("images/example-0+step+16+") for path in files)

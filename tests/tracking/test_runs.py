@@ -80,17 +80,23 @@ def test_a_run_resumes_under_its_id_in_the_store_that_mlflow_ui_shows(tmp_path, 
 
     tracking = Tracking("trial", "first", system_metrics=False)
     with tracking.run(None, {"seed": "0"}) as run_id:
-        described = {"source": "d", "digest": "f" * 64, "problems": [{"name": "x"}], "findings": []}
-        many = {str(index): index for index in range(120)}  # more than fit one request
-        log_inputs({"a": many}, described, {"train": {"out": "o"}})
+        splits = {"train": {"num_images": 5}, "val": {"num_images": 2}}
+        described = {"source": "Drawn", "digest": "f" * 64, "splits": splits}
+        described |= {"problems": [{"name": "x"}], "findings": []}
+        params = {"network": "unet", "encoder": "resnet18", "loss": "dice", "lr": "0.1"}
+        note = log_inputs(params, described, {"train": {"out": "o"}})
         mlflow.log_metric("loss", 1.0)
     with tracking.run(run_id, {MODEL_TAG: "abc"}) as resumed_id:
+        assert log_inputs({"network": "other"}, described, {}) == note
         mlflow.log_metric("loss", 0.5, step=1)
     client = connect()
     run = client.get_run(run_id)
     assert resumed_id == run_id
     assert len(client.get_metric_history(run_id, "loss")) == 2
-    assert len(run.data.params) == 120
+    assert run.data.params == params
+    assert note.startswith("unet + resnet18 + dice on Drawn (5 train, 2 val images)\n")
+    assert f"/runs/{run_id}/artifacts/data/dataset.json) (1 images left out, 0 findings)" in note
+    assert run.data.tags["mlflow.note.content"] == note
     assert run.inputs.dataset_inputs[0].dataset.digest == "f" * 36
     assert "config/train.yaml" in [file.path for file in client.list_artifacts(run_id, "config")]
     assert (tmp_path / "mlflow.db").is_file()

@@ -61,8 +61,8 @@ def test_sixteen_processes_share_postgresql_and_s3(server, tmp_path):
     assert folders == {"mlflow-artifacts:"}  # clients need no key of the bucket
     keys = [item["Key"] for item in boto3.client("s3").list_objects(Bucket="runs")["Contents"]]
     for run in runs:
-        name = f"{run.info.experiment_id}/{run.info.run_id}/artifacts/pictures/last.png"
-        assert name in keys
+        folder = f"{run.info.experiment_id}/{run.info.run_id}/artifacts/images/last+step+60"
+        assert any(key.startswith(folder) for key in keys)
 
 
 def test_metrics_of_an_outage_arrive_once_and_in_order(server, tmp_path, caplog):
@@ -100,7 +100,7 @@ def test_what_a_server_does_not_get_until_the_end_is_sent_by_the_next_start(serv
         logger = RunLogger(run_id, flush_seconds=60)
         server.close()
         logger.log_metrics({"loss": 1.5}, 7)
-        logger.log_image(picture, "example-0/epoch-0001.png")
+        logger.log_image(picture, "example-0", 7)
         logger.finalize("success")
         logger.set_tags({"maskmill.model": "abc"})
     assert "1 metric values are not in MLflow run" in caplog.text
@@ -114,6 +114,6 @@ def test_what_a_server_does_not_get_until_the_end_is_sent_by_the_next_start(serv
     assert run.info.status == "FINISHED"
     folder = "pictures/example-0"
     (artifact,) = connect().list_artifacts(run_id, folder)
-    assert artifact.path == f"{folder}/epoch-0001.png"
+    assert artifact.path == f"{folder}/step-000007.png"
     assert unsent_runs() == []
     assert f"sent 1 kept metric values to MLflow run {run_id}" in caplog.text

@@ -43,17 +43,12 @@ def test_metrics_are_flushed_before_every_checkpoint(train, tmp_path):
 
 
 def test_example_pictures_are_shown_every_n_epochs_and_in_the_last(train, tmp_path):
-    names = []
+    shown = []
     pictures = ExamplePictures(num_images=2, every_n_epochs=2)
 
-    def show(image, target, prediction, name):
+    def show(image, target, prediction, name, step):
         assert image.shape[:2] == target.size == prediction.size
-        names.append(name)
+        shown.append((name, step))
 
-    train(tmp_path, pictures, show=show)
-    assert names == [
-        "example-0/epoch-0002.png",
-        "example-1/epoch-0002.png",
-        "example-0/epoch-0003.png",
-        "example-1/epoch-0003.png",
-    ]
+    train(tmp_path, pictures, show=show)  # three epochs of five steps
+    assert shown == [("example-0", 10), ("example-1", 10), ("example-0", 15), ("example-1", 15)]

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from maskmill.assembly.chosen import keep_choices, leaf_keys
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.command_line import quote_paths
@@ -71,6 +72,7 @@ def compose_stages(params: Path = PARAMS, out: Path = OUT) -> list[Path]:
             choices = cfg.pop("hydra").runtime.choices
         check_top_level(cfg)
         set_values(cfg, values)
+        keep_choices(cfg, choices, leaf_keys(OmegaConf.to_container(values)))
         resolved = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(resolved, dict)
         for stage in resolved["stages"]:
@@ -99,7 +101,7 @@ def stage_configuration(groups: Mapping[str, Any], code: Mapping[str, str]) -> d
         code: module -> digest, of the code that the stage runs.
     """
     escaped = {key: _escaped(value) for key, value in groups.items()}
-    return {"defaults": LOGGING, "hydra": HYDRA, "code": dict(code), **escaped}
+    return {"defaults": LOGGING, "hydra": HYDRA, **escaped, "code": dict(code)}
 
 
 def _escaped(value: Any) -> Any:

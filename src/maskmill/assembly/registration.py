@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.model_card import model_card
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.packaging import log_model
+from maskmill.tracking.descriptions import artifact_link
 from maskmill.tracking.lineage import (
+    METRIC_TAG,
     MODEL_TAG,
     TEST_TAG,
     WEIGHTS_TAG,
+    evaluation_path,
     find_run,
     has_evaluation,
     run_artifact,
@@ -44,7 +48,7 @@ from maskmill.tracking.restored import restored_run
 from maskmill.tracking.runs import git_commit, reopened_run
 from maskmill.tracking.store import connect, store_errors
 from maskmill.tracking.unsent import send_unsent
-from maskmill.tracking.version_table import INTERVAL_TAG, METRIC_TAG, METRICS
+from maskmill.tracking.version_table import INTERVAL_TAG, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +105,7 @@ class Registration:
             version = self._version()
             set_version_tags(version, self._score_tags())  # of a later evaluation
             decision = gate.decide(version)
-        describe_version(version, self._card(version, decision))
+        describe_version(version, self._card(version, decision), decision.reason)
         return self._write(version, decision)
 
     def _version(self) -> ModelVersion:
@@ -114,13 +118,13 @@ class Registration:
         run = self._training_run()
         uri = find_logged_model(run, fingerprint) or self._log_model(run)
         tags = {
-            MODEL_TAG: fingerprint,
-            WEIGHTS_TAG: self.files.weights_digest(),
-            "data_hash": self.files.data_digest,
+            **self._score_tags(),  # first: MLflow shows tags in this order
             COMMIT_TAG: git_commit(),
             RUN_TAG: run.info.run_id,
             **{key: value for key, value in run.data.tags.items() if key in ORIGIN_TAGS},
-            **self._score_tags(),
+            "data_hash": self.files.data_digest,
+            MODEL_TAG: fingerprint,
+            WEIGHTS_TAG: self.files.weights_digest(),
         }
         return create_version(name, uri, tags)
 
@@ -157,24 +161,28 @@ class Registration:
 
     def _score_tags(self) -> dict[str, str]:
         """The scores by which versions are compared and listed, and what they are of."""
-        tags = {
-            TEST_TAG: self.evidence.key,
-            EVIDENCE_TAG: self.evidence.digest,
-            METRIC_TAG: self.settings.metric,
-            INTERVAL_TAG: json.dumps(self.metrics.get("interval", {}).get(self.settings.metric)),
-        }
+        tags = {}
         for metric in METRICS:
             if self.metrics.get(metric) is not None:
                 tags[metric] = f"{self.metrics[metric]:.6f}"
-        return tags
+        interval = self.metrics.get("interval", {}).get(self.settings.metric)
+        return tags | {
+            METRIC_TAG: self.settings.metric,
+            INTERVAL_TAG: json.dumps(interval),
+            TEST_TAG: self.evidence.key,
+            EVIDENCE_TAG: self.evidence.digest,
+        }
 
     def _card(self, version: ModelVersion, decision: Decision) -> str:
-        config = self.files.config
+        run = connect().get_run(version.run_id)
+        params = run.data.params
+        network = self.files.config["network"]["_target_"].rpartition(".")[2]
+        inference = self.evidence.settings.get("inference") or {}
         facts = {
-            "network": config["network"]["_target_"].rpartition(".")[2],
+            "network": " + ".join([params.get("network", network), *_present(params, "encoder")]),
             "training data": self.files.data_digest,
             "commit": version.tags.get("git_commit", "unknown"),
-            "inference": (self.evidence.settings.get("inference") or {}).get("_target_", "whole"),
+            "inference": inference.get("_target_", "whole").rpartition(".")[2],
             "model": self.files.fingerprint,
         }
         return model_card(
@@ -183,7 +191,15 @@ class Registration:
             number=int(version.version),
             decision=decision.reason,
             facts=facts,
+            links=self._links(run),
         )
+
+    def _links(self, run: Run) -> list[str]:
+        """Where MLflow shows what this version is based on."""
+        where = (run.info.experiment_id, run.info.run_id)
+        files = (f"{evaluation_path(self.evidence.key)}/report.html", f"{PAGE_FOLDER}/{PAGE}")
+        page = f"[{run.info.run_name}](#/experiments/{where[0]}/runs/{where[1]})"
+        return [page, *[artifact_link(*where, file) for file in files]]
 
     def _write(self, version: ModelVersion, decision: Decision) -> dict[str, Any]:
         out = self.settings.out
@@ -214,6 +230,10 @@ class Registration:
                 return False
             write_bytes(page, kept.read_bytes())
             return True
+
+
+def _present(params: Mapping[str, str], name: str) -> list[str]:
+    return [params[name]] if name in params else []
 
 
 def runtime_sources(files: ModelFiles) -> dict[str, Path]:

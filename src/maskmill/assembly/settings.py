@@ -276,3 +276,16 @@ class MonitorSettings:
                 f"Expected either monitor.log or monitor.images, but got {found} - set "
                 "monitor.log=FILE of a server, or monitor.images=FOLDER"
             )
+
+
+@dataclass(frozen=True)
+class UiSettings:
+    """Where `maskmill ui` serves MLflow's pages.
+
+    Args:
+        host: address to listen on.
+        port: TCP port.
+    """
+
+    host: str
+    port: Annotated[int, Ge(1), Le(65535)]

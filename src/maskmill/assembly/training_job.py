@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -18,6 +17,7 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.calibration import is_calibrated
+from maskmill.assembly.chosen import run_parameters
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.composition import stage_configuration
 from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
@@ -39,12 +39,12 @@ from maskmill.canonical.png import RGB
 from maskmill.data.datamodule import SegmentationDataModule
 from maskmill.data.splits import open_split
 from maskmill.evaluation.learning_curves import HISTORY, copy_history
-from maskmill.reporting.drawing import overlay
+from maskmill.reporting.drawing import draw_example_row
 from maskmill.serving.model_files import ModelFiles, copy_model, read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, WEIGHTS_TAG
 from maskmill.tracking.origin import record_origin
 from maskmill.tracking.run_logger import RunLogger
-from maskmill.tracking.runs import Tracking, flatten, inputs_are_logged, log_inputs, origin_of
+from maskmill.tracking.runs import Tracking, flatten, log_inputs, origin_of
 from maskmill.training.callbacks import EpochLines, StepSeed
 from maskmill.training.checkpoint_files import (
     AtomicCheckpointIO,
@@ -175,9 +175,10 @@ class TrainingJob:
         with tracking.run(self.state.run_id, tags, dead=dead) as run_id:
             self.state.run_id = run_id
             self.origin = origin_of(run_id)
-            if not inputs_are_logged(run_id):
-                stage = stage_configuration(self.config | self.untracked, self.code)
-                log_inputs(self.config, self.dataset, stage)
+            stage = stage_configuration(self.config | self.untracked, self.code)
+            named = (tracking.choices, tracking.params)
+            params = run_parameters(self.config, flatten(self.config), *named)
+            self.note = log_inputs(params, self.dataset, stage)
             yield run_id
 
     def build_trainer(self, run_id: str) -> Trainer:
@@ -205,10 +206,8 @@ class TrainingJob:
         )
 
     def _context(self, logger: RunLogger) -> RunContext:
-        def show(image: RGB, target: Panoptic, pred: Panoptic, name: str) -> None:
-            drawn = [overlay(image, labels, self.categories) for labels in (target, pred)]
-            picture = np.concatenate([image, *drawn], axis=1)
-            logger.log_image(picture, name)
+        def show(image: RGB, target: Panoptic, pred: Panoptic, name: str, step: int) -> None:
+            logger.log_image(draw_example_row(image, target, pred, self.categories), name, step)
 
         return RunContext(self.state.folder, logger.flush, show)
 
@@ -262,6 +261,7 @@ class TrainingJob:
         logger = cast(RunLogger, trainer.logger)
         logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})
         record_origin(model.fingerprint, self.origin)
+        logger.log_best(str(trainer.lightning_module.monitor), best_score(trainer), self.note)
         log.info("weights %s, model %s -> %s", digest, model.fingerprint[:12], self.settings.out)
         return model
 

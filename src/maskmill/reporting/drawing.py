@@ -12,6 +12,7 @@ from maskmill.canonical.runs import relabel
 WHITE = 255
 TINT = 0.15  # of the colours within contours: the photograph stays visible
 LINE_PX = 2.0  # width of a contour, on each side of the border
+MAX_SIDE = 512  # px of the longer side of an example: a hundred of them stay below 50 MB
 
 
 def overlay(
@@ -71,6 +72,28 @@ def _colors(panoptic: Panoptic, categories: Categories) -> npt.NDArray[np.float3
         row_of_segment[segment_id] = categories.index[category_id] + 1
     rows = relabel(panoptic.ids, row_of_segment, default=0)
     return np.array(colors, dtype=np.float32)[rows]
+
+
+def draw_example_row(image: RGB, target: Panoptic, pred: Panoptic, categories: Categories) -> RGB:
+    """The image, its ground truth and its prediction side by side, large images made smaller.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        target: ground truth of the same size.
+        pred: prediction of the same size.
+        categories: gives the colours.
+
+    Returns:
+        (h, 3 w, 3) uint8 RGB.
+    """
+    parts = [image, overlay(image, target, categories), overlay(image, pred, categories)]
+    row = np.concatenate(parts, axis=1)
+    factor = min(1.0, MAX_SIDE / max(target.size))
+    if factor == 1:
+        return row
+    return cv2.resize(row, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(
+        np.uint8
+    )
 
 
 def _borders(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskmill.canonical.files import read_json, read_text
@@ -18,7 +18,13 @@ Row = dict[str, str]
 
 
 def model_card(
-    evaluation: Path, *, name: str, number: int, decision: str, facts: Mapping[str, str]
+    evaluation: Path,
+    *,
+    name: str,
+    number: int,
+    decision: str,
+    facts: Mapping[str, str],
+    links: Sequence[str],
 ) -> str:
     """A model card in Markdown.
 
@@ -28,6 +34,7 @@ def model_card(
         number: of the version.
         decision: the reason of its alias.
         facts: what the model is, by name.
+        links: in Markdown, to what the version is based on.
     """
     metrics = read_json(evaluation / "metrics.json")
     classes = _read_rows(evaluation / "per_class.csv")
@@ -41,6 +48,7 @@ def model_card(
         number=number,
         decision=decision,
         facts=facts,
+        links=", ".join(links),
         num_images=metrics["num_images"],
         scores=scores,
         things=_names(classes, isthing="1"),

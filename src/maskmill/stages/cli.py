@@ -25,6 +25,7 @@ COMMANDS = {
     "reproduce": "a version of the registry -> trained again, with the same weights or the reason",
     "monitor": "a server's log or images -> drift, scores without labels, images to label",
     "export": "model -> ONNX, OpenVINO or a program, compared with the model",
+    "ui": "tracking store -> MLflow's pages: runs, curves, pictures, models",
     "doctor": "tracking store -> what is wrong with it; --fix repairs it",
     "draw": "a seed -> more scenes like those of the default data set",
 }

@@ -7,8 +7,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from maskmill.assembly.chosen import keep_choices
 from maskmill.assembly.combinations import check_combination
-from maskmill.assembly.sweep_record import job_tracking
+from maskmill.assembly.sweep_record import job_tracking, parse
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
@@ -26,6 +27,8 @@ def main(cfg: DictConfig) -> float:
         TrialPruned: a search ended its trial early.
     """
     hydra_cfg = HydraConfig.get()
+    changed = parse(hydra_cfg.overrides.task)
+    keep_choices(cfg, hydra_cfg.runtime.choices, [value.key_or_group for value in changed])
     is_job = hydra_cfg.mode == RunMode.MULTIRUN
     if is_job:  # a model and a run of its own, and nothing to do if it is finished
         cfg.train.out = str(Path(hydra_cfg.runtime.output_dir) / "train")

@@ -11,6 +11,9 @@ from maskmill.canonical.categories import Categories
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
 from maskmill.postprocess.prediction import Prediction
 
+LOGGED = ("loss", "PQ", "PQ/thing", "PQ/stuff", "SQ", "RQ", "mIoU", "Dice")
+MAX_CLASSES = 20  # with curves of their own; Cityscapes has 19
+
 
 class Scores(nn.Module):
     """The metrics of one validation epoch.
@@ -73,3 +76,22 @@ class Scores(nn.Module):
             if not is_absent:
                 scores[f"val/{name}"] = value.float()
         return scores
+
+
+def logged_scores(scores: Mapping[str, Tensor], monitor: str) -> dict[str, Tensor]:
+    """The scores that become curves: `monitor`, the means, and each class if there are few.
+
+    Args:
+        scores: name -> scalar, as `Scores.compute` returns them.
+        monitor: the score that decides; its classes are logged, not those of other scores.
+    """
+    names = dict.fromkeys([monitor, *(f"val/{name}" for name in LOGGED)])
+    metric = monitor.split("/")[1].removeprefix("m")  # val/mIoU is the mean of val/IoU/<class>
+    classes = []
+    for name in scores:
+        is_class = name.startswith(f"val/{metric}/") and not name.startswith(f"val/{metric}/lost/")
+        if is_class and name not in names:
+            classes.append(name)
+    if len(classes) <= MAX_CLASSES:
+        names |= dict.fromkeys(classes)
+    return {name: scores[name] for name in names if name in scores}

@@ -16,7 +16,7 @@ from maskmill.postprocess.prediction import Outputs, Prediction
 from maskmill.postprocess.torch_network import as_arrays
 from maskmill.tasks.fsdp import apply_fsdp, uses_fsdp
 from maskmill.tasks.optimization import OptimizerFactory, SchedulerFactory, configure
-from maskmill.tasks.scores import Scores
+from maskmill.tasks.scores import Scores, logged_scores
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +133,17 @@ class SegmentationTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all images; each process has them all, so nothing is gathered again.
 
-        An undefined `monitor` is logged as NaN, which callbacks rank below every score.
+        An undefined `monitor` is logged as NaN, which callbacks rank below every score. Callbacks
+        see all scores, loggers those of `logged_scores`.
         """
         scores = self.scores.compute()
         if self.monitor not in scores:
             scores[self.monitor] = tensor(float("nan"))
             self._warn_undefined()
-        self.log_dict(scores, prog_bar=False)
+        logged = logged_scores(scores, self.monitor)
+        self.log_dict(logged, prog_bar=False)
+        rest = {name: value for name, value in scores.items() if name not in logged}
+        self.log_dict(rest, prog_bar=False, logger=False)
 
     def _warn_undefined(self) -> None:
         trainer = self.trainer

@@ -9,12 +9,19 @@ import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
+from maskmill.tracking.descriptions import (
+    add_to_description,
+    artifact_link,
+    headline,
+    in_words,
+)
 from maskmill.tracking.store import connect
 
 log = logging.getLogger(__name__)
 
 MODEL_TAG = "maskmill.model"
 WEIGHTS_TAG = "maskmill.weights"
+METRIC_TAG = "maskmill.metric"  # the score that decides, as PQ
 TEST_TAG = "maskmill.test"  # key of the evaluation behind the metrics test/...
 
 
@@ -44,8 +51,9 @@ def log_evaluation(
 ) -> None:
     """Add an evaluation to the run of the model, beside its evaluations on other data.
 
-    The first one gives the run its metrics test/<name>, test_low/<name> and test_high/<name>; those
-    on other data, or counted differently, are test-<key>/<name>. The files are in evaluate/<key>/.
+    The first one gives the run its metrics test/<name>, of the most telling scores; those on other
+    data, or counted differently, are test-<key>/<name>. The description has their intervals. All
+    scores and the report are in evaluate/<key>/.
 
     Args:
         run: that trained the model.
@@ -59,14 +67,18 @@ def log_evaluation(
     first = run.data.tags.get(TEST_TAG, key)
     client.set_tag(run_id, TEST_TAG, first)
     prefix = "test" if key == first else f"test-{key}"
-    values = {f"{prefix}/{name}": value for name, value in metrics.items()}
-    for name, (low, high) in bounds.items():
-        values[f"{prefix}_low/{name}"] = low
-        values[f"{prefix}_high/{name}"] = high
+    scores = headline(metrics, run.data.tags.get(METRIC_TAG))
     now_ms = int(time.time() * 1000)
-    logged = [Metric(name, value, now_ms, 0) for name, value in values.items()]
+    logged = [Metric(f"{prefix}/{name}", value, now_ms, 0) for name, value in scores.items()]
     client.log_batch(run_id, metrics=logged)
-    client.log_artifacts(run_id, str(out), evaluation_path(key))
+    folder = evaluation_path(key)
+    client.log_artifacts(run_id, str(out), folder)
+    links = [
+        artifact_link(run.info.experiment_id, run_id, f"{folder}/{name}")
+        for name in ("report.html", "metrics.json")
+    ]
+    text = f"{in_words(scores, bounds)}; {', '.join(links)}"
+    add_to_description(run_id, prefix.capitalize(), text)
     log.info("added the evaluation to run %s", run_id)
 
 

@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from maskmill.tracking.address import database_path, repository_root, tracking_uri
+from maskmill.tracking.descriptions import MAX_DESCRIPTION_LENGTH, NOTE, add_to_description
 from maskmill.tracking.lineage import MODEL_TAG
 from maskmill.tracking.relocation import ARTIFACTS
 from maskmill.tracking.store import connect
@@ -25,7 +26,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 READY = "READY"
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes
-MAX_DESCRIPTION_LENGTH = 5000  # characters, the limit of MLflow's databases
+LOGGED_MODEL = "models:/m-"  # the source of a version that was registered from a logged model
 ABOUT = """A segmentation model made by maskmill: images in, classes and objects out.
 
 - `models:/{name}@champion` is the version in use. It was better than the one before on the same
@@ -147,11 +148,23 @@ def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
         version.tags[key] = value
 
 
-def describe_version(version: ModelVersion, card: str) -> None:
-    """Make the model card the description of a version, and describe its registered model."""
+def describe_version(version: ModelVersion, card: str, reason: str) -> None:
+    """Make the model card the description of a version and its logged model; link the run to it.
+
+    Args:
+        version: to describe; its registered model is described too.
+        card: in Markdown.
+        reason: of its alias, for the run.
+    """
     client = connect()
-    client.update_model_version(version.name, version.version, card[:MAX_DESCRIPTION_LENGTH])
+    text = card[:MAX_DESCRIPTION_LENGTH]
+    client.update_model_version(version.name, version.version, text)
     client.update_registered_model(version.name, ABOUT.format(name=version.name))
+    if version.source.startswith(LOGGED_MODEL):
+        client.set_logged_model_tags(version.source.removeprefix("models:/"), {NOTE: text})
+    number = version.version
+    link = f"[{version.name} version {number}](#/models/{version.name}/versions/{number})"
+    add_to_description(version.run_id, "Registered", f"{link}: {reason}")
 
 
 def version_with_alias(name: str, alias: str) -> ModelVersion | None:

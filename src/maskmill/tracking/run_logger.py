@@ -16,6 +16,8 @@ from mlflow.entities import Metric
 from mlflow.tracking.fluent import run_id_to_system_metrics_monitor
 
 from maskmill.canonical.png import RGB, write_rgb
+from maskmill.tracking.descriptions import NOTE, in_words, with_entry
+from maskmill.tracking.lineage import METRIC_TAG
 from maskmill.tracking.store import STORE_ERRORS, artifact_errors, connect, reason_of, store_errors
 from maskmill.tracking.unsent import MAX_BATCH, Unsent
 
@@ -70,12 +72,16 @@ class RunLogger(Logger):
         return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Take values of a step, except for keys that already have this step or a later one."""
+        """Take values of a step, except for keys that already have this step or a later one.
+
+        The index of the epoch, which Lightning adds, says no more than the step.
+        """
         if self._run_id is None:
             return
         now_ms = int(time.time() * 1000)
         step = step or 0
         values = {NOT_IN_KEYS.sub("", name): value for name, value in metrics.items()}
+        values.pop("epoch", None)
         new = []
         for key, value in values.items():
             if step > self._latest.get(key, -1):
@@ -89,14 +95,31 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: `tracking.runs.log_inputs` has logged the resolved configuration."""
 
-    def log_image(self, image: RGB, name: str) -> None:
-        """Add a picture (H, W, 3) uint8 to the artifacts of the run, as pictures/<name>."""
+    def log_image(self, image: RGB, name: str, step: int) -> None:
+        """Add a picture (H, W, 3) uint8 to the run; MLflow shows those of a name by step.
+
+        While the store is down, it becomes the artifact pictures/<name>/step-<step>.png.
+        """
         if self._run_id is None:
             return
-        file = f"pictures/{name}"
-        if not self._tries(partial(self._client.log_image, self._run_id, image, file)):
-            write_rgb(self._unsent.artifacts / file, image)
+        send = partial(self._client.log_image, self._run_id, image, key=name, step=step)
+        if not self._tries(send):
+            write_rgb(self._unsent.artifacts / f"pictures/{name}/step-{step:06d}.png", image)
             self._unsent.keep_artifacts()
+
+    def log_best(self, monitor: str, score: float, note: str) -> None:
+        """Log the best score, that of the weights, beside those of the last epoch.
+
+        Args:
+            monitor: name of the score, as val/PQ.
+            score: a fraction.
+            note: the description of the run, to which the score is added.
+        """
+        score_of = {f"best_{monitor}": score}
+        self.log_metrics(score_of)  # of step 0: MLflow draws a bar, not a curve of one point
+        self.flush()
+        entry = with_entry(note, "Validation", in_words(score_of, {}))
+        self.set_tags({NOTE: entry, METRIC_TAG: monitor.partition("/")[2]})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""

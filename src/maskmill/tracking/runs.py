@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mlflow
+import yaml
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
+from maskmill.tracking.descriptions import NOTE, describe_training
 from maskmill.tracking.origin import LINEAGE, RUN_TAG, Origin
 from maskmill.tracking.store import STORE_ERRORS, connect, experiment_id, reason_of, store_errors
 from maskmill.tracking.unsent import Unsent, send_unsent
@@ -23,12 +25,11 @@ URLLIB3_LOG = logging.getLogger("urllib3.connectionpool")
 
 MAX_PARAM_LENGTH = 6000  # characters, the limit of MLflow's stores
 MAX_DIGEST_LENGTH = 36  # characters, MLflow's limit
-MAX_BATCH = 100  # parameters per request
 CONFIG_FILE = "config/train.yaml"  # among the files of a run
-INPUTS_END = "data/findings"  # the last value of `log_inputs`
 # Parameters, and what DVC and the pipeline write; conf/ and dvc.yaml count as code.
 NOT_CODE = ("params.yaml", "dvc.lock", "*.dvc", ".dvc/**", ".dvcignore", ".gitignore", LINEAGE.name)
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes
+DATASET_FILE = "data/dataset.json"  # among the files of a run
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
@@ -41,12 +42,16 @@ class Tracking:
         run_name: name in the list of runs.
         system_metrics: sample CPU, memory, disk, network and GPU use.
         tags: of the runs, name -> text.
+        params: name of a parameter -> dotted key of the configuration.
+        choices: group of conf/ -> chosen file.
     """
 
     experiment: str
     run_name: str
     system_metrics: bool = True
     tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def run(
@@ -127,36 +132,42 @@ def brief_requests() -> Iterator[None]:
 
 @contextmanager
 def reopened_run(run_id: str) -> Iterator[None]:
-    """Make a run active again, to add to it."""
-    connect()
+    """Make a run active again, to add to it; its duration stays that of the training."""
+    client = connect()
+    ended_ms = client.get_run(run_id).info.end_time
     with mlflow.start_run(run_id=run_id):
         yield
+    client.set_terminated(run_id, end_time=ended_ms)
 
 
 @store_errors()
 def log_inputs(
-    config: Mapping[str, Any], described: Mapping[str, Any], stage: Mapping[str, Any]
-) -> None:
-    """Log the resolved configuration as parameters, and the data set as input of the active run.
+    params: Mapping[str, str], described: Mapping[str, Any], stage: Mapping[str, Any]
+) -> str:
+    """Describe the active run: its parameters, its data set, its configuration.
 
     Args:
-        config: nested.
-        described: content of dataset.json; it becomes the artifact data/dataset.json, and the
-            number of images left out becomes a metric.
+        params: those by which runs are compared; the whole configuration becomes an artifact.
+        described: content of dataset.json, which becomes an artifact.
         stage: content of the configuration file that runs the same training again.
+
+    Returns:
+        the description of the run; that of an earlier start is kept.
     """
-    mlflow.log_dict(dict(stage), CONFIG_FILE)
-    params = list(flatten(config).items())
-    for start in range(0, len(params), MAX_BATCH):
-        batch = params[start : start + MAX_BATCH]
-        mlflow.log_params({key: value[:MAX_PARAM_LENGTH] for key, value in batch})
+    run = mlflow.active_run()
+    assert run is not None
+    if NOTE in run.data.tags:  # the last that is logged here
+        return str(run.data.tags[NOTE])
+    mlflow.log_text(yaml.safe_dump(dict(stage), sort_keys=False, allow_unicode=True), CONFIG_FILE)
+    mlflow.log_params({key: value[:MAX_PARAM_LENGTH] for key, value in params.items()})
     digest = described["digest"]
     source = CodeDatasetSource(tags={"digest": digest})
     dataset = MetaDataset(source, name=described["source"], digest=digest[:MAX_DIGEST_LENGTH])
     _log_dataset(dataset)
-    mlflow.log_dict(dict(described), "data/dataset.json")
-    mlflow.log_metric("data/left_out", len(described["problems"]))
-    mlflow.log_metric(INPUTS_END, len(described["findings"]))
+    mlflow.log_dict(dict(described), DATASET_FILE)
+    note = describe_training(run.info, params, described, files=(CONFIG_FILE, DATASET_FILE))
+    mlflow.set_tag(NOTE, note)
+    return note
 
 
 def _log_dataset(dataset: MetaDataset) -> None:
@@ -168,11 +179,6 @@ def _log_dataset(dataset: MetaDataset) -> None:
         mlflow.log_input(dataset, context="training")
     except mlflow.exceptions.MlflowException:
         mlflow.log_input(dataset, context="training")
-
-
-def inputs_are_logged(run_id: str) -> bool:
-    """Has `log_inputs` been run to its end for this run?"""
-    return INPUTS_END in connect().get_run(run_id).data.metrics
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

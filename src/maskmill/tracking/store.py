@@ -20,9 +20,7 @@ from maskmill.tracking.address import (
 )
 from maskmill.tracking.database import create_tables, preparing
 from maskmill.tracking.relocation import ARTIFACTS, follow_repository, local_uri
-
-# The page of the experiment opens with runs and curves, not with traces of language models.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
+from maskmill.tracking.views import experiment_tags
 
 # MLflow logs each error of a database with its traceback, and raises it: it is reported once.
 MLFLOW_DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
@@ -129,7 +127,9 @@ def experiment_id(name: str) -> str:
     is_own = tracking_uri() == own_uri()
     location = local_uri(repository_root() / ARTIFACTS / name) if is_own else None
     try:
-        return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+        return str(
+            client.create_experiment(name, artifact_location=location, tags=experiment_tags())
+        )
     except MlflowException:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:  # no other process has just created it

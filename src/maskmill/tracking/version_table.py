@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from mlflow.entities.model_registry import ModelVersion
 
+from maskmill.tracking.lineage import METRIC_TAG
 from maskmill.tracking.models import versions
 from maskmill.tracking.promotion import REASON_TAG
 from maskmill.tracking.store import connect
 
-METRIC_TAG = "maskmill.metric"  # the metric that decided
 INTERVAL_TAG = "maskmill.interval"  # 95 % of that metric
 RUNTIMES_TAG = "runtimes"  # of the exports of a version, as `maskmill export` names them
 METRICS = ("PQ", "PQ/thing", "mIoU", "AP")

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from maskmill.training.context import RunContext
 
 log = logging.getLogger(__name__)
 
+MAX_TIMES = 50  # that pictures are shown in a training
 SHOWN = ("train/loss", "val/loss", "val/mIoU", "val/PQ", "val/PQ/thing")
 
 
@@ -89,7 +91,8 @@ class ExamplePictures(Callback):
 
     Args:
         num_images: number of images, at most those of the first validation batch.
-        every_n_epochs: interval in epochs; the last epoch is always shown.
+        every_n_epochs: interval in epochs, longer in trainings of more than `MAX_TIMES` intervals;
+            the last epoch is always shown.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class ExamplePictures(Callback):
     ) -> None:
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
-        self._show: Callable[[RGB, Panoptic, Panoptic, str], None] | None = None
+        self._show: Callable[[RGB, Panoptic, Panoptic, str, int], None] | None = None
 
     def attach(self, context: RunContext) -> None:
         """Send the pictures to the run."""
@@ -114,13 +117,14 @@ class ExamplePictures(Callback):
     ) -> None:
         """Show the predictions of the first batch."""
         epoch = trainer.current_epoch + 1
-        is_due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        interval = max(self.every_n_epochs, math.ceil((trainer.max_epochs or 0) / MAX_TIMES))
+        is_due = epoch % interval == 0 or epoch == trainer.max_epochs
         is_first_batch = batch_idx == 0 and not trainer.sanity_checking
         if self._show is None or not (is_due and is_first_batch and trainer.is_global_zero):
             return
         for index, prediction in enumerate(outputs[: self.num_images]):
             height, width = batch["size"][index]
             image = batch["image"][index, :, :height, :width].permute(1, 2, 0)  # (H, W, 3)
-            name = f"example-{index}/epoch-{epoch:04d}.png"
             target = batch["panoptic"][index]
-            self._show(image.cpu().numpy(), target, prediction.panoptic, name)
+            shown = (image.cpu().numpy(), target, prediction.panoptic)
+            self._show(*shown, f"example-{index}", trainer.global_step)

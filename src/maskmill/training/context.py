@@ -16,12 +16,12 @@ class RunContext:
     Args:
         folder: folder of the checkpoints and the resume state.
         flush: writes pending metrics; called before a checkpoint, which must not be ahead of them.
-        show: takes an image (H, W, 3) uint8, its ground truth, its prediction and a file name.
+        show: takes an image (H, W, 3) uint8, its ground truth, its prediction, a name and the step.
     """
 
     folder: Path
     flush: Callable[[], None]
-    show: Callable[[RGB, Panoptic, Panoptic, str], None]
+    show: Callable[[RGB, Panoptic, Panoptic, str, int], None]
 
 
 @runtime_checkable

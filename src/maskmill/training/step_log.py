@@ -16,8 +16,9 @@ from maskmill.tasks.segmentation import StepOutput
 class StepLog(Callback):
     """Log the steps every `trainer.log_every_n_steps`.
 
-    Logged values: the loss and its terms, images per second, and the fraction of time spent
-    waiting for data. Validation, checkpoints and pictures do not count in that time.
+    Logged values: the loss and its terms, the highest learning rate, images per second, and the
+    fraction of time spent waiting for data. Validation, checkpoints and pictures do not count in
+    that time.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class StepLog(Callback):
         values = {"train/loss": loss}
         for name, term in outputs["terms"].items():
             values[f"train/loss/{name}"] = float(term)
+        values["train/lr"] = max(group["lr"] for group in trainer.optimizers[0].param_groups)
         values["train/images_per_second"] = self._num_images / seconds
         values["train/waiting_for_data"] = self._waiting_s / seconds
         if pl_module.device.type == "cuda":
