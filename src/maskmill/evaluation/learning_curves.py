@@ -65,6 +65,11 @@ def read_history(path: Path) -> list[Row]:
     return rows
 
 
+def rows_with(rows: Iterable[Row], *names: str) -> list[Row]:
+    """The rows that have values of all these names."""
+    return [row for row in rows if row.keys() >= set(names)]
+
+
 def copy_history(source: Path, folder: Path) -> None:
     """Copy the learning curves beside a model, if it has any, to another folder."""
     path = source / HISTORY

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.deciding import Task
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.learning_curves import EPOCH, SCORE
+from maskmill.evaluation.learning_curves import EPOCH, SCORE, rows_with
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, PanopticCount, panoptic_losses
 from maskmill.reporting.origin import Origin
@@ -85,7 +85,7 @@ def hardly_predicted(evaluation: Evaluation, task: Task) -> str:
     order = np.argsort(share, kind="stable")[: np.count_nonzero(shares.total)].tolist()
     if not order:
         return ""
-    names = [category.name for category in evaluation.categories]
+    names = class_names(evaluation)
 
     def describe(index: int) -> str:
         if not task.counts_segments:
@@ -105,7 +105,7 @@ def largest_loss(analysis: Analysis, task: Task) -> str:
     if score is None:
         return ""
     evaluation = analysis.evaluation
-    names = [category.name for category in evaluation.categories]
+    names = class_names(evaluation)
     lacks = f"{task.metric} lacks {format_percent(1 - score)} points"
     if not task.counts_segments:
         points = pixel_losses(evaluation)
@@ -146,7 +146,7 @@ def _largest(points: Floats, names: list[str]) -> str:
 
 
 def _learning(origin: Origin, task: Task) -> str:
-    scored = [row for row in origin.history if SCORE in row]
+    scored = rows_with(origin.history, SCORE)
     if not scored:
         return ""
     best = max(scored, key=lambda row: row[SCORE])
@@ -156,6 +156,11 @@ def _learning(origin: Origin, task: Task) -> str:
     score = format_percent(best[SCORE])
     epochs = f"{best[EPOCH]:g} of {last:g}"
     return f"the best validation {task.metric}, {score} %, came after epoch {epochs}"
+
+
+def class_names(evaluation: Evaluation) -> list[str]:
+    """The names of the K classes."""
+    return [category.name for category in evaluation.categories]
 
 
 def list_names(names: Iterable[str]) -> str:

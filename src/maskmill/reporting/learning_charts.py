@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from maskmill.evaluation.learning_curves import EPOCH, SCORE, TRAIN_LOSS, VAL_LOSS, Row
+from maskmill.evaluation.learning_curves import EPOCH, SCORE, TRAIN_LOSS, VAL_LOSS, Row, rows_with
 from maskmill.reporting.curve_charts import Figure
 from maskmill.reporting.pages import format_percent
 from maskmill.reporting.svg import Axis, Point, Tick, draw_chart, draw_dots, draw_line
@@ -40,7 +40,7 @@ def learning_figures(history: Sequence[Row], metric: str) -> list[Figure]:
             f"Loss of training (dashed) and of validation, at the end {_last_losses(history)}."
         )
         figures.append(Figure(chart, caption))
-    scored = [row for row in history if SCORE in row]
+    scored = rows_with(history, SCORE)
     if scored:
         top = _score_axis(max(row[SCORE] for row in scored))
         best = max(scored, key=lambda row: row[SCORE])
@@ -65,17 +65,16 @@ def _score_axis(best: float) -> float:
 
 def _line(history: Sequence[Row], name: str, last: float, top: float) -> Markup:
     points: list[Point] = []
-    for row in history:
-        if name in row:
-            points.append((row[EPOCH] / last, row[name] / top if top else 0.0))
+    for row in rows_with(history, name):
+        points.append((row[EPOCH] / last, row[name] / top if top else 0.0))
     return draw_line(points, css_class=STYLES[name]) if points else Markup("")
 
 
 def _last_losses(history: Sequence[Row]) -> str:
     words = []
     for name in (TRAIN_LOSS, VAL_LOSS):
-        values = [row[name] for row in history if name in row]
-        words.append(f"{values[-1]:.3g}" if values else "not known")
+        rows = rows_with(history, name)
+        words.append(f"{rows[-1][name]:.3g}" if rows else "not known")
     return " and ".join(words)
 
 

@@ -11,10 +11,16 @@ import numpy as np
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.deciding import Task
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.learning_curves import EPOCH, SCORE, TRAIN_LOSS, VAL_LOSS
+from maskmill.evaluation.learning_curves import EPOCH, SCORE, TRAIN_LOSS, VAL_LOSS, rows_with
 from maskmill.metrics.functional.panoptic_quality import PanopticCount
 from maskmill.metrics.functional.segment_matching import SegmentOutcome
-from maskmill.reporting.findings import found_shares, largest_part, list_names, pixel_losses
+from maskmill.reporting.findings import (
+    class_names,
+    found_shares,
+    largest_part,
+    list_names,
+    pixel_losses,
+)
 from maskmill.reporting.origin import Origin
 from maskmill.reporting.pages import format_percent
 
@@ -49,11 +55,11 @@ def find_suggestions(
         "" if longer else _against_overfitting(origin),
         _label_more(evaluation, task, dataset),
     ]
-    return [suggestion for suggestion in suggestions if suggestion]
+    return list(filter(None, suggestions))
 
 
 def _train_longer(origin: Origin, task: Task) -> str:
-    rows = [row for row in origin.history if SCORE in row]
+    rows = rows_with(origin.history, SCORE)
     if len(rows) < 4:
         return ""
     start = 0.75 * rows[-1][EPOCH]
@@ -68,7 +74,7 @@ def _train_longer(origin: Origin, task: Task) -> str:
 
 
 def _against_overfitting(origin: Origin) -> str:
-    rows = [row for row in origin.history if VAL_LOSS in row and TRAIN_LOSS in row]
+    rows = rows_with(origin.history, VAL_LOSS, TRAIN_LOSS)
     if len(rows) < 4:
         return ""
     lowest = min(rows, key=lambda row: row[VAL_LOSS])
@@ -168,7 +174,7 @@ def _against_classification(evaluation: Evaluation) -> str:
     if not number.any():  # the predictions are ignored, since they lie mostly on void
         return ""
     target_class, pred_class = np.unravel_index(int(np.argmax(number)), number.shape)
-    names = [category.name for category in evaluation.categories]
+    names = class_names(evaluation)
     return (
         f"Check the labels of {names[int(target_class)]} and {names[int(pred_class)]}, and add "
         f"images of both: {number.max()} of {number.sum()} segments with a wrong class are "
@@ -190,7 +196,7 @@ def _against_localization(analysis: Analysis, origin: Origin) -> str:
 
 def _against_confusion(evaluation: Evaluation, origin: Origin, dataset: Mapping[str, Any]) -> str:
     """About the class in which most of mIoU is lost, and the one that it is taken for."""
-    names = [category.name for category in evaluation.categories]
+    names = class_names(evaluation)
     worst = int(np.nanargmax(pixel_losses(evaluation)))
     row = evaluation.confusion[worst].astype(np.float64)
     share = row / max(1.0, float(row.sum()))
