@@ -42,10 +42,17 @@ def counts(client, run):
     run_id = run.info.run_id
     losses = len(client.get_metric_history(run_id, "train/loss"))
     scores = len(client.get_metric_history(run_id, "val/mIoU"))
-    pictures = 0
-    for folder in client.list_artifacts(run_id, "pictures"):
-        pictures += len(client.list_artifacts(run_id, folder.path))
-    return run.info.status, losses, scores, pictures
+    return run.info.status, losses, scores, num_pictures(client, run_id)
+
+
+def num_pictures(client, run_id, folder=None):
+    """How many PNG files a run has."""
+    total = 0
+    for file in client.list_artifacts(run_id, folder):
+        if file.is_dir:
+            total += num_pictures(client, run_id, file.path)
+        total += file.path.endswith(".png")
+    return total
 
 
 def together(folder, num_trainings):
