@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
+import signal
 import sqlite3
+import time
 
 import pytest
+from omegaconf import OmegaConf
 
 import commands
-from commands import prepare, run
+from commands import prepare, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -39,19 +43,33 @@ def prepared(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("sweep"), num_train=4)
 
 
-def test_a_sweep_is_a_run_whose_children_are_named_by_their_overrides(prepared):
-    run("train", "-m", *QUICK, "sweep.name=rates", "optimizer.lr=1e-3,3e-4", cwd=prepared)
-    names = ["optimizer.lr=0.001", "optimizer.lr=0.0003"]
-    (parent,) = query(prepared, "select run_uuid, status from runs where name = 'rates'")
-    assert parent[1] == "FINISHED"
+def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_setting(prepared):
+    line = ["-m", *QUICK, "sweep.name=rates", "optimizer.lr=1e-3,2e-3,3e-4"]
+    folder = prepared / "out/sweeps/rates"
+    process = start("train", *line, cwd=prepared)
+    while not (folder / "0/job.json").is_file() and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()  # until the training, which holds the pipe, has ended too
+    output = run("train", *line, cwd=prepared)
+    assert output.count("this run is finished") == 1
+
+    names = [f"optimizer.lr={rate}" for rate in ("0.001", "0.002", "0.0003")]
+    assert dict(query(prepared, "select name, status from runs")) == dict.fromkeys(
+        ["rates", *names], "FINISHED"
+    )
+    ((parent,),) = query(prepared, "select run_uuid from runs where name = 'rates'")
+    assert len(runs(prepared)) == 4
     assert tags(prepared, "sweep") == dict.fromkeys(["rates", *names], "rates")
-    assert tags(prepared, "sweep_job") == dict(zip(names, ["0", "1"], strict=True))
-    assert tags(prepared, "mlflow.parentRunId") == dict.fromkeys(names, parent[0])
-    rates = []
-    for job in range(2):
-        model = json.loads((prepared / f"out/sweeps/rates/{job}/train/model.json").read_text())
-        rates.append(model["config"]["optimizer"]["lr"])
-    assert rates == [1e-3, 3e-4]
+    assert tags(prepared, "sweep_job") == dict(zip(names, ["0", "1", "2"], strict=True))
+    assert tags(prepared, "mlflow.parentRunId") == dict.fromkeys(names, parent)
+
+    assert "jobs: 3 finished" in output
+    best = OmegaConf.load(prepared / "conf/experiment/best_rates.yaml")
+    (job,) = re.findall(r"^best: job (\d)", output, re.MULTILINE)
+    model = json.loads((folder / job / "train/model.json").read_text())
+    assert best.optimizer.lr == model["config"]["optimizer"]["lr"]
+    assert "parallel coordinates" in (folder / "sweep.html").read_text()
 
 
 CRASH = """
@@ -68,7 +86,7 @@ class Crash(Callback):
 
 def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepared, monkeypatch):
     (prepared / "crashing.py").write_text(CRASH)
-    (prepared / "conf").mkdir()
+    (prepared / "conf").mkdir(exist_ok=True)
     (prepared / "conf/targets.yaml").write_text("configuration: [crashing.Crash]")
     monkeypatch.setenv("PYTHONPATH", f"{prepared}:{os.environ.get('PYTHONPATH', '')}")
     (prepared / "crash").touch()
@@ -102,3 +120,18 @@ def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepa
     after = {run_id: status for run_id, status in runs(prepared).items() if run_id not in before}
     assert after.keys() == first.keys()  # the job that died goes on in its own run
     assert set(after.values()) == {"FINISHED"}
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_a_launcher_runs_the_jobs_that_the_basic_one_runs(tmp_path, launcher):
+    """A stage without torch, which would take each launcher's own processes ten seconds."""
+    line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
+    drawn = {}
+    for name in ("basic", launcher):
+        folder = tmp_path / name
+        folder.mkdir()
+        run("draw", *line, "draw.out=drawn_${draw.seed}", f"hydra/launcher={name}", cwd=folder)
+        files = [path for path in folder.glob("drawn_*/**/*") if path.is_file()]
+        drawn[name] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    assert drawn[launcher] == drawn["basic"]
+    assert len(drawn[launcher]) > 6

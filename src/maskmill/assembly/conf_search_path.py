@@ -7,6 +7,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 import maskmill
+from hydra_plugins.maskmill_ray import RayLauncher
 from hydra_plugins.maskmill_sweeper import OptunaSweeper
 from maskmill.canonical.yaml_file import read_yaml_text
 
@@ -56,8 +57,9 @@ class ProjectConf(SearchPathPlugin):
 def register_search_path() -> None:
     """Let Hydra search the project's own conf/; registering it again changes nothing.
 
-    The sweeper is registered too: Hydra finds it in a wheel and a source tree, but not in an
-    editable install.
+    The launcher and the sweeper are registered too: Hydra finds them in a wheel and a source tree,
+    but not in an editable install.
     """
     Plugins.instance().register(ProjectConf)
     Plugins.instance().register(OptunaSweeper)
+    Plugins.instance().register(RayLauncher)

@@ -15,18 +15,20 @@ class JobRecord:
 
     Args:
         job: number of the job.
-        name: its overrides that differ from those of other jobs.
-        overrides: all of them.
+        overrides: all of its overrides.
+        own: those that it does not share with the other jobs.
         status: FINISHED, FAILED or PRUNED.
+        metric: name of the score.
         score: what the job returned; None if it failed.
         error: why it failed.
         choices: group -> chosen file.
     """
 
     job: int
-    name: str
     overrides: list[str]
+    own: list[str]
     status: str
+    metric: str
     score: float | None = None
     error: str | None = None
     choices: dict[str, Any] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from maskmill.assembly.build import build
 from maskmill.assembly.job_record import read_jobs
 from maskmill.assembly.sweep_record import SweepRecord, SweepSettings, read_sweep, write_sweep
+from maskmill.assembly.sweep_result import rank_jobs, write_result
 from maskmill.tracking.abandoned import has_died, this_process
 from maskmill.tracking.address import check_store, tracking_uri
-from maskmill.tracking.sweeps import close_sweep, open_sweep
+from maskmill.tracking.sweeps import close_sweep, describe_sweep, job_runs, open_sweep
 from maskmill.training.launching import import_ahead
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Sweep:
                 f"{' '.join(command)} - either give the same command, or another sweep.name"
             )
         run = open_sweep(config.tracking.experiment, folder.name, before.run if before else None)
-        record = SweepRecord(command, run, "RUNNING", this_process())
+        record = SweepRecord(command, run, "RUNNING", this_process(), _is_maximised(config))
         write_sweep(folder, record)
         log.info("sweep %s -> %s, MLflow run %s", folder.name, folder, run)
         return cls(folder, record)
@@ -71,8 +72,23 @@ class Sweep:
     ) -> None:
         """Close the sweep, whether it finished or an exception ended it; see `ExitStack.push`."""
         status = self._status(error)
+        try:
+            children = job_runs(self.record.run)
+            ranking = rank_jobs(self.folder, self.record, children)
+            if ranking is not None:
+                page = write_result(self.folder, ranking)
+                best = ranking.best
+                describe_sweep(
+                    self.record.run,
+                    page=page,
+                    description=ranking.markdown(),
+                    metric=ranking.metric,
+                    score=best.score if best else None,
+                )
+            close_sweep(self.record.run, status)
+        except (ValueError, OSError) as problem:
+            log.error("sweep %s: %s", self.folder.name, problem)
         write_sweep(self.folder, dataclasses.replace(self.record, status=status))
-        close_sweep(self.record.run, status)
 
     def _status(self, error: BaseException | None) -> str:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -93,6 +109,13 @@ def _is_named(config: DictConfig) -> bool:
     is_chosen = not OmegaConf.is_interpolation(config.sweep, "name")
     settings = build(config.sweep, SweepSettings)
     return is_chosen or Path(config.hydra.sweep.dir).name != settings.name
+
+
+def _is_maximised(config: DictConfig) -> bool:
+    """Is the largest score the best? Optuna's `direction`, or the first of several, may differ."""
+    direction = config.hydra.sweeper.get("direction") or "maximize"
+    first = direction if isinstance(direction, str) else direction[0]
+    return first != "minimize"
 
 
 def _unfinished(parent: Path, command: list[str]) -> Path | None:

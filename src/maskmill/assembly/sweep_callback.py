@@ -1,5 +1,6 @@
 """What Hydra calls at the start of a sweep of trainings and at the end of each of its jobs."""
 
+import importlib.util
 import logging
 import signal
 import sys
@@ -18,6 +19,16 @@ from maskmill.training.launching import EXIT_SIGTERM
 log = logging.getLogger(__name__)
 
 COMMAND = "train"
+EXTRAS = {
+    "hydra_plugins.hydra_joblib_launcher": "joblib",
+    "hydra_plugins.hydra_submitit_launcher": "slurm",
+}
+# Class of a task -> its `monitor`, which cannot be imported without torch.
+MONITORED = {
+    "SemanticTask": "val/mIoU",
+    "InstanceTask": "val/PQ/thing",
+    "PanopticTask": "val/PQ",
+}
 PRUNED = "TrialPruned"  # Optuna's exception
 
 
@@ -35,6 +46,7 @@ class SweepCallback(Callback):
         from maskmill.assembly.sweep import Sweep  # MLflow takes seconds: not for other commands
 
         try:
+            _require_plugin(config.hydra.launcher._target_)
             sweep = Sweep.begin(config)
         except (ValueError, OSError) as error:
             log.error("%s", error)
@@ -49,18 +61,35 @@ class SweepCallback(Callback):
         if config.hydra.job.name != COMMAND or sweep is None:
             return
         result = job_return._return_value
-        status, score, error = "FINISHED", result, None
+        # Of several objectives, the first ranks the jobs.
+        score = result[0] if isinstance(result, list | tuple) else result
+        status, error = "FINISHED", None
         if job_return.status != JobStatus.COMPLETED:
             status = "PRUNED" if type(result).__name__ == PRUNED else "FAILED"
             score, error = None, f"{result}"
         overrides = list(config.hydra.overrides.task)
         record = JobRecord(
             job=config.hydra.job.num,
-            name=sweep.name_of(overrides),
             overrides=overrides,
+            own=sweep.own_overrides(overrides),
             status=status,
+            metric=MONITORED.get(config.task._target_.rpartition(".")[2], "score"),
             score=score,
             error=error,
             choices=dict(config.hydra.runtime.choices),
         )
         write_job(Path(config.hydra.runtime.output_dir), record)
+
+
+def _require_plugin(target: str) -> None:
+    """Say which extra a launcher needs.
+
+    Raises:
+        ValueError: its package is not installed.
+    """
+    package = ".".join(target.split(".")[:2])
+    if package in EXTRAS and importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f"hydra/launcher: expected the package {package}, but it is not installed - run pip "
+            f"install 'maskmill[{EXTRAS[package]}]'"
+        )

@@ -35,15 +35,17 @@ class SweepRecord:
         run: id of the MLflow run of the sweep.
         status: RUNNING, FINISHED, FAILED or KILLED, as in MLflow.
         process: the process that sweeps, see `tracking.abandoned.this_process`.
+        maximise: whether the largest score is the best.
     """
 
     command: list[str]
     run: str
     status: str
     process: str
+    maximise: bool = True
 
-    def name_of(self, overrides: Sequence[str]) -> str:
-        """The name of a job: the overrides that it does not share with the other jobs."""
+    def own_overrides(self, overrides: Sequence[str]) -> list[str]:
+        """Those of the overrides of a job that it does not share with the other jobs."""
         fixed = set()
         for override in parse(self.command):
             if not override.is_sweep_override():
@@ -52,7 +54,7 @@ class SweepRecord:
         for override in parse(overrides):
             if override.get_key_element() not in fixed:
                 own.append(str(override.input_line))
-        return " ".join(own)
+        return own
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -83,6 +85,6 @@ def job_tracking(hydra_cfg: DictConfig, tracking: DictConfig) -> dict[str, Any]:
     sweep = read_sweep(folder)
     if sweep is None:
         return {}
-    name = sweep.name_of(hydra_cfg.overrides.task) or tracking.run_name
+    name = " ".join(sweep.own_overrides(hydra_cfg.overrides.task)) or tracking.run_name
     tags = job_tags(folder.name, hydra_cfg.job.num, sweep.run)
     return {"run_name": name, "tags": {**(tracking.get("tags") or {}), **tags}}

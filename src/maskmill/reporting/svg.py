@@ -66,11 +66,11 @@ def draw_chart(shapes: Iterable[Markup], *, label: str, x_axis: Axis, y_axis: Ax
     """
     frame = []
     for position, text in x_axis.ticks:
-        x = _x(position)
+        x = svg_x(position)
         frame.append(Markup('<path class="grid" d="M{:.1f} {}V{}"/>').format(x, TOP, BOTTOM))
         frame.append(draw_text(x, BOTTOM + 14, text, anchor="middle"))
     for position, text in y_axis.ticks:
-        y = _y(position)
+        y = svg_y(position)
         frame.append(Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, y, RIGHT))
         frame.append(draw_text(LEFT - 5, y + 4, text, anchor="end"))
     frame.append(draw_text(LEFT + SIDE / 2, HEIGHT - 6, x_axis.name, anchor="middle"))
@@ -84,7 +84,7 @@ def draw_line(points: Iterable[Point], *, css_class: str) -> Markup:
     """A line through points of a chart."""
     corners = []
     for x, y in points:
-        corners.append(f"{_x(x):.1f} {_y(y):.1f}")
+        corners.append(f"{svg_x(x):.1f} {svg_y(y):.1f}")
     return Markup('<path class="{}" d="M{}"/>').format(css_class, "L".join(corners))
 
 
@@ -93,7 +93,7 @@ def draw_dots(points: Iterable[Point], titles: Iterable[str], *, css_class: str)
     element = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>')
     dots = []
     for (x, y), title in zip(points, titles, strict=True):
-        dots.append(element.format(css_class, _x(x), _y(y), DOT_RADIUS, title))
+        dots.append(element.format(css_class, svg_x(x), svg_y(y), DOT_RADIUS, title))
     return Markup("").join(dots)
 
 
@@ -107,9 +107,11 @@ def draw_columns(heights: Sequence[float], *, css_class: str) -> Markup:
     return Markup('<path class="{}" d="{}"/>').format(css_class, "".join(outlines))
 
 
-def _x(fraction: float) -> float:
+def svg_x(fraction: float) -> float:
+    """The px of a fraction of the horizontal axis."""
     return LEFT + SIDE * fraction
 
 
-def _y(fraction: float) -> float:
+def svg_y(fraction: float) -> float:
+    """The px of a fraction of the vertical axis."""
     return TOP + SIDE * (1 - fraction)

@@ -1,10 +1,12 @@
 """One of several training processes: `python -m maskmill.stages.train_worker FOLDER`."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from maskmill.assembly.training_job import fit, rank
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Train from FOLDER/train.yaml; rank 0 writes FOLDER/result.json: `best_score` or `error`."""
     die_with_parent()
+    _use_configured_threads()
     level = logging.INFO if rank() == 0 else logging.WARNING
     form = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
     logging.basicConfig(level=level, format=form, stream=sys.stdout)
@@ -35,6 +38,13 @@ def main() -> None:
         sys.exit(1)
     if rank() == 0:
         write_json(folder / "result.json", {"best_score": score})
+
+
+def _use_configured_threads() -> None:
+    """Follow OMP_NUM_THREADS, which torch has read earlier if this process was forked."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        torch.set_num_threads(int(threads))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """The MLflow run of a sweep; the runs of its jobs are its children."""
 
+from pathlib import Path
+
 import mlflow
-from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
 from maskmill.tracking.runs import code_tags
 from maskmill.tracking.store import connect, experiment_id, store_errors
 from maskmill.tracking.sweep_tags import JOB_TAG, PARENT_TAG, SWEEP_TAG
 
-MAX_CHILDREN = 10_000  # more than MLflow's page of runs shows
+MAX_CHILDREN = 10_000
 
 
 def open_sweep(experiment: str, name: str, run_id: str | None) -> str:
@@ -46,16 +48,42 @@ def close_sweep(run_id: str, status: str) -> None:
         end_abandoned_runs(client)
 
 
-def job_runs(parent: str) -> dict[int, Run]:
-    """Job number -> its latest run, for the jobs of a sweep."""
-    client = connect()
-    experiment = client.get_run(parent).info.experiment_id
-    query = f"tags.`{PARENT_TAG}` = '{parent}'"
-    order = ["attributes.start_time ASC"]
-    found: dict[int, Run] = {}
-    for run in client.search_runs([experiment], query, max_results=MAX_CHILDREN, order_by=order):
-        found[int(run.data.tags[JOB_TAG])] = run
-    return found
+def job_runs(parent: str) -> dict[int, str]:
+    """Job -> id of its latest run that finished, or of its latest run, for the jobs of a sweep."""
+    with store_errors():
+        client = connect()
+        experiment = client.get_run(parent).info.experiment_id
+        query = f"tags.`{PARENT_TAG}` = '{parent}'"
+        order = ["attributes.start_time ASC"]
+        runs = client.search_runs([experiment], query, max_results=MAX_CHILDREN, order_by=order)
+    latest: dict[int, str] = {}
+    finished: dict[int, str] = {}
+    for run in runs:
+        job = int(run.data.tags[JOB_TAG])
+        latest[job] = run.info.run_id
+        if run.info.status == "FINISHED":
+            finished[job] = run.info.run_id
+    return latest | finished
+
+
+def describe_sweep(
+    run_id: str, *, page: Path, description: str, metric: str, score: float | None
+) -> None:
+    """Show the result of a sweep on the page of its run.
+
+    Args:
+        run_id: of the sweep.
+        page: a file that becomes an artifact.
+        description: Markdown.
+        metric: name of the score.
+        score: the best one, by which sweeps can be sorted.
+    """
+    with store_errors():
+        client = connect()
+        client.set_tag(run_id, MLFLOW_RUN_NOTE, description)
+        client.log_artifact(run_id, str(page))
+        if score is not None:
+            client.log_metric(run_id, metric, score)
 
 
 def _exists(client: mlflow.MlflowClient, run_id: str) -> bool:

@@ -91,10 +91,19 @@ def run_forked(module: str, argument: Path) -> None:
 
 
 def _run_module(module: str, argument: Path, environment: dict[str, str]) -> None:
+    threading.Thread(target=_die_with_starter, daemon=True).start()
     os.environ.clear()  # that of the time when the module was imported
     os.environ.update(environment)
     sys.argv = [module, str(argument)]
     importlib.import_module(module).main()
+
+
+def _die_with_starter() -> None:
+    """Wait until the process that started this one ends; the kernel knows only its fork server."""
+    starter = multiprocessing.parent_process()
+    assert starter is not None
+    starter.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -> None:

@@ -1,0 +1,106 @@
+"""`hydra/launcher=ray`: the jobs of a sweep on Ray. Hydra finds its plugins in `hydra_plugins`.
+
+A launcher of our own, not hydra-ray-launcher: its release 1.2.2 requires cloudpickle 2, and joblib
+and MLflow use version 3 here. Hydra imports this module at the start of every command.
+"""
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+class RayLauncher(Launcher):  # type: ignore[misc]
+    """Runs each job as a task of Ray, as soon as the resources that it asks for are free.
+
+    Args:
+        address: of a running cluster; None starts one on this machine, `auto` finds that of this
+            machine.
+        num_cpus: processor cores that a job asks for.
+        num_gpus: GPUs that a job asks for, perhaps a fraction; it sees only these.
+        num_jobs: jobs at the same time on a cluster that this command starts; None: as many as
+            there are cores.
+    """
+
+    def __init__(
+        self, address: str | None, num_cpus: float, num_gpus: float, num_jobs: int | None
+    ) -> None:
+        self.address = address
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+        self.num_jobs = num_jobs
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+        self.config: DictConfig | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Receive what runs the jobs."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the jobs and wait for all of them; one whose process dies has failed."""
+        ray: Any = importlib.import_module("ray")  # takes seconds
+        if not ray.is_initialized():
+            cores = None if self.address else self._cores()
+            ray.init(address=self.address, include_dashboard=False, num_cpus=cores)
+        # A process is used for several jobs, so the libraries are imported once.
+        task = ray.remote(_run).options(
+            num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0
+        )
+        shared = ray.put((self.hydra_context, self.task_function, self.config, str(Path.cwd())))
+        state = Singleton.get_state()
+        waiting = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            waiting.append(task.remote(shared, list(overrides), number, state))
+        return [_outcome(ray, job) for job in waiting]
+
+    def _cores(self) -> float | None:
+        return None if self.num_jobs is None else self.num_jobs * self.num_cpus
+
+
+def _run(
+    shared: tuple[HydraContext, TaskFunction, DictConfig, str],
+    overrides: list[str],
+    number: int,
+    state: dict[Any, Any],
+) -> JobReturn:
+    """A job, in a process of Ray."""
+    hydra_context, task_function, config, folder = shared
+    os.chdir(folder)
+    setup_globals()
+    Singleton.set_state(state)
+    job_config = hydra_context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(job_config):
+        job_config.hydra.job.id = f"{job_config.hydra.job.name}_{number}"
+        job_config.hydra.job.num = number
+    HydraConfig.instance().set_config(job_config)
+    return run_job(
+        hydra_context=hydra_context,
+        config=job_config,
+        task_function=task_function,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _outcome(ray: Any, job: Any) -> JobReturn:
+    try:
+        result: JobReturn = ray.get(job)
+    except ray.exceptions.RayError as error:
+        result = JobReturn(status=JobStatus.FAILED)
+        result.return_value = error
+    return result

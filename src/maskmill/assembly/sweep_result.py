@@ -1,0 +1,110 @@
+"""What a sweep found: a table, a page, and the best setting as an experiment."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from maskmill.assembly.experiment_file import write_experiment
+from maskmill.assembly.job_record import JobRecord, read_jobs
+from maskmill.assembly.sweep_record import SweepRecord, parse
+from maskmill.evaluation.learning_curves import EPOCH, HISTORY, SCORE, read_history
+from maskmill.reporting.ranking import RankedJob, Ranking
+from maskmill.reporting.sweep_page import write_sweep_page
+
+log = logging.getLogger(__name__)
+
+PAGE = "sweep.html"
+
+
+def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Ranking | None:
+    """The jobs of a sweep in order; None before the first has ended.
+
+    Args:
+        folder: of the sweep.
+        sweep: its record.
+        runs: job -> id of its MLflow run.
+    """
+    records = read_jobs(folder)
+    if not records:
+        return None
+    jobs = []
+    for record in records:
+        jobs.append(_ranked(record, folder / str(record.job), runs.get(record.job)))
+    metrics = dict.fromkeys(record.metric for record in records)  # networks of several tasks
+    return Ranking.of(folder.name, " or ".join(metrics), jobs, maximise=sweep.maximise)
+
+
+def _ranked(record: JobRecord, folder: Path, run: str | None) -> RankedJob:
+    params = {}
+    for override in parse(record.own):
+        params[override.key_or_group] = override.get_value_element_as_str()
+    return RankedJob(
+        job=record.job,
+        params=params,
+        status=record.status,
+        score=record.score,
+        error=record.error,
+        run=run,
+        curve=_curve(folder / "train" / HISTORY),
+    )
+
+
+def _curve(path: Path) -> list[tuple[float, float]]:
+    if not path.is_file():
+        return []
+    points = []
+    for row in read_history(path):
+        if SCORE in row:
+            points.append((row[EPOCH], row[SCORE]))
+    return points
+
+
+def write_result(folder: Path, ranking: Ranking) -> Path:
+    """Print the table and what to do next; write the best setting, and the page.
+
+    Returns:
+        the page.
+    """
+    lines = [ranking.text(), ""]
+    facts = {"jobs": ranking.counts()}
+    best = ranking.best
+    if best is not None:
+        experiment = _write_best(folder, ranking, best)
+        job = folder / str(best.job)
+        facts |= {
+            "best": f"job {best.job}, {best.name}: {ranking.metric} {ranking.format(best.score)}",
+            "its MLflow run": best.run or "unknown",
+            "its model": str(job / "train"),
+            "its setting": str(experiment),
+        }
+    for name, text in facts.items():
+        lines.append(f"{name}: {text}")
+    page = write_sweep_page(folder / PAGE, ranking, facts=facts)
+    lines.append(f"charts: {page}")
+    if best is not None:
+        lines += _next_steps(job, experiment, best)
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    return page
+
+
+def _write_best(folder: Path, ranking: Ranking, best: RankedJob) -> Path:
+    (record,) = (record for record in read_jobs(folder) if record.job == best.job)
+    score = f"{ranking.metric} {ranking.format(best.score)}"
+    reason = [f"The best of {len(ranking.jobs)} jobs of the sweep {ranking.sweep}: {score}."]
+    if best.run is not None:
+        reason.append(f"MLflow run {best.run}.")
+    return write_experiment(
+        f"best_{ranking.sweep}", record.overrides, groups=record.choices, reason=reason
+    )
+
+
+def _next_steps(job: Path, experiment: Path, best: RankedJob) -> list[str]:
+    steps = [f"train it longer: maskmill train experiment={experiment.stem} trainer.max_epochs=N"]
+    places = f"out={job} prepare.out=out/prepare"
+    run = f" register.run={best.run}" if best.run else ""
+    steps.append("register it:")
+    steps.append(f"  maskmill predict {places} && maskmill evaluate {places} && \\")
+    steps.append(f"  maskmill register experiment={experiment.stem} {places}{run}")
+    return steps
