@@ -19,10 +19,7 @@ from maskmill.training.launching import EXIT_SIGTERM
 log = logging.getLogger(__name__)
 
 COMMAND = "train"
-EXTRAS = {
-    "hydra_plugins.hydra_joblib_launcher": "joblib",
-    "hydra_plugins.hydra_submitit_launcher": "slurm",
-}
+EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "slurm"}  # joblib's brings its own choice
 # Class of a task -> its `monitor`, which cannot be imported without torch.
 MONITORED = {
     "SemanticTask": "val/mIoU",
