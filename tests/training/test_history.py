@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from maskmill.evaluation.learning_curves import read_history
 from maskmill.training.history import History
@@ -9,9 +10,11 @@ def written(history, folder):
     return history.write(folder / "history.csv").read_bytes()
 
 
-def test_a_row_per_epoch_has_the_mean_loss_and_the_scores(train, tmp_path):
+def test_a_row_per_epoch_has_the_mean_loss_and_the_scores(train, uninterrupted, tmp_path):
     history, losses = History(), Losses()
-    train(tmp_path, history, losses)
+    weights, _ = train(tmp_path, history, losses)
+    without = uninterrupted().weights
+    assert all(torch.equal(weights[key], without[key]) for key in without)
     rows = read_history(history.write(tmp_path / "history.csv"))
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["step"] for row in rows] == [5, 10, 15]
