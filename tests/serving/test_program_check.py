@@ -1,4 +1,4 @@
-"""Programs from strangers: what torch would execute while it loads them is refused before."""
+"""Programs of unknown origin: what torch would execute while it loads them is refused before."""
 
 import io
 import json
