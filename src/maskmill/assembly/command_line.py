@@ -66,8 +66,9 @@ def _quoted(argument: str, is_sweep: bool) -> str:
     match = OVERRIDE.fullmatch(argument)
     if match is None or match["value"].startswith(WRITTEN_FOR_HYDRA):
         return argument
-    is_sweep = is_sweep and not _exists(match["value"])
-    if _is_read(argument, is_path="/" in match["value"], is_sweep=is_sweep):
+    exists = _exists(match["value"])
+    is_path = exists or "/" in match["value"]
+    if _is_read(argument, is_path=is_path, is_sweep=is_sweep and not exists):
         return argument
     # A backslash is doubled only before a quote and at the end, where it would escape the quote.
     value = re.sub(r"(\\*)('|\Z)", _escape, match["value"])

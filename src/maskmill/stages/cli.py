@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "new": "a folder name -> a project of your own, ready for `dvc repro`",
     "compose": "conf/ and params.yaml -> out/conf/, one resolved configuration per stage",
+    "config": "conf/ and overrides -> the configuration, with the file of each value",
     "check": "raw data -> a list of its problems and how to fix them",
     "prepare": "raw data -> a data set in the canonical format",
     "shard": "prepared data set -> a copy in a few large files, in a folder or on S3",
