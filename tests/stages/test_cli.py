@@ -25,7 +25,7 @@ def test_help_names_every_command(repository):
 def test_an_unknown_command_names_those_there_are(repository):
     result = run("trian", cwd=repository)
     assert result.returncode == 2
-    assert "'trian' - choose one of new, compose, config, check, prepare, shard, preview" in result.stderr
+    assert "'trian' - choose one of new, compose, config, check, prepare, shard" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found")
 FIXES = {
     "Multiple values": "write `override` in front of it, as in `- override /network: unet`",
     "Could not append to config": "remove the + or write ++",
-    "Ambiguous value": "write [a,b] for a list, quote text twice (\"key='a,b'\"), or add -m to run a "
-    "sweep",
+    "Ambiguous value": "write [a,b] for a list, quote text twice (\"key='a,b'\"), "
+    "or add -m to run a sweep",
     "missing EQUAL": "write key=value, without blanks around the =",
     "config directory": "correct --config-dir, and run in the project's folder",
     "primary config": "correct --config-name, or run `maskmill compose` first",

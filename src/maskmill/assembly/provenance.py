@@ -21,6 +21,20 @@ COLUMN = 60  # of the comments
 
 
 @dataclass(frozen=True)
+class ConfigSettings:
+    """What `maskmill config` prints.
+
+    Args:
+        group: a key at the top; None prints all.
+        params: print what `dvc repro` runs with under this params.yaml; None prints what the
+            command line gives.
+    """
+
+    group: str | None = None
+    params: Path | None = None
+
+
+@dataclass(frozen=True)
 class Composed:
     """A configuration and where its values come from.
 
@@ -52,7 +66,7 @@ def compose_line(overrides: list[str]) -> Composed:
             origins[key] = file
     for override in OverridesParser.create().parse_overrides(overrides):
         origins[override.key_or_group] = LINE
-    del cfg._content[HYDRA]  # type: ignore[union-attr, arg-type] # settings of the program
+    del cfg._content[HYDRA]  # settings of the program
     return Composed(cfg, origins)
 
 
@@ -129,7 +143,7 @@ def _file(config_path: str, provider: str) -> str:
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[str]:
     """The dotted keys of all values that are not mappings."""
-    content = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+    content: Any = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
     for key, value in content.items() if isinstance(content, dict) else ():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")

@@ -9,20 +9,6 @@ from annotated_types import Ge, Gt, Le, Len
 
 
 @dataclass(frozen=True)
-class ConfigSettings:
-    """What `maskmill config` prints.
-
-    Args:
-        group: a key at the top; None prints all.
-        params: print what `dvc repro` runs with under this params.yaml; None prints what the
-            command line gives.
-    """
-
-    group: str | None = None
-    params: Path | None = None
-
-
-@dataclass(frozen=True)
 class CheckSettings:
     """Output location of `maskmill check`.
 

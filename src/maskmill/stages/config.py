@@ -6,16 +6,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
-from maskmill.assembly.settings import ConfigSettings
+from maskmill.assembly.provenance import (
+    ConfigSettings,
+    annotated_lines,
+    compose_line,
+    compose_params,
+)
 from maskmill.stages.entry import stage
 
 
 @stage
 def main(cfg: DictConfig) -> None:
     """Print it as YAML."""
-    # it imports the checks of `compose`, which --help does not need
-    from maskmill.assembly.provenance import annotated_lines, compose_line, compose_params
-
     settings = build(cfg.config, ConfigSettings)
     line = list(HydraConfig.get().overrides.task)
     others = [override for override in line if not override.startswith("config.")]
