@@ -7,7 +7,7 @@ here, but in its first training step.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,10 +126,8 @@ def _check_task(parts: Mapping[str, Mapping[str, Any]], given: Given, names: "_N
     read = outputs_of_task(parts["task"])
     if read is None or read <= given.outputs:
         return
-    tasks = [name for name, task in choices_of("task").items() if fits(parts["network"], task=task)]
-    networks = [
-        name for name, net in choices_of("network").items() if fits(net, task=parts["task"])
-    ]
+    tasks = _choose("task", lambda task: fits(parts["network"], task=task))
+    networks = _choose("network", lambda network: fits(network, task=parts["task"]))
     raise ValueError(
         f"{names.of('task')}: expected a task that needs only what {names.of('network')} gives "
         f"({_listed(given.outputs)}), but it also needs {_listed(read - given.outputs)} - choose "
@@ -159,14 +157,14 @@ def _check_loss(parts: Mapping[str, Mapping[str, Any]], given: Given, names: "_N
 def _advice(parts: Mapping[str, Mapping[str, Any]], given: Given, missing: frozenset[str]) -> str:
     if missing and missing <= given.settings:
         return f"set {', '.join(f'network.{key}=true' for key in sorted(missing))}"
-    losses = [
-        name for name, loss in choices_of("loss").items() if fits(parts["network"], loss=loss)
-    ]
-    networks = [
-        name for name, net in choices_of("network").items() if fits(net, loss=parts["loss"])
-    ]
+    losses = _choose("loss", lambda loss: fits(parts["network"], loss=loss))
+    networks = _choose("network", lambda network: fits(network, loss=parts["loss"]))
     advice = f"choose {_chosen('loss', losses)}"
     return f"{advice}, or {_chosen('network', networks)}" if networks else advice
+
+
+def _choose(group: str, is_fitting: Callable[[dict[str, Any]], bool]) -> list[str]:
+    return [name for name, node in choices_of(group).items() if is_fitting(node)]
 
 
 class _Names:
