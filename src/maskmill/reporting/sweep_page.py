@@ -132,7 +132,7 @@ def _score_scale(ranking: Ranking, jobs: Sequence[RankedJob]) -> Scale:
 
 def _percent_scale(ranking: Ranking, scores: Sequence[float]) -> Scale:
     """The axis of scores from the lowest to the highest, with labels there and in the middle."""
-    scale = scale_of(ranking.metric, [repr(score) for score in scores], linear=True)
+    scale = scale_of(ranking.metric, list(map(repr, scores)), linear=True)
     low, high = min(scores), max(scores)
     ticks = []
     for score in dict.fromkeys((low, (low + high) / 2, high)):
