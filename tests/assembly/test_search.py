@@ -286,6 +286,7 @@ ELSEWHERE = "otherhost pid:[1] 7 7"
         (ELSEWHERE, "", SILENCE_S + 1, True, False),
         (DEAD, ELSEWHERE, 0, False, True),
     ],
+    ids=range(9),  # the processes of pytest must collect the same names
 )
 def test_a_trial_is_abandoned_when_its_processes_are_dead(
     sweeper, job, silent_s, abandoned, orphan
