@@ -40,7 +40,7 @@ def open_storage(storage: str) -> BaseStorage:
 
     Args:
         storage: path of a journal file, which is made if missing; or sqlite:///FILE, or
-            postgresql://USER:PASSWORD@HOST/NAME.
+            postgresql+psycopg2://USER:PASSWORD@HOST/NAME.
 
     Raises:
         ValueError: the database cannot be opened.
@@ -117,8 +117,8 @@ def _database(storage: str) -> sqlalchemy.URL:
     if not (_is_sqlite(url) or url.get_backend_name() == "postgresql"):
         raise ValueError(
             f"hydra.sweeper.storage={url.render_as_string()}: expected a journal file, "
-            "sqlite:///FILE or postgresql://..., but got another kind of database - choose one of "
-            "these"
+            "sqlite:///FILE or postgresql+psycopg2://..., but got another kind of database - "
+            "choose one of these"
         )
     return url
 
