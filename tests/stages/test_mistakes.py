@@ -67,7 +67,7 @@ MISTAKES = {
     ),
     "misspelt-group": (
         *("train", ["netwrok=unet"], None),
-        *("Could not override 'netwrok'", "correct the name (perhaps network)"),
+        *("Could not override 'netwrok'", "correct the name (perhaps network=unet)"),
     ),
     "misspelt-choice": (
         *("train", ["network=unett"], None),
@@ -79,7 +79,7 @@ MISTAKES = {
     ),
     "flag-for-a-value": (
         *("train", ["--max-epochs", "3"], None),
-        *("--max-epochs: expected overrides like", "write GROUP.max_epochs=VALUE; --help lists"),
+        *("--max-epochs: expected overrides like", "(perhaps trainer.max_epochs); --help lists"),
     ),
     "bracket-not-closed": (
         *("train", ["data.crop_size=[96,160"], None),
@@ -140,7 +140,7 @@ MISTAKES = {
     ),
     "params-unknown-group": (
         *("compose", [], params("group: {netwrok: unet}\n")),
-        *("params.yaml: Could not override 'netwrok'", "(perhaps network)"),
+        *("params.yaml: Could not override 'netwrok'", "(perhaps network=unet)"),
     ),
     "params-unknown-choice": (
         *("compose", [], params("group: {network: unett}\n")),

@@ -7,7 +7,8 @@ import ast
 import functools
 import sys
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 OPTIONAL = "NotRequired"
@@ -148,10 +149,23 @@ def _source(module: str) -> Path | None:
     folders: list[str] | None = None
     origin: str | None = None
     for name in module.split("."):
-        spec = PathFinder.find_spec(name, folders)
+        spec = _spec(name, folders)
         if spec is None:
             return None
         origin = spec.origin
         folders = list(spec.submodule_search_locations or [])
     is_python = origin is not None and origin.endswith(".py")
     return Path(str(origin)) if is_python and module not in sys.builtin_module_names else None
+
+
+def _spec(name: str, folders: list[str] | None) -> ModuleSpec | None:
+    """Of a module in the folders of its package, or of a package by any of Python's finders.
+
+    An editable installation has a finder of its own.
+    """
+    if folders is not None:
+        return PathFinder.find_spec(name, folders)
+    try:
+        return find_spec(name)
+    except ValueError:  # a script that runs: `__main__`
+        return None
