@@ -106,7 +106,9 @@ def test_predict_from_the_registry(registered, listed, tmp_path, repository, exp
     require_equal(predicted(repository, tmp_path / "out", registered, listed), expected)
 
 
-def test_pyfunc(registered, photos, expected):
+def test_pyfunc(registered, photos, expected, monkeypatch):
+    # MLflow puts the model's part of maskmill on the import path, where workers would find it.
+    monkeypatch.setattr(sys, "path", list(sys.path))
     images = np.stack([read_rgb(photo) for photo in photos])
     loaded = mlflow.pyfunc.load_model(registered)
     require_equal(list(loaded.predict(images)["category"]), expected)

@@ -25,8 +25,10 @@ OWN_VALUES = {
 
 def rows_of_table():
     lines = (REPOSITORY / "docs" / "evaluation.md").read_text().splitlines()
-    rows = [line.strip("|").split("|") for line in lines if line.startswith("|")]
-    return [tuple(cell.strip() for cell in row) for row in rows[2:]]
+    first = next(line for line in lines if line.startswith("| evaluator | sample |"))
+    table = lines[lines.index(first) + 2 :]
+    rows = [line.strip("|").split("|") for line in table[: table.index("")]]
+    return [tuple(cell.strip() for cell in row) for row in rows]
 
 
 @pytest.fixture(scope="module")
