@@ -394,9 +394,7 @@ def test_dvc_reruns_the_stages_that_a_change_reaches(clone, edited, inside_clone
 @pytest.mark.parametrize(
     ("override", "stages"),
     [
-        ("++set.prepare.max_pixels=70000000", {"prepare"}),
         ("++group.network=unet", {"train", "predict", "register"}),
-        ("++set.optimizer.lr=3e-4", {"train"}),
         ("++set.evaluate.num_examples=1", {"evaluate"}),
     ],
 )
