@@ -8,15 +8,13 @@ from omegaconf import OmegaConf
 from transformers import (
     EomtConfig,
     EomtForUniversalSegmentation,
-    Mask2FormerConfig,
-    Mask2FormerForUniversalSegmentation,
-    SwinConfig,
 )
 
 from maskmill.assembly.build import build
 from maskmill.assembly.network_loading import described_network, load_network
 from maskmill.serving.model_files import write_model
 from strategies import CATEGORIES
+from tiny_mask2former import tiny_mask2former
 
 ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"}
 FPN = {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True}
@@ -146,21 +144,7 @@ def tiny(name):
                 mlp_ratio=2,
             )
         )
-    stages = ["stage1", "stage2", "stage3", "stage4"]
-    swin = SwinConfig(
-        embed_dim=24, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], out_features=stages
-    )
-    return Mask2FormerForUniversalSegmentation(
-        Mask2FormerConfig(
-            backbone_config=swin,
-            feature_size=32,
-            mask_feature_size=32,
-            hidden_dim=32,
-            encoder_layers=1,
-            decoder_layers=3,
-            num_queries=6,
-        )
-    )
+    return tiny_mask2former()
 
 
 @pytest.mark.parametrize("name", ["eomt", "mask2former"])

@@ -4,15 +4,13 @@ from torch.nn import functional as F
 from transformers import (
     EomtConfig,
     EomtForUniversalSegmentation,
-    Mask2FormerConfig,
-    Mask2FormerForUniversalSegmentation,
-    SwinConfig,
 )
 
 from maskmill.networks import eomt, mask2former
 from maskmill.networks.encoders import TimmEncoder
 from maskmill.networks.layers import learned_parameters
 from maskmill.networks.vit_weights import eomt_config, load_vit
+from tiny_mask2former import tiny_mask2former
 
 FITTING = [("mask2former", "resnet10t"), ("mask2former", "pvt_v2_b0"), ("eomt", "vit_tiny")]
 NOT_FITTING = [("mask2former", "vit_tiny"), ("eomt", "resnet10t"), ("eomt", "pvt_v2_b0")]
@@ -98,21 +96,7 @@ def test_an_image_padded_by_the_caller_gives_the_same_outputs(
 def test_a_checkpoint_of_mask2former_keeps_its_masks_and_gets_a_new_class_head(
     tmp_path, random_images
 ):
-    stages = ["stage1", "stage2", "stage3", "stage4"]
-    swin = SwinConfig(
-        embed_dim=24, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], out_features=stages
-    )
-    config = Mask2FormerConfig(
-        backbone_config=swin,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_layers=1,
-        decoder_layers=3,
-        num_queries=6,
-        num_labels=9,
-    )
-    theirs = Mask2FormerForUniversalSegmentation(config).eval()
+    theirs = tiny_mask2former(num_labels=9).eval()
     theirs.save_pretrained(tmp_path)
     ours = mask2former.from_checkpoint(str(tmp_path), num_classes=4).eval()
     images = random_images((64, 96))

@@ -7,24 +7,18 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from transformers import (
-    EomtConfig,
-    EomtForUniversalSegmentation,
-    Mask2FormerConfig,
-    Mask2FormerForUniversalSegmentation,
-    SwinConfig,
-)
+from transformers import EomtConfig, EomtForUniversalSegmentation
 
 from maskmill.assembly.build import build
 from maskmill.assembly.combinations import check_combination, choices_of, fits
 from maskmill.assembly.training_parts import try_batch_of_one
 from maskmill.postprocess.torch_network import as_arrays
 from strategies import CATEGORIES
+from tiny_mask2former import tiny_mask2former
 
 CONF = Path(__file__).parents[2] / "conf"
 TABLE = (CONF.parent / "docs/combinations.md").read_text()
 SIZE = (64, 64)
-STAGES = ["stage1", "stage2", "stage3", "stage4"]
 # Where the files of conf/ choose sizes for a GPU
 SMALL = {
     "mask2former_base": ["network.width=32", "network.pixel_layers=1", "network.decoder_layers=2"],
@@ -49,19 +43,7 @@ def eomt_checkpoint(folder):
 
 
 def mask2former_checkpoint(folder):
-    swin = SwinConfig(
-        embed_dim=24, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], out_features=STAGES
-    )
-    config = Mask2FormerConfig(
-        backbone_config=swin,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_layers=1,
-        decoder_layers=3,
-        num_queries=6,
-    )
-    Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
+    tiny_mask2former().save_pretrained(folder)
 
 
 CHECKPOINTS = {
