@@ -62,7 +62,8 @@ def test_the_packaged_folder_is_not_searched_twice(repository, monkeypatch):
 
 def test_compose_writes_the_own_choice_for_its_stage(project):
     write_own(project, "loss/mine.yaml", OWN_LOSS)
-    (project / "params.yaml").write_text("group: {loss: mine}\n")
+    groups = "group: {network: unet, task: semantic, loss: mine}\n"
+    (project / "params.yaml").write_text(groups)
     compose_stages()
     stage = yaml.safe_load((project / "out/conf/train.yaml").read_text())
     assert stage["loss"]["_target_"] == "maskmill.losses.semantic.CrossEntropy"
