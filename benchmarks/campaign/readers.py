@@ -1,7 +1,7 @@
 """What the campaign reads: for each format, a small valid data set and the call that reads it."""
 
-import copy
 import hashlib
+import itertools
 import json
 import pickle
 import shutil
@@ -61,12 +61,12 @@ class Reader:
 
 def source_reader(name: str) -> Reader:
     """A source as `check` and `prepare` read it: listed, then sample by sample."""
-    sources: dict[Path, Source] = {}
+    sources: dict[Path, bytes] = {}
 
     def read(root: Path, changed: Path) -> Outcome:
         if root not in sources:
-            sources[root] = shipped(name, root)
-        source = copy.deepcopy(sources[root])  # a source keeps what it has read
+            sources[root] = pickle.dumps(shipped(name, root))
+        source = pickle.loads(sources[root])  # a new one each time: a source keeps what it has read
         findings = Findings()
         samples = keep_unique(source.samples(findings), findings)
         digest = hashlib.sha256()
@@ -82,7 +82,47 @@ def source_reader(name: str) -> Reader:
         is_clean = all(finding.severity == "note" for finding in findings)
         return Outcome("read" if is_clean else "finding", digest.digest())
 
-    return Reader(DATASETS[name], _all_files, read)
+    def draw(root: Path) -> None:
+        DATASETS[name](root)
+        source = shipped(name, root)
+        _keep_first_of_each_split(root, source, source.samples(Findings()))
+
+    return Reader(draw, _all_files, read)
+
+
+def _keep_first_of_each_split(root: Path, source: Source, samples: list[Sample]) -> None:
+    """Remove the other samples, which only take time: one file at a time is damaged."""
+    first_of: dict[str, Sample] = {}
+    for sample in samples:
+        first_of.setdefault(sample.split, sample)
+    kept: set[Path] = set()
+    for sample in first_of.values():
+        kept.update(source.files(sample))
+    names = {sample.image.stem for sample in first_of.values()}
+    owned = set(itertools.chain.from_iterable(map(source.files, samples)))
+    for path in [path for path in sorted(root.rglob("*")) if path.is_file()]:
+        if not _belongs(path, owned):
+            _keep_rows(path, names)
+        elif not _belongs(path, kept):
+            path.unlink()
+
+
+def _keep_rows(path: Path, names: set[str]) -> None:
+    """Keep the rows of a list that name one of the images."""
+    if path.suffix == ".txt":
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if _names(line) & names))
+    if path.suffix == ".json":
+        content = json.loads(path.read_text())
+        images = [row for row in content["images"] if Path(row["file_name"]).stem in names]
+        ids = {row["id"] for row in images}
+        rows = [row for row in content["annotations"] if row["image_id"] in ids]
+        write_json(path, content | {"images": images, "annotations": rows})
+
+
+def _names(line: str) -> set[str]:
+    """The names of files in a line of a list, without their endings."""
+    return {Path(word).stem for word in line.split()}
 
 
 def _affected(source: Source, samples: list[Sample], changed: Path) -> Iterable[Sample]:
@@ -91,7 +131,8 @@ def _affected(source: Source, samples: list[Sample], changed: Path) -> Iterable[
 
 
 def _belongs(changed: Path, files: Iterable[Path]) -> bool:
-    return any(changed == file or file in changed.parents for file in files)
+    path = f"{changed}/"
+    return any(path.startswith(f"{file}/") for file in files)  # a file, or one in a folder
 
 
 def _all_files(root: Path) -> list[Path]:

@@ -450,6 +450,14 @@ def test_a_planted_fault_is_named_with_its_file_and_its_fix(copied, name, plant,
     assert len(matches[0]["fix"].split()) >= 2
 
 
+def test_a_listed_name_outside_every_group_is_refused_with_its_list(copied):
+    path = copied("camvid") / "train.txt"
+    path.write_text(path.read_text().replace("_001.png", ".png", 1))
+    message = r"train\.txt: .*drive00\.png: expected a name that matches .*, but got 'drive00'"
+    with pytest.raises(ValueError, match=message):
+        findings_of("camvid", path.parent)
+
+
 def test_gray_images_among_colour_images_are_a_note(copied):
     root = copied("camvid")
     path = first(root, "train/*.png")

@@ -86,7 +86,7 @@ def test_names_of_one_group_stay_together():
 
 def test_a_name_that_does_not_match_the_group_is_refused():
     rule = HashSplit({"train": 1.0}, group="video")
-    with pytest.raises(ValueError, match="x: expected a name that matches 'video'"):
+    with pytest.raises(ValueError, match="x: expected a name that matches 'video', but got 'x'"):
         splits_of(rule, named("x"))
 
 

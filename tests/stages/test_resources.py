@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import threading
 from contextlib import contextmanager
 
 import joblib
@@ -18,7 +19,7 @@ from maskmill.sources.examine import examine
 from maskmill.sources.finding import Findings
 from maskmill.sources.pairs import FolderPairs
 from maskmill.sources.source import Sample
-from maskmill.stages.resources import FIXES, message_of
+from maskmill.stages.resources import FIXES, message_of, missing_threads_as_os_errors
 
 TABLE = [{"id": 0, "name": "soil"}, {"id": 1, "name": "weed"}]
 
@@ -139,6 +140,36 @@ def test_a_path_that_is_too_long_is_a_finding_of_its_image(raw, tmp_path):
     (finding,) = [row for row in dataset["findings"] if row["severity"] == "error"]
     assert finding["file"] == str(raw.root / "images" / f"{name}.png")
     assert finding["what"].endswith("but its path is too long")
+
+
+def refuse_a_thread():
+    usual = threading.stack_size(2**46)  # no memory has room for it
+    try:
+        threading.Thread(target=print).start()
+    finally:
+        threading.stack_size(usual)
+
+
+def refuse_a_thread_and_fail_to_clean_up():
+    try:
+        refuse_a_thread()
+    finally:
+        threading.Thread(target=print).join()
+
+
+@pytest.mark.parametrize("start", [refuse_a_thread, refuse_a_thread_and_fail_to_clean_up])
+def test_a_thread_that_the_system_refuses_is_explained(start):
+    with pytest.raises(OSError, match="thread") as caught, missing_threads_as_os_errors():
+        start()
+    assert message_of(caught.value) == (
+        "Expected to use a file, worker process or thread, but got: can't start new thread - use "
+        "fewer workers, or raise the limit of processes (ulimit -u)"
+    )
+
+
+def test_other_errors_of_the_run_time_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="^mine$"), missing_threads_as_os_errors():
+        raise RuntimeError("mine")
 
 
 @pytest.mark.parametrize("number", FIXES)

@@ -41,7 +41,10 @@ class Pairs(ABC):
     def samples(self, root: Path, findings: Findings, classes_of: ClassesOf) -> list[Sample]:
         """The samples with their splits; see `Source.samples`."""
         samples, listed_in = self.find(root, findings)
-        assigned = self.split.assign(samples, classes_of)
+        try:
+            assigned = self.split.assign(samples, classes_of)
+        except ValueError as error:  # it names the image alone
+            raise ValueError(f"{listed_in}: {error}") from error
         return require_every_split(self.split.shares, assigned, listed_in)
 
 

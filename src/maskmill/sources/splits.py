@@ -59,15 +59,15 @@ class Split(ABC):
             ValueError: a name does not match `group`.
         """
 
-    def key(self, name: str) -> str:
+    def key(self, sample: Sample) -> str:
         """The key by which a sample is assigned: its name, or its group."""
         if self.group is None:
-            return name
-        match = self.group.search(name)
+            return sample.name
+        match = self.group.search(sample.name)
         if match is None:
             raise ValueError(
-                f"{name}: expected a name that matches {self.group.pattern!r}, but it does not - "
-                "check `group` in conf/source"
+                f"{sample.image}: expected a name that matches {self.group.pattern!r}, but got "
+                f"{sample.name!r} - either correct the name or `group` in conf/source"
             )
         return match.group(1 if self.group.groups else 0)
 
@@ -83,9 +83,9 @@ class HashSplit(Split):
     A name stays in its split on every machine, whatever is added to the data set.
     """
 
-    def split_name(self, name: str) -> str:
-        """The split of a name."""
-        fraction = self.fraction(self.key(name))
+    def split_name(self, key: str) -> str:
+        """The split of a key."""
+        fraction = self.fraction(key)
         end = 0.0
         for split, share in self.shares.items():
             end += share
@@ -95,7 +95,7 @@ class HashSplit(Split):
 
     def assign(self, samples: list[Sample], classes_of: ClassesOf) -> list[Sample]:
         """The samples with the splits of their names; `classes_of` is not used."""
-        return [replace(sample, split=self.split_name(sample.name)) for sample in samples]
+        return [replace(sample, split=self.split_name(self.key(sample))) for sample in samples]
 
 
 class StratifiedSplit(Split):
@@ -109,7 +109,7 @@ class StratifiedSplit(Split):
         """The samples with splits that depend on the classes of all samples."""
         indices_of: dict[str, list[int]] = {}
         for index, sample in enumerate(samples):
-            indices_of.setdefault(self.key(sample.name), []).append(index)
+            indices_of.setdefault(self.key(sample), []).append(index)
         keys = sorted(indices_of, key=self.fraction)
         classes = []
         for key in keys:

@@ -24,7 +24,7 @@ from maskmill.assembly.conf_search_path import (
 )
 from maskmill.assembly.override_errors import explain_override
 from maskmill.assembly.suggestions import check_top_level
-from maskmill.stages.resources import message_of
+from maskmill.stages.resources import message_of, missing_threads_as_os_errors
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def stage(main: Main) -> Callable[[], Any]:
             os.environ.pop(FULL_ERROR, None)
         try:
             check_top_level(cfg)
-            return main(cfg)
+            with missing_threads_as_os_errors():
+                return main(cfg)
         except (
             InterruptedError
         ) as error:  # SIGTERM: the remaining jobs of a sweep are not started either

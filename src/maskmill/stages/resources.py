@@ -1,6 +1,8 @@
-"""Messages for what the machine lacks: disk space, permissions, file handles or memory."""
+"""Messages for what the machine lacks: disk space, permissions, file handles, memory, threads."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SPACE = (
     "free space there, or write to another disk; temporary files follow TMPDIR, and worker "
@@ -25,6 +27,27 @@ FIXES = {
 }
 
 
+NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")  # Python's, and C++'s
+
+
+@contextmanager
+def missing_threads_as_os_errors() -> Iterator[None]:
+    """Turn the RuntimeError of a thread that the system refuses into the error that it gave.
+
+    Raises:
+        OSError: no thread can be started.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None:  # joblib fails again while it cleans up
+            if str(cause).startswith(NO_THREAD):
+                raise OSError(errno.EAGAIN, str(cause)) from error
+            cause = cause.__context__
+        raise
+
+
 def message_of(error: Exception) -> str:
     """The message of an error, with what to do if the operating system raised it.
 
@@ -37,6 +60,6 @@ permissions or set another folder'
         return f"Expected enough memory, but got: {error or 'out of memory'} - {MEMORY}"
     if isinstance(error, OSError) and error.errno in FIXES:
         subject = f"{error.filename}: expected" if error.filename else "Expected"
-        it = "it" if error.filename else "a file or worker process"
+        it = "it" if error.filename else "a file, worker process or thread"
         return f"{subject} to use {it}, but got: {error.strerror} - {FIXES[error.errno]}"
     return str(error)

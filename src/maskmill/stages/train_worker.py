@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from maskmill.assembly.training_job import fit, rank
 from maskmill.canonical.files import write_json
-from maskmill.stages.resources import message_of
+from maskmill.stages.resources import message_of, missing_threads_as_os_errors
 from maskmill.training.launching import EXIT_SIGTERM, die_with_parent
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ def main() -> None:
     logging.basicConfig(level=level, format=form, stream=sys.stdout)
     folder = Path(sys.argv[1])
     try:
-        score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
+        with missing_threads_as_os_errors():
+            score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
     except InterruptedError as error:
         log.info("%s", error)
         sys.exit(EXIT_SIGTERM)
