@@ -57,14 +57,16 @@ def finish_folder(
     Returns:
         the number of predictions.
     """
-    folder.remove_others(batches)
-    output_format.finish(folder.folder, PredictedRows(folder, images, batches))
+    names: set[str] = set()
     digests = {}
     findings: list[Finding] = []
     for outcome in folder.outcomes(batches):
+        names.update(outcome.files)
         findings += outcome.findings
         if not outcome.is_excluded:
             digests[images.records[outcome.index].file_name] = outcome.digest
+    folder.remove_others(names)
+    output_format.finish(folder.folder, PredictedRows(folder, images, batches))
     excluded = [finding for finding in [*images.findings, *findings] if finding.severity == "error"]
     origin: dict[str, Any] = {
         "model": model.fingerprint,

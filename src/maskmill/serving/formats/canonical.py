@@ -39,11 +39,16 @@ class Canonical:
 
     def finish(self, folder: Path, rows: Rows) -> None:
         """Write instances.json and panoptic.json; see `OutputFormat`."""
-        write_json_list(folder / "instances.json", with_image_ids(rows))
         index = IndexWriter(folder, self.categories)
-        for record, row in rows:
-            index.add(record, row["annotation"])
+        write_json_list(folder / "instances.json", with_image_ids(_indexed(rows, index)))
         index.close()
+
+
+def _indexed(rows: Rows, index: IndexWriter) -> Rows:
+    """The rows; the index gets their annotations as they pass."""
+    for record, row in rows:
+        index.add(record, row["annotation"])
+        yield record, row
 
 
 def with_image_ids(rows: Rows) -> Iterator[dict[str, Any]]:
