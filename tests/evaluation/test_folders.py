@@ -129,6 +129,6 @@ def test_results_that_name_the_file_the_row_and_the_fix(folders):
     path.write_text(json.dumps(results))
     with pytest.raises(
         ValueError,
-        match=r"001\.png: result 0 of image_id 10 in instances\.json: .* - predict",
+        match=r"001\.png: instances\.json: image_id 10, result 0: .* - predict",
     ):
         evaluate_folders(*folders)

@@ -19,8 +19,8 @@ from maskmill.metrics.functional.confusion_matrix import (
     confusion_matrix,
     confusion_of_overlaps,
 )
-from maskmill.metrics.functional.mask_ap import Row, require_whole_masks
-from maskmill.metrics.functional.mask_matching import MaskMatches, match_masks
+from maskmill.metrics.functional.mask_ap import Row, masks_of_results
+from maskmill.metrics.functional.mask_matching import ImageMatching, MaskMatches
 from maskmill.metrics.functional.masks import Masks
 from maskmill.metrics.functional.panoptic_quality import Counts, count_matches
 from maskmill.metrics.functional.segment_matching import (
@@ -222,10 +222,7 @@ def _match_results(
     """The fields `masks` and `mask_boundaries`."""
     if results is None:
         return {"masks": None, "mask_boundaries": None}
-    require_whole_masks(results, target.size)
-    pred_masks = Masks.from_rows(results)
+    pred_masks = masks_of_results(results, target.size)
     target_masks = Masks.from_things(target, categories)
-    return {
-        "masks": match_masks(pred_masks, target_masks),
-        "mask_boundaries": match_masks(pred_masks, target_masks, boundary=True),
-    }
+    matching = ImageMatching(pred_masks, target_masks)
+    return {"masks": matching.by_mask(), "mask_boundaries": matching.by_boundary()}

@@ -5,7 +5,6 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -14,6 +13,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics.functional.mask_ap import score_matches
 from maskmill.metrics.functional.mask_matching import match_masks, pack, split, unpack
+from maskmill.metrics.functional.mask_runs import MaskRuns
 from maskmill.metrics.functional.masks import Masks
 from maskmill.metrics.functional.tensor_overlaps import require_integer_tensors
 
@@ -124,7 +124,7 @@ def masks_from_tensors(objects: MaskTensors, categories: Categories) -> Masks:
             and labels are not integers or bool.
     """
     require_integer_tensors(objects["masks"], objects["labels"])
-    masks = (objects["masks"].cpu().numpy() != 0).astype(np.uint8)
+    runs = MaskRuns.from_bitmaps(objects["masks"].cpu().numpy() != 0)
     labels = objects["labels"].cpu().numpy().astype(np.int64)
     things = {category.id for category in categories if category.isthing}
     unknown = sorted(set(labels.tolist()) - things)
@@ -141,9 +141,9 @@ def masks_from_tensors(objects: MaskTensors, categories: Categories) -> Masks:
                 f"Expected as many {name} as labels, but got {num_rows} and {count} - "
                 "filter both alike"
             )
-    mask_area = torch.from_numpy(masks.reshape(count, -1).sum(axis=1) if count else np.zeros(0))
+    mask_area = torch.from_numpy(runs.area)
     return Masks(
-        rles=[coco_mask.encode(np.asfortranarray(mask)) for mask in masks],
+        runs=runs,
         category_id=labels,
         area=objects.get("area", mask_area).cpu().double().numpy(),
         iscrowd=objects.get("iscrowd", torch.zeros(count)).cpu().bool().numpy(),

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from maskmill.canonical.categories import Categories
-from maskmill.metrics.functional.masks import segment_rles
+from maskmill.metrics.functional.mask_runs import MaskRuns
 from maskmill.postprocess.prediction import Prediction
 
 
@@ -20,7 +20,8 @@ def segment_rows(prediction: Prediction, categories: Categories) -> list[dict[st
         (x, y, w, h) in px, and segmentation: size (H, W) and compressed counts.
     """
     panoptic = prediction.panoptic
-    rles = segment_rles(panoptic.ids, [segment.id for segment in panoptic.segments])
+    wanted = [segment.id for segment in panoptic.segments]
+    rles = MaskRuns.from_ids(panoptic.ids, wanted).codes()
     rows = []
     for segment, rle in zip(panoptic.segments, rles, strict=True):
         is_known = segment.score is not None and math.isfinite(segment.score)

@@ -166,6 +166,7 @@ def matched(drawn):
             place / 1000
         )  # equal scores in one image stand side by side when weighted, and in turns when repeated
     numbers = [row["id"] for row in ground_truth["images"]]
+    sizes = [(row["height"], row["width"]) for row in ground_truth["images"]]
     of_image = [
         [
             [row for row in rows if row["image_id"] == number]
@@ -174,8 +175,8 @@ def matched(drawn):
         for number in numbers
     ]
     return [
-        match_masks(Masks.from_rows(predicted), Masks.from_rows(true))
-        for predicted, true in of_image
+        match_masks(Masks.from_rows(predicted, size), Masks.from_rows(true, size))
+        for (predicted, true), size in zip(of_image, sizes, strict=True)
     ]
 
 

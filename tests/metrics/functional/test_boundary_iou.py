@@ -16,13 +16,13 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.metrics import BoundaryIoU, MaskAP
 from maskmill.metrics.functional.boundary_iou import boundary_areas, on_boundary
 from maskmill.metrics.functional.mask_matching import THRESHOLDS
-from maskmill.metrics.functional.masks import (
-    Masks,
+from maskmill.metrics.functional.mask_runs import (
+    MaskRuns,
+    boundaries,
     boundary_distance,
-    boundary_rle,
-    mask_iou,
-    segment_rles,
+    common_pixels,
 )
+from maskmill.metrics.functional.masks import MaskPairs, Masks
 from strategies import CATEGORIES, panoptic_pairs, panoptics
 
 K = 3
@@ -145,26 +145,65 @@ def test_boundary_metrics_merged_equal_one_that_saw_all(stream):
 @given(panoptics())
 def test_all_masks_of_a_map_are_coco_s_codes(panoptic):
     wanted = [segment.id for segment in panoptic.segments][::-1]
-    rles = segment_rles(panoptic.ids, wanted)
+    rles = MaskRuns.from_ids(panoptic.ids, wanted).codes()
     assert len(rles) == len(wanted)
     for key, rle in zip(wanted, rles, strict=True):
         assert rle == coco_mask.encode(np.asfortranarray(panoptic.ids == key, dtype=np.uint8))
 
 
-@given(class_maps())
-def test_the_boundary_of_a_code_is_that_of_its_mask(maps):
-    mask = maps[0] == 1
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    expected = plain_boundary(mask, boundary_distance(*mask.shape))
-    assert boundary_rle(rle) == coco_mask.encode(np.asfortranarray(expected, dtype=np.uint8))
+@st.composite
+def bitmaps(draw, number=1):
+    """Sets of up to six masks (N, H, W) of one size; they overlap, or are parts of one map."""
+    is_map = draw(st.booleans())
+    sets = []
+    for grid in draw(class_maps(number)):
+        random = np.random.default_rng(draw(st.integers(0, 2**32)))
+        masks = [grid == index for index in range(draw(st.integers(0, K + 1)))]
+        if not is_map:
+            masks = [
+                np.roll(mask, random.integers(0, 9), axis=(0, 1)) for mask in masks + masks[:2]
+            ]
+        sets.append(np.array(masks, bool).reshape(-1, *grid.shape))
+    return sets
+
+
+def as_codes(masks):
+    return [coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
+
+
+@given(bitmaps(), st.randoms(use_true_random=False))
+def test_masks_come_back_from_codes_and_bitmaps_and_in_any_order(sets, random):
+    (masks,) = sets
+    size = masks.shape[1:]
+    order = np.array(random.sample(range(len(masks)), len(masks)), np.int64)
+    for runs in (MaskRuns.from_bitmaps(masks), MaskRuns.from_codes(as_codes(masks), size)):
+        assert runs.codes() == as_codes(masks)
+        assert runs.take(order).codes() == as_codes(masks[order])
+        assert runs.area.tolist() == masks.sum(axis=(1, 2)).tolist()
+
+
+@given(bitmaps(number=2))
+def test_pixels_in_common_are_those_of_the_bitmaps(sets):
+    pred, target = sets
+    expected = (pred[:, None] & target).sum(axis=(2, 3))
+    found = common_pixels(MaskRuns.from_bitmaps(pred), MaskRuns.from_bitmaps(target))
+    assert np.array_equal(found, expected)
+
+
+@given(bitmaps())
+def test_the_boundaries_of_all_masks_are_those_of_each(sets):
+    (masks,) = sets
+    distance = boundary_distance(*masks.shape[1:])
+    expected = [plain_boundary(mask, distance) for mask in masks]
+    assert boundaries(MaskRuns.from_bitmaps(masks)).codes() == as_codes(expected)
 
 
 @given(panoptic_pairs())
 def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
     pred, target = (Masks.from_things(panoptic, CATEGORIES) for panoptic in pair)
-    expected = np.zeros((len(pred.rles), len(target.rles)))
-    for row, predicted in enumerate(coco_mask.decode(rle).astype(bool) for rle in pred.rles):
-        for column, true in enumerate(coco_mask.decode(rle).astype(bool) for rle in target.rles):
+    expected = np.zeros((len(pred.score), len(target.score)))
+    for row, predicted in enumerate(as_bitmaps(pred)):
+        for column, true in enumerate(as_bitmaps(target)):
             edges = [
                 plain_boundary(mask, boundary_distance(*mask.shape)) for mask in (predicted, true)
             ]
@@ -176,7 +215,18 @@ def test_boundary_iou_of_masks_that_may_match_is_the_smaller_of_both(pair):
                 expected[row, column] = (
                     min(share) if share[0] >= 0.5 else share[0]
                 )  # below, no pair matches anyway
-    assert np.array_equal(mask_iou(pred, target, boundary=True), expected)
+    assert np.array_equal(MaskPairs(pred, target).boundary_iou, expected)
+
+
+def as_bitmaps(masks):
+    return [coco_mask.decode(rle).astype(bool) for rle in masks.runs.codes()]
+
+
+@pytest.mark.parametrize("number", [300, 70_000])
+def test_more_masks_than_a_byte_or_two_can_number_keep_their_boundaries(number):
+    ids = np.arange(1, number + 1).reshape(-1, 100)
+    runs = boundaries(MaskRuns.from_ids(ids, range(1, number + 1)))
+    assert runs.area.tolist() == [1] * number
 
 
 def test_boundary_ap_falls_where_only_the_outline_is_wrong():
@@ -212,5 +262,5 @@ def test_every_pixel_of_a_narrow_image_is_on_a_boundary(shape):
     # 2 % of the diagonal is more than half of the narrow side; a square of 361 px is not needed.
     classes = np.zeros(shape, np.uint8)
     assert on_boundary(classes, boundary_distance(*shape)).all()
-    rle = coco_mask.encode(np.ones(shape, np.uint8, order="F"))
-    assert boundary_rle(rle) == rle
+    mask = np.ones((1, *shape), bool)
+    assert boundaries(MaskRuns.from_bitmaps(mask)).codes() == as_codes(mask)

@@ -186,11 +186,11 @@ def test_results_of_other_images_do_not_count_and_are_reported(caplog):
     [
         (
             {"segmentation": {"size": [32, 32], "counts": "0"}},
-            r"result 1 of image_id 1 .*: expected size \[64, 64\], but got \[32, 32\]",
+            r"image_id 1, result 1: expected size \[64, 64\], but got \[32, 32\]",
         ),
         (
             {"segmentation": {"size": [64, 64], "counts": ""}},
-            "result 1 of image_id 1 .*: expected runs of 4096 pixels in all, but got 0",
+            "image_id 1, result 1: expected runs of 4096 pixels in all, but got 0",
         ),
         (
             {"segmentation": [[0, 0, 0, 9, 9, 9]]},

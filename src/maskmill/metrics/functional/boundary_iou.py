@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.metrics.functional.confusion_matrix import class_areas, index_confusion
-from maskmill.metrics.functional.masks import boundary_distance
+from maskmill.metrics.functional.mask_runs import boundary_distance
 
 ClassMap = npt.NDArray[np.uint8]
 

@@ -15,7 +15,6 @@ from pycocotools import mask as coco_mask
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.canonical.rle import rle_runs
 from maskmill.canonical.schema import RESULTS, require_schema
 from maskmill.metrics.functional.average_precision import PrecisionRecall, precision_recall
 from maskmill.metrics.functional.mask_matching import LEVELS, MaskMatches, match_masks
@@ -107,9 +106,8 @@ def mask_ap(
         targets[image_id].append(row | {"segmentation": rle})
     images = []
     for image_id in sorted(sizes):
-        require_whole_masks(preds[image_id], sizes[image_id])
-        pred = Masks.from_rows(preds[image_id])
-        target = Masks.from_rows(targets[image_id])
+        pred = masks_of_results(preds[image_id], sizes[image_id])
+        target = Masks.from_rows(targets[image_id], sizes[image_id])
         images.append(match_masks(pred, target, boundary=boundary))
     return score_matches(images, category_ids)
 
@@ -162,10 +160,8 @@ def results_by_image(
     return by_image
 
 
-def require_whole_masks(rows: Sequence[Row], size: tuple[int, int]) -> None:
-    """Refuse results of one image whose masks do not cover exactly its pixels.
-
-    pycocotools would read foreign memory, or never return.
+def masks_of_results(rows: Sequence[Row], size: tuple[int, int]) -> Masks:
+    """The masks of the results of one image.
 
     Args:
         rows: results of the form `ResultRow`.
@@ -174,14 +170,12 @@ def require_whole_masks(rows: Sequence[Row], size: tuple[int, int]) -> None:
     Raises:
         ValueError: a code has another size, or is damaged; the message has its number.
     """
-    for index, row in enumerate(rows):
-        try:
-            rle_runs(row["segmentation"], size)
-        except ValueError as error:
-            raise ValueError(
-                f"result {index} of image_id {row['image_id']} in instances.json: {error} - "
-                "predict again"
-            ) from error
+    try:
+        return Masks.from_rows(rows, size)
+    except ValueError as error:
+        raise ValueError(
+            f"instances.json: image_id {rows[0]['image_id']}, result {error} - predict again"
+        ) from error
 
 
 def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[str, Any]]:
@@ -197,7 +191,8 @@ def coco_results(panoptic: Panoptic, categories: Categories) -> Iterable[dict[st
         category_id, segmentation (RLE, ascii), score.
     """
     masks = Masks.from_things(panoptic, categories)
-    rows = zip(masks.category_id.tolist(), masks.rles, masks.score.tolist(), strict=True)
+    codes = masks.runs.codes()
+    rows = zip(masks.category_id.tolist(), codes, masks.score.tolist(), strict=True)
     for category_id, rle, score in rows:
         segmentation = rle | {"counts": rle["counts"].decode("ascii")}
         yield {"category_id": category_id, "segmentation": segmentation, "score": score}

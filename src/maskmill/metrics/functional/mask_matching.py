@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.metrics.functional.masks import MATCHABLE_IOU, Masks, mask_iou
+from maskmill.metrics.functional.masks import MATCHABLE_IOU, MaskPairs, Masks
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -69,47 +69,61 @@ class MaskMatches:
         )
 
 
-def match_masks(pred: Masks, target: Masks, *, boundary: bool = False) -> MaskMatches:
-    """Match one image's masks greedily by score, at ten thresholds and in four size ranges at once.
+class ImageMatching:
+    """One image's masks, to be matched greedily by score, at ten thresholds, in four size ranges.
 
     Args:
         pred: predictions; of each category the 100 of the highest scores are kept, the earlier of
             equal ones.
         target: the ground truth.
-        boundary: for boundary AP, see `mask_iou`.
-
-    Returns:
-        the outcome.
 
     Raises:
         ValueError: the masks have different sizes.
     """
-    sizes = set()
-    for rle in (*pred.rles, *target.rles):
-        sizes.add(tuple(rle["size"]))
-    if len(sizes) > 1:
-        raise ValueError(
-            f"Expected masks of one size (H, W), but got {sorted(sizes)[:3]} - "
-            "predict at the original size"
+
+    def __init__(self, pred: Masks, target: Masks) -> None:
+        sizes = {pred.runs.size, target.runs.size}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected masks of one size (H, W), but got {sorted(sizes)} - "
+                "predict at the original size"
+            )
+        falling = np.argsort(-pred.score, kind="stable")
+        rank = _rank_in_category(pred.category_id[falling])
+        among_best = rank < MAX_DETECTIONS
+        self._rank = rank[among_best]
+        self._pairs = MaskPairs(pred.take(falling[among_best]), target)
+
+    def by_mask(self) -> MaskMatches:
+        """The matches of mask AP."""
+        return self._matches(self._pairs.iou)
+
+    def by_boundary(self) -> MaskMatches:
+        """The matches of boundary AP."""
+        return self._matches(self._pairs.boundary_iou)
+
+    def _matches(self, iou: Floats) -> MaskMatches:
+        pred = self._pairs.pred
+        target = self._pairs.target
+        ignored = target.iscrowd | ~_in_ranges(target.area)  # (A, G)
+        matched, on_ignored = _match(iou, ignored, target.iscrowd)  # (A, T, D)
+        uncounted = on_ignored | (~matched & ~_in_ranges(pred.area)[:, None])
+        outcome = np.where(matched, MaskOutcome.CORRECT, MaskOutcome.WRONG)
+        outcome[uncounted] = MaskOutcome.UNCOUNTED
+        return MaskMatches(
+            category_id=pred.category_id,
+            score=pred.score,
+            rank=self._rank,
+            outcome=outcome.astype(np.uint8),
+            target_category_id=target.category_id,
+            counted=~ignored,
         )
-    falling = np.argsort(-pred.score, kind="stable")
-    rank = _rank_in_category(pred.category_id[falling])
-    among_best = rank < MAX_DETECTIONS
-    kept = pred.take(falling[among_best])
-    ignored = target.iscrowd | ~_in_ranges(target.area)  # (A, G)
-    iou = mask_iou(kept, target, boundary=boundary)  # (D, G)
-    matched, on_ignored = _match(iou, ignored, target.iscrowd)  # (A, T, D)
-    uncounted = on_ignored | (~matched & ~_in_ranges(kept.area)[:, None])
-    outcome = np.where(matched, MaskOutcome.CORRECT, MaskOutcome.WRONG)
-    outcome[uncounted] = MaskOutcome.UNCOUNTED
-    return MaskMatches(
-        category_id=kept.category_id,
-        score=kept.score,
-        rank=rank[among_best],
-        outcome=outcome.astype(np.uint8),
-        target_category_id=target.category_id,
-        counted=~ignored,
-    )
+
+
+def match_masks(pred: Masks, target: Masks, *, boundary: bool = False) -> MaskMatches:
+    """The matches of one image, for mask AP or boundary AP; see `ImageMatching`."""
+    matching = ImageMatching(pred, target)
+    return matching.by_boundary() if boundary else matching.by_mask()
 
 
 def _rank_in_category(category_id: Ints) -> Ints:
