@@ -1,4 +1,5 @@
-# The commands of the README. They run in .venv, which is installed from requirements.lock.
+# The commands of the README. They run in .venv, which is installed from requirements.hashes:
+# the versions of requirements.lock, each file compared with its checksum.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,9 +13,9 @@ repro: install  ## install, then run the pipeline: labelled images to a register
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.hashes pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.hashes
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

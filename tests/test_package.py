@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from maskmill.assembly.build import build
 from maskmill.assembly.project import FILES, TEMPLATES, create_project
@@ -42,6 +44,12 @@ def locked(name):
     return version
 
 
+def canonical_pin(pin):
+    """`Name==version` with the name as package indexes write it."""
+    name, _, version = pin.partition("==")
+    return f"{canonicalize_name(name)}=={version}"
+
+
 def distributed_files(tree):
     """Path in the package -> nothing else than what a wheel has to hold."""
     files = {f"{path.relative_to(tree / 'src')}": path for path in (tree / "src").rglob("*")}
@@ -60,6 +68,17 @@ def test_every_package_is_listed_for_the_wheel():
     folders = {path.parent.relative_to(REPOSITORY / "src") for path in modules}
     packages = {".".join(folder.parts) for folder in folders}
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"maskmill.conf"}
+
+
+def test_the_installed_files_are_those_of_the_locked_versions():
+    """requirements.hashes, which `make install` uses, has the pins of requirements.lock."""
+    pins = (REPOSITORY / "requirements.lock").read_text().split()
+    entries = (REPOSITORY / "requirements.hashes").read_text().replace("\\\n", " ").splitlines()
+    hashes_of = {pin: hashes for pin, *hashes in map(str.split, entries)}
+    assert sorted(hashes_of) == sorted(map(canonical_pin, pins))
+    for hashes in hashes_of.values():
+        assert hashes
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", digest) for digest in hashes)
 
 
 @pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])

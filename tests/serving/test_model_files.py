@@ -133,7 +133,19 @@ OTHER_CODE = [
 def test_a_model_file_cannot_name_code_outside_the_postprocessing(name):
     message = f"expected a class of maskmill.postprocess, but got '{name}'"
     with pytest.raises(ValueError, match=re.escape(message)):
-        make_postprocess({"_target_": name}, CATEGORIES)
+        make_postprocess({"_target_": name}, CATEGORIES, "predict.postprocess")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({}, r"model\.json: config\.task\.postprocess\."), ({"size": 3}, r"^predict\.postprocess\.")],
+)
+def test_a_misspelt_class_of_a_model_is_named_with_its_file(tmp_path, changes, name):
+    node = {"_target_": "maskmill.postprocess.semantic.SmanticSegments"}
+    config = CONFIG | {"task": {"postprocess": node}}
+    files = write_model(tmp_path, WEIGHTS, config, CATEGORIES, "digest")
+    with pytest.raises(ValueError, match=f"{name}_target_: expected a class of maskmill"):
+        files.postprocess(changes)
 
 
 def test_a_postprocess_value_out_of_range_raises_a_value_error():
@@ -142,7 +154,7 @@ def test_a_postprocess_value_out_of_range_raises_a_value_error():
     with pytest.raises(
         ValueError, match=r"predict\.postprocess\.threshold: expected float.*1\.5.*less than 1"
     ):
-        make_postprocess(node | values, CATEGORIES)
+        make_postprocess(node | values, CATEGORIES, "predict.postprocess")
 
 
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):

@@ -84,8 +84,9 @@ class ModelFiles:
         Raises:
             ValueError: see `make_postprocess`.
         """
+        name = "predict.postprocess" if changes else f"{self.description}: config.task.postprocess"
         node = {**self.config["task"]["postprocess"], **changes}
-        return make_postprocess(node, self.categories)
+        return make_postprocess(node, self.categories, name)
 
 
 def write_model(
@@ -244,15 +245,18 @@ def _require_undamaged(path: Path, description: Mapping[str, Any]) -> None:
             )
 
 
-def make_postprocess(node: Mapping[str, Any], categories: Categories) -> Postprocess:
+def make_postprocess(node: Mapping[str, Any], categories: Categories, name: str) -> Postprocess:
     """Construct a postprocess object from its node without Hydra, which production lacks.
+
+    Args:
+        node: with `_target_` and arguments.
+        categories: the classes of the model.
+        name: of the node, for messages.
 
     Raises:
         ValueError: the target is not a class defined in `maskmill.postprocess`, since a model file
             must not be able to name other code, or it has no such argument, or a value is out of
             the bounds of its annotation.
     """
-    postprocess: Postprocess = construct(
-        node, "predict.postprocess", PostprocessTargets(), categories=categories
-    )
+    postprocess: Postprocess = construct(node, name, PostprocessTargets(), categories=categories)
     return postprocess
