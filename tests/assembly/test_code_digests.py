@@ -8,6 +8,7 @@ from maskmill.assembly.code_digests import (
     _code_only,
     code_digests,
     import_closure,
+    run_time_nodes,
     source_files,
     target_modules,
 )
@@ -84,7 +85,26 @@ def test_comments_and_docstrings_change_nothing(package):
 
 def test_code_on_the_line_of_a_docstring_counts():
     text = 'class Empty: "doc é"; value = 1\n'
-    assert _code_only(text, ast.parse(text)) == "class Empty: ; value = 1"
+    assert _code_only(text, run_time_nodes(ast.parse(text))) == "class Empty: ; value = 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = 1  # one", "a = 1"),
+        ("a = '#' # one", "a = '#'"),
+        (r"a = '\'#'#", r"a = '\'#'"),
+        ('a = """\n"# " # \n"""  # "', 'a = """\n"# " #\n"""'),
+        ("a = ('#'  # '\n'b')", "a = ('#'\n'b')"),
+    ],
+)
+def test_a_hash_in_a_string_is_no_comment(text, expected):
+    assert _code_only(text, run_time_nodes(ast.parse(text))) == expected
+
+
+def test_folders_within_the_data_of_a_module_are_read_too():
+    files = source_files(["maskmill.serving.server.pages"])
+    assert "serving/server/templates/container/Dockerfile.jinja" in files
 
 
 def test_source_files_are_those_of_the_modules_and_their_packages():

@@ -9,9 +9,7 @@ themselves.
 import ast
 import functools
 import hashlib
-import io
 import re
-import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,11 @@ PACKAGE = "maskmill"
 ROOT = Path(maskmill.__file__).parent
 MODULE_NAME = re.compile(rf"{PACKAGE}(\.\w+)+")
 NUM_DIGITS = 12  # hexadecimal digits of a digest: enough to tell any two versions of a file apart
+# A string, which may contain "#", or the comment itself.
+STRING_OR_COMMENT = re.compile(
+    r'''("""|\'{3})(?:\\.|(?!\1).)*\1|(["\'])(?:\\.|(?!\2).)*\2|(?P<comment>\#[^\n]*)''',
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,12 @@ def _read(module: str) -> ModuleSource:
     tree = ast.parse(text)
     is_package = path.name == "__init__.py"
     exports = dict(_exported_names(module, tree)) if is_package else {}
-    data = tuple(_data_files(path, tree))
-    digest = hashlib.sha256(_code_only(text, tree).encode())
+    nodes = run_time_nodes(tree)
+    data = tuple(_data_files(path, nodes))
+    digest = hashlib.sha256(_code_only(text, nodes).encode())
     for file in data:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    imports = frozenset(_imported_modules(module, tree)) - {module}
+    imports = frozenset(_imported_modules(module, nodes)) - {module}
     return ModuleSource(
         imports, exports, _public_classes(tree), data, digest.hexdigest()[:NUM_DIGITS]
     )
@@ -176,17 +180,24 @@ def _module_of_target(target: str) -> set[str]:
     return {_read(module).exports.get(name, module)}
 
 
-def _imported_modules(module: str, tree: ast.Module) -> Iterator[str]:
-    for node in _run_time_nodes(tree):
+def _imported_modules(module: str, nodes: list[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if _is_module(alias.name))
         elif isinstance(node, ast.ImportFrom) and node.module and _is_module(node.module):
             for alias in node.names:
                 yield _module_of_name(node.module, alias.name)
-        elif isinstance(node, ast.Constant):
-            value = str(node.value)
-            if MODULE_NAME.fullmatch(value) and _is_module(value):
-                yield value
+    for text in _texts(nodes):
+        if MODULE_NAME.fullmatch(text) and _is_module(text):
+            yield text
+
+
+def _texts(nodes: list[ast.AST]) -> set[str]:
+    texts = set()
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+    return texts
 
 
 def _module_of_name(package: str, name: str) -> str:
@@ -215,45 +226,56 @@ def _public_classes(tree: ast.Module) -> frozenset[str]:
     return frozenset(name for name in names if not name.startswith("_"))
 
 
-def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those in `if TYPE_CHECKING:`."""
+def run_time_nodes(tree: ast.AST) -> list[ast.AST]:
+    """All nodes but those in `if TYPE_CHECKING:`, in a fraction of the time of `ast.walk`."""
+    nodes = []
     stack = [tree]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        if isinstance(node, ast.If) and _is_for_type_checkers(node.test):
             stack += node.orelse
             continue
-        yield node
-        stack += ast.iter_child_nodes(node)
+        nodes.append(node)
+        for value in vars(node).values():
+            if isinstance(value, list):
+                stack += filter(_is_node, value)
+            elif isinstance(value, ast.AST):
+                stack.append(value)
+    return nodes
 
 
-def _data_files(path: Path, tree: ast.Module) -> Iterator[Path]:
-    names = {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+def _is_node(value: Any) -> bool:
+    return isinstance(value, ast.AST)
+
+
+def _is_for_type_checkers(test: ast.expr) -> bool:
+    name = getattr(test, "id", getattr(test, "attr", None))
+    return name == "TYPE_CHECKING"
+
+
+def _data_files(path: Path, nodes: list[ast.AST]) -> Iterator[Path]:
+    names = _texts(nodes)
     for entry in sorted(path.parent.iterdir()):
-        is_code = (
-            entry.suffix == ".py"
-            or entry.name == "__pycache__"
-            or (entry / "__init__.py").is_file()
-        )
-        if entry.name in names and not is_code:
-            yield from sorted(entry.rglob("*")) if entry.is_dir() else [entry]
+        if entry.name in names and not _is_code(entry):
+            yield from sorted(filter(Path.is_file, entry.rglob("*"))) if entry.is_dir() else [entry]
 
 
-def _code_only(text: str, tree: ast.Module) -> str:
+def _is_code(entry: Path) -> bool:
+    is_file = entry.suffix == ".py" or entry.name == "__pycache__"
+    return is_file or (entry / "__init__.py").is_file()
+
+
+def _code_only(text: str, nodes: list[ast.AST]) -> str:
     """The source without comments, docstrings, blank lines and trailing blanks."""
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(tree):
+    lines = STRING_OR_COMMENT.sub(_unless_comment, text).splitlines()
+    for node in nodes:
         if isinstance(node, ast.Expr) and _is_text(node.value):
             _cut(lines, node)
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _unless_comment(match: re.Match[str]) -> str:
+    return "" if match["comment"] else match[0]
 
 
 def _cut(lines: list[str], node: ast.Expr) -> None:
