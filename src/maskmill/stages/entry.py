@@ -23,6 +23,7 @@ from maskmill.assembly.conf_search_path import (
     register_search_path,
 )
 from maskmill.assembly.override_errors import explain_override
+from maskmill.assembly.run_mode import prepare_mode
 from maskmill.assembly.suggestions import check_top_level
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
 
@@ -84,6 +85,7 @@ def stage(main: Main) -> Callable[[], Any]:
             sys.exit(1)
         is_sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
+        prepare_mode(sys.argv[1:])
         if shows_tracebacks:
             with AT_THE_END:
                 return decorated()
