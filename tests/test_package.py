@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from commands import preloaded_python
 from maskmill.assembly.build import build
 from maskmill.assembly.project import FILES, TEMPLATES, create_project
 from maskmill.sources.source import Source
@@ -136,6 +138,7 @@ def test_the_example_of_an_own_layout_builds_a_source():
     assert isinstance(build(node.source, Source), Source)
 
 
+@pytest.mark.slow
 def test_a_new_project_is_a_git_repository_with_drawn_data(tmp_path):
     project = create_project(tmp_path / "street")
     names = {path.name for path in (tmp_path / "street").iterdir()}
@@ -144,6 +147,7 @@ def test_a_new_project_is_a_git_repository_with_drawn_data(tmp_path):
     assert project.next_commands == f"cd {tmp_path / 'street'} && dvc init && dvc repro"
 
 
+@pytest.mark.slow
 def test_a_new_project_inside_a_repository_joins_it(tmp_path):
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     project = create_project(tmp_path / "street")
@@ -161,12 +165,12 @@ def test_a_folder_with_content_is_refused_and_left_as_it_is(tmp_path):
 # --- an installed wheel
 
 
-def run(*command, cwd, venv):
+def run(*command, cwd, venv, **variables):
     """Run a command with the programs of a virtual environment first on the path."""
     hidden = {"PYTHONPATH", "MLFLOW_TRACKING_URI", "DVC_ROOT", "VIRTUAL_ENV"}
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     programs = [str(venv / "bin"), str(Path(sys.executable).parent), environment["PATH"]]
-    environment |= {"PATH": os.pathsep.join(programs), "OMP_NUM_THREADS": "1"}
+    environment |= {"PATH": os.pathsep.join(programs), "OMP_NUM_THREADS": "1"} | variables
     result = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -214,7 +218,21 @@ def venv(wheel, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def street(venv, tmp_path_factory):
+def forked(venv, tmp_path_factory):
+    """The settings of `run` with which `maskmill` runs the installed wheel in forked processes."""
+    (site_packages,) = venv.glob("lib/python*/site-packages")
+    spec = PathFinder.find_spec("maskmill", [str(site_packages)])
+    assert Path(spec.origin).is_relative_to(site_packages)
+    folder = tmp_path_factory.mktemp("forked")
+    program = folder / "maskmill"
+    program.write_text(f'#!/bin/sh\nexec {preloaded_python()} -m maskmill.stages.cli "$@"\n')
+    program.chmod(0o755)
+    path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {"PATH": path, "PYTHONPATH": str(site_packages)}
+
+
+@pytest.fixture(scope="module")
+def street(venv, forked, tmp_path_factory):
     """A project made and run by the installed wheel, with few scenes and one epoch."""
     parent = tmp_path_factory.mktemp("projects")
     run("maskmill", "new", "street", cwd=parent, venv=venv)
@@ -223,7 +241,7 @@ def street(venv, tmp_path_factory):
     params = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run("dvc", "init", "--quiet", cwd=folder, venv=venv)
-    run("dvc", "repro", cwd=folder, venv=venv)
+    run("dvc", "repro", cwd=folder, venv=venv, **forked)
     return folder
 
 

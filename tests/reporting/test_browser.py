@@ -1,8 +1,6 @@
 """The pages in a real browser, where there is one."""
 
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -23,17 +21,8 @@ from strategies import CATEGORIES
 
 pytestmark = pytest.mark.slow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LONG = "a_name_without_a_space_that_no_phone_is_wide_enough_for_and_no_browser_breaks_by_itself"
-# A frame can have any width; the window of a desktop browser has at least 500 px.
-SEND_WIDTHS = """<script>
-parent.postMessage(innerWidth + ' ' + document.documentElement.scrollWidth, '*')
-</script>"""
-FRAME = """<body>
-<script>onmessage = event => document.body.setAttribute('data-width', event.data)</script>
-<iframe src="page.html" style="width: {width}px; height: 900px; border: 0"></iframe>
-</body>"""
-POLICY = "default-src 'none'"
+ALL_OPEN = "document.querySelectorAll('details').forEach(part => part.open = {})"
 
 
 def many_categories():
@@ -88,53 +77,56 @@ def pages(tmp_path_factory):
     return root
 
 
-def widths_in_browser(tmp_path, text, *, width):
-    """What a script in the page reports in a frame of this width; None if it does not run."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("needs chromium to lay the page out")
-    (tmp_path / "page.html").write_text(text.replace("</body>", f"{SEND_WIDTHS}</body>"))
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME.format(width=width))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
-    command += ["--window-size=1600,1000", frame.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return re.search(r'data-width="(\d+) (\d+)"', done.stdout)
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page of a browser that all tests share, since it takes seconds to start."""
+    with browser_page(tmp_path_factory.mktemp("browser")) as page:
+        yield page
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["many", "few", "registry"])
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_no_page_is_wider_than_the_window(pages, tmp_path, name, width, unfolded):
-    text = (pages / f"{name}.html").read_text()
-    text = text.replace("<details>", "<details open>") if unfolded else text
-    text = text.replace(POLICY, "script-src 'unsafe-inline'")
-    inner, content = widths_in_browser(tmp_path, text, width=width).groups()
-    assert int(inner) == width
-    assert int(content) <= width
+def test_no_page_is_wider_than_the_window(pages, page, name, width):
+    page.open((pages / f"{name}.html").as_uri(), width=width, height=900)
+    for is_open in ("false", "true"):
+        page.run(ALL_OPEN.format(is_open))
+        assert page.run("innerWidth") == width
+        assert page.run("document.documentElement.scrollWidth") <= width
 
 
-def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, tmp_path):
+def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, page):
     shown = (
         "[...document.querySelector('#worst-1-1').parentNode.querySelectorAll('.views > div')]"
         ".map(view => getComputedStyle(view).display != 'none').join()"
     )
-    with browser_page(tmp_path) as page:
-        page.open((pages / "few.html").as_uri(), width=1000, height=800)
-        assert page.run(shown) == "false,false,true,false"  # the prediction
-        page.run("document.querySelector('#worst-1-1').focus()")
-        key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
-        for kind in ("keyDown", "keyUp"):
-            page.call("Input.dispatchKeyEvent", type=kind, **key)
-        assert page.run(shown) == "false,true,false,false"  # the ground truth
-        page.run("document.querySelector('label[for=worst-1-1]').click()")
-        assert page.run(shown) == "true,false,false,false"  # the photograph
-        page.call("Emulation.setEmulatedMedia", media="print")
-        assert page.run(shown) == "true,true,true,true"
-        assert page.messages == []
+    page.messages.clear()
+    page.open((pages / "few.html").as_uri(), width=1000, height=800)
+    assert page.run(shown) == "false,false,true,false"  # the prediction
+    page.run("document.querySelector('#worst-1-1').focus()")
+    key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, **key)
+    assert page.run(shown) == "false,true,false,false"  # the ground truth
+    page.run("document.querySelector('label[for=worst-1-1]').click()")
+    assert page.run(shown) == "true,false,false,false"  # the photograph
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run(shown) == "true,true,true,true"
+    page.call("Emulation.setEmulatedMedia", media="")
+    assert page.messages == []
 
 
-def test_a_script_in_a_page_does_not_run(pages, tmp_path):
+@pytest.mark.parametrize(
+    ("policy", "title"),
+    [("default-src 'none'", "as written"), ("script-src 'unsafe-inline'", "run")],
+)
+def test_a_script_runs_only_if_the_policy_of_the_page_allows_it(
+    pages, page, tmp_path, policy, title
+):
     text = (pages / "registry.html").read_text()
-    assert widths_in_browser(tmp_path, text, width=390) is None
+    assert "default-src 'none'" in text
+    text = text.replace("default-src 'none'", policy)
+    text = re.sub("<title>[^<]*", "<title>as written", text, count=1)
+    path = tmp_path / "page.html"
+    path.write_text(text.replace("</body>", "<script>document.title = 'run'</script></body>"))
+    page.open(path.as_uri(), width=390, height=900)
+    assert page.run("document.title") == title

@@ -7,12 +7,17 @@ from lightning import Callback
 from maskmill.training.speed import ChannelsLast, Compiled
 from small_trainings import Losses
 
+# Validation batches of one size: the last, of one image, would be compiled again.
+FULL_BATCHES = {"limit_val_batches": 2}
 OPTIONS = [
     pytest.param([], {}, id="default"),
     pytest.param([ChannelsLast], {}, id="channels-last"),
-    pytest.param([Compiled], {}, id="compiled", marks=pytest.mark.slow),
+    pytest.param([Compiled], FULL_BATCHES, id="compiled", marks=pytest.mark.slow),
     pytest.param(
-        [ChannelsLast, Compiled], {"precision": "bf16-mixed"}, id="all", marks=pytest.mark.slow
+        [ChannelsLast, Compiled],
+        {"precision": "bf16-mixed", **FULL_BATCHES},
+        id="all",
+        marks=pytest.mark.slow,
     ),
     pytest.param([], {"precision": "bf16-mixed"}, id="bf16"),
     pytest.param(
