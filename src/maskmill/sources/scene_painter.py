@@ -7,6 +7,7 @@ and no drawing or resampling library: these differ between processors and versio
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ class _Thing:
     foot: int
     parts: tuple[Part, ...]
 
-    @property
+    @cached_property
     def mask(self) -> Mask:
         mask: Mask = np.logical_or.reduce([part.mask for part in self.parts])
         return mask

@@ -139,14 +139,14 @@ def person(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]
     stride = (0.35 + 0.25 * dice.share()) * half
     gap = stride * (rows - hip) / (foot - hip)
     legs = trapezoid(size, hip, foot, x, 0.9 * half, half) & (np.abs(columns - x) >= gap)
-    stripes = np.zeros((*size, 1), bool)
+    stripes = np.zeros((size[0], 1, 1), bool)
     if dice.chance(0.4):
         stripes = ((rows - np.floor(shoulder)) % 4 < 2)[..., None]
     torso = trapezoid(size, shoulder, hip, x, 1.15 * half, 0.95 * half)
     head = ellipse(size, foot - 0.89 * height, x, 0.115 * height, 0.10 * height)
     return [
         Part(legs, _flat(size, trousers)),
-        Part(torso, np.where(stripes, 0.6 * shirt, shirt)),
+        Part(torso, _flat(size, np.where(stripes, 0.6 * shirt, shirt))),
         Part(head, _flat(size, skin)),
     ]
 
@@ -168,15 +168,19 @@ def tree(dice: Dice, x: int, foot: int, near: float, size: Size) -> list[Part]:
 
 
 def _grid(size: Size) -> tuple[Floats, Floats]:
-    rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float64)
+    """The row numbers (H, 1) and the column numbers (1, W)."""
+    rows = np.arange(size[0], dtype=np.float64)[:, None]
+    columns = np.arange(size[1], dtype=np.float64)[None, :]
     return rows, columns
 
 
 def _flat(size: Size, color: Floats | float) -> Floats:
+    """A colour, or one for each row (H, 1, 3), repeated: (H, W, 3)."""
     return np.broadcast_to(np.asarray(color, dtype=np.float64), (*size, 3))
 
 
 def _sheen(size: Size, top: float, height: float, color: Floats) -> Floats:
     """A colour that is lighter at the top, like metal under the sky: (H, W, 3)."""
     rows, _ = _grid(size)
-    return color * (1.15 - 0.4 * np.clip((rows - top) / height, 0, 1))[..., None]
+    lightness = 1.15 - 0.4 * np.clip((rows - top) / height, 0, 1)  # (H, 1)
+    return _flat(size, color * lightness[..., None])
