@@ -201,6 +201,7 @@ def test_outputs_of_queries_raise_a_value_error():
         SlidingWindow((64, 64)).maps(TorchNetwork(network_of_queries), random_image(64, 64), 1)
 
 
+@pytest.mark.slow
 def test_inference_imports_no_training_libraries():
     code = """
 import sys

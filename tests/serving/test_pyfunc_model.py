@@ -187,6 +187,7 @@ def test_an_environment_that_cannot_run_the_model_raises_a_value_error(
         load_network(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_registered_model_predicts_without_torch(tmp_path, folder, files, model):
     copy_sources(runtime_sources(files), tmp_path / "maskmill")
     np.save(tmp_path / "images.npy", IMAGES)

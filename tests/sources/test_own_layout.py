@@ -51,6 +51,7 @@ def project(tmp_path):
     return tmp_path, targets
 
 
+@pytest.mark.slow
 def test_the_readmes_yaml_file_is_enough_for_another_layout(project):
     folder, targets = project
     done = run("check", cwd=folder)
@@ -71,6 +72,7 @@ def test_the_readmes_yaml_file_is_enough_for_another_layout(project):
     assert set(split_of_day.values()) == {"train", "val", "test"}
 
 
+@pytest.mark.slow
 def test_check_names_the_file_with_a_colour_without_a_class(project):
     folder, _ = project
     path = folder / "orchard" / "drawn" / "2026-05-03" / "IMG_0001.label.png"

@@ -189,6 +189,7 @@ def test_two_trainings_with_one_seed_are_bit_identical(trained):
     assert losses == losses_again
 
 
+@pytest.mark.slow
 def test_a_training_in_bfloat16_lowers_the_loss(loader, schedule, tmp_path):
     seed_everything(0)
     task = grouping_task(PanopticTask, schedule)
