@@ -1,9 +1,16 @@
-"""`maskmill serve` against the bare predictor: throughput, latency under load, transport, memory.
+"""`maskmill serve` against the bare predictor and other servers: throughput, latency, transport.
 
     python benchmarks/server.py MODEL IMAGE [--seconds 60]
+    pip install --target LITSERVE --no-deps litserve pyzmq
+    python benchmarks/server.py MODEL IMAGE --only peers [--litserve LITSERVE]
 
 Bare and served runs alternate, so that both see the same load of the machine. CPU seconds of the
 server's processes are given beside the times: other work on the machine changes them less.
+
+`peers` registers the model and serves that version, one image at a time, by `maskmill serve`, by
+`mlflow models serve` (the image as JSON, the segments as its answer) and by LitServe (a form with
+the file; decoding, prediction and segments are ours). Each server has one core to itself and its
+children, so that none gains by threads.
 """
 
 import argparse
@@ -35,6 +42,9 @@ PORT = 8211
 LOAD = 0.7
 NUM_CLIENTS = 8
 BATCH = 8
+NUM_PER_ROUND = 3  # requests to each server before the next one's turn
+BLOCK = 10  # requests between two measurements of transport
+PEER = "models:/peer/1"
 
 
 class Client:
@@ -182,36 +192,51 @@ def measure_transport(rounds):
     """CPU time that HTTP, queue and pipes add to decoding, predicting and encoding one megapixel.
 
     The model of tests/brightness_server.py predicts in a few milliseconds, so that the difference
-    is not lost in the network's own variation.
+    is not lost in the network's own variation. Blocks of requests alternate with the same steps in
+    this process.
     """
     data = photograph(1000)
     writer = AnswerWriter(brightness_server.CATEGORIES, {})
+    rows = []
     with (
         tempfile.TemporaryDirectory() as folder,
         brightness_server.running(Path(folder), follow_s=0) as server,
     ):
         client = Client(server.port)
-        _, body = client.predict(data)
-        cpu = cpu_seconds(server.process)
-        for _ in range(rounds):
-            client.predict(data)
-        served_ms = 1000 * (cpu_seconds(server.process) - cpu) / rounds
-    own = {"decode": 0.0, "predict": 0.0, "encode": 0.0}
-    for _ in range(rounds):
-        begin_s = time.process_time()
-        decoded = decode_photo(data, "image", Findings())
-        decoded_s = time.process_time()
-        (prediction,) = brightness_server.predict([decoded])
-        predicted_s = time.process_time()
-        writer.write(prediction, "json")
-        own["decode"] += 1000 * (decoded_s - begin_s) / rounds
-        own["predict"] += 1000 * (predicted_s - decoded_s) / rounds
-        own["encode"] += 1000 * (time.process_time() - predicted_s) / rounds
-    parts = ", ".join(f"{name} {value:.1f}" for name, value in own.items())
+        front = psutil.Process(server.process.pid)
+        for number in range(rounds + 1):
+            before = (cpu_seconds(server.process), sum(front.cpu_times()[:2]))
+            for _ in range(BLOCK):
+                _, body = client.predict(data)
+            after = (cpu_seconds(server.process), sum(front.cpu_times()[:2]))
+            served = np.subtract(after, before)
+            if number > 0:  # the first block warms up
+                rows.append([*(1000 * served / BLOCK), *own_steps_ms(data, writer)])
+    rows = np.array(rows)  # (rounds, 5): server, front, decode, predict, encode
+    transport = rows[:, 0] - rows[:, 2:].sum(axis=1)
+    low, middle, high = np.percentile(transport, [25, 50, 75])
+    server_ms, front_ms, decode, predict, encode = np.median(rows, axis=0)
     print(
-        f"1 megapixel, {len(data) / 1e3:.0f} kB in, {len(body) / 1e3:.0f} kB out; CPU ms: {parts}, "
-        f"all in the server {served_ms:.1f}, so transport {served_ms - sum(own.values()):.1f}"
+        f"1 megapixel, {len(data) / 1e3:.0f} kB in, {len(body) / 1e3:.0f} kB out; CPU ms: decode "
+        f"{decode:.1f}, predict {predict:.1f}, encode {encode:.1f}, all in the server "
+        f"{server_ms:.1f} (front process {front_ms:.1f}), so transport {middle:.1f} "
+        f"({low:.1f} to {high:.1f})"
     )
+
+
+def own_steps_ms(data, writer):
+    """CPU ms per image of decoding, predicting and encoding in this process."""
+    times = []
+    for _ in range(BLOCK):
+        times.append(time.process_time())
+        decoded = decode_photo(data, "image", Findings())
+        times.append(time.process_time())
+        (prediction,) = brightness_server.predict([decoded])
+        times.append(time.process_time())
+        writer.write(prediction, "json")
+        times.append(time.process_time())
+    steps = np.diff(np.reshape(times, (BLOCK, 4)), axis=1)  # (BLOCK, 3)
+    return 1000 * steps.mean(axis=0)
 
 
 def measure_latency(model, data, num_requests):
@@ -284,6 +309,136 @@ def measure_refusals(model):
     stop(process)
 
 
+def register(model, image, folder):
+    """Register a model as version 1 of `peer`, in a store of its own that servers find too."""
+    import mlflow
+
+    from maskmill.assembly.network_loading import load_network
+    from maskmill.assembly.registration import runtime_sources
+    from maskmill.serving.model_files import read_model
+    from maskmill.serving.packaging import log_model
+    from maskmill.tracking.models import create_version
+
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    mlflow.create_experiment("peer", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment("peer")
+    files = read_model(Path(model))
+    with mlflow.start_run():
+        uri = log_model(files, load_network(files), image, sources=runtime_sources(files))
+    create_version("peer", uri, {})
+
+
+def run_litserve(port):
+    """Serve the registered version by LitServe, with our decoding, prediction and segments."""
+    import litserve
+
+    from maskmill.assembly.serving import ModelLoader
+    from maskmill.serving.segment_rows import segment_rows
+
+    class Segments(litserve.LitAPI):
+        def setup(self, device):
+            self.model = ModelLoader("cpu", 1, None, {})(PEER)
+
+        def decode_request(self, request):
+            return decode_photo(request["image"].file.read(), "image", Findings())
+
+        def predict(self, image):
+            return self.model.predict([image])[0]
+
+        def encode_response(self, prediction):
+            return {"segments": segment_rows(prediction, self.model.categories)}
+
+    server = litserve.LitServer(Segments(), accelerator="cpu")
+    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
+
+
+def start_peer(command, port, health, environment):
+    """A server that has one core, once it is healthy."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | environment,
+        start_new_session=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, [0]),
+    )
+    while True:
+        assert process.poll() is None, f"{command} ended"
+        try:
+            if post(port, health, None)[0] == 200:
+                return process
+        except OSError:
+            time.sleep(0.5)
+
+
+def post(port, path, body, content_type="application/octet-stream"):
+    """Status and body of the answer; without a body, it is a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    method = "GET" if body is None else "POST"
+    connection.request(method, path, body, {"Content-Type": content_type})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def measure_peers(model, image, data, rounds, litserve):
+    """Latency, CPU time and bytes of one request, for each server in turn."""
+    form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i"\r\n\r\n'
+    form += data + b"\r\n--x--\r\n"
+    inputs = {"inputs": image[None].tolist(), "params": {"output": "segments"}}
+    values = [f"serve.model={PEER}", f"serve.port={PORT}", "serve.batching.max_batch=1"]
+    mlflow_options = [*("--env-manager", "local"), *("--port", str(PORT + 1))]
+    # name: command, path of the health check, path, body, type
+    servers = {
+        "maskmill serve": (
+            *(["-m", "maskmill.stages.cli", "serve", *values], "/ready"),
+            *("/predict", data, "application/octet-stream"),
+        ),
+        "mlflow models serve": (
+            *(["-m", "mlflow", "models", "serve", "-m", PEER, *mlflow_options], "/ping"),
+            *("/invocations", json.dumps(inputs).encode(), "application/json"),
+        ),
+        "LitServe": (
+            *([__file__, "--run-litserve", str(PORT + 2), model, "-"], "/health"),
+            *("/predict", form, "multipart/form-data; boundary=x"),
+        ),
+    }
+    if litserve is None:
+        del servers["LitServe"]
+    paths = [] if litserve is None else [str(litserve)]
+    environment = {"PYTHONPATH": os.pathsep.join([*paths, *sys.path])}
+    processes = {}
+    figures = {name: [] for name in servers}  # milliseconds and CPU milliseconds
+    sizes = {}
+    with tempfile.TemporaryDirectory() as folder:
+        register(model, image, Path(folder))
+        for port, (name, (command, health, *_)) in enumerate(servers.items(), PORT):
+            processes[name] = start_peer(command, port, health, environment)
+        try:
+            for number in range(rounds + 1):
+                for port, (name, (_, _, path, body, kind)) in enumerate(servers.items(), PORT):
+                    cpu_s = cpu_seconds(processes[name])
+                    start_s = time.perf_counter()
+                    for _ in range(NUM_PER_ROUND):
+                        status, answer = post(port, path, body, kind)
+                        assert status == 200, answer
+                    seconds = np.array([time.perf_counter() - start_s, 0])
+                    seconds[1] = cpu_seconds(processes[name]) - cpu_s
+                    sizes[name] = (len(body), len(answer), answer.count(b"counts"))
+                    if number > 0:  # the first round warms up
+                        figures[name].append(1000 * seconds / NUM_PER_ROUND)
+        finally:
+            for process in processes.values():
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(timeout=60)
+    print("| server | ms | CPU ms | kB in | kB out | segments |\n|---|---|---|---|---|---|")
+    for name, rows in figures.items():
+        wall, cpu = np.median(rows, axis=0)
+        num_in, num_out, num_segments = sizes[name]
+        kilobytes = f"{num_in / 1e3:.0f} | {num_out / 1e3:.0f}"
+        print(f"| {name} | {wall:.0f} | {cpu:.0f} | {kilobytes} | {num_segments} |")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -291,8 +446,13 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=150)
-    parser.add_argument("--only", default="throughput,transport,latency,endurance,refusals")
+    parser.add_argument("--only", default="throughput,transport,latency,endurance,refusals,peers")
+    parser.add_argument("--litserve", type=Path, help="a folder with the package")
+    parser.add_argument("--run-litserve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.run_litserve:
+        run_litserve(arguments.run_litserve)
+        return
     import torch
 
     torch.set_num_threads(1)
@@ -307,13 +467,15 @@ def main():
     if "throughput" in only:
         measure_throughput(model, predictor, image, data, arguments.rounds)
     if "transport" in only:
-        measure_transport(10 * arguments.rounds)
+        measure_transport(arguments.rounds)
     if "latency" in only:
         measure_latency(model, data, arguments.requests)
     if "endurance" in only:
         measure_endurance(model, data, arguments.seconds)
     if "refusals" in only:
         measure_refusals(model)
+    if "peers" in only:
+        measure_peers(model, image, data, arguments.rounds, arguments.litserve)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from maskmill.assembly.model_loading import REGISTRY
 from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import FILES, RECORD, open_network
 from maskmill.canonical.files import write_json
-from maskmill.canonical.folder import PanopticFolder
+from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.canonical.output_folder import replaced_folder, require_replaceable
 from maskmill.canonical.png import RGB
 from maskmill.metrics import ConfusionMatrix, PanopticQuality
@@ -156,7 +156,13 @@ class Exporting:
 
         before = score_of(self.reference)
         images = islice(_read_images(self.settings.images), self.settings.num_calibration)
-        export_int8(folder / FILES["openvino"], images, score_of, max_loss=self.settings.max_loss)
+        export_int8(
+            folder / FILES["openvino"],
+            images,
+            score_of,
+            size=_largest(split.records),
+            max_loss=self.settings.max_loss,
+        )
         exported = self._open(folder, "openvino_int8")
         after = score_of(exported)
         if before - after > self.settings.max_loss:
@@ -182,6 +188,11 @@ def _read_images(images: Path) -> Iterator[RGB]:
     found = find_images(images)
     for index in range(len(found.records)):
         yield found.read(index, Findings())[0]
+
+
+def _largest(records: Sequence[ImageRecord]) -> tuple[int, int]:
+    """The largest height and the largest width."""
+    return max(record.height for record in records), max(record.width for record in records)
 
 
 def _registered(uri: str) -> Path:

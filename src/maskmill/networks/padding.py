@@ -40,11 +40,25 @@ def at_any_size(body: Callable[[Images], AnyOutputs], images: Images, stride: in
     height, width = cast(Any, images).shape[-2:]
     bottom = max(-height % stride, 2 * stride - height)
     right = max(-width % stride, 2 * stride - width)
-    outputs = body(_pad(images, bottom, right))
+    return at_size(body, images, (height + bottom, width + right))
+
+
+def at_size(
+    body: Callable[[Images], AnyOutputs], images: Images, size: tuple[int, int]
+) -> AnyOutputs:
+    """Pad images with zeros at the right and bottom to one size, run the body, crop its outputs.
+
+    Args:
+        body: takes images of that size, see `at_any_size`.
+        images: (B, C, H, W), not larger.
+        size: height and width, multiples of the body's stride.
+    """
+    height, width = cast(Any, images).shape[-2:]
+    outputs = body(_pad(images, size[0] - height, size[1] - width))
     cropped: dict[str, Any] = {}
     for name, output in outputs.items():
         is_map = not name.endswith(PER_QUERY)
-        cropped[name] = _crop(output, (height, width), height + bottom) if is_map else output
+        cropped[name] = _crop(output, (height, width), size[0]) if is_map else output
     return cast(AnyOutputs, cropped)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maskmill.canonical.png import RGB
-from maskmill.networks.padding import at_any_size
+from maskmill.networks.padding import at_size
 from maskmill.postprocess.prediction import Network
 from maskmill.postprocess.whole_image import stack
 from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, Images, OnnxNetwork
@@ -38,7 +38,9 @@ def export_openvino(onnx_graph: Path, folder: Path) -> Path:
     return folder / GRAPH
 
 
-def export_int8(graph: Path, images: Iterable[RGB], score: Score, *, max_loss: float) -> Path:
+def export_int8(
+    graph: Path, images: Iterable[RGB], score: Score, *, size: tuple[int, int], max_loss: float
+) -> Path:
     """Write a graph with 8-bit weights and activations beside its fp32 graph.
 
     NNCF quantises all layers. If the score falls by more than `max_loss`, it returns those layers
@@ -48,6 +50,7 @@ def export_int8(graph: Path, images: Iterable[RGB], score: Score, *, max_loss: f
         graph: the fp32 graph, of `export_openvino`.
         images: (H, W, 3) uint8 RGB, from which ranges of activations are measured.
         score: of a network, a fraction.
+        size: height and width of the largest image, of these and of those that are scored.
         max_loss: the largest acceptable fall of the score.
 
     Returns:
@@ -60,14 +63,17 @@ def export_int8(graph: Path, images: Iterable[RGB], score: Score, *, max_loss: f
     nncf = _import_nncf()
     model = openvino.Core().read_model(graph)
     stride = int(model.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
-    padded = [_padded(image, stride) for image in images]
+    # 8 bits are right for one height and width alone, see `OpenVinoNetwork`
+    height, width = (max(-(-side // stride), 2) * stride for side in size)
+    model.reshape([-1, 3, height, width])
+    padded = [_padded(image, (height, width)) for image in images]
 
     def validate(compiled: Any, _: Any) -> float:
         def run(batch: Images) -> Arrays:
             outputs = compiled([batch])
             return {output.any_name: outputs[output] for output in compiled.outputs}
 
-        return score(lambda batch: at_any_size(run, batch, stride))
+        return score(lambda batch: at_size(run, batch, (height, width)))
 
     quantised = nncf.quantize_with_accuracy_control(
         model,
@@ -77,6 +83,7 @@ def export_int8(graph: Path, images: Iterable[RGB], score: Score, *, max_loss: f
         max_drop=max_loss,
         subset_size=len(padded),
     )
+    quantised.reshape([-1, 3, -1, -1])
     quantised.set_rt_info(str(stride), [SECTION, STRIDE_ENTRY])
     path = graph.with_name(INT8_GRAPH)
     openvino.save_model(quantised, path, compress_to_fp16=False)
@@ -94,13 +101,13 @@ def _import_nncf() -> Any:
     return nncf
 
 
-def _padded(image: RGB, stride: int) -> Images:
-    """A batch of one image, padded as `at_any_size` does it."""
+def _padded(image: RGB, size: tuple[int, int]) -> Images:
+    """A batch of one image, padded as `at_size` does it."""
     padded: list[Images] = []
 
     def keep(images: Images) -> Arrays:
         padded.append(np.ascontiguousarray(images))
         return {}
 
-    at_any_size(keep, stack([image]), stride)
+    at_size(keep, stack([image]), size)
     return padded[0]

@@ -10,7 +10,11 @@ GRAPH = "openvino.xml"
 INT8_GRAPH = "openvino_int8.xml"
 SECTION = "maskmill"  # of the graph's runtime information
 
+ANY_SIZE = (-1, -1)
+MAX_SIZES = 8  # compiled graphs in memory; one takes about a second
+
 Precision = Literal["f32", "bf16"]
+Size = tuple[int, int]  # height and width in px
 
 
 class OpenVinoNetwork(GraphNetwork):
@@ -44,17 +48,36 @@ class OpenVinoNetwork(GraphNetwork):
             core = openvino.Core()
             graph = core.read_model(path)
             self.stride = int(graph.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
-            self.model = core.compile_model(graph, "CPU", settings)
+            self._compile = lambda model: core.compile_model(model, "CPU", settings)
+            self._graph = graph
+            self._is_int8 = path.name == INT8_GRAPH
+            self._models: dict[Size, Any] = {}
+            if not self._is_int8:
+                self._models[ANY_SIZE] = self._compile(graph)
         except RuntimeError as error:
             raise ValueError(
                 f"{path}: expected a graph that OpenVINO {openvino.__version__} reads, but got: "
                 f"{error} - export the model again"
             ) from error
-        self.names = [output.any_name for output in self.model.outputs]
+        self.names = [output.any_name for output in graph.outputs]
 
     def _run(self, images: Images) -> Arrays:
-        outputs = self.model([images])
+        height, width = images.shape[-2:]
+        outputs = self._model_for((height, width) if self._is_int8 else ANY_SIZE)([images])
         return {name: outputs[name] for name in self.names}
+
+    def _model_for(self, size: Size) -> Any:
+        """The compiled graph; in INT8 it is compiled for each size of images.
+
+        OpenVINO's kernels give wrong outputs for 8 bits and a height and width that are not known.
+        """
+        if size not in self._models:
+            if len(self._models) == MAX_SIZES:
+                self._models.pop(next(iter(self._models)))
+            graph = self._graph.clone()
+            graph.reshape([-1, 3, *size])
+            self._models[size] = self._compile(graph)
+        return self._models[size]
 
 
 def import_openvino() -> Any:
