@@ -53,9 +53,9 @@ class Result(NamedTuple):
     num_segments: int
 
 
-def draw_scene(size, num_things):
+def draw_scene(size, num_things, seed=0):
     """Class indices (1, H, W) and instance ids (1, H, W) of bands of stuff with boxes on them."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     height, width = size
     band_of_row = np.arange(height) * 6 // height
     semantic = np.repeat(band_of_row, width).reshape(size).astype(np.uint8)

@@ -56,7 +56,7 @@ NETWORKS = {
     "mask2former": ["network=mask2former", "encoder=resnet18", *MASKS],
     "eomt": ["network=eomt", "encoder=vit_tiny", *MASKS],
 }
-OPTIONS = ("bf16", "channels_last", "compile")
+OPTIONS = ("bf16", "channels_last", "compile", "deterministic")
 CLASSES = Categories(
     Category(key, f"class {key}", key > 11, color_of(key)) for key in range(1, 20)
 )  # as many as Cityscapes has
@@ -127,8 +127,8 @@ class PredictModule(LightningModule):
         return len(self.task.postprocess(outputs, batch["size"]))
 
 
-def build_trainer(options, enabled, *callbacks):
-    """A Trainer with the enabled options."""
+def build_trainer(options, enabled, *callbacks, **settings):
+    """A Trainer with the enabled options; `settings` are further arguments."""
     speed = []
     if "channels_last" in enabled:
         speed.append(ChannelsLast())
@@ -139,7 +139,7 @@ def build_trainer(options, enabled, *callbacks):
         devices=options.devices,
         strategy="ddp" if options.devices > 1 else "auto",
         precision="bf16-mixed" if "bf16" in enabled else "32-true",
-        max_epochs=1,
+        deterministic="warn" if "deterministic" in enabled else None,
         gradient_clip_val=1.0,
         callbacks=[StepSeed(0), *speed, *callbacks],
         use_distributed_sampler=False,
@@ -148,6 +148,7 @@ def build_trainer(options, enabled, *callbacks):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **{"max_epochs": 1} | settings,
     )
 
 

@@ -239,3 +239,15 @@ def test_masks_that_are_not_a_quarter_of_the_image_raise_a_value_error():
     normalise = TimmEncoder("resnet10t").normalisation()
     with pytest.raises(ValueError, match="Expected a patch size of 16 px"):
         eomt.EoMT(model, normalise)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
+@pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
+def test_outputs_are_finite_in_half_precision(
+    build_network, random_images, network, encoder, dtype
+):
+    made = build_network(network, "network.num_queries=7", encoder=encoder).train()
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        outputs = made(random_images((64, 96)))
+    assert {value.dtype for value in outputs.values()} == {dtype}
+    assert all(value.isfinite().all() for value in outputs.values())

@@ -127,9 +127,8 @@ class MaskClassificationLoss(nn.Module):
         num_layers, batch = classes.shape[:2]
         # Layers are treated as further images: (L B, ...).
         pred = Predictions(classes.flatten(0, 1), masks.flatten(0, 1))
-        target = Segments(
-            segments.of_pixel.repeat(num_layers, 1, 1), segments.classes.repeat(num_layers, 1)
-        )
+        # The maps are not repeated: at 1024 px, ten layers of sixteen images would take 1.3 GB.
+        target = Segments(segments.of_pixel, segments.classes.repeat(num_layers, 1))
         image, query, segment = self._match(pred, target, generator)  # (M,) each
         class_target = torch.full(
             pred.classes.shape[:2], pred.classes.shape[2] - 1, device=classes.device
@@ -137,7 +136,7 @@ class MaskClassificationLoss(nn.Module):
         class_target[image, query] = target.classes[image, segment]
         class_terms = self._class_terms(pred.classes, class_target, target.classes, num_layers)
         mask_losses, dice_losses = self._mask_losses(
-            pred.masks[image, query], target.of_pixel, image, segment, generator
+            pred.masks[image, query], target.of_pixel, image % batch, segment, generator
         )  # (M,) each
         layer = image // batch
         num_pairs = max(1, len(image) // num_layers)
@@ -200,11 +199,17 @@ class MaskClassificationLoss(nn.Module):
     def _match(
         self, pred: Predictions, target: Segments, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The image, query and segment of each matched pair: three (M,)."""
+        """The image, query and segment of each matched pair: three (M,).
+
+        Args:
+            pred: of L layers, (L B, ...).
+            target: `of_pixel` (B, H, W) and `classes` (L B, N).
+            generator: of the random points.
+        """
         classes = pred.classes.detach()
         masks = pred.masks.detach()
         device = masks.device
-        image = torch.arange(len(masks), device=device)
+        image = torch.arange(len(masks), device=device) % len(target.of_pixel)
         # All masks of an image share their points: (B, P, 2).
         points = torch.rand(len(masks), self.num_points, 2, device=device, generator=generator)
         labels = labels_at(target.of_pixel, image, points)  # (B, P)

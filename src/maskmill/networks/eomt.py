@@ -24,7 +24,7 @@ from maskmill.networks.padding import at_any_size
 from maskmill.networks.vit_weights import eomt_config, load_vit
 
 MASK_STRIDE = 4
-MASKED = -1e9  # the library adds this to masked attention scores
+MASKED = -3e4  # added to masked attention scores: far below all others, and half precision has it
 
 
 class EoMT(nn.Module):
