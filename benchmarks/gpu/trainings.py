@@ -53,7 +53,12 @@ def train(part, name, *overrides, trainer="gpu", callbacks=()):
     if part.smoke:
         on_cpu = ["trainer.accelerator=cpu", "trainer.devices=1"]
         on_cpu += ["trainer.precision=32-true"] if trainer == "fsdp" else []
-        chosen += on_cpu
+        few = [
+            "data.batch_size=4",
+            "+trainer.limit_train_batches=3",
+            "+trainer.limit_val_batches=1",
+        ]
+        chosen += [*on_cpu, *few]
     quiet_lightning()
     previous = Path.cwd()
     os.chdir(folder)  # MLflow's database is written here

@@ -14,8 +14,6 @@ def measure(part):
         "train.calibrate=false",
     ]
     overrides += ["trainer.precision=32-true", "trainer.deterministic=false"]
-    if part.smoke:
-        overrides += ["data.batch_size=16", "+trainer.limit_train_batches=3"]
     results = []
     for trainer in ("gpu", "fsdp"):
         start = time.perf_counter()
