@@ -1,5 +1,6 @@
 """What all tests share: the hypothesis profile, the repository's folder, and third-party data."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start modules with slow tests first, so that no process is left with one at the end."""
     slow_modules = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_modules)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting the imported libraries in each collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,6 @@ class Hungry(Tiny):
         return super().forward(image)
 
 
-@pytest.mark.slow
 def test_real_steps_that_do_not_fit_end_the_search_and_the_weights_are_restored(
     make_task, make_data, make_trainer
 ):
