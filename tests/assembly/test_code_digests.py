@@ -76,6 +76,14 @@ def test_a_changed_statement_changes_the_digest_of_its_module_alone(package):
     assert changed == {"maskmill.training.launching"}
 
 
+def test_no_training_depends_on_the_search_that_it_is_a_trial_of():
+    """Each `edited` file would make the default train again."""
+    closure = import_closure(["maskmill.stages.train"])
+    search = ("search", "search_trial", "search_settings", "search_space", "study", "latency")
+    assert not {f"maskmill.assembly.{name}" for name in search} & closure
+    assert not [name for name in closure if "hydra_plugins" in name or name.endswith("callback")]
+
+
 def test_comments_and_docstrings_change_nothing(package):
     assert not edited(
         package, "training/launching.py", "import ctypes", "# why\nimport ctypes  # C\n"

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 
+from maskmill.assembly.code_digests import target_modules
 from maskmill.assembly.combinations import check_combination, choices_of, fits, given_outputs
 from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.assembly.training_parts import build_task
@@ -65,6 +67,14 @@ def test_the_documentation_lists_what_goes_together(repository):
 def composed(*overrides):
     with initialize_config_dir(str(packaged_conf()), version_base="1.3"):
         return compose("config", list(overrides))
+
+
+def test_lists_of_a_composed_configuration_are_read_as_plain_ones():
+    cfg = composed("network=unet")
+    assert OmegaConf.is_list(cfg.loss.losses)
+    assert fits(cfg.network, loss=cfg.loss)
+    assert not fits(choices_of("network")["mask2former"], loss=cfg.loss)
+    assert {"maskmill.losses.semantic", "maskmill.losses.overlap"} < target_modules(cfg.loss)
 
 
 REFUSED = {

@@ -16,10 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
 from maskmill.assembly.conf_search_path import packaged_conf, register_search_path
-from maskmill.assembly.search_trial import trial_of_job
+from maskmill.assembly.search_trial import SearchTrial
 from maskmill.assembly.study import (
     JOB,
-    PRUNED,
     SEEN,
     SILENCE_S,
     SWEEPER,
@@ -170,12 +169,13 @@ def test_a_launcher_gets_batches_and_the_study_their_scores():
 
 def learn(cfg):
     """Four validations, whose scores rise to x."""
-    with trial_of_job(HydraConfig.get()) as trial:
-        for validation in range(1, 5):
-            trial.report(validation, cfg.x * validation / 4)
-            if trial.falls_behind():
-                trial.keep({PRUNED: True})
-                return 0.0
+    trial = SearchTrial.begin(HydraConfig.get())
+    for validation in range(1, 5):
+        trial.report(validation, cfg.x * validation / 4)
+        if trial.falls_behind():
+            trial.keep_pruned()
+            break
+    assert trial.end() == (validation < 4)
     note(cfg)
     return cfg.x
 
@@ -198,10 +198,11 @@ def test_a_pruner_ends_the_trials_that_fall_behind(pruner, values, pruned):
 
 
 def two_objectives(cfg):
-    with trial_of_job(HydraConfig.get()) as trial:
-        trial.report(1, cfg.x)
-        assert not trial.falls_behind()
-        trial.keep({"latency_ms": 100 * (cfg.x - 0.5) ** 2})
+    trial = SearchTrial.begin(HydraConfig.get())
+    trial.report(1, cfg.x)
+    assert not trial.falls_behind()
+    trial.keep({"latency_ms": 100 * (cfg.x - 0.5) ** 2})
+    assert not trial.end()
     return cfg.x
 
 

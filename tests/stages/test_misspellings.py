@@ -7,6 +7,8 @@ import logging
 import sys
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 from maskmill.stages import cli
 
@@ -137,19 +139,53 @@ def test_there_are_at_least_thirty():
     assert len(CASES) >= 30
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """Run a command line, which must end with an error; returns its output."""
+
+    def run(line):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["maskmill", *line.split()])
+        monkeypatch.setattr(logging.root, "handlers", [])  # of the test before
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in {1, 2}
+        output = "".join(capfd.readouterr())
+        assert "Traceback" not in output
+        assert "use +" not in output
+        return output
+
+    return run
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_the_answer_names_the_fix(case, tmp_path, monkeypatch, capfd):
+def test_the_answer_names_the_fix(case, tmp_path, refused):
     line, files, fix = CASES[case]
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["maskmill", *line.split()])
-    monkeypatch.setattr(logging.root, "handlers", [])  # of the test before
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code in {1, 2}
-    output = "".join(capfd.readouterr())
-    assert "Traceback" not in output
-    assert "use +" not in output
-    assert fix in output
+    assert fix in refused(line)
+
+
+@pytest.mark.parametrize(
+    ("choice", "package", "extra"),
+    [
+        ("hydra/launcher=joblib", None, "joblib"),
+        ("hydra/launcher=submitit_local", None, "slurm"),
+        ("hydra/launcher=submitit", None, "slurm"),
+        ("hydra/launcher=slurm", "hydra_plugins.hydra_submitit_launcher", "slurm"),
+        ("hydra/launcher=ray", "ray", "ray"),
+        ("hydra/sweeper=optuna", "optuna", "optuna"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "draw"])
+def test_without_its_package_a_choice_names_the_extra(
+    choice, package, extra, command, refused, monkeypatch
+):
+    Plugins.instance()  # those that are installed bring choices
+    launchers = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("joblib", "submitit_local", "submitit_slurm"):
+        monkeypatch.delitem(launchers, f"{name}.yaml")
+    if package:
+        monkeypatch.setitem(sys.modules, package, None)
+    assert f"run pip install 'maskmill[{extra}]'" in refused(f"{command} -m {choice}")

@@ -3,7 +3,6 @@
 Hydra imports this module at the start of every command, so it imports Optuna only to search.
 """
 
-import importlib.util
 import logging
 from typing import Any
 
@@ -49,11 +48,6 @@ class OptunaSweeper(Sweeper):  # type: ignore[misc]
         from maskmill.stages.entry import JobError
 
         try:
-            if importlib.util.find_spec("optuna") is None:
-                raise ValueError(
-                    "hydra/sweeper=optuna: expected the package optuna, but it is not installed - "
-                    "run pip install 'maskmill[optuna]'"
-                )
             from maskmill.assembly.search import Search  # optuna takes a second to import
 
             return Search(self).run(arguments)

@@ -10,7 +10,7 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def target_modules(node: Any) -> set[str]:
     if isinstance(node, Mapping):
         modules = _module_of_target(str(node.get("_target_", "")))
         return modules.union(*map(target_modules, node.values()))
-    if isinstance(node, list | tuple):
+    if isinstance(node, Sequence) and not isinstance(node, str):
         return set[str]().union(*map(target_modules, node))
     return set()
 

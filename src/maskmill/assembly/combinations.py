@@ -7,7 +7,7 @@ here, but in its first training step.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,8 @@ def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
         if isinstance(value.get("_target_"), str):
             yield value
         value = list(value.values())
-    for item in value if isinstance(value, list) else ():
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    for item in value if is_list else ():
         yield from _nodes(item)
 
 

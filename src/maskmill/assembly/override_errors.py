@@ -22,6 +22,13 @@ FIXES = {
     "'data.crop_size=[96,160]'",
 }
 OPTIONS = "Available options in "
+# Choices that a package of its own brings -> the extra that installs it.
+EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit": "slurm",  # the choices are submitit_local and submitit_slurm
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+}
 
 
 def explain_override(error: Exception, overrides: Iterable[str] = ()) -> str:
@@ -38,6 +45,8 @@ def explain_override(error: Exception, overrides: Iterable[str] = ()) -> str:
         names = listed.partition(":")[2].split()
         group, _, name = choice[1].rpartition("/")
         reason = text.partition(f". {OPTIONS}")[0]
+        if choice[1] in EXTRAS and not any(other.startswith(name) for other in names):
+            return f"{reason} - run pip install 'maskmill[{EXTRAS[choice[1]]}]'"
         return f"{reason} - choose one of {', '.join(names)}{_other_choice(group, name, names)}"
     if choice is not None and "/" not in choice[1]:
         return f"{text} - correct the name{_perhaps(nearest(choice[1], known_groups()))}"

@@ -46,10 +46,34 @@ class SearchTrial:
         self.has_warned = False
 
     @classmethod
-    def from_environment(cls) -> "SearchTrial":
-        """The trial that `trial_of_job` has announced."""
-        content = json.loads(os.environ[TRIAL_VARIABLE])
+    def begin(cls, hydra: DictConfig) -> "SearchTrial":
+        """Announce to the processes of a job that they train a trial.
+
+        Args:
+            hydra: Hydra's own configuration of the job.
+        """
+        content = {
+            "reports": f"{__name__}:{cls.__name__}.announced",
+            "settings": plain_settings(hydra),
+            "number": hydra.job.num,
+        }
+        os.environ[TRIAL_VARIABLE] = json.dumps(content)
+        trial = cls.announced(content)
+        trial.keep({JOB: this_process()})
+        return trial
+
+    @classmethod
+    def announced(cls, content: Mapping[str, Any]) -> "SearchTrial":
+        """The trial that `begin` has announced, in a process that trains it."""
         return cls(search_settings(content["settings"]), content["number"])
+
+    def end(self) -> bool:
+        """Withdraw the announcement; returns whether the training was ended early."""
+        os.environ.pop(TRIAL_VARIABLE, None)
+        with self._surviving():
+            self.keep({JOB: ""})
+            return bool(self.frozen.user_attrs.get(PRUNED))
+        return False
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -65,11 +89,6 @@ class SearchTrial:
     def frozen(self) -> FrozenTrial:
         """The trial as the storage has it now."""
         return self.study.get_trials(deepcopy=False)[self.number]
-
-    @property
-    def has_been_pruned(self) -> bool:
-        """Has its job ended early?"""
-        return bool(self.frozen.user_attrs.get(PRUNED))
 
     def report(self, validation: int, score: float) -> None:
         """Keep the score of a validation, counted from 1."""
@@ -121,29 +140,3 @@ class SearchTrial:
                 reason = " ".join(str(error).split())
                 log.warning("trial %d cannot report its scores: %s", self.number, reason)
             self.has_warned = True
-
-
-@contextmanager
-def trial_of_job(hydra: DictConfig) -> Iterator[SearchTrial]:
-    """Announce to the processes of a job that they train a trial.
-
-    Args:
-        hydra: Hydra's own configuration of the job.
-
-    Yields:
-        the trial.
-
-    Raises:
-        TrialPruned: the trial ended early.
-    """
-    content = {"settings": plain_settings(hydra), "number": hydra.job.num}
-    os.environ[TRIAL_VARIABLE] = json.dumps(content)
-    trial = SearchTrial(search_settings(content["settings"]), hydra.job.num)
-    trial.keep({JOB: this_process()})
-    try:
-        yield trial
-    finally:
-        del os.environ[TRIAL_VARIABLE]
-        trial.keep({JOB: ""})
-    if trial.has_been_pruned:
-        raise optuna.TrialPruned(f"trial {trial.number} was pruned")

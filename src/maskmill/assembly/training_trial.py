@@ -1,19 +1,21 @@
-"""What a training does beside training if it is a trial of a search."""
+"""What a training does beside training if it is a trial of a search.
 
+The environment names the search, so that no training depends on its code.
+"""
+
+import json
 import os
+import pkgutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from lightning import Callback, Trainer
 
 from maskmill.data.splits import open_split
 from maskmill.serving.model_files import ModelFiles
 from maskmill.tracking.run_logger import RunLogger
-from maskmill.training.pruning import PRUNED_TAG, TRIAL_VARIABLE, Pruning
+from maskmill.training.pruning import PRUNED_TAG, TRIAL_VARIABLE, Pruning, TrialReports
 from maskmill.training.resume_state import TrainingState
-
-if TYPE_CHECKING:
-    from maskmill.assembly.search_trial import SearchTrial
 
 
 class TrainingTrial:
@@ -46,10 +48,11 @@ class TrainingTrial:
             self.search.measure(model.folder, open_split(data, "val")[0].image)
 
 
-def search_trial() -> "SearchTrial | None":
+def search_trial() -> TrialReports | None:
     """The trial of a search that this process trains, if it does."""
-    if TRIAL_VARIABLE not in os.environ:
+    announced = os.environ.get(TRIAL_VARIABLE)
+    if announced is None:
         return None
-    from maskmill.assembly.search_trial import SearchTrial  # optuna is an extra
-
-    return SearchTrial.from_environment()
+    content = json.loads(announced)
+    constructor = pkgutil.resolve_name(content["reports"])
+    return cast(TrialReports, constructor(content))

@@ -16,16 +16,11 @@ from maskmill.tracking.address import check_store, tracking_uri
 from maskmill.training.launching import is_launched, run_forked, run_worker
 
 WORKER = "maskmill.stages.train_worker"
-SEARCH = "hydra_plugins.maskmill_sweeper.OptunaSweeper"
 
 
 @stage
 def main(cfg: DictConfig) -> float:
-    """Train and return the best score, which a sweeper may maximise.
-
-    Raises:
-        TrialPruned: a search ended its trial early.
-    """
+    """Train and return the best score, which a sweeper may maximise."""
     hydra_cfg = HydraConfig.get()
     changed = parse(hydra_cfg.overrides.task)
     keep_choices(cfg, hydra_cfg.runtime.choices, [value.key_or_group for value in changed])
@@ -37,11 +32,6 @@ def main(cfg: DictConfig) -> float:
             cfg.tracking.update(job_tracking(hydra_cfg, cfg.tracking))
     check_combination(cfg, hydra_cfg.runtime.choices)
     check_store(tracking_uri())
-    if is_job and hydra_cfg.sweeper._target_ == SEARCH:
-        from maskmill.assembly.search_trial import trial_of_job  # optuna is an extra
-
-        with trial_of_job(hydra_cfg):
-            return _fit_in_processes(cfg)
     if is_launched() or (cfg.trainer.devices == 1 and not is_job):
         from maskmill.assembly.training_job import (
             fit,  # torch takes seconds to import, and the launcher needs none

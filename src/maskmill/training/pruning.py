@@ -2,9 +2,12 @@
 
 import logging
 import math
+from pathlib import Path
 from typing import Any, Protocol
 
 from lightning import Callback, LightningModule, Trainer
+
+from maskmill.canonical.png import RGB
 
 log = logging.getLogger(__name__)
 
@@ -13,14 +16,25 @@ PRUNED_TAG = "pruned"  # of a run
 TRIAL_VARIABLE = "MASKMILL_TRIAL"
 
 
-class Reports(Protocol):
-    """Where a trial of a search reports its scores; the search compares them."""
+class TrialReports(Protocol):
+    """Where a trial of a search reports; a training knows nothing else of the search."""
 
     def report(self, validation: int, score: float) -> None:
         """Keep the score of a validation, counted from 1."""
 
     def falls_behind(self) -> bool:
         """Should the trial end now?"""
+
+    def keep_pruned(self) -> None:
+        """Keep that the trial ended early."""
+
+    def measure(self, model: Path, image: RGB) -> None:
+        """Keep what the search compares beside the score.
+
+        Args:
+            model: folder of the trained model.
+            image: (H, W, 3) uint8 RGB.
+        """
 
 
 class Pruning(Callback):
@@ -33,7 +47,7 @@ class Pruning(Callback):
         reports: of the trial.
     """
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: TrialReports) -> None:
         self.reports = reports
         self.has_pruned = False
         self._num_validations = 0
