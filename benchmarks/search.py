@@ -2,32 +2,32 @@
 
     python benchmarks/search.py OUT [--seeds 0 1 2] [--epochs 8]
 
-OUT is a new folder, in which 32 scenes are drawn and prepared. For each seed, a grid of eight
+OUT is a new folder, in which scenes are drawn and prepared. For each seed, a grid of eight
 settings is trained (four learning rates, two weight decays), and the CPU time of its processes is
 added up. Then `hydra/sweeper=optuna` with the median pruner searches the rectangle that the grid
-spans, until its processes have used as much CPU time, and is stopped by SIGTERM. Both are forked
-from this process after it has imported the libraries, so the time is that of the trainings. The
-score of a setting is its best val/mIoU; the seed is that of the trainings and of the search.
+spans, until its processes have used as much CPU time, and is stopped by SIGTERM. Both run in this
+process, which has imported the libraries before, so the time is that of the trainings. The score of
+a setting is its best val/mIoU; the seed is that of the trainings and of the search.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import signal
 import sys
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import psutil
+from hydra.core.global_hydra import GlobalHydra
 
 from maskmill.assembly.study import open_storage
 from maskmill.stages import cli
-from maskmill.training.launching import import_ahead
+from maskmill.training.launching import EXIT_SIGTERM, import_ahead
 
-DRAW = ["draw.num_train=24", "draw.num_val=8", "draw.num_test=1", "draw.out=data"]
+DRAW = ["draw.num_train=16", "draw.num_val=4", "draw.num_test=1", "draw.out=data"]
 GRID = ["optimizer.lr=1e-4,5e-4,2e-3,1e-2", "optimizer.weight_decay=1e-4,1e-2"]
 SPACE = [
     "optimizer.lr=tag(log,interval(1e-4,1e-2))",
@@ -46,9 +46,10 @@ def main():
     arguments.out.mkdir(parents=True)
     os.chdir(arguments.out)
     os.environ["OMP_NUM_THREADS"] = "1"
-    command_cpu_s("draw", ["draw", *DRAW])
-    command_cpu_s("prepare", ["prepare", "prepare.workers=1"])
+    run("draw", ["draw", *DRAW])
+    run("prepare", ["prepare", "prepare.workers=1"])
     import_ahead("maskmill.stages.train_worker")
+    run("warm_up", ["train", *common_options(0, 1)])
     print("| seed | CPU s | its best of 8 | trials (pruned) | best of the search |")
     print("|---|---|---|---|---|")
     for seed in arguments.seeds:
@@ -57,16 +58,7 @@ def main():
 
 def compare(seed, num_epochs):
     """Print the row of a seed."""
-    common = [
-        f"seed={seed}",
-        f"trainer.max_epochs={num_epochs}",
-        "network=unet",
-        "data.crop_size=[64,96]",
-        "data.num_workers=0",
-        "train.calibrate=false",
-        "tracking.system_metrics=false",
-        "~callbacks.pictures",
-    ]
+    common = common_options(seed, num_epochs)
     cpu_s = sweep_cpu_s(f"grid_{seed}", [*common, *GRID])
     options = [*SEARCH, f"hydra.sweeper.seed={seed}"]
     used_s = sweep_cpu_s(f"search_{seed}", [*options, *common, *SPACE], budget_s=cpu_s)
@@ -85,43 +77,76 @@ def compare(seed, num_epochs):
     )
 
 
+def common_options(seed, num_epochs):
+    """What both share."""
+    return [
+        f"seed={seed}",
+        f"trainer.max_epochs={num_epochs}",
+        "network=unet",
+        "encoder.name=mobilenetv3_small_050",
+        "network.decoder.decoder_channels=[32,16,16,8,8]",
+        "data.batch_size=4",
+        "data.num_workers=0",
+        "train.calibrate=false",
+        "tracking.system_metrics=false",
+        "~callbacks.pictures",
+        "~callbacks.resume",
+    ]
+
+
 def sweep_cpu_s(name, overrides, budget_s=float("inf")):
     """Run a multirun to its end or to its budget; returns the CPU seconds of its processes."""
-    return command_cpu_s(name, ["train", "-m", f"sweep.name={name}", *overrides], budget_s)
+    clock = CpuClock()
+    ended = threading.Event()
 
+    def watch():
+        while not ended.wait(POLL_S):
+            if clock.read_s() >= budget_s:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
-def command_cpu_s(name, line, budget_s=float("inf")):
-    """Run a command in a forked process, which writes NAME.log."""
-    process = multiprocessing.get_context("fork").Process(target=run, args=(name, line))
-    process.start()
-    seen_s = {}
-    while process.is_alive():
-        note_cpu_time(process.pid, seen_s)
-        if sum(seen_s.values()) >= budget_s:
-            os.kill(process.pid, signal.SIGTERM)
-            process.join()
-        time.sleep(POLL_S)
-    assert process.exitcode == 0 or budget_s < float("inf"), Path(f"{name}.log").read_text()
-    return sum(seen_s.values())
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run(name, ["train", "-m", f"sweep.name={name}", *overrides])
+    ended.set()
+    watcher.join()
+    return clock.read_s()
 
 
 def run(name, line):
-    """`maskmill LINE`, in this process."""
+    """`maskmill LINE` in this process; its output goes to NAME.log."""
     log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, sys.stdout.fileno())
-    os.dup2(log, sys.stderr.fileno())
+    streams = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        os.dup2(log, number)
+    GlobalHydra.instance().clear()
     sys.argv[1:] = line
-    cli.main()
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        for number, stream in zip((1, 2), streams, strict=True):
+            os.dup2(stream, number)
+        os.close(log)
+    assert status in (None, 0, EXIT_SIGTERM), Path(f"{name}.log").read_text()
 
 
-def note_cpu_time(pid, seen_s):
-    """Keep the latest CPU time of each process below this one, since ended ones are gone."""
-    with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
+class CpuClock:
+    """CPU seconds of this process and those that it starts, from now on."""
+
+    def __init__(self):
+        self.seen_s = {}
+        self.start_s = self.read_s()
+
+    def read_s(self):
+        root = psutil.Process()
         for process in [root, *root.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                seen_s[process.pid, process.create_time()] = times.user + times.system
+                self.seen_s[process.pid, process.create_time()] = times.user + times.system
+        return sum(self.seen_s.values()) - getattr(self, "start_s", 0.0)
 
 
 if __name__ == "__main__":

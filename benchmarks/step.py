@@ -157,8 +157,9 @@ def measure(cfg, datamodule, batches, num_steps, *, from_files):
     bare_task = build_task(cfg, job.categories)
     clip = cfg.trainer.gradient_clip_val
     alternate = Alternate(BareLoop(bare_task, batches, num_steps, clip))
+    trainer = job.build_trainer()
     with job.tracked() as run_id:
-        trainer = job.build_trainer(run_id)
+        job.log_to(run_id, trainer)
         trainer.callbacks.append(alternate)
         trainer.fit(task, datamodule if from_files else InMemory(batches, num_steps))
     return np.array(alternate.our_seconds), np.array(alternate.bare_seconds)

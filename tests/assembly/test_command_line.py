@@ -2,8 +2,9 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from maskmill.assembly.command_line import check_flags, quote_paths
+from maskmill.assembly.command_line import check_flags, quote_paths, read_mappings
 
 PATHS = [
     "plain",
@@ -36,6 +37,37 @@ def test_a_path_of_any_characters_is_the_value(name, form):
     path = form.replace("{}", name)
     (argument,) = quote_paths([f"source.root={path}"])
     assert OverridesParser.create().parse_override(argument).value() == path
+
+
+@pytest.mark.parametrize(
+    ("text", "floors"),
+    [
+        ("{Fußgänger: 0.5}", {"Fußgänger": 0.5}),
+        ("{'traffic light': 0.5, a/b: 0.25}", {"traffic light": 0.5, "a/b": 0.25}),
+        ('{"L\'Été, tôt": 0.5}', {"L'Été, tôt": 0.5}),
+        ("{road: 0.5}", {"road": 0.5}),
+    ],
+)
+def test_a_mapping_may_have_any_names_as_keys(text, floors):
+    overrides = quote_paths([f"register.floors={text}"])
+    cfg = OmegaConf.create({"register": {"floors": {}}})
+    OmegaConf.set_struct(cfg, True)
+    override = OverridesParser.create().parse_override(overrides[0])
+    OmegaConf.update(cfg, "register.floors", override.value(), force_add=True)
+    read_mappings(cfg, overrides)
+    assert cfg.register.floors == floors
+
+
+def test_a_mapping_without_a_blank_after_the_colon_is_refused():
+    overrides = quote_paths(["register.floors={Fußgänger:0.5}"])
+    with pytest.raises(ValueError, match=r"register\.floors: expected a mapping, but got \{Fuß"):
+        read_mappings(OmegaConf.create({"register": {"floors": {}}}), overrides)
+
+
+def test_text_that_the_user_quoted_stays_text():
+    cfg = OmegaConf.create({"out": "{a,b}"})
+    read_mappings(cfg, ["out='{a,b}'"])
+    assert cfg.out == "{a,b}"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The gate of the registry on a real store: which version gets which alias, and why."""
 
+import dataclasses
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,11 +11,12 @@ from mlflow.exceptions import MlflowException
 from drawn_evaluations import write_tiny_model
 from drawn_folders import BOX
 from maskmill.assembly.gate import Gate
-from maskmill.assembly.registration import Registration
+from maskmill.assembly.registration import Registration, decided
 from maskmill.canonical.files import read_json
 from maskmill.tracking.lineage import MODEL_TAG, find_run
 from maskmill.tracking.models import champion, version_of, versions
 from maskmill.tracking.promotion import move_champion, promote, rollback
+from maskmill.tracking.version_facts import version_facts
 from registry_team import BAD, GOOD, NOISE, WORSE, Drawn, Team
 
 
@@ -36,10 +38,29 @@ def test_the_first_version_is_champion_and_its_files_name_nothing_of_this_clone(
     assert (version["version"], version["alias"]) == (1, "champion")
     assert version["reason"] == "the first version of this model"
     assert set(version) == {"name", "version", "alias", "reason", "fingerprint", "PQ"}
+    searched = {"PQ", "PQ/thing", "mIoU", "git_commit", "trained_by_run", "data_hash", "decision"}
+    tags = version_of("models:/street/1").tags.keys()
+    assert tags == searched | {"AP", MODEL_TAG, "maskmill.record"}
     for name in ("version.json", "comparison.html"):
         text = (folder / "register" / name).read_text()
         assert str(team.folder) not in text
         assert find_run(model.fingerprint).info.run_id not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "named", "metric"),
+    [
+        ("SemanticTask", "auto", "mIoU"),
+        ("InstanceTask", "auto", "PQ/thing"),
+        ("PanopticTask", "auto", "PQ"),
+        ("SemanticTask", "PQ", "PQ"),
+    ],
+)
+def test_the_task_decides_the_metric_unless_one_is_named(team, task, named, metric):
+    folder, model = team.train(is_logged=False)
+    config = {"task": {"_target_": f"maskmill.tasks.segmentation.{task}"}}
+    files = dataclasses.replace(model, config=config)
+    assert decided(team.settings(folder, metric=named), files).metric == metric
 
 
 @pytest.mark.parametrize(
@@ -286,7 +307,7 @@ def test_promotion_by_hand_keeps_who_when_and_why(team):
     version = champion("street")
     assert int(version.version) == 2
     assert version.tags["decision"] == "promoted by hand: smaller"
-    history = version.tags["maskmill.history"].splitlines()
+    history = version_facts(version)["maskmill.history"].splitlines()
     assert [line.split(": ")[1:2] for line in history] == [["champion"], ["challenger"]]
     assert version_of("models:/street/1").tags["decision"].startswith("replaced by hand by version")
     assert team.aliases() == {"champion": 2}

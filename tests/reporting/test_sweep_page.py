@@ -50,6 +50,23 @@ def test_the_table_has_a_column_for_each_parameter_and_names_the_error():
     assert "| 1 | 2 | 50.0 % | 0.001 | fpn | finished |" in ranked().markdown()
 
 
+def test_the_description_says_what_was_varied_and_what_is_best():
+    first, _, rest = ranked().markdown().partition("\n")
+    assert first.startswith("Best val/PQ: 50.0 % by ")
+    assert "that vary " in first
+    assert rest.count("\n|") == 2 + len(ranked().jobs)
+
+
+def test_the_description_of_many_jobs_has_the_first_rows():
+    jobs = [RankedJob(job, {"seed": str(job)}, "FINISHED", job / 100) for job in range(12)]
+    text = Ranking.of("seeds", "val/PQ", jobs).markdown()
+    assert (
+        "Best val/PQ: 11.0 % by seed=11. 12 jobs (12 finished) that vary seed (12 values)." in text
+    )
+    assert "| 10 | 2 | 2.0 % | 2 | finished |" in text
+    assert text.endswith("\n\nand 2 more jobs")
+
+
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import suppress
 
 import mlflow
 import pytest
@@ -212,7 +214,7 @@ MISTAKES = {
     ),
     "unknown-metric-of-register": (
         *("register", ["register.metric=accuracy"], None),
-        *("register.metric: expected", "Input should be 'PQ', 'PQ/thing' or 'mIoU'"),
+        *("register.metric: expected", "Input should be 'auto', 'PQ', 'PQ/thing' or 'mIoU'"),
     ),
     "unknown-reaction-to-problems": (
         *("prepare", ["prepare.on_problem=skip"], None),
@@ -399,3 +401,11 @@ def test_the_message_names_cause_and_fix(template, tmp_path, mistake):
     assert cause in message
     assert fix in message
     assert not (folder / "out/train").exists()
+    assert num_runs(folder) == (mistake == "validation-that-never-runs")
+
+
+def num_runs(folder):
+    """The MLflow runs that a mistake left behind."""
+    with suppress(sqlite3.DatabaseError), sqlite3.connect(folder / "mlflow.db") as database:
+        return len(database.execute("select run_uuid from runs").fetchall())
+    return 0

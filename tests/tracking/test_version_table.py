@@ -4,7 +4,7 @@ import pytest
 
 from maskmill.stages import models
 from maskmill.tracking.lineage import MODEL_TAG
-from maskmill.tracking.models import CHAMPION, set_version_tags, versions
+from maskmill.tracking.models import CHAMPION, keep_facts, versions
 from maskmill.tracking.promotion import champions, keep_decision, move_champion
 
 SCORES = {
@@ -25,7 +25,7 @@ def registered(store):
     for number in (1, 2):
         store.create_model_version("street", "somewhere", tags={MODEL_TAG: str(number)})
     latest = versions("street")[0]
-    set_version_tags(latest, SCORES)
+    keep_facts(latest, SCORES)
     keep_decision(latest, CHAMPION, "the first version of this model", "question")
     assert move_champion(latest, seen=None)
     return store

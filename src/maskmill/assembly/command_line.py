@@ -4,9 +4,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.suggestions import suggest_key
 
@@ -18,7 +21,8 @@ WRITTEN_FOR_HYDRA = ("[", "{", "'", '"')  # what begins like this is Hydra's to 
 def quote_paths(arguments: Iterable[str], *, is_sweep: bool = False) -> list[str]:
     """The arguments, with quotes around values that are text but not in Hydra's grammar.
 
-    Such are paths with umlauts, blanks, `#`, `=` and the like. A comma separates the values of a
+    Such are paths with umlauts, blanks, `#`, `=` and the like, and mappings of YAML whose keys have
+    them, see `read_mappings`. A comma separates the values of a
     sweep, so outside of a sweep a path with a comma is one value, and within one if it exists.
 
     Args:
@@ -30,6 +34,63 @@ def quote_paths(arguments: Iterable[str], *, is_sweep: bool = False) -> list[str
         ["source.root='data/M\u00fcller #2'", 'optimizer.lr=1e-3']
     """
     return [_quoted(argument, is_sweep) for argument in arguments]
+
+
+def read_mappings(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Set the mappings that `quote_paths` has quoted: class names with umlauts are keys so.
+
+    Args:
+        cfg: composed; is changed.
+        overrides: of the command.
+
+    Raises:
+        ValueError: such a mapping has another form than YAML's.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        value = override.value()
+        if not isinstance(value, str) or not value.startswith("{"):
+            continue
+        argument = f"{override.key_or_group}={value}"
+        if _is_mapping(value) and not _is_read(argument, is_path=False, is_sweep=True):
+            with open_dict(cfg):
+                mapping = read_mapping(value, override.key_or_group)
+                OmegaConf.update(cfg, override.key_or_group, mapping, merge=False)
+
+
+def read_mapping(text: str, name: str) -> DictConfig:
+    """A mapping that is written as text.
+
+    Args:
+        text: YAML, as `{Fußgänger: 0.5}`.
+        name: of the value, for messages.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    try:
+        mapping = OmegaConf.create(text)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(_other_form(text, name)) from error
+    if not isinstance(mapping, DictConfig) or None in mapping.values():
+        raise ValueError(_other_form(text, name))
+    return mapping
+
+
+def _other_form(text: str, name: str) -> str:
+    return (
+        f"{name}: expected a mapping, but got {text} - write {{key: value}} as in YAML, with a "
+        "blank after the colon"
+    )
+
+
+def _is_mapping(text: str) -> bool:
+    """Whether YAML, but perhaps not Hydra's grammar, reads a mapping."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return False
+    # {a,b} is text, as in a pattern of file names; {a:1} a mapping that lacks its blank
+    return isinstance(content, dict) and ":" in text
 
 
 def check_flags(arguments: Iterable[str]) -> None:
@@ -64,7 +125,10 @@ def _is_known(flag: str) -> bool:
 
 def _quoted(argument: str, is_sweep: bool) -> str:
     match = OVERRIDE.fullmatch(argument)
-    if match is None or match["value"].startswith(WRITTEN_FOR_HYDRA):
+    if match is None:
+        return argument
+    is_mapping = match["value"].startswith("{") and _is_mapping(match["value"])
+    if match["value"].startswith(WRITTEN_FOR_HYDRA) and not is_mapping:
         return argument
     exists = _exists(match["value"])
     is_path = exists or "/" in match["value"]

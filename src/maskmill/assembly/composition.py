@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from maskmill.assembly.chosen import keep_choices, leaf_keys
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.combinations import check_combination
-from maskmill.assembly.command_line import quote_paths
+from maskmill.assembly.command_line import quote_paths, read_mapping
 from maskmill.assembly.conf_search_path import (
     check_project_conf,
     packaged_conf,
@@ -226,7 +226,7 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
             raise ValueError(_unknown_key(f"{prefix}{name}", prefix, list(cfg)))
         current = cfg._get_node(name) if name in cfg else None
         if isinstance(current, DictConfig) and isinstance(value, str) and value.startswith("{"):
-            value = _read_mapping(value, f"{prefix}{name}")
+            value = read_mapping(value, f"{prefix}{name}")
         if not prefix and isinstance(current, DictConfig) and _is_choice(value):
             raise ValueError(
                 f"expected values under `set: {name}:`, but got {value!r} - to choose a file of "
@@ -237,17 +237,6 @@ def set_values(cfg: DictConfig, values: DictConfig, prefix: str = "") -> None:
             continue
         with open_dict(cfg):
             cfg[name] = value
-
-
-def _read_mapping(text: str, name: str) -> Any:
-    """A mapping in quotes: the line of `dvc exp run` takes class names as keys only so."""
-    try:
-        return OmegaConf.create(text)
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(
-            f"{name}: expected a mapping, but got {text} - write {{key: value}} as in YAML, with "
-            "a blank after the colon"
-        ) from error
 
 
 def _merges(value: Any, current: DictConfig) -> bool:

@@ -28,6 +28,7 @@ from maskmill.tracking.promotion import (
     move_champion,
     set_challenger,
 )
+from maskmill.tracking.version_facts import version_facts
 
 COUNTS = "counts.csv"
 NUM_RESAMPLES = 2000
@@ -106,16 +107,17 @@ class Gate:
         self, version: ModelVersion, present: ModelVersion | None, question: str
     ) -> Decision | None:
         """The decision that was made before, so that registering again writes the same bytes."""
-        reason = version.tags.get(REASON_TAG, "")
+        facts = version_facts(version)
+        reason = facts.get(REASON_TAG, "")
         if present is not None and present.version == version.version:
             known = reason or "it is the champion already"
             return Decision(CHAMPION, known, is_champion_already=True)
-        if version.tags.get(WITHDRAWN_TAG):
+        if facts.get(WITHDRAWN_TAG):
             again = f"promote.model=models:/{version.name}/{version.version}"
             return Decision(None, f"{reason}; `maskmill promote {again}` makes it champion again")
-        if version.tags.get(QUESTION_TAG) != question:
+        if facts.get(QUESTION_TAG) != question:
             return None
-        is_champion = version.tags[ALIAS_TAG] == CHAMPION  # if it was killed before the alias
+        is_champion = facts[ALIAS_TAG] == CHAMPION  # if it was killed before the alias
         alias = CHAMPION if is_champion else self._alias_of_loser(version)
         return Decision(alias, reason, self._differences(present))
 
@@ -205,7 +207,7 @@ class Gate:
         holder = version_with_alias(version.name, CHALLENGER)
         if holder is None or holder.version == version.version:
             return None
-        if holder.tags.get(TEST_TAG) != self.evidence.key:
+        if version_facts(holder).get(TEST_TAG) != self.evidence.key:
             return None
         score = float(holder.tags.get(self.settings.metric, "nan"))
         return holder if score > self.score else None

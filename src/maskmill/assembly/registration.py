@@ -1,5 +1,6 @@
 """A trained and evaluated model becomes a version of the registry and gets an alias."""
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -18,6 +19,7 @@ from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
+from maskmill.evaluation.deciding import find_task
 from maskmill.evaluation.evidence import require_evidence
 from maskmill.evaluation.learning_curves import HISTORY, read_history
 from maskmill.reporting.comparison_page import write_comparison
@@ -40,8 +42,8 @@ from maskmill.tracking.models import (
     describe_version,
     find_logged_model,
     find_version,
+    keep_facts,
     registry_lock,
-    set_version_tags,
 )
 from maskmill.tracking.origin import COMMIT_TAG, ORIGIN_TAGS, RUN_TAG, is_pipeline
 from maskmill.tracking.restored import restored_run
@@ -71,7 +73,6 @@ class Registration:
     """
 
     def __init__(self, settings: RegisterSettings) -> None:
-        self.settings = settings
         scores = settings.evaluation / "metrics.json"
         if not scores.is_file():
             raise FileNotFoundError(
@@ -79,13 +80,15 @@ class Registration:
                 "`maskmill evaluate` first or check `register.evaluation`"
             )
         self.metrics: dict[str, Any] = read_json(scores)
+        self.files = read_model(settings.model)
+        settings = decided(settings, self.files)
+        self.settings = settings
         if self.metrics.get(settings.metric) is None:
             numbers = sorted(key for key, value in self.metrics.items() if isinstance(value, float))
             raise ValueError(
                 f"{settings.evaluation}/metrics.json: expected the deciding metric "
                 f"{settings.metric!r}, but it is missing - choose register.metric among {numbers}"
             )
-        self.files = read_model(settings.model)
         self.split = PanopticFolder(settings.images)
         self.evidence = require_evidence(
             settings.evaluation, model=self.files.fingerprint, split=self.split
@@ -103,7 +106,7 @@ class Registration:
         gate = Gate(self.settings, self.evidence, self.metrics[self.settings.metric])
         with registry_lock(self.settings.name):
             version = self._version()
-            set_version_tags(version, self._score_tags())  # of a later evaluation
+            keep_facts(version, self._score_tags())  # of a later evaluation
             decision = gate.decide(version)
         describe_version(version, self._card(version, decision), decision.reason)
         return self._write(version, decision)
@@ -230,6 +233,15 @@ class Registration:
                 return False
             write_bytes(page, kept.read_bytes())
             return True
+
+
+def decided(settings: RegisterSettings, files: ModelFiles) -> RegisterSettings:
+    """The settings with the metric that decides the model's task, unless they name another."""
+    if settings.metric != "auto":
+        return settings
+    task_class = files.config["task"].get("_target_", "").rpartition(".")[2]
+    metric = find_task(files.categories, task_class).metric
+    return dataclasses.replace(settings, metric=metric)
 
 
 def _present(params: Mapping[str, str], name: str) -> list[str]:

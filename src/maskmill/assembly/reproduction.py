@@ -21,7 +21,7 @@ from maskmill.canonical.yaml_file import read_yaml
 from maskmill.serving.model_files import read_model
 from maskmill.tracking.address import repository_root
 from maskmill.tracking.lineage import WEIGHTS_TAG
-from maskmill.tracking.models import set_version_tags, version_of
+from maskmill.tracking.models import keep_facts, version_of
 from maskmill.tracking.runs import CONFIG_FILE
 from maskmill.tracking.store import connect
 
@@ -82,7 +82,7 @@ def reproduce(settings: ReproduceSettings) -> Reproduction:
     result = Reproduction(tags[WEIGHTS_TAG], found, reasons)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     verdict = "the same weights" if result.is_same else f"other weights, {found}"
-    set_version_tags(version, {REPRODUCED_TAG: f"{time}: {verdict}"})
+    keep_facts(version, {REPRODUCED_TAG: f"{time}: {verdict}"})
     return result
 
 

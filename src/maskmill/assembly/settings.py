@@ -209,7 +209,7 @@ class RegisterSettings:
         evaluation: what `evaluate` wrote for this model's predictions.
         images: a prepared split; its first image becomes the input example.
         out: folder for version.json.
-        metric: the metric that decides: PQ, PQ/thing or mIoU.
+        metric: the metric that decides: PQ, PQ/thing or mIoU; auto: that of the model's task.
         margin: lead over the champion that the candidate needs.
         confidence: required confidence of that lead, by paired bootstrap over the images.
         run: MLflow run to register from; null: the run that produced the model.
@@ -226,7 +226,7 @@ class RegisterSettings:
     evaluation: Path
     images: Path
     out: Path
-    metric: Literal["PQ", "PQ/thing", "mIoU"]
+    metric: Literal["auto", "PQ", "PQ/thing", "mIoU"]
     margin: float
     confidence: float
     run: str | None = None

@@ -82,6 +82,7 @@ class Sweep:
                     self.record.run,
                     page=page,
                     description=ranking.markdown(),
+                    best=best.run if best else None,
                     metric=ranking.metric,
                     score=best.score if best else None,
                 )

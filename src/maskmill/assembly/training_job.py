@@ -118,8 +118,9 @@ class TrainingJob:
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         datamodule = build_datamodule(self.cfg)
         task = build_task(self.cfg, self.categories)
+        trainer = self.build_trainer()  # before the run: a wrong value leaves none behind
         with self._locked(), self.tracked() as run_id:
-            trainer = self.build_trainer(run_id)
+            self.log_to(run_id, trainer)
             self._fit(trainer, task, datamodule)
             score = best_score(trainer)
             if trainer.is_global_zero and self.trial.was_pruned:
@@ -181,10 +182,9 @@ class TrainingJob:
             self.note = log_inputs(params, self.dataset, stage)
             yield run_id
 
-    def build_trainer(self, run_id: str) -> Trainer:
-        """The Trainer with its callbacks; metrics and example pictures go to the MLflow run."""
+    def build_trainer(self) -> Trainer:
+        """The Trainer with its callbacks."""
         on_terminal = sys.stderr.isatty()
-        logger = RunLogger(run_id or None)
         callbacks: list[Callback] = [
             StepSeed(self.cfg.seed),
             FiniteLoss(folder=self.state.folder),
@@ -195,21 +195,24 @@ class TrainingJob:
             EpochLines(),
             *self.trial.callbacks,
         ]
-        attach(callbacks, self._context(logger))
         return build(
             self.cfg.trainer,
             Trainer,
             callbacks=callbacks,
-            logger=logger,
+            logger=False,
             plugins=_plugins(),
             enable_progress_bar=on_terminal,
         )
 
-    def _context(self, logger: RunLogger) -> RunContext:
+    def log_to(self, run_id: str, trainer: Trainer) -> None:
+        """Let metrics and example pictures go to the MLflow run; empty on the other ranks."""
+        logger = RunLogger(run_id or None)
+        trainer.logger = logger
+
         def show(image: RGB, target: Panoptic, pred: Panoptic, name: str, step: int) -> None:
             logger.log_image(draw_example_row(image, target, pred, self.categories), name, step)
 
-        return RunContext(self.state.folder, logger.flush, show)
+        attach(trainer.callbacks, RunContext(self.state.folder, logger.flush, show))
 
     def _fit(
         self, trainer: Trainer, task: LightningModule, datamodule: SegmentationDataModule

@@ -1,6 +1,7 @@
 """The task of an evaluation, and the score that decides it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +15,14 @@ class Task:
 
     Args:
         name: "panoptic", "instance" or "semantic".
-        metric: the name of the score, as in metrics.json.
+        metric: the score, as in metrics.json.
         meaning: of the score, in words.
         counts_segments: the score is of segments and not of pixels.
         things_only: stuff does not count.
     """
 
     name: str
-    metric: str
+    metric: Literal["PQ", "PQ/thing", "mIoU"]
     meaning: str
     counts_segments: bool = True
     things_only: bool = False

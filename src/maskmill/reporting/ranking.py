@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from maskmill.reporting.pages import format_percent
 
+MAX_ROWS = 10  # of the table in a description, which MLflow folds
+MAX_VALUES = 6  # of a parameter that a description lists
 MAX_STATUS = 80  # characters of a line on the terminal, where each error has been reported already
 
 
@@ -122,12 +124,29 @@ class Ranking:
         return "\n".join(lines)
 
     def markdown(self) -> str:
-        """The table for the page of an MLflow run."""
+        """The result and the first rows of the table, for the page of an MLflow run."""
         head, *rows = self.rows()
-        lines = [_markdown_row(head), _markdown_row(["---"] * len(head))]
-        for row in rows:
+        lines = [self.summary(), "", _markdown_row(head), _markdown_row(["---"] * len(head))]
+        for row in rows[:MAX_ROWS]:
             lines.append(_markdown_row(row))
-        return "\n".join([f"{len(self.jobs)} jobs: {self.counts()}.", "", *lines])
+        if len(rows) > MAX_ROWS:
+            lines += ["", f"and {len(rows) - MAX_ROWS} more jobs"]
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """What was varied, and the best setting, in two sentences."""
+        varied = " and ".join(map(self._varied, self.params)) or "nothing"
+        text = f"{len(self.jobs)} jobs ({self.counts()}) that vary {varied}."
+        best = self.best
+        if best is None:
+            return text
+        return f"Best {self.metric}: {self.format(best.score)} by {best.name}. {text}"
+
+    def _varied(self, name: str) -> str:
+        values = dict.fromkeys(job.params[name] for job in self.jobs if name in job.params)
+        if len(values) > MAX_VALUES:
+            return f"{name} ({len(values)} values)"
+        return f"{name} ({', '.join(values)})"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

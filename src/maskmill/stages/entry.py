@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from maskmill.assembly.command_end import AT_THE_END
-from maskmill.assembly.command_line import check_flags, quote_paths
+from maskmill.assembly.command_line import check_flags, quote_paths, read_mappings
 from maskmill.assembly.conf_search_path import (
     check_project_conf,
     packaged_conf,
@@ -54,6 +54,7 @@ def stage(main: Main) -> Callable[[], Any]:
             os.environ.pop(FULL_ERROR, None)
         try:
             check_top_level(cfg)
+            read_mappings(cfg, HydraConfig.get().overrides.task)
             with missing_threads_as_os_errors():
                 return main(cfg)
         except (

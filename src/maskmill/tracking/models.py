@@ -19,6 +19,7 @@ from maskmill.tracking.descriptions import MAX_DESCRIPTION_LENGTH, NOTE, add_to_
 from maskmill.tracking.lineage import MODEL_TAG
 from maskmill.tracking.relocation import ARTIFACTS
 from maskmill.tracking.store import connect
+from maskmill.tracking.version_facts import as_tags
 
 log = logging.getLogger(__name__)
 
@@ -129,19 +130,20 @@ def find_logged_model(run: Run, fingerprint: str) -> str | None:
     return uri
 
 
-def create_version(name: str, model_uri: str, tags: Mapping[str, str]) -> ModelVersion:
-    """Register a logged model under `name`, which is created if it is new.
+def create_version(name: str, model_uri: str, facts: Mapping[str, str]) -> ModelVersion:
+    """Register a logged model with facts about it under `name`, which is created if it is new.
 
     `mlflow.register_model` also links the model's own page to the version.
     """
     connect()
     with contextlib.redirect_stderr(io.StringIO()):  # MLflow prints what we log ourselves
-        return mlflow.register_model(model_uri, name, tags=dict(tags))
+        return mlflow.register_model(model_uri, name, tags=as_tags(facts))
 
 
-def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
-    """Set tags of a version, in the registry and in this object."""
+def keep_facts(version: ModelVersion, facts: Mapping[str, str]) -> None:
+    """Keep facts with a version, in the registry and in this object."""
     client = connect()
+    tags = as_tags(facts, version.tags)
     changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
     for key, value in changed.items():
         client.set_model_version_tag(version.name, version.version, key, value)

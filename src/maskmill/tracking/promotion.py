@@ -10,20 +10,19 @@ from maskmill.tracking.models import (
     CHALLENGER,
     CHAMPION,
     champion,
-    set_version_tags,
+    keep_facts,
     version_with_alias,
     versions,
 )
 from maskmill.tracking.store import connect
+from maskmill.tracking.version_facts import HISTORY_TAG, MAX_TAG_LENGTH, version_facts
 
 REASON_TAG = "decision"  # the reason of the last decision
 ALIAS_TAG = "maskmill.alias"  # what it gave: champion, challenger or none
 QUESTION_TAG = "maskmill.question"  # a digest of what was decided, to repeat the same answer
-HISTORY_TAG = "maskmill.history"  # all decisions, the last one first
 WITHDRAWN_TAG = "maskmill.withdrawn"  # why a version was replaced by hand; empty: it was not
 CHAMPIONS_TAG = "maskmill.champions"  # of the registered model: versions in the order of their time
 NONE = "none"
-MAX_TAG_LENGTH = 5000  # characters, the limit of MLflow's databases
 MAX_CHAMPIONS = 500
 
 
@@ -38,14 +37,14 @@ def keep_decision(version: ModelVersion, alias: str | None, reason: str, questio
     """
     time = datetime.now(UTC).isoformat(timespec="seconds")
     entry = f"{time} {_user()}: {alias or NONE}: {reason}"
-    history = "\n".join([entry, version.tags.get(HISTORY_TAG, "")]).strip()
-    tags = {
-        HISTORY_TAG: history[:MAX_TAG_LENGTH],
+    history = "\n".join([entry, version_facts(version).get(HISTORY_TAG, "")]).strip()
+    facts = {
+        HISTORY_TAG: history,
         QUESTION_TAG: question,
         ALIAS_TAG: alias or NONE,
         REASON_TAG: reason[:MAX_TAG_LENGTH],
     }
-    set_version_tags(version, tags)
+    keep_facts(version, facts)
 
 
 def move_champion(version: ModelVersion, *, seen: ModelVersion | None) -> bool:
@@ -94,7 +93,7 @@ def promote(version: ModelVersion, reason: str) -> None:
             "the champion already - nothing to do"
         )
     keep_decision(version, CHAMPION, f"promoted by hand: {reason}", "")
-    set_version_tags(version, {WITHDRAWN_TAG: ""})
+    keep_facts(version, {WITHDRAWN_TAG: ""})
     if present is not None:
         _withdraw(present, f"replaced by hand by version {version.version}: {reason}")
     move_champion(version, seen=present)
@@ -121,7 +120,7 @@ def rollback(name: str, reason: str) -> ModelVersion:
         )
     version = connect().get_model_version(name, earlier[-1])
     keep_decision(version, CHAMPION, f"rolled back from version {present.version}: {reason}", "")
-    set_version_tags(version, {WITHDRAWN_TAG: ""})
+    keep_facts(version, {WITHDRAWN_TAG: ""})
     _withdraw(present, f"rolled back to version {version.version}: {reason}")
     move_champion(version, seen=present)
     _keep_champions(name, earlier)
@@ -131,7 +130,7 @@ def rollback(name: str, reason: str) -> ModelVersion:
 def _withdraw(version: ModelVersion, reason: str) -> None:
     """Keep a version from becoming champion again because `register` is run again."""
     keep_decision(version, None, reason, "")
-    set_version_tags(version, {WITHDRAWN_TAG: reason})
+    keep_facts(version, {WITHDRAWN_TAG: reason})
 
 
 def _keep_champions(name: str, numbers: list[str]) -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import mlflow
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from maskmill.tracking.abandoned import PROCESS_TAG, end_abandoned_runs, this_process
+from maskmill.tracking.descriptions import MAX_DESCRIPTION_LENGTH, NOTE, artifact_link
 from maskmill.tracking.runs import code_tags
 from maskmill.tracking.store import connect, experiment_id, store_errors
 from maskmill.tracking.sweep_tags import JOB_TAG, PARENT_TAG, SWEEP_TAG
@@ -67,20 +67,27 @@ def job_runs(parent: str) -> dict[int, str]:
 
 
 def describe_sweep(
-    run_id: str, *, page: Path, description: str, metric: str, score: float | None
+    run_id: str, *, page: Path, description: str, best: str | None, metric: str, score: float | None
 ) -> None:
     """Show the result of a sweep on the page of its run.
 
     Args:
         run_id: of the sweep.
         page: a file that becomes an artifact.
-        description: Markdown.
+        description: Markdown, whose first line is a summary.
+        best: id of the run of the best job; None if there is none.
         metric: name of the score.
         score: the best one, by which sweeps can be sorted.
     """
     with store_errors():
         client = connect()
-        client.set_tag(run_id, MLFLOW_RUN_NOTE, description)
+        experiment = client.get_run(run_id).info.experiment_id
+        links = [artifact_link(experiment, run_id, page.name)]
+        if best is not None:
+            links.append(f"[run of the best job](#/experiments/{experiment}/runs/{best})")
+        first, _, table = description.partition("\n")
+        note = f"{first}\n\n{', '.join(links)}\n{table}"  # MLflow folds all but the first lines
+        client.set_tag(run_id, NOTE, note[:MAX_DESCRIPTION_LENGTH])
         client.log_artifact(run_id, str(page))
         if score is not None:
             client.log_metric(run_id, metric, score)

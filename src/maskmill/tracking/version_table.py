@@ -9,6 +9,7 @@ from maskmill.tracking.lineage import METRIC_TAG
 from maskmill.tracking.models import versions
 from maskmill.tracking.promotion import REASON_TAG
 from maskmill.tracking.store import connect
+from maskmill.tracking.version_facts import version_facts
 
 INTERVAL_TAG = "maskmill.interval"  # 95 % of that metric
 RUNTIMES_TAG = "runtimes"  # of the exports of a version, as `maskmill export` names them
@@ -55,7 +56,7 @@ def _line(row: Cells, widths: Sequence[int]) -> str:
 
 
 def _cells(version: ModelVersion) -> Cells:
-    tags = version.tags
+    tags = version_facts(version)
     metric = tags.get(METRIC_TAG, METRICS[0])
     others = [f"{name} {_percent(tags[name])}" for name in METRICS if name in tags]
     own = f"{metric} {_percent(tags[metric])}" if metric in tags else "-"
