@@ -1,6 +1,6 @@
 """Does a pruned search find a better setting than a grid in the same CPU time?
 
-    python benchmarks/search.py OUT [--seeds 0 1 2] [--epochs 8]
+    python benchmarks/search.py OUT [--seeds 0 1 2] [--epochs 6]
 
 OUT is a new folder, in which scenes are drawn and prepared. For each seed, a grid of eight
 settings is trained (four learning rates, two weight decays), and the CPU time of its processes is
@@ -27,10 +27,10 @@ from maskmill.assembly.study import open_storage
 from maskmill.stages import cli
 from maskmill.training.launching import EXIT_SIGTERM, import_ahead
 
-DRAW = ["draw.num_train=16", "draw.num_val=4", "draw.num_test=1", "draw.out=data"]
-GRID = ["optimizer.lr=1e-4,5e-4,2e-3,1e-2", "optimizer.weight_decay=1e-4,1e-2"]
+DRAW = ["draw.num_train=12", "draw.num_val=3", "draw.num_test=1", "draw.out=data"]
+GRID = ["optimizer.lr=1e-4,1e-3,1e-2,1e-1", "optimizer.weight_decay=1e-4,1e-2"]
 SPACE = [
-    "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+    "optimizer.lr=tag(log,interval(1e-4,1e-1))",
     "optimizer.weight_decay=tag(log,interval(1e-4,1e-2))",
 ]
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=1000"]
@@ -41,7 +41,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True)
     os.chdir(arguments.out)

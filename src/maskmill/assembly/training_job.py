@@ -185,7 +185,7 @@ class TrainingJob:
     def build_trainer(self) -> Trainer:
         """The Trainer with its callbacks."""
         on_terminal = sys.stderr.isatty()
-        callbacks: list[Callback] = [
+        self.callbacks: list[Callback] = [
             StepSeed(self.cfg.seed),
             FiniteLoss(folder=self.state.folder),
             *[build(node, Callback) for node in self.cfg.callbacks.values()],
@@ -198,7 +198,7 @@ class TrainingJob:
         return build(
             self.cfg.trainer,
             Trainer,
-            callbacks=callbacks,
+            callbacks=self.callbacks,
             logger=False,
             plugins=_plugins(),
             enable_progress_bar=on_terminal,
@@ -212,18 +212,16 @@ class TrainingJob:
         def show(image: RGB, target: Panoptic, pred: Panoptic, name: str, step: int) -> None:
             logger.log_image(draw_example_row(image, target, pred, self.categories), name, step)
 
-        attach(trainer.callbacks, RunContext(self.state.folder, logger.flush, show))
+        attach(self.callbacks, RunContext(self.state.folder, logger.flush, show))
 
-    def _fit(
-        self, trainer: Trainer, task: LightningModule, datamodule: SegmentationDataModule
-    ) -> None:
+    def _fit(self, trainer: Trainer, task: LightningModule, data: SegmentationDataModule) -> None:
         checkpoint = find_checkpoint(self.state.folder, set_aside=rank() == 0)
         if checkpoint is not None:
             log.info("resuming from %s", checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
         path = str(checkpoint) if checkpoint else None
         with explained():
-            trainer.fit(task, datamodule, ckpt_path=path, weights_only=True)
+            trainer.fit(task, data, ckpt_path=path, weights_only=True)
         if trainer.state.status != TrainerStatus.FINISHED:
             raise KeyboardInterrupt(
                 "training was interrupted; the same command resumes it from the last checkpoint"

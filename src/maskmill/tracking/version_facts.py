@@ -33,7 +33,7 @@ def as_tags(facts: Mapping[str, str], before: Mapping[str, str] | None = None) -
         before: what the version has; the facts in its record stay there.
     """
     record: dict[str, str] = json.loads((before or {}).get(RECORD_TAG, "{}"))
-    tags = {}
+    tags = dict[str, str]()
     for name, value in facts.items():
         kept = record if name.startswith(OWN) and name != MODEL_TAG else tags
         kept[name] = value
