@@ -86,6 +86,10 @@ def test_numbers_are_spaced_by_value_and_names_evenly(texts, expected):
 def test_a_single_value_lies_in_the_middle_and_many_have_five_labels():
     assert scale_of("", ["7", "7"]).position == {"7": 0.5}
     assert [text for _, text in scale_of("", list("123456789")).ticks] == ["1", "3", "5", "7", "9"]
+    # epochs 1 to 8: no label between two of them
+    epochs = scale_of("epoch", [f"{epoch}.0" for epoch in range(1, 9)], linear=True)
+    assert [text for _, text in epochs.ticks] == ["1", "3", "4", "6", "8"]
+    assert epochs.ticks[1][0] == epochs.position["3.0"]
 
 
 def corners(line):

@@ -60,6 +60,8 @@ def scale_of(name: str, texts: Sequence[str], *, linear: bool = False) -> Scale:
         return Scale(name, position, _labels([f"{number:g}" for number in numbers], places))
     low, high = min(values), max(values)
     steps = [low + (high - low) * index / (NUM_TICKS - 1) for index in range(NUM_TICKS)]
+    if all(map(float.is_integer, values)):  # as epochs and widths
+        steps = list(map(float, map(round, steps)))
     labels = [f"{10**step if is_logarithmic else step:.3g}" for step in steps]
     return Scale(name, position, _labels(labels, _spread(steps)))
 

@@ -13,7 +13,8 @@ from maskmill.reporting.svg import DOT_RADIUS, draw_chart, draw_svg, draw_text, 
 
 WORST = (214, 214, 214)
 BEST = (0, 90, 160)
-AXIS_PX = 130  # between two axes of the parallel coordinates
+AXIS_PX = (130, 260)  # between two axes of the parallel coordinates, at least and at most
+AXES_PX = 560  # all of them, where few have room for more
 TOP, HEIGHT, SIDE = 24, 240, 70  # px
 MIN_JOBS = 2  # a chart of one point shows nothing
 
@@ -45,16 +46,17 @@ def draw_coordinates(ranking: Ranking, jobs: Sequence[RankedJob]) -> Markup:
     """Parallel coordinates: an axis for each parameter and the score, a line for each job."""
     scales = [_param_scale(name, jobs) for name in ranking.params]
     scales.append(_score_scale(ranking, jobs))
+    apart = max(AXIS_PX[0], min(AXIS_PX[1], AXES_PX // max(1, len(ranking.params))))
     shapes = []
     for job in reversed(jobs):  # the best on top
         texts = [job.params.get(name, "") for name in ranking.params] + [repr(job.score)]
         corners = []
         for index, (scale, text) in enumerate(zip(scales, texts, strict=True)):
-            corners.append(f"{SIDE + index * AXIS_PX} {_y(scale.position[text]):.1f}")
+            corners.append(f"{SIDE + index * apart} {_y(scale.position[text]):.1f}")
         shapes.append(_draw_path("L".join(corners), ranking, jobs, job))
     for index, scale in enumerate(scales):
-        shapes += _draw_axis(scale, SIDE + index * AXIS_PX)
-    width = 2 * SIDE + (len(scales) - 1) * AXIS_PX
+        shapes += _draw_axis(scale, SIDE + index * apart)
+    width = 2 * SIDE + (len(scales) - 1) * apart
     return draw_svg(width, HEIGHT + 2 * TOP, shapes, label="parallel coordinates of the jobs")
 
 
