@@ -29,7 +29,7 @@ TRAIN = [
     "data.batch_size=2",
     "train.calibrate=false",
     "tracking.system_metrics=false",
-    "hydra.job.env_set.OMP_NUM_THREADS='1'",
+    "+hydra.job.env_set.OMP_NUM_THREADS='1'",
 ]
 ONE_AT_A_TIME = {
     "basic": [],
