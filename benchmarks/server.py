@@ -329,33 +329,9 @@ def register(model, image, folder):
     create_version("peer", uri, {})
 
 
-def run_litserve(port):
-    """Serve the registered version by LitServe, with our decoding, prediction and segments."""
-    import litserve
-
-    from maskmill.assembly.serving import ModelLoader
-    from maskmill.serving.segment_rows import segment_rows
-
-    class Segments(litserve.LitAPI):
-        def setup(self, device):
-            self.model = ModelLoader("cpu", 1, None, {})(PEER)
-
-        def decode_request(self, request):
-            return decode_photo(request["image"].file.read(), "image", Findings())
-
-        def predict(self, image):
-            return self.model.predict([image])[0]
-
-        def encode_response(self, prediction):
-            return {"segments": segment_rows(prediction, self.model.categories)}
-
-    server = litserve.LitServer(Segments(), accelerator="cpu")
-    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
-
-
-def start_peer(command, port, health, environment):
-    """A server that has one core, once it is healthy."""
-    process = subprocess.Popen(
+def start_peer(command, environment):
+    """A server that has one core."""
+    return subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -363,13 +339,17 @@ def start_peer(command, port, health, environment):
         start_new_session=True,
         preexec_fn=lambda: os.sched_setaffinity(0, [0]),
     )
+
+
+def wait_until_healthy(process, port, path):
     while True:
-        assert process.poll() is None, f"{command} ended"
+        assert process.poll() is None, f"{process.args} ended"
         try:
-            if post(port, health, None)[0] == 200:
-                return process
+            if post(port, path, None)[0] == 200:
+                return
         except OSError:
-            time.sleep(0.5)
+            pass
+        time.sleep(0.5)
 
 
 def post(port, path, body, content_type="application/octet-stream"):
@@ -399,7 +379,10 @@ def measure_peers(model, image, data, rounds, litserve):
             *("/invocations", json.dumps(inputs).encode(), "application/json"),
         ),
         "LitServe": (
-            *([__file__, "--run-litserve", str(PORT + 2), model, "-"], "/health"),
+            *(
+                [str(Path(__file__).with_name("litserve_server.py")), PEER, str(PORT + 2)],
+                "/health",
+            ),
             *("/predict", form, "multipart/form-data; boundary=x"),
         ),
     }
@@ -412,9 +395,10 @@ def measure_peers(model, image, data, rounds, litserve):
     sizes = {}
     with tempfile.TemporaryDirectory() as folder:
         register(model, image, Path(folder))
-        for port, (name, (command, health, *_)) in enumerate(servers.items(), PORT):
-            processes[name] = start_peer(command, port, health, environment)
         try:
+            for port, (name, (command, health, *_)) in enumerate(servers.items(), PORT):
+                processes[name] = start_peer(command, environment)
+                wait_until_healthy(processes[name], port, health)
             for number in range(rounds + 1):
                 for port, (name, (_, _, path, body, kind)) in enumerate(servers.items(), PORT):
                     cpu_s = cpu_seconds(processes[name])
@@ -448,11 +432,7 @@ def main():
     parser.add_argument("--requests", type=int, default=150)
     parser.add_argument("--only", default="throughput,transport,latency,endurance,refusals,peers")
     parser.add_argument("--litserve", type=Path, help="a folder with the package")
-    parser.add_argument("--run-litserve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run_litserve:
-        run_litserve(arguments.run_litserve)
-        return
     import torch
 
     torch.set_num_threads(1)
