@@ -1,5 +1,6 @@
 """MLflow's pages in a real browser, as `maskmill ui` opens them."""
 
+import itertools
 import json
 import time
 
@@ -32,7 +33,9 @@ def test_the_pages_open_on_the_runs_with_scores_and_choices_as_columns(store, tm
     server = start("ui", f"ui.port={port}", cwd=tmp_path)
     try:
         lines = iter(server.stdout.readline, "")
-        assert any(f"runs and models: http://127.0.0.1:{port}" in line for line in lines)
+        address = f"runs and models: http://127.0.0.1:{port}"
+        before = list(itertools.takewhile(lambda line: address not in line, lines))
+        assert "deprecated" not in "".join(before)
         with browser_page(tmp_path) as page:
             page.open(f"http://127.0.0.1:{port}", width=1400, height=1000)
             runs = text_with(page, "first run")

@@ -25,9 +25,9 @@ from maskmill.postprocess.semantic import SemanticSegments
 from maskmill.serving import onnx_network
 from maskmill.serving.agreement import MIN_SHARE, Check, check
 from maskmill.serving.image_folder import find_images
-from maskmill.serving.model_files import DESCRIPTION, WEIGHTS, describe, read_model
+from maskmill.serving.model_files import DESCRIPTION, PROGRAM, WEIGHTS, describe, read_model
 from maskmill.serving.predictor import Predictor
-from maskmill.serving.program import PROGRAM, export_program, require_followed
+from maskmill.serving.program import export_program, require_followed
 from maskmill.sources.finding import Findings
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from maskmill.assembly.latency import measure_latency_ms
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
@@ -59,6 +57,11 @@ def missed_limits(settings: RegisterSettings, uri: str, image: RGB) -> list[str]
         if size_mb > settings.max_size_mb:
             missed.append(f"{size_mb:.1f} MB are more than {settings.max_size_mb:g} MB")
     if settings.max_latency_ms is not None:
+        # seconds to import: not for a registration without this limit
+        import torch
+
+        from maskmill.assembly.latency import measure_latency_ms
+
         height, width = settings.latency_size
         latency_ms = measure_latency_ms(uri, image, (height, width), settings.latency_runs)
         if latency_ms > settings.max_latency_ms:

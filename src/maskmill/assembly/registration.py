@@ -14,7 +14,6 @@ from mlflow.entities.model_registry import ModelVersion
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.limits import require_known_classes
-from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
@@ -25,7 +24,6 @@ from maskmill.evaluation.learning_curves import HISTORY, read_history
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.model_card import model_card
 from maskmill.serving.model_files import ModelFiles, read_model
-from maskmill.serving.packaging import log_model
 from maskmill.tracking.descriptions import artifact_link
 from maskmill.tracking.lineage import (
     METRIC_TAG,
@@ -157,6 +155,10 @@ class Registration:
         )
 
     def _log_model(self, run: Run) -> str:
+        # torch and timm take seconds to import: not for a version that exists
+        from maskmill.assembly.network_loading import load_network
+        from maskmill.serving.packaging import log_model
+
         example = self.split.image(self.split.records[0])
         with reopened_run(run.info.run_id):
             sources = runtime_sources(self.files)

@@ -8,7 +8,6 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from omegaconf import OmegaConf
 
-from maskmill.assembly.prediction_job import PredictionJob
 from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.scoring import evaluate
 from maskmill.assembly.settings import EvaluateSettings, PredictSettings
@@ -125,5 +124,9 @@ def predict_split(model: str, images: Path, out: Path, settings: Mapping[str, An
     }
     values |= {key: settings[key] for key in settings.keys() - SCORING}
     node = OmegaConf.create({"predict": values}).predict
+    from maskmill.assembly.prediction_job import (
+        PredictionJob,
+    )  # torch: seconds, for old models only
+
     PredictionJob(node, find_images(images)).run()
     return out

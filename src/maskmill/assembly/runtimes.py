@@ -13,10 +13,9 @@ from maskmill.postprocess.prediction import Inference, Network
 from maskmill.postprocess.torch_network import TensorNetwork, Tensors, TorchNetwork
 from maskmill.postprocess.whole_image import WholeImage
 from maskmill.serving import onnx_network, openvino_network
-from maskmill.serving.model_files import WEIGHTS
+from maskmill.serving.model_files import PROGRAM, WEIGHTS
 from maskmill.serving.onnx_network import OnnxNetwork
 from maskmill.serving.openvino_network import OpenVinoNetwork, Precision
-from maskmill.serving.program import PROGRAM, load_program
 
 RECORD = "export.json"  # of `maskmill export`, beside the exports
 # What a runtime needs in the folder, in the order in which `auto` takes them where no record says
@@ -122,6 +121,8 @@ def open_network(
         forward = _in_bf16(network, device) if runtime == "torch_bf16" else network.to(device)
         return TorchNetwork(forward, device=device, temperature=temperature)
     if runtime == "program":
+        from maskmill.serving.program import load_program  # torch.export: seconds to import
+
         program = load_program(folder, device=device)
         return TorchNetwork(program, device=device, temperature=temperature)
     if device != "cpu":

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from maskmill.canonical.categories import Categories
-from maskmill.evaluation.observation import NUM_BINS, Observation
+from maskmill.evaluation.observation import NUM_BINS, Observation, class_bins
 
 Floats = npt.NDArray[np.float64]
 Kinds = npt.NDArray[np.str_]
@@ -145,15 +145,6 @@ def pooled(val: Features, train: Features) -> Features:
     for name, values_of_kind in val.kinds.items():
         kinds[name] = np.concatenate([values_of_kind, train.kinds[name]])
     return Features(numbers, kinds)
-
-
-def class_bins(observations: Sequence[Observation], categories: Categories) -> Floats:
-    """Pixels by predicted class and confidence: (N, K + 1, B); the last class is background."""
-    table = np.zeros((len(observations), categories.num_classes + 1, NUM_BINS))
-    for row, seen in zip(table, observations, strict=True):
-        for key, bins in seen.confidence.items():
-            row[categories.index.get(int(key), -1)] += bins
-    return table
 
 
 def find_drift(reference: Features, current: Features) -> list[Drift]:

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.evaluation.drift import class_bins
-from maskmill.evaluation.observation import Observation
+from maskmill.evaluation.observation import Observation, class_bins
 from maskmill.evaluation.outcomes import Outcomes
 from maskmill.evaluation.reference import LabelledObservation, Reference, ShiftedScores, observed
 from maskmill.metrics.functional.confusion_matrix import semantic_scores

@@ -4,7 +4,7 @@ An observation is a JSON object of about a kilobyte. A log of them is a file of 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pydantic
 from pydantic import Field
 
+from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_ID, Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
@@ -24,6 +25,7 @@ NUM_BINS = 20  # of confidences, of equal width in 0..1
 DECIMALS = 4
 NUM_DIGITS = 12  # of a fingerprint, which names the model in a log
 
+Floats = npt.NDArray[np.float64]
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Side = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -158,6 +160,15 @@ def _segments(panoptic: Panoptic) -> list[ObservedSegment]:
         score = 1.0 if segment.score is None else segment.score
         rows.append(ObservedSegment(segment.category_id, segment.area, round(score, DECIMALS)))
     return rows
+
+
+def class_bins(observations: Sequence[Observation], categories: Categories) -> Floats:
+    """Pixels by predicted class and confidence: (N, K + 1, B); the last class is background."""
+    table = np.zeros((len(observations), categories.num_classes + 1, NUM_BINS))
+    for row, seen in zip(table, observations, strict=True):
+        for key, bins in seen.confidence.items():
+            row[categories.index.get(int(key), -1)] += bins
+    return table
 
 
 class ObservationLog:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+PROGRAM = "program.pt2"  # of torch.export, see serving/program.py
 REFERENCE = "reference.json"  # see evaluation/reference.py
 DIGESTS = "digests"  # of a registered copy's files, in its description
 NEW_WEIGHTS = f".{WEIGHTS}.new"

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from maskmill.assembly.chosen import keep_choices
 from maskmill.assembly.combinations import check_combination
+from maskmill.assembly.lean_imports import import_torchmetrics
 from maskmill.assembly.sweep_record import job_tracking, parse
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
@@ -33,6 +34,7 @@ def main(cfg: DictConfig) -> float:
     check_combination(cfg, hydra_cfg.runtime.choices)
     check_store(tracking_uri())
     if is_launched() or (cfg.trainer.devices == 1 and not is_job):
+        import_torchmetrics()
         from maskmill.assembly.training_job import (
             fit,  # torch takes seconds to import, and the launcher needs none
         )

@@ -6,13 +6,18 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from maskmill.assembly.training_job import fit, rank
+from maskmill.assembly.lean_imports import import_torchmetrics
 from maskmill.canonical.files import write_json
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
 from maskmill.training.launching import EXIT_SIGTERM, die_with_parent
+
+import_torchmetrics()
+
+import torch  # noqa: E402 - the next module imports Lightning, and that all of torchmetrics
+
+from maskmill.assembly.training_job import fit, rank  # noqa: E402
 
 log = logging.getLogger(__name__)
 

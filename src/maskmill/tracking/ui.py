@@ -6,6 +6,7 @@
 import json
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -43,9 +44,11 @@ def serve_pages(host: str, port: int) -> None:
     """
     uri = tracking_uri()
     experiment = latest_experiment(connect())
-    from mlflow.server import app as pages  # seconds to import: not for --help
-    from mlflow.server import constants
-    from mlflow.server.fastapi_app import app
+    with warnings.catch_warnings():  # MLflow imports it, so nobody who reads this can do anything
+        warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
+        from mlflow.server import app as pages  # seconds to import: not for --help
+        from mlflow.server import constants
+        from mlflow.server.fastapi_app import app
 
     os.environ |= {
         constants.BACKEND_STORE_URI_ENV_VAR: uri,
