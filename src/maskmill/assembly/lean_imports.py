@@ -43,7 +43,7 @@ def _as_if_missing() -> Iterator[None]:
     def version_if_used(name: str) -> str:
         if name in UNUSED:
             raise PackageNotFoundError(name)
-        return version(name)
+        return str(version(name))
 
     imports._version = version_if_used
     imports.package_available = lambda name: name not in UNUSED and is_available(name)
