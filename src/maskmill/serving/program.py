@@ -108,7 +108,7 @@ def exportable_padding() -> Iterator[None]:
 
     timm uses `math.ceil`, which a program with dynamic sizes cannot. Where the stride divides the
     size, as in all that `at_any_size` pads, the padding is a constant: padding that depends on the
-    size makes torch.export, of four such layers, five times as slow.
+    size makes the export of a network with four such layers more than twice as slow.
     """
     from timm.layers import padding  # production loads programs without timm
 
