@@ -17,6 +17,8 @@ settings.register_profile("campaign", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 REPOSITORY = Path(__file__).parents[1]
+# Modules of more than a minute on one of two processes, the longest first.
+LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sharded")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,9 +29,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start modules with slow tests first, so that no process is left with one at the end."""
+    """Start the longest modules first, so that no process is left with one at the end."""
     slow_modules = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow_modules)
+
+    def order(item: pytest.Item) -> int:
+        if item.path.stem in LONGEST:
+            return LONGEST.index(item.path.stem)
+        return len(LONGEST) + int(item.path not in slow_modules)
+
+    items.sort(key=order)
 
 
 def pytest_collection_finish() -> None:

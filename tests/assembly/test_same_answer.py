@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from commands import command_environment, preloaded_python
 from maskmill.assembly.build import build
 from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.exporting import Exporting
@@ -135,12 +136,14 @@ def test_openvino(model, photos, tmp_path, repository, expected):
 def test_http(model, photos, tmp_path, expected):
     port = free_port()
     values = [f"serve.model={model.folder}", f"serve.port={port}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maskmill.stages.cli", "serve", *values],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (tmp_path / "server.log").open("w") as server_log:
+        process = subprocess.Popen(
+            [preloaded_python(), "-m", "maskmill.stages.cli", "serve", *values],
+            cwd=tmp_path,
+            env=command_environment(),
+            stdout=server_log,
+            stderr=server_log,
+        )
     try:
         maps = [posted(port, photo.read_bytes()) for photo in photos]
     finally:
