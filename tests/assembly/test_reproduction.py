@@ -2,9 +2,9 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
+from dvc.repo import Repo
 
 from maskmill.assembly.code_digests import code_digests
 from maskmill.assembly.hardware import differences, environment
@@ -111,10 +111,6 @@ def test_the_prepared_data_of_this_project_are_used_if_their_digest_fits(reposit
 
 @pytest.mark.slow
 def test_data_that_were_replaced_come_back_from_the_cache_of_dvc(repository):
-    def dvc(*arguments):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        subprocess.run(command, cwd=repository, capture_output=True, check=True)
-
     def prepare(digest):
         program = "import os; os.makedirs('out/prepare')"
         write = (
@@ -122,12 +118,13 @@ def test_data_that_were_replaced_come_back_from_the_cache_of_dvc(repository):
         )
         stage = f'stages:\n  prepare:\n    cmd: >-\n      python -c "{program}; {write}"\n'
         (repository / "dvc.yaml").write_text(f"{stage}    outs: [out/prepare]\n")
-        dvc("repro")
+        with Repo(str(repository)) as repo:
+            repo.reproduce()
         git(repository, "add", "dvc.yaml", "dvc.lock", ".dvc")
         git(repository, "commit", "--quiet", "-m", digest)
         return git(repository, "rev-parse", "HEAD")
 
-    dvc("init")
+    Repo.init(str(repository)).close()
     commit = prepare("first")
     prepare("second")
     folder = repository.parent / "tree"
