@@ -23,6 +23,10 @@ from maskmill.serving.model_files import write_model
 from maskmill.serving.unfinished import UnfinishedFolder
 from strategies import CATEGORIES
 
+CALIBRATION = {
+    "_target_": "maskmill.postprocess.calibration.Calibration",
+    **{"temperature": 2.5, "slope": 1.0, "offset": 0.0},
+}
 SIZES = [(50, 70), (50, 70), (64, 40), (33, 47), (33, 47)]
 
 
@@ -39,6 +43,7 @@ def work(tmp_path_factory, repository):
     cfg = composed(repository, "task=semantic", "network=fpn", "loss=cross_entropy")
     network = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs)
     config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")}
+    config["task"]["postprocess"]["calibration"] = CALIBRATION
     write_model(folder / "model", network.state_dict(), config, CATEGORIES, "digest")
     (folder / "photos").mkdir()
     for number, (height, width) in enumerate(SIZES):
@@ -119,7 +124,10 @@ def test_a_model_in_python_predicts_what_the_command_writes(job, tmp_path, work)
     paths = sorted((work / "photos").iterdir())
     split = PanopticFolder(tmp_path / "out")
     for number, prediction in enumerate(model(paths, batch_size=2), start=1):
-        assert np.array_equal(prediction.panoptic.ids, split.panoptic(number).ids)
+        panoptic = split.panoptic(number)
+        assert np.array_equal(prediction.panoptic.ids, panoptic.ids)
+        scores = [segment.score for segment in prediction.panoptic.segments]
+        assert scores == [segment.score for segment in panoptic.segments]
     origin = json.loads((tmp_path / "out/prediction.json").read_text())
     assert list(origin["settings"]) == ["inference", "postprocess"]
     assert list(origin["images"]) == [path.name for path in paths]

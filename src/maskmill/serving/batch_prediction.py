@@ -1,6 +1,5 @@
 """Images to the files of their predictions: decoding, network and encoding overlap."""
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,11 @@ from maskmill.sources.finding import Finding, Findings
 MAX_PIXELS = 2**27
 
 
-class OneAtATime:
-    """A network that several threads may call; it predicts one batch at a time.
+class InOneThread:
+    """A network that several threads may call, and that one thread runs, batch by batch.
+
+    So the outputs of one batch at a time are in memory. The allocator keeps memory per thread: a
+    network that ran in each of four threads would keep four times as much.
 
     Args:
         network: images to outputs.
@@ -30,44 +32,41 @@ class OneAtATime:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1)
 
     def __call__(self, images: Any) -> Any:
         """The outputs of the network for a batch."""
-        with self._lock:
-            return self._network(images)
+        return self._thread.submit(self._network, images).result()
 
 
-class TorchOneAtATime(TorchNetwork):
+class TorchInOneThread(TorchNetwork):
     """The same for a network whose logits are averaged, see `require_torch`."""
 
     def __init__(self, network: TorchNetwork) -> None:
-        super().__init__(network.forward, device=str(network.device))
-        self._lock = threading.RLock()
+        device = str(network.device)
+        super().__init__(network.forward, device=device, temperature=network.temperature)
+        self._network = network
+        self._thread = ThreadPoolExecutor(1)
 
     def __call__(self, images: Any) -> Any:
         """The outputs for a batch, see `TorchNetwork`."""
-        with self._lock:
-            return super().__call__(images)
+        return self._thread.submit(self._network, images).result()
 
     def tensors(self, images: Tensor) -> Tensors:
         """The outputs with class logits, see `TorchNetwork`."""
-        with self._lock:
-            return super().tensors(images)
+        return self._thread.submit(self._network.tensors, images).result()
 
 
-def one_at_a_time(network: Network) -> Network:
-    """The network for several threads; the outputs of one batch at a time are in memory."""
-    if isinstance(network, TorchNetwork):
-        return TorchOneAtATime(network)
-    return OneAtATime(network)
+def in_one_thread(network: Network) -> Network:
+    """The network for several threads."""
+    return TorchInOneThread(network) if isinstance(network, TorchNetwork) else InOneThread(network)
 
 
 class BatchPrediction:
     """Predicts batches of images and writes what the format makes of them.
 
-    A batch is read, predicted, post-processed, encoded and written by one thread. While one thread
-    runs the network, the others do the rest.
+    A batch is read, post-processed, encoded and written by one of several threads, while another
+    one runs the network.
 
     Args:
         predictor: makes the predictions.
@@ -87,7 +86,7 @@ class BatchPrediction:
         *,
         on_problem: OnProblem,
     ) -> None:
-        network = one_at_a_time(predictor.network)
+        network = in_one_thread(predictor.network)
         self.predictor = Predictor(network, predictor.postprocess, inference=predictor.inference)
         self.images = images
         self.output_format = output_format
