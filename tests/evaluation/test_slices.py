@@ -12,7 +12,7 @@ IMAGES = ["a.png", "b.png", "c.png"]
 
 
 def tags(tmp_path, text):
-    (tmp_path / "tags.csv").write_text(text)
+    (tmp_path / "tags.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     return read_tags(tmp_path / "tags.csv", IMAGES)
 
 
@@ -78,6 +78,8 @@ def test_each_column_of_tags_is_a_slicing_and_images_without_a_tag_are_named(tmp
         ("image,a,a\na.png,1,2\n", "different names"),
         ("image,a\nz.png,1\n", r"such as 'a\.png', but \['z\.png'\] are not among them"),
         ("image,a\na.png,1\na.png,2\n", "some are listed twice"),
+        ("image,a\na.png,Z\udcfcrich\n", r"tags\.csv: expected a CSV file of tags in UTF-8"),
+        ("image,a\na.png," + "1" * 200_000, r"tags\.csv: expected CSV, but found: field larger"),
         ("image,a\na.png,1,2\n", "expected 2 cells in each row, but row 2"),
     ],
 )

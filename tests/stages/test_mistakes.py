@@ -32,6 +32,14 @@ def writes(name, text):
     return plant
 
 
+def latin_1(name, text):
+    def plant(folder):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="latin-1")
+
+    return plant
+
+
 def params(text):
     return writes("params.yaml", text)
 
@@ -114,6 +122,14 @@ MISTAKES = {
     "overrides-of-compose": (
         *("compose", ["network=unet"], None),
         *("compose takes no overrides, but got ['network=unet']", "put them into params.yaml"),
+    ),
+    "experiment-with-an-open-bracket": (
+        *("check", ["experiment=mine"], writes("conf/experiment/mine.yaml", "a: [\n")),
+        *("conf/experiment/mine.yaml: expected YAML, but got: while parsing", "correct the file"),
+    ),
+    "experiment-in-another-encoding": (
+        *("check", ["experiment=mine"], latin_1("conf/experiment/mine.yaml", "a: Z\xfcrich\n")),
+        *("conf/experiment/mine.yaml: expected a YAML file in UTF-8", "save it as UTF-8"),
     ),
     # params.yaml
     "params-missing": (
@@ -371,6 +387,14 @@ MISTAKES = {
     "table-of-tags-with-semicolons": (
         *("evaluate", ["evaluate.tags=tags.csv", TEST], writes("tags.csv", "file;weather\na;b\n")),
         *("got 'file;weather'", "correct the first line"),
+    ),
+    "table-of-tags-in-another-encoding": (
+        *(
+            "evaluate",
+            ["evaluate.tags=tags.csv", TEST],
+            latin_1("tags.csv", "image,a\na,Z\xfcrich\n"),
+        ),
+        *("tags.csv: expected a CSV file of tags in UTF-8", "save it as UTF-8"),
     ),
     "missing-folder-of-images": (
         *("evaluate", ["evaluate.images=nowhere", TEST], None),

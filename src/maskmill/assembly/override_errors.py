@@ -1,10 +1,14 @@
 """What Hydra says about a wrong command line or configuration file, with the nearest right name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
 
 from maskmill.assembly.conf_search_path import project_conf
 from maskmill.assembly.suggestions import groups_of, known_groups, nearest, suggest_key
+from maskmill.canonical.yaml_file import read_yaml
 
 KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 CHOICE = re.compile(r"Could not find '([^']+)'")
@@ -58,6 +62,18 @@ def explain_override(error: Exception, overrides: Iterable[str] = ()) -> str:
         if part in text:
             return f"{text} - {fix}"
     return f"{text} - correct the command line or the file under conf/"
+
+
+def explain_broken_file(error: Exception, overrides: Sequence[str]) -> str:
+    """The message on a configuration file that Hydra cannot read; Hydra does not always name it."""
+    parsed, _ = get_args_parser().parse_known_args(overrides)
+    for folder in filter(None, (project_conf(), parsed.config_dir, parsed.config_path)):
+        for path in sorted(Path(folder).rglob("*.yaml")):
+            try:
+                read_yaml(path)
+            except ValueError as problem:
+                return str(problem)
+    return f"{' '.join(str(error).split())} - correct the file under conf/"
 
 
 def _other_choice(group: str, name: str, names: list[str]) -> str:

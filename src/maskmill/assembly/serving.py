@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Interval
 
 from maskmill.assembly.settings import Runtime
+from maskmill.canonical.files import read_text
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
 from maskmill.serving.server.service import Batching
@@ -108,7 +109,7 @@ def _read_key(path: Path | None) -> str | None:
             f"{path}: expected a file with the API key, but there is none - check "
             "`serve.api_key_file`"
         )
-    return path.read_text().strip()
+    return read_text(path, expected="a file with the API key").strip()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.files import read_text
 from maskmill.evaluation.bootstrap import Array
-from maskmill.evaluation.csv_cells import unprotect
+from maskmill.evaluation.csv_cells import csv_errors, unprotect
 from maskmill.metrics.functional.confusion_matrix import SemanticCounts, semantic_means
 from maskmill.metrics.functional.panoptic_quality import PanopticCount, panoptic_means
 from maskmill.metrics.functional.ratios import mean_over_classes, ratio
@@ -170,17 +170,13 @@ def read_image_counts(path: Path) -> ImageCounts:
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     rows = []
-    try:
+    with csv_errors(path):
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
         missing = {"image", "category", "isthing", *FIELDS} - set(reader.fieldnames or ())
         for row in reader:
             row["image"] = unprotect(row.get("image", ""))
             row["category"] = unprotect(row.get("category", ""))
             rows.append(row)
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}: expected CSV, but found {error} - run `maskmill evaluate` again"
-        ) from error
     if missing:
         raise ValueError(
             f"{path}: expected counts with the columns {sorted(missing)}, "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from maskmill.canonical.files import read_text, write_bytes, write_text
+from maskmill.evaluation.csv_cells import csv_errors
 
 HISTORY = "history.csv"  # beside the model
 EPOCH = "epoch"
@@ -47,7 +48,8 @@ def read_history(path: Path) -> list[Row]:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not such a table.
     """
-    lines = csv.DictReader(read_text(path, expected="learning curves").splitlines())
+    with csv_errors(path):
+        lines = list(csv.DictReader(read_text(path, expected="learning curves").splitlines()))
     rows = []
     for line in lines:
         try:

@@ -1,6 +1,7 @@
 """Slices of a data set: crowded images, dark images, small objects, and the user's own tags."""
 
 import csv
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from maskmill.canonical.files import inside
+from maskmill.canonical.files import inside, read_text
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.png import read_gray
+from maskmill.evaluation.csv_cells import csv_errors
 
 log = logging.getLogger(__name__)
 
@@ -134,9 +136,9 @@ def read_tags(path: Path, images: Sequence[str]) -> list[Slicing]:
         raise FileNotFoundError(
             f"{path}: expected a CSV file of tags, but there is none - check `evaluate.tags`"
         )
-    # Spreadsheets write a byte order mark.
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = list(csv.reader(file))
+    with csv_errors(path):
+        text = read_text(path, expected="a CSV file of tags")
+        lines = list(csv.reader(io.StringIO(text, newline="")))
     header = lines[0] if lines else []
     rows = _tags_by_image(path, header, [line for line in lines[1:] if line], images)
     untagged = [name for name in images if name not in rows]

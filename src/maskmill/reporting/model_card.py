@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskmill.canonical.files import read_json, read_text
-from maskmill.evaluation.csv_cells import unprotect
+from maskmill.evaluation.csv_cells import csv_errors, unprotect
 from maskmill.reporting.pages import EN_DASH, ENVIRONMENT
 
 METRICS = ("PQ", "PQ/thing", "PQ/stuff", "mIoU", "AP", "AP50", "boundary_mIoU", "ECE")
@@ -63,11 +63,9 @@ def model_card(
 
 def _read_rows(path: Path) -> list[Row]:
     """The rows of a table that have a name in their first column."""
-    rows = []
-    for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
-        if next(iter(row.values())):
-            rows.append(row)
-    return rows
+    with csv_errors(path):
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    return [row for row in rows if next(iter(row.values()))]
 
 
 def _names(rows: list[Row], *, isthing: str) -> str:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from maskmill.assembly.command_end import AT_THE_END
 from maskmill.assembly.command_line import check_flags, quote_paths, read_mappings
@@ -22,7 +23,7 @@ from maskmill.assembly.conf_search_path import (
     packaged_conf,
     register_search_path,
 )
-from maskmill.assembly.override_errors import explain_override
+from maskmill.assembly.override_errors import explain_broken_file, explain_override
 from maskmill.assembly.run_mode import prepare_mode
 from maskmill.assembly.suggestions import check_top_level
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
@@ -98,6 +99,9 @@ def stage(main: Main) -> Callable[[], Any]:
             sys.exit(1)
         except (HydraException, OmegaConfBaseException) as error:
             sys.stderr.write(f"{explain_override(error, sys.argv[1:])}\n")
+            sys.exit(1)
+        except (YAMLError, UnicodeDecodeError) as error:
+            sys.stderr.write(f"{explain_broken_file(error, sys.argv[1:])}\n")
             sys.exit(1)
         finally:
             os.environ.pop(FULL_ERROR, None)
