@@ -14,6 +14,7 @@ from maskmill.postprocess.torch_network import TorchNetwork, reduce_logits
 from strategies import CATEGORIES
 
 LIMITS = {"min_area_px": 0, "stuff_area_px": 0, "categories": CATEGORIES}
+PROBABILITY = st.floats(1e-4, 1 - 1e-4)
 CALIBRATION = Calibration(temperature=2.5, slope=0.5, offset=-0.25)
 
 
@@ -98,3 +99,12 @@ def test_calibrated_scores_keep_their_order_and_range(score, other, calibration)
 def test_without_calibration_scores_keep_their_bits():
     assert Calibration().segment_score(0.1 + 0.2) == 0.1 + 0.2
     assert Calibration().segment_score(1.0) == 1.0
+
+
+@given(PROBABILITY, st.floats(0.1, 8), st.floats(-4, 4))
+def test_the_inverse_gives_the_score_of_the_network_back(score, slope, offset):
+    calibration = Calibration(slope=slope, offset=offset)
+    calibrated = calibration.segment_score(score)
+    if 1e-5 < calibrated < 1 - 1e-5:  # beyond it, the 12 decimals of a score are too few
+        inverse = calibration.inverse_of_scores()
+        assert inverse.segment_score(calibrated) == pytest.approx(score, rel=1e-3, abs=1e-5)

@@ -19,6 +19,7 @@ from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.deciding import INSTANCE
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.slices import Slicing
+from maskmill.postprocess.calibration import Calibration
 from maskmill.reporting.examples import Gallery
 from maskmill.reporting.origin import Origin, with_run
 from maskmill.reporting.pictures import GRAY, HIGHLIGHT, draw_error_map, draw_example, find_image
@@ -77,6 +78,30 @@ class Case:
 def report(folder, **options):
     gallery = Case(folder, **options).gallery()
     return write_report(folder / "report.html", gallery).read_text()
+
+
+def test_the_calibration_error_of_the_evaluated_images_is_shown_before_and_after(tmp_path):
+    """Before: that of the scores as the network gave them, which calibration then changed."""
+    case = Case(tmp_path)
+    before = case.gallery().analysis.scores["ECE"]
+    calibration = Calibration(slope=2.0, offset=-0.5)
+    case.preds = []
+    for pred in PREDS:
+        scores = {row.id: calibration.segment_score(row.score) for row in pred.segments}
+        case.preds.append(Panoptic.from_ids(pred.ids, pred.category_of, scores=scores))
+    gallery = case.gallery()
+    after = gallery.analysis.scores["ECE"]
+    errors = {"count": 9, "ece_before": 0.25, "ece_after": 0.125}
+    origin = {"calibration": {"num_images": 3, "pixels": errors}}
+    origin["score_calibration"] = {"slope": 2.0, "offset": -0.5}
+    write_json(gallery.pred.json_path.parent / "prediction.json", origin)
+    text = Page(write_report(tmp_path / "report.html", gallery).read_text()).text
+    shown = f"{100 * before:.1f} {100 * after:.1f}"
+    assert (
+        f"pixels of 3 validation images 9 25.0 12.5 segments of 5 evaluated images 25 {shown}"
+        in text
+    )
+    assert abs(before - after) > 0.01
 
 
 def section(text, title):

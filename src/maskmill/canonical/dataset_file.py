@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 import pydantic
+from annotated_types import Ge, Gt, Le
 from pydantic import Field, FiniteFloat, with_config
 from typing_extensions import TypedDict
 
@@ -103,6 +104,14 @@ class CalibrationSummary(TypedDict):
 
 
 @with_config(STRICT)
+class ScoreCalibration(TypedDict):
+    """How the scores of the predicted segments were calibrated, see `postprocess.calibration`."""
+
+    slope: Annotated[float, Gt(0), Le(1000)]
+    offset: Annotated[float, Ge(-1000), Le(1000)]
+
+
+@with_config(STRICT)
 class PredictionOrigin(TypedDict):
     """prediction.json; predictions of other tools have none, or one without these keys.
 
@@ -114,6 +123,7 @@ class PredictionOrigin(TypedDict):
     images: NotRequired[dict[str, Digest]]
     settings: NotRequired[dict[str, Any]]
     calibration: NotRequired[CalibrationSummary]
+    score_calibration: NotRequired[ScoreCalibration]
 
 
 @with_config(STRICT)

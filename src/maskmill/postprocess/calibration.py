@@ -46,5 +46,14 @@ class Calibration:
         exponent = -(self.slope * logit + self.offset)
         return round(1 / (1 + math.exp(min(exponent, 700.0))), 12)
 
+    def inverse_of_scores(self) -> "Calibration":
+        """The calibration that gives calibrated scores of segments back as the network gave them.
+
+        Example:
+            >>> Calibration(slope=0.5).inverse_of_scores().segment_score(0.75)
+            0.9
+        """
+        return Calibration(slope=1 / self.slope, offset=-self.offset / self.slope)
+
 
 UNCALIBRATED = Calibration()

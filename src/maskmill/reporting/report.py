@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from maskmill.canonical.dataset_file import read_dataset_file, read_prediction_file
@@ -14,6 +15,8 @@ from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.deciding import Task
 from maskmill.evaluation.evaluation import Evaluation
+from maskmill.metrics.functional.calibration_error import reliability, scored_segments
+from maskmill.postprocess.calibration import Calibration
 from maskmill.reporting.confusion_chart import draw_confusion_matrix
 from maskmill.reporting.curve_charts import (
     LEVELS,
@@ -88,7 +91,7 @@ def write_report(path: Path, gallery: Gallery) -> Path:
         "levels": LEVELS,
         "precision": _precision(evaluation) if task.counts_segments else None,
         "reliability": _reliability(evaluation) if task.counts_segments else None,
-        "calibration": _read_calibration(gallery.pred),
+        "calibration": _calibration_rows(gallery.pred, evaluation),
         "slices": tabulate_slices(analysis.slices, task),
         "errors": draw_error_crops(gallery),
         "examples": find_extremes(gallery),
@@ -174,10 +177,32 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
     return reliability_figure(bins) if bins.count.any() else None
 
 
-def _read_calibration(pred: PanopticFolder) -> dict[str, Any] | None:
-    """The calibration errors on validation images of the predicting model; None if not known."""
+def _calibration_rows(pred: PanopticFolder, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Calibration errors before and after: of validation images, then of the evaluated ones."""
     path = pred.json_path.parent / "prediction.json"
-    return read_prediction_file(path).get("calibration") if path.is_file() else None
+    origin = read_prediction_file(path) if path.is_file() else {}
+    summary = origin.get("calibration", {})
+    rows = []
+    for name in ("pixels", "segments"):
+        if name in summary:
+            rows.append({"what": f"{name} of {summary['num_images']} validation images"})
+            rows[-1] |= summary[name]
+    if "score_calibration" in origin and evaluation.calibration.count.any():
+        inverse = Calibration(**origin["score_calibration"]).inverse_of_scores()
+        rows.append({"what": f"segments of {len(evaluation.images)} evaluated images"})
+        rows[-1] |= _evaluated_errors(evaluation, inverse)
+    return rows
+
+
+def _evaluated_errors(evaluation: Evaluation, inverse: Calibration) -> dict[str, float]:
+    """The calibration error of the evaluated segments, before calibration and as they are."""
+    score, correct = scored_segments(image.matches for image in evaluation.images)
+    before = np.array(list(map(inverse.segment_score, score.tolist())))
+    return {
+        "count": len(score),
+        "ece_before": reliability(before, correct).ece,
+        "ece_after": evaluation.calibration.ece,
+    }
 
 
 def _read_dataset(target: PanopticFolder) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def finish_folder(
     }
     if model.calibration is not None:
         origin["calibration"] = model.calibration
+        fitted = model.postprocess(settings["postprocess"]).table.calibration
+        origin["score_calibration"] = {"slope": fitted.slope, "offset": fitted.offset}
     if excluded:
         origin["excluded"] = [finding.as_dict() for finding in excluded]
     write_json(folder.folder / "prediction.json", origin)
