@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,11 @@ from maskmill.canonical.files import write_json
 from maskmill.canonical.png import write_rgb
 from maskmill.postprocess.whole_image import WholeImage
 from maskmill.serving.model_files import write_model
+from maskmill.serving.onnx_export import export_onnx
+from maskmill.serving.openvino_export import export_openvino
 from maskmill.serving.program import export_program
 from strategies import CATEGORIES
+from strided_network import StridedNetwork
 
 NETWORK = {
     "_target_": "maskmill.networks.decoders.EncoderDecoder",
@@ -157,9 +161,13 @@ def test_auto_takes_the_fastest_that_agrees(tmp_path, names, record, device, inf
 
 
 @pytest.mark.slow  # NNCF takes seconds to import
-def test_int8_agrees_at_other_sizes_and_connects_to_nowhere(exported, folders, tmp_path):
+def test_int8_agrees_at_other_sizes_or_is_refused_and_connects_to_nowhere(exported, tmp_path):
     graph = shutil.copy(exported[0] / "openvino.xml", tmp_path)
     shutil.copy(exported[0] / "openvino.bin", tmp_path)
+    torch.manual_seed(0)
+    (tmp_path / "strided").mkdir()
+    onnx = export_onnx(StridedNetwork().eval(), tmp_path / "strided")
+    strided = export_openvino(onnx, tmp_path / "strided")
     code = f"""
 import sys
 connections = []
@@ -188,12 +196,27 @@ for height, width in ((71, 97), (33, 50)):
     classes = [network(crops)["classes"] for network in networks]
     shares.append((classes[0] == classes[1]).mean())
 print(shares, file=sys.stderr)
-is_int8 = "u8" in path.read_text() or "i8" in path.read_text()
+strided = Path({str(strided)!r})
+expected = OpenVinoNetwork(strided, threads=1)(batch)["classes"]
+def share(network):
+    return float((network(batch)["classes"] == expected).mean())
+try:
+    export_int8(strided, images, share, size=(71, 97), max_loss=0.0)
+except ValueError as error:
+    print(error)
+is_int8 = '"i8"' in path.read_text()  # its images are u8
 print(path.name, is_int8, len(connections), min(shares) > 0.95)
 """
     environment = {**os.environ, "HOME": str(tmp_path)}  # consent files lie there
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
-    assert run.stdout.splitlines()[-1:] == ["openvino_int8.xml True 0 True"], run.stderr
+    *_, refused, end = run.stdout.splitlines()
+    assert end == "openvino_int8.xml True 0 True", run.stderr
+    assert re.search(
+        r"openvino\.xml: expected INT8 to lose at most 0 of a score, but it falls from 1\.0000 to "
+        r"0\.\d+, and no layer alone can stay in 8 bits - either raise export\.max_loss or set ",
+        refused,
+    )
+    assert not (tmp_path / "strided" / "openvino_int8.xml").exists()
     assert not (tmp_path / "intel").exists()

@@ -57,7 +57,7 @@ def export_int8(
         the path of the XML file.
 
     Raises:
-        ValueError: openvino or nncf is not installed.
+        ValueError: openvino or nncf is not installed, or no layer can stay in 8 bits.
     """
     openvino = import_openvino()
     nncf = _import_nncf()
@@ -67,13 +67,15 @@ def export_int8(
     height, width = (max(-(-side // stride), 2) * stride for side in size)
     model.reshape([-1, 3, height, width])
     padded = [_padded(image, (height, width)) for image in images]
+    scores: list[float] = []  # of the fp32 graph first, then with all layers in 8 bits
 
     def validate(compiled: Any, _: Any) -> float:
         def run(batch: Images) -> Arrays:
             outputs = compiled([batch])
             return {output.any_name: outputs[output] for output in compiled.outputs}
 
-        return score(lambda batch: at_size(run, batch, (height, width)))
+        scores.append(score(lambda batch: at_size(run, batch, (height, width))))
+        return scores[-1]
 
     quantised = nncf.quantize_with_accuracy_control(
         model,
@@ -83,11 +85,26 @@ def export_int8(
         max_drop=max_loss,
         subset_size=len(padded),
     )
+    if not _has_int8_weights(quantised):
+        before = scores[0]
+        after = next(value for value in scores if value != before)
+        raise ValueError(
+            f"{graph}: expected INT8 to lose at most {max_loss:g} of a score, but it falls from "
+            f"{before:.4f} to {after:.4f}, and no layer alone can stay in 8 bits - either raise "
+            "export.max_loss or set export.int8=false"
+        )
     quantised.reshape([-1, 3, -1, -1])
     quantised.set_rt_info(str(stride), [SECTION, STRIDE_ENTRY])
     path = graph.with_name(INT8_GRAPH)
     openvino.save_model(quantised, path, compress_to_fp16=False)
     return path
+
+
+def _has_int8_weights(graph: Any) -> bool:
+    for node in graph.get_ops():
+        if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "i8":
+            return True
+    return False
 
 
 def _import_nncf() -> Any:
