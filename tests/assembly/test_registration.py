@@ -2,7 +2,6 @@
 
 import dataclasses
 import sqlite3
-import threading
 from contextlib import closing
 
 import pytest
@@ -194,28 +193,6 @@ def test_a_challenger_without_scores_on_these_images_loses_its_alias(team):
     team.seed = 50
     assert team.register(WORSE)["alias"] == "challenger"
     assert team.aliases() == {"champion": 1, "challenger": 3}
-
-
-def test_two_registrations_at_once_are_both_compared(team):
-    team.register(WORSE)
-    candidates = []
-    for by in (BAD, GOOD):
-        folder, model = team.train()
-        team.score(folder, model, by)
-        candidates.append(Registration(team.settings(folder)))
-    results = {}
-    threads = []
-    for name, candidate in zip(("bad", "good"), candidates, strict=True):
-        thread = threading.Thread(
-            target=lambda name=name, candidate=candidate: results.update({name: candidate.run()})
-        )
-        threads.append(thread)
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert team.aliases()["champion"] == results["good"]["version"]
-    beaten = "1" if results["bad"]["alias"] == "challenger" else results["bad"]["version"]
-    assert f"of champion version {beaten}" in results["good"]["reason"]
 
 
 class Overtaken(Gate):
