@@ -1,6 +1,7 @@
 """One model, one answer: predict, registry, pyfunc, HTTP, ONNX, OpenVINO give equal maps."""
 
 import http.client
+import json
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from maskmill.serving.model_files import write_model
 from maskmill.serving.onnx_network import GRAPH, OnnxNetwork
 from maskmill.serving.packaging import log_model
 from maskmill.serving.predictor import Predictor
-from maskmill.tracking.models import create_version, download
+from maskmill.tracking.models import create_version, download, version_of
 from mlflow_server import free_port
 from strategies import CATEGORIES
 
@@ -122,15 +123,24 @@ def test_onnx(registered, model, photos, expected):
     require_equal([prediction.semantic for prediction in predictions], expected)
 
 
-def test_openvino(model, photos, tmp_path, repository, expected):
-    out = tmp_path / "export"
-    overrides = [f"export.model={model.folder}", f"export.images={photos[0].parent}"]
-    overrides += [f"export.out={out}", "export.format=openvino", "export.num_images=2"]
-    Exporting(build(composed(repository, *overrides).export, ExportSettings)).run()
-    predictor = load_model(str(out), device="cpu", runtime="openvino").predictor
+def test_openvino_exported_beside_the_registered_version(
+    registered, photos, tmp_path, repository, expected
+):
+    overrides = [f"export.model={registered}", f"export.images={photos[0].parent}"]
+    overrides += [f"export.out={tmp_path / 'export'}", "export.format=openvino"]
+    cfg = composed(repository, *overrides, "export.num_images=2")
+    record = Exporting(build(cfg.export, ExportSettings)).run()
+    tags = version_of(registered).tags
+    assert tags["runtimes"] == "openvino, program"
+    kept = mlflow.artifacts.load_dict(f"{tags['export']}/export.json")
+    assert kept == json.loads(json.dumps(record))
+    assert kept["runtimes"]["openvino"]["agrees"]
+    model = load_model(registered, device="cpu", runtime="openvino")
     images = (read_rgb(photo) for photo in photos)
-    predictions = predictor(images, batch_size=7)
+    predictions = model.predictor(images, batch_size=7)
     require_equal([prediction.semantic for prediction in predictions], expected)
+    seconds = {name: row["seconds"] for name, row in kept["runtimes"].items()}
+    assert load_model(registered, device="cpu").runtime == min(seconds, key=seconds.get)
 
 
 def test_http(model, photos, tmp_path, expected):

@@ -1,6 +1,5 @@
 """Exports of a registered model, kept with the run of its version."""
 
-import tempfile
 from pathlib import Path
 
 import mlflow
@@ -50,7 +49,7 @@ def download_exports(uri: str) -> Path:
     if stored is None:
         return download(uri)
     try:
-        return Path(mlflow.artifacts.download_artifacts(stored, dst_path=tempfile.mkdtemp()))
+        return Path(mlflow.artifacts.download_artifacts(stored))
     except (MlflowException, OSError) as error:
         raise ValueError(
             f"{uri}: expected its exports at {stored}, but got: {error} - "
