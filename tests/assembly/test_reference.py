@@ -190,7 +190,7 @@ def test_page_table_and_gauges_say_what_was_found(model, dark, tmp_path):
     assert "unusual brightness" in rows[0]["reasons"]
     assert {row["image"] for row in rows} <= {path.name for path in dark.iterdir()}
     page = (out / "monitor.html").read_text()
-    assert "mIoU without labels" in page
+    assert "Scores without labels" in page
     assert page.count("<svg") > 3
     lines = gauges.read_text().splitlines()
     assert 'maskmill_drift_detected{feature="brightness",model="abc"} 1.0' in lines

@@ -77,8 +77,33 @@ def test_the_interval_is_as_wide_as_the_errors_on_copies_left_out():
     line = CorrectionLine(shifted, "mIoU")
     value, low, high = line.interval(0.6, spread=0.0)
     assert line.error == pytest.approx(0.055, abs=0.005)
-    assert high - value == pytest.approx(0.06, abs=0.012)
+    # About twelve copies count: 0.055 times Student's t of 11 degrees of freedom, 2.2.
+    assert high - value == pytest.approx(0.121, abs=0.015)
     assert value - low == pytest.approx(high - value)
+
+
+def test_intervals_of_lines_through_twelve_copies_cover_nineteen_of_twenty_scores():
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(400):
+        x = random.uniform(0.5, 0.9, 13)
+        y = np.clip(1.5 * x - 0.5 + random.normal(0, 0.03, 13), 0, 1)
+        shifted = []
+        for expected, true in zip(x[1:].tolist(), y[1:].tolist(), strict=True):
+            shifted.append(ShiftedScores("x", expected, {"PQ": true}))
+        _, low, high = CorrectionLine(shifted, "PQ").interval(x[0], spread=0.0)
+        covered.append(low <= y[0] <= high)
+    assert np.mean(covered) >= 0.93
+
+
+def test_few_validation_images_give_a_wider_interval_than_many(val):
+    new = draw_observations(5, 50)
+    widths = []
+    for num_images in (15, 60):
+        reference = Reference([], val[:num_images], [], ["mIoU", "PQ"])
+        (_, row) = estimate_scores(reference, new, STREET)
+        widths.append(row.high - row.low)
+    assert widths[0] > 1.4 * widths[1] > 0
 
 
 def test_estimates_name_their_score_and_cover_the_truth(val):

@@ -13,10 +13,14 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.evaluation.monitoring import compare_with_reference
+from maskmill.evaluation.reference import Reference, ShiftedScores
 from maskmill.evaluation.slices import Slicing
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.examples import Gallery
+from maskmill.reporting.monitor_page import write_monitor_page
 from maskmill.reporting.report import write_report
+from observations import STREET, draw_observations, labelled
 from strategies import CATEGORIES
 
 pytestmark = pytest.mark.slow
@@ -113,6 +117,33 @@ def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, page):
     assert page.run(shown) == "true,true,true,true"
     page.call("Emulation.setEmulatedMedia", media="")
     assert page.messages == []
+
+
+def test_the_monitor_page_names_drift_and_images_at_desktop_and_phone_width(page, tmp_path):
+    shifted = [ShiftedScores(str(x), x, {"mIoU": x}) for x in (0.5, 0.6, 0.7, 0.8)]
+    val = [labelled(seen, {11: 0.6, 19: 0.97}, 0.7) for seen in draw_observations(0, 40)]
+    reference = Reference(draw_observations(1, 100), val, shifted, ["mIoU"])
+    dark = draw_observations(2, 60, brightness=0.6, name=f"{LONG}.png")
+    found = compare_with_reference(reference, dark, STREET, num_listed=5)
+    path = write_monitor_page(tmp_path / "monitor.html", found, model="0123456789ab")
+    outside = """[...document.querySelectorAll('.card > *, h1, h2, th')].filter(node =>
+        node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display != 'inline'
+        || node.getBoundingClientRect().right
+        > node.parentNode.getBoundingClientRect().right + 1).map(node => node.innerText).join()"""
+    page.messages.clear()
+    for width in (1400, 390):
+        page.open(path.as_uri(), width=width, height=900)
+        page.run("document.querySelector('details').open = true")
+        assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.run(outside) == ""
+        title = page.run("document.querySelector('h1').innerText")
+        assert title == f"{len(found.drifted)} of {len(found.drifts)} features drifted"
+        drawn = "[...document.querySelectorAll('.charts')].map(row => row.innerText).join()"
+        assert "brightness" in page.run(drawn)
+        assert page.run("document.querySelector('.card span').innerText") == "mIoU"
+        rows = page.run("document.querySelectorAll('table.text tbody tr').length")
+        assert rows == len(found.candidates) == 5
+        assert page.messages == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from commands import start
 from maskmill.canonical.files import read_json
 from maskmill.tracking.models import version_of, versions
+from maskmill.tracking.version_facts import version_facts
 from registry_team import BAD, GOOD, WORSE, Drawn, Team
 
 pytestmark = pytest.mark.slow  # each process composes its configuration and compares
@@ -36,10 +37,11 @@ def candidate(team, by):
     return [f"register.{name}={getattr(settings, name)}" for name in names]
 
 
-def tags_of(team, number):
-    """The tags of the version that the candidate of this number became."""
+def facts_of(team, number):
+    """What is kept with the version that the candidate of this number became."""
     version = read_json(team.folder / f"model-{number}" / "register" / "version.json")
-    return version_of(f"models:/street/{version['version']}").tags, version["version"]
+    registered = version_of(f"models:/street/{version['version']}")
+    return version_facts(registered), version["version"]
 
 
 def query(team, statement):
@@ -59,8 +61,8 @@ def test_of_two_at_once_one_becomes_champion_and_both_keep_a_reason(team):
     processes = [start("register", *values, cwd=team.folder) for values in candidates]
     outputs = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    lost, bad = tags_of(team, 2)
-    won, good = tags_of(team, 3)
+    lost, bad = facts_of(team, 2)
+    won, good = facts_of(team, 3)
     assert team.aliases()["champion"] == good
     champions = "select count(*) from registered_model_aliases where alias = 'champion'"
     assert query(team, champions) == [(1,)]
@@ -98,9 +100,9 @@ def test_a_killed_registration_leaves_nothing_pending_and_keeps_its_reason(team,
     require_ready(team)
     assert [int(version.version) for version in versions("street")] == [2, 1]
     assert team.aliases() == {"champion": 2}
-    tags, _ = tags_of(team, 2)
-    assert "of champion version 1: leads by more than 0 in 100.0%" in tags["decision"]
-    history = tags["maskmill.history"].splitlines()
+    facts, _ = facts_of(team, 2)
+    assert "of champion version 1: leads by more than 0 in 100.0%" in facts["decision"]
+    history = facts["maskmill.history"].splitlines()
     assert len(history) == 1
     if moment is decided:
-        assert (tags["decision"],) in before
+        assert (facts["decision"],) in before

@@ -5,8 +5,9 @@ Applied to new images, this gives an expected confusion matrix, and its mIoU (Ga
 arXiv:2201.04234, compare such estimates). Under a shift, confidence falls less than the score does,
 and segments fall apart sooner than pixels. So mIoU and PQ are read from the expected mIoU by a line
 that is fitted to changed copies of the validation images, those with a similar expectation first
-(Deng and Zheng, arXiv:2007.02915; local regression: Cleveland, JASA 1979). The interval is the
-error of such lines on copies that they were not fitted to (Barber et al., arXiv:1905.02928).
+(Deng and Zheng, arXiv:2007.02915; local regression: Cleveland, JASA 1979). The interval is that of
+a prediction by Student's t: a few copies give the errors of lines that were not fitted to them.
+The few validation images behind all copies add what resampling them changes.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from maskmill.canonical.categories import Categories
 from maskmill.evaluation.observation import Observation, class_bins
@@ -99,12 +101,12 @@ def estimate_scores(
     expected = Estimator(outcomes).expected_miou(bins)
     if np.isnan(expected):
         return []
-    spread = _spread(outcomes, bins)
+    spreads = _spreads(outcomes, bins, reference.scores)
     true = outcomes.scores()
     estimates = []
     for score in reference.scores:
         line = CorrectionLine(reference.shifted, score)
-        value, low, high = line.interval(expected, spread)
+        value, low, high = line.interval(expected, spreads[score])
         estimates.append(Estimate(score, value, low, high, true[score], line.error))
     return estimates
 
@@ -139,10 +141,10 @@ class CorrectionLine:
 
         Args:
             expected: mIoU.
-            spread: half the width of its own interval, from resampled validation images.
+            spread: half the width of an interval from resampled validation images.
         """
         value = _predict(self.x, self.y, expected)
-        reach = np.hypot(_quantile(self.errors, _closeness(self.x, expected)), spread)
+        reach = np.hypot(_margin(self.errors, _closeness(self.x, expected)), spread)
         low, middle, high = np.clip([value - reach, value, value + reach], 0, 1).tolist()
         return middle, low, high
 
@@ -167,27 +169,36 @@ def _predict(x: Floats, y: Floats, at: float) -> float:
     return float(weight @ y) + slope * (at - middle)
 
 
-def _quantile(values: Floats, weight: Floats) -> float:
-    """The 95 % quantile of weighted values; 0 without any."""
-    if not len(values):
+def _margin(errors: Floats, weight: Floats) -> float:
+    """Half the width of a prediction interval, from weighted errors; 0 without any.
+
+    Unequal weights count as fewer equal ones (Kish, Survey Sampling, 1965).
+    """
+    if not len(errors):
         return 0.0
-    order = values.argsort()
-    share = weight[order].cumsum() / weight.sum()
-    index = int(np.searchsorted(share, COVERAGE))
-    return float(values[order][min(index, len(values) - 1)])
+    share = weight / weight.sum()
+    effective = 1 / float(share @ share)
+    error = float(np.sqrt(share @ errors**2))
+    return error * float(stats.t.ppf((1 + COVERAGE) / 2, max(effective - 1, 1)))
 
 
-def _spread(outcomes: Outcomes, bins: Floats) -> float:
-    """Half the 95 % interval of the expected mIoU over resampled validation images."""
+def _spreads(outcomes: Outcomes, bins: Floats, scores: Sequence[str]) -> dict[str, float]:
+    """For each score, half a 95 % interval over resampled validation images.
+
+    Both the expected mIoU and the score itself change with the images.
+    """
     generator = np.random.default_rng(0)
     num_images = outcomes.num_images
     probability = np.full(num_images, 1 / num_images)
-    drawn = np.zeros(NUM_RESAMPLES)
-    for index in range(NUM_RESAMPLES):
+    drawn = np.zeros((NUM_RESAMPLES, 1 + len(scores)))
+    for row in drawn:
         weights = generator.multinomial(num_images, probability).astype(np.float64)
-        drawn[index] = Estimator(outcomes, weights).expected_miou(bins)
-    low, high = np.nanquantile(drawn, [0.025, 0.975]).tolist()
-    return float(high - low) / 2
+        row[0] = Estimator(outcomes, weights).expected_miou(bins)
+        true = outcomes.scores(weights)
+        row[1:] = list(map(true.__getitem__, scores))
+    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    expected, *others = ((high - low) / 2).tolist()
+    return dict(zip(scores, np.hypot(expected, others).tolist(), strict=True))
 
 
 def _target_share(table: Floats) -> Floats:

@@ -26,23 +26,23 @@ class Outcomes:
     def __init__(self, labelled: Sequence[LabelledObservation], categories: Categories) -> None:
         self.categories = categories
         self.num_images = len(labelled)
-        self.counts = np.zeros((categories.num_classes, len(PanopticCount)))
+        self.counts = np.zeros((len(labelled), categories.num_classes, len(PanopticCount)))
         pixels: list[tuple[int, ...]] = []
         for image, row in enumerate(labelled):
             for counted in row.pixels:
                 pixels.append((image, *counted))
-            self._count_segments(row)
+            self._count_segments(self.counts[image], row)
         self._pixels = np.array(pixels, np.int64).reshape(-1, 5)  # image, pred, bin, target, count
 
-    def _count_segments(self, row: LabelledObservation) -> None:
+    def _count_segments(self, total: Floats, row: LabelledObservation) -> None:
         index = self.categories.index
         for segment, iou in zip(row.seen.segments, row.iou, strict=True):
-            counts = self.counts[index[segment.category_id]]
+            counts = total[index[segment.category_id]]
             counts[PanopticCount.TP] += iou > 0
             counts[PanopticCount.FP] += iou == 0  # it is -1 if the segment is ignored
             counts[PanopticCount.IOU_SUM] += max(iou, 0.0)
         for key, count in row.missed.items():
-            self.counts[index[int(key)], PanopticCount.FN] += count
+            total[index[int(key)], PanopticCount.FN] += count
 
     def pixel_table(self, weights: Floats) -> Floats:
         """Pixels by predicted class, bin of confidence and class: (K + 1, B, K + 1).
@@ -56,10 +56,15 @@ class Outcomes:
         total = np.bincount(code, weights[image] * count, minlength=size * NUM_BINS * size)
         return total.astype(np.float64).reshape(size, NUM_BINS, size)
 
-    def scores(self) -> dict[str, float]:
-        """The scores of the images, by name."""
-        weights = np.ones(self.num_images)
+    def scores(self, weights: Floats | None = None) -> dict[str, float]:
+        """The scores of the images, by name.
+
+        Args:
+            weights: how often each image counts, (N,); None: once.
+        """
+        weights = np.ones(self.num_images) if weights is None else weights
         confusion = self.pixel_table(weights).sum(axis=1).T  # (K + 1, K + 1), target in rows
         background = self.categories.background_index is not None
         semantic = semantic_scores(confusion, background=background)
-        return {"mIoU": semantic["mIoU"], **panoptic_scores(self.counts, self.categories)}
+        counts = np.einsum("n,nkc->kc", weights, self.counts)
+        return {"mIoU": semantic["mIoU"], **panoptic_scores(counts, self.categories)}

@@ -185,12 +185,12 @@ def _calibration_rows(pred: PanopticFolder, evaluation: Evaluation) -> list[dict
     rows = []
     for name in ("pixels", "segments"):
         if name in summary:
-            rows.append({"what": f"{name} of {summary['num_images']} validation images"})
-            rows[-1] |= summary[name]
+            what = f"{name} of {summary['num_images']} validation images"
+            rows.append({"what": what, **summary[name]})
     if "score_calibration" in origin and evaluation.calibration.count.any():
         inverse = Calibration(**origin["score_calibration"]).inverse_of_scores()
-        rows.append({"what": f"segments of {len(evaluation.images)} evaluated images"})
-        rows[-1] |= _evaluated_errors(evaluation, inverse)
+        what = f"segments of {len(evaluation.images)} evaluated images"
+        rows.append({"what": what, **_evaluated_errors(evaluation, inverse)})
     return rows
 
 
