@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from maskmill.canonical.categories import Categories
 from maskmill.evaluation.observation import Observation, class_bins
@@ -179,7 +179,7 @@ def _margin(errors: Floats, weight: Floats) -> float:
     share = weight / weight.sum()
     effective = 1 / float(share @ share)
     error = float(np.sqrt(share @ errors**2))
-    return error * float(stats.t.ppf((1 + COVERAGE) / 2, max(effective - 1, 1)))
+    return error * float(stdtrit(max(effective - 1, 1), (1 + COVERAGE) / 2))
 
 
 def _spreads(outcomes: Outcomes, bins: Floats, scores: Sequence[str]) -> dict[str, float]:
