@@ -136,7 +136,14 @@ def _one_pass(
                 raise SystemExit(f"{name}: the reading process cannot start")
             records.append({"index": index, "kind": kind, "what": what, "digest": ""})
             first = index + 1
+            _restore(Path(folder))
     return records, peak
+
+
+def _restore(folder: Path) -> None:
+    """Copy the undamaged files over the data set, whose last input is still damaged."""
+    shutil.rmtree(folder / "data")
+    shutil.copytree(folder / "pristine", folder / "data")
 
 
 # --- the process that reads

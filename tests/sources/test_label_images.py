@@ -67,7 +67,7 @@ def test_a_matlab_matrix_is_classes(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"other": CLASSES}, "called 'groundtruth', but got None"),
+        ({"other": CLASSES}, "called 'groundtruth', but got .'other'."),
         ({"groundtruth": CLASSES.astype(float)}, "got float64"),
         ({"groundtruth": np.zeros((2, 2, 2), np.uint8)}, r"shape \(2, 2, 2\)"),
     ],

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge
-from scipy import io
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import VOID_CATEGORY
@@ -16,6 +15,7 @@ from maskmill.canonical.png import rgb_to_ids
 from maskmill.canonical.runs import relabel
 from maskmill.sources.class_maps import EXPORT_AGAIN, SMOOTHED, is_smoothed
 from maskmill.sources.images import read_label_colors, read_label_image
+from maskmill.sources.matlab_file import read_matrix
 
 Labels = npt.NDArray[np.int32]
 
@@ -108,7 +108,7 @@ class ColorImage(LabelImage):
 
 
 class MatlabMatrix(LabelImage):
-    """A MATLAB file, version 5 to 7.2, that contains a matrix of class ids.
+    """A MATLAB file of version 5 to 7.2 that contains a matrix of class ids.
 
     Args:
         variable: the name of the matrix.
@@ -124,33 +124,14 @@ class MatlabMatrix(LabelImage):
                 f"{path}: expected labels, but there is no such file - "
                 "either add it or remove it from the list"
             )
-        try:
-            content = io.loadmat(path, variable_names=[self.variable])
-        except NotImplementedError as error:  # version 7.3 is HDF5
+        matrix = read_matrix(path, self.variable)
+        if matrix.size == 0 or matrix.dtype.kind not in "ui":
             raise ValueError(
-                f"{path}: expected a MATLAB file of version 5 to 7.2, but got 7.3 - "
-                "save it with '-v7'"
-            ) from error
-        except Exception as error:  # scipy raises any exception that a damaged field causes
-            raise ValueError(
-                f"{path}: expected a complete MATLAB file, but it is truncated or damaged "
-                f"({error}) - replace the file"
-            ) from error
-        matrix = content.get(self.variable)
-        if not isinstance(matrix, np.ndarray) or not _is_matrix_of_integers(matrix):
-            found = "None" if matrix is None else type(matrix).__name__
-            if isinstance(matrix, np.ndarray):
-                found = f"{matrix.dtype} of shape {matrix.shape}"
-            raise ValueError(
-                f"{path}: expected a matrix of integers called {self.variable!r}, but got {found} "
-                "- check conf/source"
+                f"{path}: expected a matrix of integers called {self.variable!r}, but got "
+                f"{matrix.dtype} of shape {matrix.shape} - check conf/source"
             )
         ids: npt.NDArray[np.int32] = matrix.astype(np.int32)
         return ids
-
-
-def _is_matrix_of_integers(value: npt.NDArray[Any]) -> bool:
-    return value.ndim == 2 and value.size > 0 and value.dtype.kind in "ui"
 
 
 def _nearest(codes: Labels, id_of_code: Mapping[int, int]) -> Labels:
