@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torch import nn
 
 from maskmill.assembly.build import build
@@ -19,8 +19,8 @@ SIZE = (9, 11)
 
 
 def shipped(name):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build(compose("config", [f"loss={name}"]).loss, nn.Module)
+    loss = OmegaConf.load(CONF / "loss" / f"{name}.yaml")  # composing all groups takes 0.4 s
+    return build(OmegaConf.create({"loss": loss, "class_weights": None}).loss, nn.Module)
 
 
 # Losses of the outputs above; the loss of queries has its own tests.
