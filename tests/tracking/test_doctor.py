@@ -1,5 +1,6 @@
 """`maskmill doctor` names the problems of the store and changes nothing; --fix repairs them."""
 
+import json
 import shutil
 
 import mlflow
@@ -30,10 +31,12 @@ def test_unsent_values_and_dead_runs_are_named_and_repaired(store, monkeypatch, 
     assert status == 1
     assert f"1 metric values of run {run_id} are not in MLflow" in output
     assert f"run {run_id} is shown as running, but its process has died" in output
-    assert "2 problems of the tracking store - run `maskmill doctor --fix`" in output
+    assert output.splitlines()[-1].startswith("2 errors, ")
+    assert output.count(" - run `maskmill doctor --fix`") == 2
     assert store.get_run(run_id).info.status == "RUNNING"
     status, output = run(monkeypatch, capsys, "--fix")
-    assert (status, output.splitlines()[-1]) == (0, "0 problems of the tracking store")
+    assert status == 0
+    assert output.splitlines()[-1].startswith("0 errors, ")
     assert store.get_run(run_id).info.status == "KILLED"
     assert store.get_run(run_id).data.metrics == {"loss": 1.5}
 
@@ -53,6 +56,19 @@ def test_a_moved_repository_is_named_and_repaired(store, tmp_path, monkeypatch, 
     assert status == 1
     assert f"its artifacts are in {old}, but this repository is {new}" in output
     status, output = run(monkeypatch, capsys, "--fix")
-    assert (status, output.splitlines()[-1]) == (0, "0 problems of the tracking store")
+    assert status == 0
+    assert output.splitlines()[-1].startswith("0 errors, ")
     expected = f"{new}/mlruns/maskmill/{run_id}/artifacts"
     assert connect().get_run(run_id).info.artifact_uri == expected
+
+
+def test_json_has_what_the_text_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:./mlruns")
+    status, output = run(monkeypatch, capsys, "--json")
+    rows = json.loads(output)
+    assert status == 1
+    assert [row["subject"] for row in rows if row["status"] == "error"] == ["MLflow"]
+    assert all(row.keys() == {"status", "subject", "found", "fix"} for row in rows)
+    _, text = run(monkeypatch, capsys)
+    assert len(text.splitlines()) == len(rows) + 1

@@ -27,7 +27,7 @@ COMMANDS = {
     "monitor": "a server's log or images -> drift, scores without labels, images to label",
     "export": "model -> ONNX, OpenVINO or a program, compared with the model",
     "ui": "tracking store -> MLflow's pages: runs, curves, pictures, models",
-    "doctor": "tracking store -> what is wrong with it; --fix repairs it",
+    "doctor": "this machine and project -> what is wrong; --fix repairs the tracking store",
     "draw": "a seed -> more scenes like those of the default data set",
 }
 
