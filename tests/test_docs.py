@@ -22,6 +22,7 @@ PAGES = [
     "docs/evaluation.md",
     "docs/experiments.md",
     "docs/prediction.md",
+    "docs/python.md",
     "docs/recipes.md",
     "docs/serving.md",
     "docs/registry.md",

@@ -1,13 +1,13 @@
 """maskmill: labelled images in, a registered and served segmentation model out.
 
-from maskmill import load_model
-model = load_model("models:/street@champion")
-prediction = model("photo.jpg")
+import maskmill
+trained = maskmill.train(source="photos", minutes=30, overrides=["network=unet"])
+prediction = maskmill.load_model(trained.folder)("photo.jpg")
 """
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -19,16 +19,51 @@ os.environ.setdefault(
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"
 )  # bars of one file each, in the middle of the log
 
-PUBLIC = ("Model", "load_model")
-MODULE = "assembly.python_model"  # without `maskmill.`: whoever imports the package does not run it
+if TYPE_CHECKING:
+    from maskmill.assembly.python_model import Model, load_model
+    from maskmill.reporting.results import (
+        Checked,
+        Predicted,
+        Prepared,
+        Registered,
+        Scored,
+        Trained,
+    )
+    from maskmill.stages.functions import check, evaluate, predict, prepare, register, train
+
+__all__ = [
+    "Checked",
+    "Model",
+    "Predicted",
+    "Prepared",
+    "Registered",
+    "Scored",
+    "Trained",
+    "__version__",
+    "check",
+    "evaluate",
+    "load_model",
+    "predict",
+    "prepare",
+    "register",
+    "train",
+]
+# Where the names are; without `maskmill.`, since whoever imports the package does not run these.
+MODEL, RESULTS, FUNCTIONS = "assembly.python_model", "reporting.results", "stages.functions"
+MODULES = {
+    **dict.fromkeys(["Model", "load_model"], MODEL),
+    **dict.fromkeys(["Checked", "Prepared", "Trained", "Predicted", "Scored"], RESULTS),
+    **dict.fromkeys(["Registered"], RESULTS),
+    **dict.fromkeys(["check", "prepare", "train", "predict", "evaluate", "register"], FUNCTIONS),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python interface on first use: torch takes seconds."""
-    if name in PUBLIC:
-        return getattr(import_module(f"{__name__}.{MODULE}"), name)
+    """Import the Python interface on first use: its libraries take seconds."""
+    if name in MODULES:
+        return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *PUBLIC])
+    return sorted({*globals(), *__all__})

@@ -134,9 +134,14 @@ def _quoted(argument: str, is_sweep: bool) -> str:
     is_path = exists or "/" in match["value"]
     if _is_read(argument, is_path=is_path, is_sweep=is_sweep and not exists):
         return argument
+    return f"{match['key']}={quote_text(match['value'])}"
+
+
+def quote_text(text: str) -> str:
+    """The text as a value that Hydra reads as this text, whatever it contains."""
     # A backslash is doubled only before a quote and at the end, where it would escape the quote.
-    value = re.sub(r"(\\*)('|\Z)", _escape, match["value"])
-    return f"{match['key']}='{value}'"
+    value = re.sub(r"(\\*)('|\Z)", _escape, text)
+    return f"'{value}'"
 
 
 def _exists(path: str) -> bool:

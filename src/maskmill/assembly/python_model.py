@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from maskmill.assembly import model_loading
 from maskmill.assembly.settings import Runtime
+from maskmill.assembly.unchanged_process import unchanged_process
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.png import RGB
 from maskmill.postprocess.prediction import Prediction
@@ -107,10 +108,18 @@ def load_model(
     Raises:
         FileNotFoundError: the folder holds no model, or none for this runtime.
         ValueError: the registry has no such model, or a value is refused.
+
+    Example:
+        >>> import maskmill
+        >>> model = maskmill.load_model("out/train")
+        >>> prediction = model("out/prepare/test/images/test_0000.png")
+        >>> prediction.semantic.shape, model.categories[11].name
+        ((96, 160), 'car')
     """
-    loaded = model_loading.load_model(
-        os.fspath(name), device=device, postprocess=postprocess, runtime=runtime
-    )
+    with unchanged_process():
+        loaded = model_loading.load_model(
+            os.fspath(name), device=device, postprocess=postprocess, runtime=runtime
+        )
     return Model(loaded)
 
 

@@ -30,6 +30,7 @@ from maskmill.metrics.functional.panoptic_quality import (
     num_segments,
     panoptic_scores,
 )
+from maskmill.sources.backends import in_this_folder
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ def evaluate_folders(
                 rows = {record.id: results[record.id] for record in records}
             yield delayed(scorer.only(records).score)(records, rows)
 
-    done = Parallel(n_jobs=workers, return_as="generator")(tasks())
+    done = Parallel(n_jobs=workers, return_as="generator", **in_this_folder())(tasks())
     images: list[ImageScores] = []
     for scores in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False):
         images += scores

@@ -15,6 +15,7 @@ from maskmill.canonical.files import inside, read_text
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.png import read_gray
 from maskmill.evaluation.csv_cells import csv_errors
+from maskmill.sources.backends import in_this_folder
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def mean_luma(
         ValueError: a file is not an image.
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    done = Parallel(n_jobs=workers)(delayed(_luma)(folder, chunk) for chunk in chunks)
+    parallel = Parallel(n_jobs=workers, **in_this_folder())
+    done = parallel(delayed(_luma)(folder, chunk) for chunk in chunks)
     luma: list[float] = []
     for values in done:
         luma += values

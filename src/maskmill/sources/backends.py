@@ -1,9 +1,11 @@
 """Backends of parallel work: joblib's own, and those of packages that must be started first."""
 
 import importlib
+import os
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -41,13 +43,22 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
     if backend == "ray":
         _import(backend).register_ray()
     try:
-        with joblib.parallel_config(backend), joblib.Parallel(n_jobs=workers) as pool:
+        settings = in_this_folder() if backend == "loky" else {}
+        with joblib.parallel_config(backend, **settings), joblib.Parallel(n_jobs=workers) as pool:
             yield pool
     except BrokenProcessPool as error:
         raise OSError(
             "Expected worker processes that run to their end, but the system killed one, most "
             "likely because memory was short - set prepare.workers to a smaller number"
         ) from error
+
+
+def in_this_folder() -> dict[str, Any]:
+    """Arguments of joblib.Parallel, whose processes outlive it and a change of the folder.
+
+    Paths are relative, and a notebook may call maskmill in one project after another.
+    """
+    return {"initializer": os.chdir, "initargs": (str(Path.cwd()),)}
 
 
 def _import(backend: str) -> Any:

@@ -23,6 +23,12 @@ MAX_KINDS = 100  # kinds of findings that are printed; check.json has all
 @stage
 def main(cfg: DictConfig) -> None:
     """Check the source; exit status 1 if there are errors."""
+    if any(finding.severity == "error" for finding in check_source(cfg)):
+        sys.exit(1)
+
+
+def check_source(cfg: DictConfig) -> list[Finding]:
+    """Write check.json, print what matters, and return all findings."""
     settings = build(cfg.check, CheckSettings)
     with opened_source(cfg) as (converter, source, shown):
         dataset = converter.check(source, shown=shown)
@@ -41,8 +47,7 @@ def main(cfg: DictConfig) -> None:
         path,
     )
     _print_first_step(groups)
-    if counts["error"]:
-        sys.exit(1)
+    return findings
 
 
 def _print_groups(groups: Sequence[Sequence[Finding]], path: Path) -> None:

@@ -73,7 +73,6 @@ def stage(main: Main) -> Callable[[], Any]:
             log.debug("", exc_info=error)
             sys.exit(1)
 
-    register_search_path()
     program = hydra.main(version_base="1.3", config_path=str(packaged_conf()), config_name="config")
     decorated: Callable[[], Any] = program(guarded)
 
@@ -87,6 +86,7 @@ def stage(main: Main) -> Callable[[], Any]:
             sys.exit(1)
         is_sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv))
         sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=is_sweep)
+        register_search_path()
         prepare_mode(sys.argv[1:])
         if shows_tracebacks:
             with AT_THE_END:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @stage
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> "Evaluated":
     """Score, write, and add the result to the MLflow run of the predicting model."""
     settings = build(cfg.evaluate, EvaluateSettings)
     inputs = (settings.target, settings.prediction, settings.images, settings.baseline)
@@ -30,10 +30,13 @@ def main(cfg: DictConfig) -> None:
     from maskmill.assembly.scoring import evaluate  # a second to import: not for --help
 
     evaluated = evaluate(settings)
-    evidence = evaluated.evidence
     log.info("%s -> %s", _headline(evaluated.scores), settings.out)
-    if evidence is None:
-        return
+    if evaluated.evidence is not None:
+        _track(evaluated, evaluated.evidence, settings)
+    return evaluated
+
+
+def _track(evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSettings) -> None:
     if evidence.other_images:
         log.warning(
             "%d images were predicted from other files than those in %s, first %s: these scores "

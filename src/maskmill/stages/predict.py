@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 @stage
-def main(cfg: DictConfig) -> None:
-    """Predict every image."""
+def main(cfg: DictConfig) -> int:
+    """Predict every image, and return how many there are."""
     settings = build(cfg.predict, PredictSettings)
     require_replaceable(settings.out, written_by="predict", inputs=[Path(settings.images)])
     images = find_images(settings.images, on_problem=settings.on_problem)
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     num_predictions = job.run()
     fingerprint = job.model.files.fingerprint[:12]
     log.info("%d predictions by model %s -> %s", num_predictions, fingerprint, settings.out)
+    return num_predictions
 
 
 if __name__ == "__main__":

@@ -85,6 +85,12 @@ class Tracking:
                 _end_run(opened, status)
 
     def _open(self, run_id: str | None, tags: Mapping[str, str]) -> str:
+        active = mlflow.active_run()
+        if active is not None:  # of a notebook that trains
+            raise ValueError(
+                f"Expected no open MLflow run, but {active.info.run_id} is open in this process - "
+                "end it with mlflow.end_run(): a training has a run of its own"
+            )
         run = mlflow.start_run(
             experiment_id=experiment_id(self.experiment),  # also sets the tracking URI
             run_id=run_id if run_id and _exists(run_id) else None,
