@@ -199,7 +199,10 @@ def evaluate_folders(
                 rows = {record.id: results[record.id] for record in records}
             yield delayed(scorer.only(records).score)(records, rows)
 
-    done = Parallel(n_jobs=workers, return_as="generator", **in_this_folder())(tasks())
+    # A process that has nothing to do would take a second to start.
+    num_processes = min(effective_n_jobs(workers), len(chunks))
+    parallel = Parallel(n_jobs=num_processes, return_as="generator", **in_this_folder())
+    done = parallel(tasks())
     images: list[ImageScores] = []
     for scores in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False):
         images += scores

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from maskmill.canonical.files import inside, read_text
 from maskmill.canonical.folder import ImageRecord
@@ -102,7 +102,8 @@ def mean_luma(
         ValueError: a file is not an image.
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    parallel = Parallel(n_jobs=workers, **in_this_folder())
+    num_processes = min(effective_n_jobs(workers), len(chunks))
+    parallel = Parallel(n_jobs=num_processes, **in_this_folder())
     done = parallel(delayed(_luma)(folder, chunk) for chunk in chunks)
     luma: list[float] = []
     for values in done:
