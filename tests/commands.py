@@ -46,8 +46,9 @@ def server_folder():
     os.open(folder / "alive", os.O_RDWR)
     command = [sys.executable, "-IS", TESTS / "preloaded_python.py", folder]
     words = " ".join(shlex.quote(str(word)) for word in command)
-    (folder / "python").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-    (folder / "python").chmod(0o755)
+    for name, arguments in (("python", ""), ("dvc", "-m dvc ")):
+        (folder / name).write_text(f'#!/bin/sh\nexec {words} {arguments}"$@"\n')
+        (folder / name).chmod(0o755)
     return folder
 
 
@@ -55,7 +56,8 @@ def server_folder():
 def preloaded_python():
     """An executable with the command line of Python that runs commands in forked processes.
 
-    Its folder holds it as `python`, for programs that look for it on the PATH.
+    Its folder holds it as `python`, and `dvc` beside it, for programs that look for them on the
+    PATH.
     """
     folder = server_folder()
     with (folder / "lock").open("w") as lock:
@@ -120,7 +122,9 @@ def result(command, *overrides, cwd):
 
 
 def prepare(folder, *, num_train, num_val=3):
-    """Draw scenes and prepare them."""
+    """Draw scenes and prepare them, in a project with an empty tracking store."""
+    preloaded_python()
+    shutil.copy(server_folder() / "mlflow.db", folder)
     numbers = [f"draw.num_train={num_train}", f"draw.num_val={num_val}", "draw.num_test=1"]
     run("draw", *numbers, "draw.out=data", cwd=folder)
     run("prepare", "prepare.workers=1", cwd=folder)

@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 
 LENGTH = struct.Struct("!I")
-MODULES = ("maskmill.stages.", "torch.distributed.run", "pytest", "validate", "track")
+MODULES = ("maskmill.stages.", "torch.distributed.run", "pytest", "validate", "track", "dvc")
 
 
 def run(folder, module, arguments):

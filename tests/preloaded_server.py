@@ -22,6 +22,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+import mlflow
 from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
 
 PRELOADED = [
@@ -33,10 +34,24 @@ PRELOADED = [
     "maskmill.networks.panoptic_deeplab",
     "maskmill.reporting.evaluation_folder",
     "maskmill.assembly.prediction_job",
+    "maskmill.serving.packaging",
     "albumentations",
+    "alembic.command",
+    "dvc.cli",
+    "dvc.commands.repro",
+    "dvc.repo",
+    "git",
     "hydra.main",
+    "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracing.client",
+    "opentelemetry.sdk.trace",
+    "s3fs",
     "segmentation_models_pytorch",
+    "sqlalchemy.dialects.sqlite",
+    "torch._functorch.partitioners",
+    "torch.distributed.checkpoint",
+    "torch.export._trace",
 ]
 LENGTH = struct.Struct("!I")
 
@@ -45,6 +60,8 @@ def serve(folder):
     """Fork a process for each connection until nobody holds the pipe FOLDER/alive open."""
     for name in PRELOADED:
         importlib.import_module(name)
+    _read_own_sources()
+    _create_database(folder / "mlflow.db")
     gc.collect()
     gc.freeze()  # the collector would copy the pages of all objects in each process
     listener = socket.socket(socket.AF_UNIX)
@@ -77,6 +94,24 @@ def serve(folder):
             else:  # the client was killed
                 selector.unregister(key.fileobj)
                 _kill(key.data)
+
+
+def _read_own_sources():
+    """Keep what each command would read of each module of the package, to know its imports."""
+    from maskmill.assembly import code_digests
+
+    for path in sorted(code_digests.ROOT.rglob("*.py")):
+        name = path.relative_to(code_digests.ROOT.parent).with_suffix("").as_posix()
+        code_digests._read(name.replace("/", ".").removesuffix(".__init__"))
+
+
+def _create_database(path):
+    """Create MLflow's tables, which takes seconds, for projects that have tracked before."""
+    pid = os.fork()  # no connection stays open here
+    if pid == 0:
+        mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def _kill(pid):

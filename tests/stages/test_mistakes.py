@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 from contextlib import suppress
 
-import mlflow
 import pytest
 
 import commands
@@ -19,9 +18,7 @@ TEST = "evaluate.prediction=out/prepare/test"  # the ground truth as its own pre
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A project with drawn data, prepared, and an empty tracking store."""
-    folder = commands.prepare(tmp_path_factory.mktemp("project"), num_train=2, num_val=1)
-    mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder
+    return commands.prepare(tmp_path_factory.mktemp("project"), num_train=2, num_val=1)
 
 
 def writes(name, text):
