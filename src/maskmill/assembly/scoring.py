@@ -86,11 +86,10 @@ def evaluate(settings: EvaluateSettings) -> Evaluated:
     gallery = score(settings)
     analysis = gallery.analysis
     evaluation = analysis.evaluation
-    target = PanopticFolder(settings.target)
     evidence = collect_evidence(
-        target,
+        gallery.target,
         settings.prediction,
-        settings.images or target.image_folder,
+        gallery.images,
         {"background": evaluation.background, "void_in_union": evaluation.void_in_union},
     )
     write_evaluation(settings.out, gallery, evidence)

@@ -17,7 +17,7 @@ from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
 from maskmill.canonical.schema import require_panoptic_index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a split: `file_name` is relative to the images folder, the size is in pixels."""
 
@@ -25,6 +25,10 @@ class ImageRecord:
     file_name: str
     height: int
     width: int
+
+
+def _image_record(row: Mapping[str, Any]) -> ImageRecord:
+    return ImageRecord(row["id"], row["file_name"], row["height"], row["width"])
 
 
 def png_name(record: ImageRecord) -> str:
@@ -175,9 +179,12 @@ class PanopticFolder:
         index = read_json(self.json_path)
         require_panoptic_index(index, self.json_path)
         self.categories = self._read_categories(index.get("categories"), expected)
-        self._annotations = {row["image_id"]: row for row in index["annotations"]}
-        self._images = index.get("images")
-        self._require_valid_references()
+        self._require_valid_references(index["annotations"])
+        # As text, a third of the size of Python's dictionaries.
+        self._annotations = {row["image_id"]: json.dumps(row) for row in index["annotations"]}
+        self._images = None
+        if "images" in index:
+            self._images = tuple(map(_image_record, index["images"]))
 
     def _read_categories(
         self, rows: list[dict[str, Any]] | None, expected: Categories | None
@@ -214,18 +221,17 @@ class PanopticFolder:
                 f"{self.json_path}: expected `images` with their sizes, but there are none - "
                 "add them"
             )
-        records = []
-        for row in self._images:
-            inside(self.image_folder, row["file_name"])
-            record = ImageRecord(row["id"], row["file_name"], row["height"], row["width"])
-            records.append(record)
-        bare = [record.file_name for record in records if record.id not in self._annotations]
+        bare = []
+        for record in self._images:
+            inside(self.image_folder, record.file_name)
+            if record.id not in self._annotations:
+                bare.append(record.file_name)
         if bare:
             raise ValueError(
                 f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have "
                 "none - either label these images or remove them"
             )
-        return tuple(records)
+        return self._images
 
     def only(self, records: Iterable[ImageRecord]) -> "PanopticFolder":
         """The same folder with the annotations of some images and no records.
@@ -245,18 +251,19 @@ class PanopticFolder:
             FileNotFoundError: the PNG does not exist.
             ValueError: the PNG does not decode, or disagrees with segments_info on the ids.
         """
-        path = self.png_path(image_id)
+        row = self.annotation(image_id)
+        path = inside(self.png_folder, row["file_name"])
         where = f"{path} (image {image_id} of {self.json_path})"
-        return make_panoptic(read_ids(path), self.annotation(image_id)["segments_info"], where)
+        return make_panoptic(read_ids(path), row["segments_info"], where)
 
     def annotation(self, image_id: int) -> dict[str, Any]:
         """The annotation of one image, as in the JSON file."""
-        row: dict[str, Any] = self._annotations[image_id]
+        row: dict[str, Any] = json.loads(self._annotations[image_id])
         return row
 
     def png_path(self, image_id: int) -> Path:
         """The path of an image's label PNG."""
-        return inside(self.png_folder, self._annotations[image_id]["file_name"])
+        return inside(self.png_folder, self.annotation(image_id)["file_name"])
 
     def image_path(self, record: ImageRecord) -> Path:
         """The path of an image."""
@@ -279,9 +286,9 @@ class PanopticFolder:
             )
         return image
 
-    def _require_valid_references(self) -> None:
+    def _require_valid_references(self, annotations: list[dict[str, Any]]) -> None:
         known = self.categories.index
-        for row in self._annotations.values():
+        for row in annotations:
             inside(self.png_folder, row["file_name"])
             for info in row["segments_info"]:
                 if info["category_id"] not in known:

@@ -204,7 +204,7 @@ def analyse(
     Raises:
         ValueError: an image does not decode.
     """
-    records = [image.record for image in evaluation.images]
+    records = evaluation.images.records
     brightness = by_brightness(mean_luma(images, records, workers=workers))
     slicings = []
     if evaluation.categories.isthing.any():

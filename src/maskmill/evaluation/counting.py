@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -39,16 +40,14 @@ def count_images(evaluation: Evaluation) -> ImageCounts:
     """The counts of an evaluation's images by class."""
     num_classes = evaluation.categories.num_classes
     table = np.zeros((len(evaluation.images), num_classes + 1, NUM_FIELDS))
-    names = []
     for row, image in zip(table, evaluation.images, strict=True):
-        names.append(image.record.file_name)
         row[:-1, PANOPTIC] = image.counts
         boundary = image.boundary
         row[boundary.index, Field.BOUNDARY_INTERSECTION] = boundary.intersection
         row[boundary.index, Field.BOUNDARY_UNION] = boundary.union
     _count_pixels(table, evaluation)
     return ImageCounts(
-        images=tuple(names),
+        images=tuple(map(attrgetter("file_name"), evaluation.images.records)),
         categories=tuple(category.name for category in evaluation.categories),
         isthing=evaluation.categories.isthing,
         table=table,
@@ -179,7 +178,7 @@ def build_score(evaluation: Evaluation, counts: ImageCounts) -> Score:
     It also gives "PQ/class", "IoU/class" and "AP/class".
     """
     images = evaluation.images
-    by_id = sorted(range(len(images)), key=lambda index: images[index].record.id)  # as for AP
+    by_id = sorted(range(len(images)), key=lambda index: images.records[index].id)  # as for AP
     things = thing_ids(evaluation.categories)
     class_of_thing = [evaluation.categories.index[category_id] for category_id in things]
     masks = []

@@ -19,7 +19,7 @@ from maskmill.evaluation.folders import (
     read_results,
     thing_ids,
 )
-from maskmill.evaluation.image_scores import ImageScores
+from maskmill.evaluation.scored_images import ScoredImages
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
 from maskmill.metrics.functional.confusion_matrix import class_areas, mean_iou, semantic_scores
 from maskmill.metrics.functional.mask_ap import MaskScores, score_matches
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 MIN_CHUNK = 16  # images per task at least: starting a task costs a millisecond
+MAX_CHUNK = 256  # at most: their scores are joined, to less memory, when all of them are there
 TASKS_PER_WORKER = 8
 BOUNDARY_AP = ("AP", "AP50", "AP75")  # the numbers of boundary AP that are reported
 
@@ -54,7 +55,7 @@ class Evaluation:
     categories: Categories
     background: bool
     void_in_union: bool
-    images: list[ImageScores]
+    images: ScoredImages
 
     @cached_property
     def counts(self) -> Counts:
@@ -189,21 +190,21 @@ def evaluate_folders(
     masks = find_class_masks(prediction)
     scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union)
     num_tasks = TASKS_PER_WORKER * effective_n_jobs(workers)
-    size = max(chunk, -(-len(folder.records) // num_tasks))
-    chunks = [folder.records[start : start + size] for start in range(0, len(folder.records), size)]
+    size = max(chunk, min(MAX_CHUNK, -(-len(folder.records) // num_tasks)))
+    starts = range(0, len(folder.records), size)
 
     def tasks() -> Iterator[object]:
-        for records in chunks:
+        for start in starts:
+            records = folder.records[start : start + size]
             rows = None
             if results is not None:
                 rows = {record.id: results[record.id] for record in records}
             yield delayed(scorer.only(records).score)(records, rows)
 
     # A process that has nothing to do would take a second to start.
-    num_processes = min(effective_n_jobs(workers), len(chunks))
+    num_processes = min(effective_n_jobs(workers), len(starts))
     parallel = Parallel(n_jobs=num_processes, return_as="generator", **in_this_folder())
     done = parallel(tasks())
-    images: list[ImageScores] = []
-    for scores in tqdm(done, total=len(chunks), unit="chunk", disable=None, leave=False):
-        images += scores
+    chunks = list(tqdm(done, total=len(starts), unit="chunk", disable=None, leave=False))
+    images = ScoredImages(folder.records, chunks, size)
     return Evaluation(folder.categories, background, void_in_union, images)

@@ -11,7 +11,8 @@ from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
-from maskmill.evaluation.image_scores import ImageScores, score_image
+from maskmill.evaluation.image_scores import score_image
+from maskmill.evaluation.scored_images import ScoredChunk
 from maskmill.metrics.functional.confusion_matrix import Labels
 from maskmill.metrics.functional.mask_ap import Row, results_by_image
 
@@ -90,8 +91,8 @@ class FolderScorer:
         """The same for some images: what a process receives."""
         return replace(self, target=self.target.only(records), pred=self.pred.only(records))
 
-    def score(self, records: Sequence[ImageRecord], results: Results | None) -> list[ImageScores]:
-        """What each of some images adds.
+    def score(self, records: Sequence[ImageRecord], results: Results | None) -> ScoredChunk:
+        """What some images add.
 
         Args:
             records: the images.
@@ -122,7 +123,7 @@ class FolderScorer:
                 where = f"{self.pred.json_path}: image {record.file_name}"
                 raise ValueError(f"{where}: {error}") from error
             scores.append(image)
-        return scores
+        return ScoredChunk(scores)
 
     def _classes(self, record: ImageRecord, pred: Panoptic) -> Labels:
         """The class mask of an image; its segments where there is no folder of class masks."""

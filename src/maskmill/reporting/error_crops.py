@@ -145,7 +145,7 @@ def _draw_crop(
     gallery: Gallery, error: SegmentError, segments: Segments, panoptic: Panoptic
 ) -> ErrorCrop:
     """The crop around a segment of `panoptic`, whose matches are `segments`."""
-    record = gallery.analysis.evaluation.images[error.image].record
+    record = gallery.analysis.evaluation.images.records[error.image]
     categories = gallery.analysis.evaluation.categories
     segment_id = int(segments.id[error.row])
     segment = next(segment for segment in panoptic.segments if segment.id == segment_id)

@@ -93,7 +93,7 @@ class Gallery:
     def draw(self, index: int, caption: str, *, with_baseline: bool = False) -> Example:
         """The example with this index among the images of the evaluation."""
         evaluation = self.analysis.evaluation
-        record = evaluation.images[index].record
+        record = evaluation.images.records[index]
         baseline = None
         if with_baseline and self.baseline is not None:
             baseline = self.baseline.panoptic(record.id)
@@ -147,8 +147,8 @@ def find_extremes(gallery: Gallery) -> Extremes | None:
 def find_most_changed(gallery: Gallery) -> list[ExampleGroup]:
     """The images that differ most from the baseline: those that got worse, then better."""
     index_of = {}
-    for index, image in enumerate(gallery.analysis.evaluation.images):
-        index_of[image.record.file_name] = index
+    for index, record in enumerate(gallery.analysis.evaluation.images.records):
+        index_of[record.file_name] = index
     changes: dict[int, Difference] = {}
     for row in gallery.analysis.differences:
         if row.kind == "image" and row.difference:

@@ -1,14 +1,13 @@
 """An evaluation as JSON and CSV files, for programs and spreadsheets."""
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.canonical.files import write_json, write_text
+from maskmill.canonical.files import write_json
 from maskmill.evaluation.analysis import SLICE_METRICS, Analysis
 from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
@@ -42,7 +41,7 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     write_json(out / "headlines.json", headlines)
     _write_rows(out / "per_class.csv", per_class_rows(analysis))
     _write_rows(out / "per_image.csv", per_image_rows(evaluation))
-    _write_rows(out / "counts.csv", list(_count_rows(analysis.image_counts)))
+    _write_rows(out / "counts.csv", _count_rows(analysis.image_counts))
     _write_rows(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
         _write_rows(out / "differences.csv", difference_rows(analysis.differences))
@@ -107,9 +106,10 @@ def per_class_rows(analysis: Analysis) -> list[Row]:
     return rows
 
 
-def per_image_rows(evaluation: Evaluation) -> list[Row]:
+def per_image_rows(evaluation: Evaluation) -> Iterator[Row]:
     """One row per image: its own scores, and its numbers of segments that are TP, FP and FN."""
-    return [_image_row(evaluation, image) for image in evaluation.images]
+    for image in evaluation.images:
+        yield _image_row(evaluation, image)
 
 
 def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
@@ -130,7 +130,7 @@ def _count_rows(sums: ImageCounts) -> Iterator[Row]:
     counts = sums.table[:, :-1]  # (N images, K, fields), without unlabelled pixels
     is_written = np.any(counts, axis=2)
     is_written[:, 0] |= ~np.any(is_written, axis=1)
-    for image, category in np.argwhere(is_written).tolist():
+    for image, category in map(np.ndarray.tolist, np.argwhere(is_written)):
         row: Row = {
             "image": sums.images[image],
             "category": sums.categories[category],
@@ -190,11 +190,16 @@ def _float_cell(value: float) -> float | str:
     return EMPTY if np.isnan(value) else float(value)
 
 
-def _write_rows(path: Path, rows: Sequence[Row]) -> None:
-    lines: list[list[object]] = [list(rows[0])]
-    for row in rows:
-        lines.append(list(row.values()))
-    _write_lines(path, lines)
+def _write_rows(path: Path, rows: Iterable[Row]) -> None:
+    _write_lines(path, _lines_of(rows))
+
+
+def _lines_of(rows: Iterable[Row]) -> Iterator[Sequence[object]]:
+    """The names of the columns, then the cells of each row."""
+    for index, row in enumerate(rows):
+        if not index:
+            yield list(row)
+        yield list(row.values())
 
 
 def _protected(cell: object) -> object:
@@ -202,8 +207,7 @@ def _protected(cell: object) -> object:
 
 
 def _write_lines(path: Path, lines: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for line in lines:
-        writer.writerow(map(_protected, line))
-    write_text(path, text.getvalue())
+    with path.open("w", encoding="utf-8", newline="") as file:  # the folder appears as a whole
+        writer = csv.writer(file, lineterminator="\n")
+        for line in lines:
+            writer.writerow(map(_protected, line))
