@@ -1,5 +1,6 @@
-"""The memory of `evaluate`, `check` and `prepare` hardly grows with the number of images."""
+"""The memory of `evaluate` and `prepare` hardly grows with the number of images."""
 
+import gc
 import sys
 import tracemalloc
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from maskmill.evaluation.evaluation import evaluate_folders
+from maskmill.sources.coco_panoptic import CocoPanoptic, CocoPart
+from maskmill.sources.convert import Converter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "campaign"))
 import many_images
 
-FEW, MANY = 32, 160  # images: two and ten chunks of `evaluate`
+FEW, MANY = 128, 256  # images: two and four batches of `prepare`
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,9 @@ def drawn(tmp_path_factory):
 def growth(run, drawn):
     """Bytes that an image adds to the largest size of all objects at one time."""
     peaks = {}
+    run(drawn[FEW])  # what is imported or cached on first use belongs to no image
     for num_images, folder in drawn.items():
-        run(folder)  # what is imported or cached on first use belongs to no image
+        gc.collect()
         tracemalloc.start()
         try:
             result = run(folder)
@@ -38,8 +42,15 @@ def growth(run, drawn):
     return (peaks[MANY] - peaks[FEW]) / (MANY - FEW)
 
 
-def test_an_evaluation_keeps_little_of_each_image(drawn):
-    def run(folder):
-        return evaluate_folders(folder / "target.json", folder / "pred.json")
+def evaluated(folder):
+    return evaluate_folders(folder / "target.json", folder / "pred.json")
 
-    assert growth(run, drawn) < 4000
+
+def prepared(folder):
+    part = CocoPart("target.json", "images", {"train": 1.0}, "target")
+    return Converter(folder / "out", workers=1).convert(CocoPanoptic(folder, [part]))
+
+
+@pytest.mark.parametrize(("run", "max_bytes"), [(evaluated, 3500), (prepared, 3500)])
+def test_an_image_with_three_segments_adds_few_kilobytes(drawn, run, max_bytes):
+    assert growth(run, drawn) < max_bytes

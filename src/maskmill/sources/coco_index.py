@@ -24,6 +24,7 @@ from maskmill.sources.rows import (
     check_row,
     item_name,
     keep_rows,
+    named_rows,
 )
 from maskmill.sources.source import Sample
 from maskmill.sources.splits import Split, as_split
@@ -31,7 +32,7 @@ from maskmill.sources.splits import Split, as_split
 KEYS = ("images", "annotations", "categories")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """An entry of `images`; panoptic data need no size."""
 
@@ -39,7 +40,7 @@ class ImageRow:
     file_name: FileName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SizedImageRow(ImageRow):
     """An entry of `images` with its size."""
 
@@ -58,7 +59,7 @@ class CategoryRow:
     supercategory: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedImage:
     """A valid entry of `images`, the name of its sample, and its file."""
 
@@ -96,7 +97,7 @@ class CocoPart:
         return as_split(self.splits, seed=self.seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CocoSample(Sample):
     """A sample with its `segments_info`, or with its annotations."""
 
@@ -163,8 +164,7 @@ def list_images(
         schema: of `ImageRow` or `SizedImageRow`.
         findings: receives the errors.
     """
-    rows = enumerate(index["images"])
-    named = [(item_name("images", number, row), row) for number, row in rows]
+    named = named_rows("images", index["images"])
     kept: list[tuple[str, ImageRow]] = keep_rows(schema, named, path, findings)
     num_rows = Counter(row.id for _, row in kept)
     listed = []

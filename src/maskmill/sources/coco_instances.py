@@ -42,7 +42,7 @@ from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_every_split
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InstanceSample(CocoSample):
     """A sample with its annotations; `labels` is the JSON file.
 

@@ -32,8 +32,8 @@ from maskmill.sources.rows import (
     CategoryId,
     FileName,
     Id,
-    item_name,
     keep_rows,
+    named_rows,
     require_rows,
 )
 from maskmill.sources.source import Sample, Source
@@ -42,7 +42,7 @@ from maskmill.sources.splits import require_every_split
 __all__ = ["CocoPanoptic", "CocoPart"]  # configurations name CocoPart here
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotationRow:
     """An entry of `annotations`; the rows of `segments_info` are checked when they are read."""
 
@@ -107,13 +107,17 @@ class CocoPanoptic(Source):
     def classes_of(self, sample: Sample) -> set[int]:
         """The category ids in the annotations; no PNG is read."""
         assert isinstance(sample, CocoSample), "a sample of another source"
-        rows = keep_rows(SEGMENT, _named_rows(sample), sample.labels, Findings())
+        rows = keep_rows(
+            SEGMENT, named_rows("segments_info", sample.segments_info), sample.labels, Findings()
+        )
         return {row.category_id for _, row in rows}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The segments with their own ids, measured again; see `Source.read`."""
         assert isinstance(sample, CocoSample), "a sample of another source"
-        rows = require_rows(SEGMENT, _named_rows(sample), sample.labels, findings)
+        rows = require_rows(
+            SEGMENT, named_rows("segments_info", sample.segments_info), sample.labels, findings
+        )
         category_of = {row.id: row.category_id for _, row in rows}
         unknown = set(category_of.values()) - set(self.categories.index)
         if unknown:
@@ -149,8 +153,10 @@ class CocoPanoptic(Source):
         labels = path.with_suffix("") if part.labels is None else inside(self.root, part.labels)
         label_folder = require_folder(labels)
         images = list_images(path, index, image_folder, IMAGE, findings)
-        row_of = _annotation_of_image(path, index, findings)
-        for image_id in sorted(row_of.keys() - known_image_ids(index)):
+        known_ids = known_image_ids(index)
+        del index["images"]  # all else is in memory twice until the samples are complete
+        row_of = _annotation_of_image(path, index.pop("annotations"), findings)
+        for image_id in sorted(row_of.keys() - known_ids):
             findings.error(
                 path,
                 f"expected an image for every annotation, but there is no image {image_id}",
@@ -190,12 +196,10 @@ class CocoPanoptic(Source):
 
 
 def _annotation_of_image(
-    path: Path, index: dict[str, Any], findings: Findings
+    path: Path, annotations: list[Any], findings: Findings
 ) -> dict[int, AnnotationRow]:
     """Image id -> its annotation; invalid rows become errors, and an image with two has none."""
-    rows = enumerate(index["annotations"])
-    named = [(item_name("annotations", number, row), row) for number, row in rows]
-    kept = keep_rows(ANNOTATION, named, path, findings)
+    kept = keep_rows(ANNOTATION, named_rows("annotations", annotations), path, findings)
     num_rows = Counter(row.image_id for _, row in kept)
     row_of = {}
     for item, row in kept:
@@ -209,12 +213,6 @@ def _annotation_of_image(
             "remove the repeated rows",
         )
     return row_of
-
-
-def _named_rows(sample: CocoSample) -> list[tuple[str, Any]]:
-    """The rows of `segments_info`, each with its name in messages."""
-    rows = enumerate(sample.segments_info)
-    return [(item_name("segments_info", number, row), row) for number, row in rows]
 
 
 def _compare(info: dict[str, Any], segment: Segment, path: Path, findings: Findings) -> None:

@@ -1,14 +1,15 @@
 """A whole data set summed up: counts, and the problems that only a comparison of images shows."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
 from maskmill.canonical.categories import Categories, Category
 from maskmill.sources.finding import Finding, Findings
-from maskmill.sources.similar import Fingerprint, find_similar
+from maskmill.sources.similar import Fingerprint, Fingerprints, find_similar
 from maskmill.sources.statistics import SplitStatistics
 
 MAX_VOID = 0.5  # share of unlabelled pixels of a split that a table with stuff should not exceed
@@ -39,30 +40,33 @@ class Outcome:
 
 @dataclass
 class Collection:
-    """The summed outcomes of a data set; per image it keeps a fingerprint and a name.
+    """The summed outcomes of a data set; in memory it keeps 16 bytes per image.
 
     Args:
         splits: the names of the splits.
+        file_of: the path of the image of an outcome, by its position, as findings name it.
     """
 
     splits: Iterable[str]
+    file_of: Callable[[int], str]
     findings: Findings = field(default_factory=Findings)
     excluded: list[dict[str, str]] = field(default_factory=list)
     num_images: int = 0
 
     def __post_init__(self) -> None:
         self.statistics: dict[str, SplitStatistics] = {}
-        self._prints: dict[str, list[Fingerprint]] = {}
-        self._files: dict[str, list[str]] = {}
-        self._gray_files: list[str] = []
+        self._prints: dict[str, Fingerprints] = {}
+        self._positions: dict[str, array[int]] = {}
+        self._gray = array("Q")  # positions
         self._num_objects: Counter[str] = Counter()  # segments of a split that are no crowds
         for split in self.splits:
             self.statistics[split] = SplitStatistics()
-            self._prints[split] = []
-            self._files[split] = []
+            self._prints[split] = Fingerprints()
+            self._positions[split] = array("Q")
 
     def add(self, outcome: Outcome) -> None:
         """Add a sample."""
+        position = self.num_images
         self.findings += outcome.findings
         self.num_images += 1
         if outcome.row is None:
@@ -76,9 +80,9 @@ class Collection:
         bits, thumbnail = outcome.row["print"]
         fingerprint = Fingerprint(int(bits, 16), bytes.fromhex(thumbnail))
         self._prints[outcome.split].append(fingerprint)
-        self._files[outcome.split].append(outcome.file)
+        self._positions[outcome.split].append(position)
         if outcome.row["isgray"]:
-            self._gray_files.append(outcome.file)
+            self._gray.append(position)
 
     def require_images(self) -> None:
         """Check that no split has lost all its images.
@@ -124,11 +128,11 @@ class Collection:
         return sum(statistics.num_images for statistics in self.statistics.values())
 
     def _find_gray_images(self) -> None:
-        if 2 * len(self._gray_files) >= self._num_kept():
+        if 2 * len(self._gray) >= self._num_kept():
             return  # a gray data set
-        for file in self._gray_files:
+        for position in self._gray:
             self.findings.note(
-                file,
+                self.file_of(position),
                 "expected colours as in most images, but it is gray",
                 "if that is intended, nothing: it is converted to RGB",
             )
@@ -223,9 +227,9 @@ class Collection:
             pairs = find_similar(self._prints[split], self._prints[other])
             for first, second in islice(pairs, MAX_PAIRS):
                 self.findings.warn(
-                    self._files[split][first],
+                    self.file_of(self._positions[split][first]),
                     f"expected an image of {split} in no other split, but "
-                    f"{self._files[other][second]} of {other} looks the same: "
+                    f"{self.file_of(self._positions[other][second])} of {other} looks the same: "
                     "what is memorized in training counts as recognized",
                     "either remove one, or keep images that belong together in one split by "
                     "`group` of the splits",

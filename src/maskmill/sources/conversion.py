@@ -76,24 +76,29 @@ def annotation_row(record: ImageRecord, outcome: Outcome) -> dict[str, Any]:
     return {"image_id": record.id, "file_name": png_name(record), "segments_info": segments}
 
 
-def file_hashes(record: ImageRecord, outcome: Outcome) -> dict[str, str]:
-    """Path -> sha256 of the two files of a converted image."""
-    assert outcome.row is not None
-    image_hash, labels_hash = outcome.row["sha256"]
-    return {
-        f"{outcome.split}/images/{record.file_name}": image_hash,
-        f"{outcome.split}/panoptic/{png_name(record)}": labels_hash,
-    }
+class FileHashes:
+    """Paths of written files and their sha256, in 32 bytes and a path for each file."""
 
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+        self._hashes = bytearray()
 
-def digest_files(hashes: dict[str, str]) -> str:
-    """One sha256 for many files.
+    def add(self, path: str, sha256: str) -> None:
+        """Add a file with its hash in hexadecimal digits."""
+        self._paths.append(path)
+        self._hashes += bytes.fromhex(sha256)
 
-    Args:
-        hashes: path -> sha256 of the file, in any order.
+    def add_image(self, record: ImageRecord, outcome: Outcome) -> None:
+        """Add the two files of a converted image."""
+        assert outcome.row is not None
+        image_hash, labels_hash = outcome.row["sha256"]
+        self.add(f"{outcome.split}/images/{record.file_name}", image_hash)
+        self.add(f"{outcome.split}/panoptic/{png_name(record)}", labels_hash)
 
-    Returns:
-        the sha256 of the sorted lines `<sha256 of file>  <path>`, as `sha256sum` prints them.
-    """
-    lines = [f"{hashes[path]}  {path}\n" for path in sorted(hashes)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    def digest(self) -> str:
+        """The sha256 of the sorted lines `<sha256 of file>  <path>`, as `sha256sum` prints them."""
+        digest = hashlib.sha256()
+        for index in sorted(range(len(self._paths)), key=self._paths.__getitem__):
+            file_hash = self._hashes[32 * index : 32 * index + 32].hex()
+            digest.update(f"{file_hash}  {self._paths[index]}\n".encode())
+        return digest.hexdigest()

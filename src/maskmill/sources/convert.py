@@ -1,6 +1,5 @@
 """A source to the canonical data set on disk, written completely or not at all."""
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from maskmill.canonical.files import write_json
+from maskmill.canonical.files import file_digest, write_json
 from maskmill.canonical.folder import IndexWriter
 from maskmill.canonical.output_folder import replaced_folder, require_replaceable
 from maskmill.sources.collection import Collection, Outcome
-from maskmill.sources.conversion import annotation_row, digest_files, file_hashes, image_record
+from maskmill.sources.conversion import FileHashes, annotation_row, image_record
 from maskmill.sources.examine import keep_unique
 from maskmill.sources.finding import NUM_EXAMPLES, Finding, Findings
 from maskmill.sources.parallel_conversion import convert_samples, open_cache
@@ -98,7 +97,7 @@ class Converter:
 
         Returns:
             what dataset.json contains: source, categories, splits, statistics, problems (excluded
-            images), findings, and `digest` of all other files; see `conversion.digest_files`.
+            images), findings, and `digest` of all other files; see `conversion.FileHashes`.
 
         Raises:
             FileNotFoundError: the source lacks a folder or a list.
@@ -156,7 +155,7 @@ class Converter:
         writers = {}
         for split in collection.statistics:
             writers[split] = IndexWriter(folder / split, source.categories)
-        hashes: dict[str, str] = {}
+        hashes = FileHashes()
         num_samples: Counter[str] = Counter()
         outcomes = self._outcomes(source, samples, folder, shown)
         progress = show_progress(outcomes, len(samples), "prepare")
@@ -172,15 +171,14 @@ class Converter:
                 image_id = num_samples[sample.split]
             record = image_record(outcome, image_id)
             writers[sample.split].add(record, annotation_row(record, outcome))
-            hashes |= file_hashes(record, outcome)
+            hashes.add_image(record, outcome)
         collection.require_images()
         for split, writer in writers.items():
-            index = writer.close().read_bytes()
-            hashes[f"{split}/panoptic.json"] = hashlib.sha256(index).hexdigest()
+            hashes.add(f"{split}/panoptic.json", file_digest(writer.close()))
         num_reported = len(collection.findings)
         collection.compare(source.categories)
         self._report(collection.findings[num_reported:], kinds)
-        return digest_files(hashes)
+        return hashes.digest()
 
     def _outcomes(
         self, source: Source, samples: list[Sample], folder: Path | None, shown: Shown
@@ -219,7 +217,11 @@ def _list_samples(source: Source, shown: Shown) -> tuple[list[Sample], Collectio
         if not findings:
             raise
         findings.append(Finding.from_error(error, Path(getattr(source, "root", "."))))
-    collection = Collection(dict.fromkeys(sample.split for sample in samples))
+
+    def file_of(position: int) -> str:
+        return str(samples[position].image).replace(*shown)
+
+    collection = Collection(dict.fromkeys(sample.split for sample in samples), file_of)
     collection.findings += [finding.renamed(*shown) for finding in findings]
     return samples, collection
 

@@ -14,7 +14,7 @@ from maskmill.sources.images import require_size
 from maskmill.sources.source import Sample, Source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MergedSample(Sample):
     """A sample of both sources: `below` has the class mask, `above` the objects."""
 

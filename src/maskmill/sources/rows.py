@@ -1,6 +1,6 @@
 """Rows of annotation files, checked against a schema before they are used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -101,6 +101,12 @@ def require_rows(
     if len(findings) > num_earlier:
         raise ValueError(str(findings[num_earlier]))
     return kept
+
+
+def named_rows(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Each row of a list behind what it is; see `item_name`."""
+    for index, row in enumerate(rows):
+        yield item_name(name, index, row), row
 
 
 def item_name(rows: str, index: int, row: Any) -> str:

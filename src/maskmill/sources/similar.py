@@ -1,7 +1,10 @@
 """Images that look the same: found by a perceptual hash, confirmed by their thumbnails."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from os import SEEK_END
+from tempfile import TemporaryFile
 
 import cv2
 import numpy as np
@@ -25,6 +28,37 @@ class Fingerprint:
     thumbnail: bytes
 
 
+class Fingerprints:
+    """The fingerprints of many images; their thumbnails are in a temporary file."""
+
+    def __init__(self) -> None:
+        self._bits = array("Q")
+        self._thumbnails = TemporaryFile()  # noqa: SIM115 - `close` closes it
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    def append(self, image: Fingerprint) -> None:
+        """Add an image."""
+        self._thumbnails.seek(0, SEEK_END)
+        self._thumbnails.write(image.thumbnail)
+        self._bits.append(image.bits)
+
+    @property
+    def bits(self) -> npt.NDArray[np.uint64]:
+        """The hash of each image, (N,)."""
+        return np.array(self._bits, np.uint64)
+
+    def thumbnail(self, index: int) -> bytes:
+        """The thumbnail of the image at an index."""
+        self._thumbnails.seek(index * THUMBNAIL_PX**2)
+        return self._thumbnails.read(THUMBNAIL_PX**2)
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        self._thumbnails.close()
+
+
 def fingerprint(rgb: RGB) -> Fingerprint:
     """The fingerprint of an image (H, W, 3) uint8.
 
@@ -41,12 +75,10 @@ def fingerprint(rgb: RGB) -> Fingerprint:
     return Fingerprint(bits, thumbnail.astype(np.uint8).tobytes())
 
 
-def find_similar(
-    first: Sequence[Fingerprint], second: Sequence[Fingerprint]
-) -> Iterator[tuple[int, int]]:
+def find_similar(first: Fingerprints, second: Fingerprints) -> Iterator[tuple[int, int]]:
     """Pairs of indices (into `first`, into `second`) of images that look the same."""
-    first_bits = np.array([image.bits for image in first], dtype=np.uint64)
-    second_bits = np.array([image.bits for image in second], dtype=np.uint64)
+    first_bits = first.bits
+    second_bits = second.bits
     for row_start in range(0, len(first), BLOCK):
         rows = first_bits[row_start : row_start + BLOCK]
         for column_start in range(0, len(second), BLOCK):
@@ -55,20 +87,20 @@ def find_similar(
             for row, column in np.argwhere(num_different <= MAX_DIFFERENT_BITS).tolist():
                 i = row_start + row
                 j = column_start + column
-                if _correlation(first[i], second[j]) >= MIN_CORRELATION:
+                if _correlation(first.thumbnail(i), second.thumbnail(j)) >= MIN_CORRELATION:
                     yield i, j
 
 
-def _correlation(first: Fingerprint, second: Fingerprint) -> float:
+def _correlation(first: bytes, second: bytes) -> float:
     """Pearson's correlation of two thumbnails; 1 if both have one and the same gray level."""
     first_levels = _centred(first)
     second_levels = _centred(second)
     norm = float(np.linalg.norm(first_levels) * np.linalg.norm(second_levels))
     if norm > 0:
         return float(first_levels @ second_levels) / norm
-    return float(first.thumbnail == second.thumbnail)
+    return float(first == second)
 
 
-def _centred(fingerprint: Fingerprint) -> npt.NDArray[np.float64]:
-    levels = np.frombuffer(fingerprint.thumbnail, np.uint8).astype(np.float64)
+def _centred(thumbnail: bytes) -> npt.NDArray[np.float64]:
+    levels = np.frombuffer(thumbnail, np.uint8).astype(np.float64)
     return np.asarray(levels - levels.mean())

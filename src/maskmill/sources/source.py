@@ -9,7 +9,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.sources.finding import Findings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled image, listed but not read.
 
