@@ -27,7 +27,7 @@ test test-quick: PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist lo
 test: install  ## every test
 	$(PYTEST)
 
-test-quick: install  ## the tests that take seconds
+test-quick: install  ## the tests of less than half a second each
 	$(PYTEST) -m "not slow"
 
 lint: install  ## format, style, types, layers

@@ -87,6 +87,7 @@ def calls_of(repository):
     return found
 
 
+@pytest.mark.slow
 def test_no_call_runs_what_data_says(calls_of):
     found = {name: unsafe_calls(calls) for name, calls in calls_of.items()}
     assert {name: unsafe for name, unsafe in found.items() if unsafe} == {}

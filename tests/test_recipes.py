@@ -97,6 +97,7 @@ def draw_batch(cfg, categories, image, panoptic):
     return dict(zip(("image", "semantic", "instance"), map(torch.from_numpy, arrays), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_recipe_starts(name):
     cfg = composed(name, *SMALL[name])

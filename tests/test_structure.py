@@ -18,6 +18,7 @@ def figures(repository):
     return measure(python_files(repository / "src"))
 
 
+@pytest.mark.slow
 def test_nine_of_ten_statements_are_one_thought(figures):
     assert figures.percentile(90) <= 26
 
@@ -54,6 +55,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert circles == []
 
 
+@pytest.mark.slow
 def test_tests_are_as_long_as_the_code_and_check_values(repository):
     num_lines = {"src": 0, "tests": 0}
     num_checks = 0

@@ -69,6 +69,7 @@ def test_a_target_that_does_not_exist_is_named(target):
         target_modules({"_target_": target})
 
 
+@pytest.mark.slow
 def test_a_changed_statement_changes_the_digest_of_its_module_alone(package):
     changed = edited(
         package, "training/launching.py", "128 + signal.SIGTERM", "129 + signal.SIGTERM"
@@ -76,6 +77,7 @@ def test_a_changed_statement_changes_the_digest_of_its_module_alone(package):
     assert changed == {"maskmill.training.launching"}
 
 
+@pytest.mark.slow
 def test_no_training_depends_on_the_search_that_it_is_a_trial_of():
     """Each `edited` file would make the default train again."""
     closure = import_closure(["maskmill.stages.train"])
@@ -84,6 +86,7 @@ def test_no_training_depends_on_the_search_that_it_is_a_trial_of():
     assert not [name for name in closure if "hydra_plugins" in name or name.endswith("callback")]
 
 
+@pytest.mark.slow
 def test_comments_and_docstrings_change_nothing(package):
     assert not edited(
         package, "training/launching.py", "import ctypes", "# why\nimport ctypes  # C\n"

@@ -36,6 +36,7 @@ BROUGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROUGHT)
 def test_a_network_brings_task_loss_and_encoder_unless_they_are_named(case):
     overrides, expected = BROUGHT[case]
@@ -69,6 +70,7 @@ def composed(*overrides):
         return compose("config", list(overrides))
 
 
+@pytest.mark.slow
 def test_lists_of_a_composed_configuration_are_read_as_plain_ones():
     cfg = composed("network=unet")
     assert OmegaConf.is_list(cfg.loss.losses)
@@ -110,12 +112,14 @@ def test_parts_that_do_not_go_together_are_refused_with_what_to_choose(case):
     assert message in str(raised.value)
 
 
+@pytest.mark.slow
 def test_an_instance_task_needs_things():
     stuff = Categories([category for category in CATEGORIES if not category.isthing])
     with pytest.raises(ValueError, match=r"task: expected things .* ground, sky are all stuff - "):
         build_task(composed("task=instance"), stuff)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "is_refused"), [("upernet", True), ("unet", False)])
 def test_a_batch_of_one_is_tried_on_a_copy(network, is_refused):
     cfg = composed(f"network={network}", "data.batch_size=1", "data.crop_size=[64,64]")

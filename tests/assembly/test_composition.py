@@ -22,6 +22,7 @@ def composed(tmp_path, text):
     return {path.stem: yaml.safe_load(path.read_text()) for path in out.glob("*.yaml")}
 
 
+@pytest.mark.slow
 def test_values_are_those_written_in_yaml(tmp_path):
     text = "set: {optimizer: {lr: 1e-3}, evaluate: {tags: 'C:\\data\\tags é.csv'}}"
     stages = composed(tmp_path, text)
@@ -29,6 +30,7 @@ def test_values_are_those_written_in_yaml(tmp_path):
     assert stages["evaluate"]["evaluate"]["tags"] == r"C:\data\tags é.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["", "experiment: scenes_panoptic, "])
 def test_a_network_brings_its_task_and_loss(tmp_path, experiment):
     train = composed(tmp_path, f"group: {{{experiment}network: unet}}")["train"]
@@ -36,6 +38,7 @@ def test_a_network_brings_its_task_and_loss(tmp_path, experiment):
     assert train["loss"]["_target_"].endswith(".Sum")
 
 
+@pytest.mark.slow
 def test_an_interpolation_in_a_value_is_resolved(tmp_path):
     stages = composed(tmp_path, "set: {seed: 5, evaluate: {seed: '${seed}'}}")
     assert stages["evaluate"]["evaluate"]["seed"] == 5
@@ -47,6 +50,7 @@ def test_an_empty_file_is_the_default_configuration(tmp_path):
     assert not values
 
 
+@pytest.mark.slow
 def test_class_names_with_any_characters_are_keys(tmp_path):
     text = "set: {prepare: {classes: {pavement: road, a/b c.d: sign, sign: null}}}"
     stages = composed(tmp_path, text)
@@ -57,12 +61,14 @@ def test_class_names_with_any_characters_are_keys(tmp_path):
 NAMES = ["pole", "traffic light", "tv/monitor", "Straße", "a.b", "a=b", "a,b", "#1", "'q'", r"\d\\"]
 
 
+@pytest.mark.slow
 def test_names_and_texts_of_any_characters_arrive_as_written(tmp_path):
     classes = {name: name for name in NAMES}
     text = yaml.safe_dump({"set": {"+prepare": {"classes": classes}}}, allow_unicode=True)
     assert composed(tmp_path, text)["prepare"]["prepare"]["classes"] == classes
 
 
+@pytest.mark.slow
 def test_a_constructor_replaces_a_mapping_that_is_none(tmp_path):
     splits = (
         "{_target_: maskmill.sources.splits.HashSplit, shares: {train: 1.0}, group: '^(\\d+)_'}"
@@ -71,6 +77,7 @@ def test_a_constructor_replaces_a_mapping_that_is_none(tmp_path):
     assert composed(tmp_path, text)["prepare"]["source"]["splits"] == yaml.safe_load(splits)
 
 
+@pytest.mark.slow
 def test_an_escaped_interpolation_is_text_in_the_stage_as_well(tmp_path):
     composed(tmp_path, r"set: {prepare: {classes: {a: '\${oc.env:HOME}'}}}")
     stage = OmegaConf.load(tmp_path / "conf/prepare.yaml")
@@ -87,11 +94,13 @@ LAUGHS = "\n".join(
 )
 
 
+@pytest.mark.slow
 def test_a_key_that_is_new_needs_a_plus(tmp_path):
     stages = composed(tmp_path, "set: {optimizer: {+amsgrad: true}}")
     assert stages["train"]["optimizer"]["amsgrad"] is True
 
 
+@pytest.mark.slow
 def test_a_stage_sees_its_own_groups_resolved_and_no_others(tmp_path):
     stages = composed(tmp_path, "set: {optimizer: {lr: 1e-3}}")
     assert set(stages) == {"prepare", "train", "predict", "evaluate", "register"}
@@ -101,6 +110,7 @@ def test_a_stage_sees_its_own_groups_resolved_and_no_others(tmp_path):
     assert "${" not in str(stages)
 
 
+@pytest.mark.slow
 def test_a_setting_changes_the_configuration_of_its_stage_alone(tmp_path, repository):
     before = composed(tmp_path, "")
     assert str(repository) not in str(before)  # no path of this machine, and no address
@@ -112,6 +122,7 @@ def test_a_setting_changes_the_configuration_of_its_stage_alone(tmp_path, reposi
     assert before["train"] == after["train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -2,6 +2,7 @@
 
 import subprocess
 
+import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
@@ -33,17 +34,20 @@ def test_the_packaged_configuration_is_that_of_this_source_tree(repository):
     assert packaged_conf() == repository / "conf"
 
 
+@pytest.mark.slow
 def test_a_project_without_conf_uses_the_packaged_configuration(project):
     assert project_conf() is None
     assert composed().loss._target_.startswith("maskmill.losses.")
 
 
+@pytest.mark.slow
 def test_a_single_own_file_is_a_choice_beside_the_packaged_ones(project):
     write_own(project, "loss/mine.yaml", OWN_LOSS)
     assert composed("loss=mine").loss._target_ == "maskmill.losses.semantic.CrossEntropy"
     assert composed("loss=focal").loss._target_ != "maskmill.losses.semantic.CrossEntropy"
 
 
+@pytest.mark.slow
 def test_an_own_file_replaces_the_packaged_file_of_the_same_name(project):
     write_own(project, "loss/focal.yaml", OWN_LOSS)
     assert composed("loss=focal").loss._target_ == "maskmill.losses.semantic.CrossEntropy"
@@ -60,6 +64,7 @@ def test_the_packaged_folder_is_not_searched_twice(repository, monkeypatch):
     assert [element.provider for element in elements] == ["hydra", "main", "schema"]
 
 
+@pytest.mark.slow
 def test_compose_writes_the_own_choice_for_its_stage(project):
     write_own(project, "loss/mine.yaml", OWN_LOSS)
     groups = "group: {network: unet, task: semantic, loss: mine}\n"

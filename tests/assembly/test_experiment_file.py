@@ -22,6 +22,7 @@ def composed(*overrides):
     return {key: OmegaConf.to_container(cfg[key], resolve=True) for key in DECISIVE}
 
 
+@pytest.mark.slow
 def test_the_file_composes_to_what_the_overrides_compose_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     overrides = [

@@ -85,6 +85,7 @@ def exported(folders):
     return folders / "export", record
 
 
+@pytest.mark.slow
 def test_the_record_has_a_row_for_batches_of_1_3_and_7_at_odd_sizes(exported):
     folder, record = exported
     assert json.loads((folder / "export.json").read_text()) == json.loads(json.dumps(record))
@@ -110,6 +111,7 @@ def test_every_runtime_of_the_folder_predicts_what_torch_predicts(exported, fold
     assert model.runtime == (min(seconds, key=seconds.get) if runtime == "auto" else runtime)
 
 
+@pytest.mark.slow
 def test_a_graph_that_answers_differently_is_refused_and_nothing_is_written(
     exported, folders, tmp_path
 ):

@@ -286,6 +286,7 @@ def test_an_interpolation_cannot_hide_a_target(place, form, model):
     assert message.startswith(f"{path}: config.network")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", NODES[::4], ids=lambda node: node["_target_"])
 def test_params_that_name_other_code_are_refused(folder, node):
     path = folder / "params.yaml"

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 IMPORT = """
 import sys
 from maskmill.assembly.lean_imports import import_torchmetrics
@@ -11,6 +13,7 @@ assert "torchmetrics" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_project_with_code_of_its_own_leaves_the_import_to_lightning(project):
     (project / "conf").mkdir()
     (project / "conf/targets.yaml").write_text("configuration: [street_nets]\n")

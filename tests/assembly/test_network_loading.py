@@ -56,6 +56,7 @@ def outputs(network):
         return network(IMAGES)
 
 
+@pytest.mark.slow
 def test_weights_that_the_encoder_started_from_are_not_read_again(tmp_path, network):
     files = written(
         tmp_path, network, encoder__pretrained=True, encoder__weights="/nowhere/weights.pth"

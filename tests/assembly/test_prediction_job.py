@@ -68,6 +68,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_killed_job_resumes_and_other_settings_begin_anew(job, tmp_path, monkeypatch, caplog):
     assert job(out="whole").run() == 5
     keep = UnfinishedFolder.keep
@@ -94,6 +95,7 @@ def test_a_killed_job_resumes_and_other_settings_begin_anew(job, tmp_path, monke
     assert contents(tmp_path / "out") != contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_overlays_are_drawn_over_the_images(job, tmp_path, work):
     job("predict.overlays=true", "output=labels").run()
     names = {name.split("/")[0] for name in contents(tmp_path / "out")}
@@ -117,6 +119,7 @@ def test_two_processes_write_the_bytes_of_one(job, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_model_in_python_predicts_what_the_command_writes(job, tmp_path, work):
     job().run()
     model = load_model(work / "model")

@@ -31,6 +31,7 @@ def origins(text):
     return {line.strip().partition(":")[0]: origin for line, origin in commented}
 
 
+@pytest.mark.slow
 def test_each_value_has_its_file_or_the_line(printed):
     text = printed("experiment=own", "optimizer.lr=3e-4", "config.group=optimizer")
     assert yaml.safe_load(text)["optimizer"]["weight_decay"] == 0.1
@@ -43,6 +44,7 @@ def test_each_value_has_its_file_or_the_line(printed):
     }
 
 
+@pytest.mark.slow
 def test_the_configuration_of_the_pipeline_names_params_yaml(printed):
     task = printed("config.params=params.yaml", "config.group=task")
     assert yaml.safe_load(task)["task"]["_target_"].endswith(".SemanticTask")  # brought by unet
@@ -51,12 +53,14 @@ def test_the_configuration_of_the_pipeline_names_params_yaml(printed):
     assert origins(optimizer)["lr"] == "params.yaml"
 
 
+@pytest.mark.slow
 def test_an_interpolation_is_shown_with_its_value(printed):
     text = printed("seed=5", "config.group=data")
     assert "seed: '${seed}'" in text
     assert origins(text)["seed"] == "maskmill/conf/data/default.yaml = 5"
 
 
+@pytest.mark.slow
 def test_overrides_beside_params_yaml_are_refused(printed, capfd):
     with pytest.raises(SystemExit):
         printed("config.params=params.yaml", "seed=5")

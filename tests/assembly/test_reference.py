@@ -68,6 +68,7 @@ def model(draft, data, tmp_path_factory):
     return calibrate(draft, data, tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.slow
 def test_an_overconfident_network_gets_a_temperature_and_a_smaller_error(model):
     calibration = model.postprocess().table.calibration
     assert calibration.temperature > 2
@@ -78,6 +79,7 @@ def test_an_overconfident_network_gets_a_temperature_and_a_smaller_error(model):
     assert segments["ece_after"] == segments["ece_before"] > 0
 
 
+@pytest.mark.slow
 def test_weights_keep_their_bytes_and_the_same_images_give_the_same_model(
     model, draft, data, tmp_path
 ):
@@ -168,6 +170,7 @@ def write_log(path, model, images):
     return path
 
 
+@pytest.mark.slow
 def test_dark_images_are_found_in_a_log_as_in_a_folder(model, dark, tmp_path):
     predicted = monitor(settings_of(model, tmp_path, images=dark)).comparison
     log = write_log(tmp_path / "seen.jsonl", model, dark)
@@ -178,6 +181,7 @@ def test_dark_images_are_found_in_a_log_as_in_a_folder(model, dark, tmp_path):
     assert {"brightness", "contrast"} <= {drift.feature for drift in logged.drifted}
 
 
+@pytest.mark.slow
 def test_page_table_and_gauges_say_what_was_found(model, dark, tmp_path):
     comparison = monitor(settings_of(model, tmp_path, images=dark)).comparison
     gauges = tmp_path / "maskmill.prom"

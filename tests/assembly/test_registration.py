@@ -29,6 +29,7 @@ def team(tmp_path, store, drawn):
     return Team(tmp_path, store, drawn)
 
 
+@pytest.mark.slow
 def test_the_first_version_is_champion_and_its_files_name_nothing_of_this_clone(team):
     folder, model = team.train()
     team.score(folder, model, BAD)
@@ -62,6 +63,7 @@ def test_the_task_decides_the_metric_unless_one_is_named(team, task, named, metr
     assert decided(team.settings(folder, metric=named), files).metric == metric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "changes", "alias", "reason"),
     [
@@ -93,6 +95,7 @@ def test_a_candidate_gets_the_alias_that_it_earned(team, by, changes, alias, rea
     assert version_of("models:/street/2").tags["decision"] == version["reason"]
 
 
+@pytest.mark.slow
 def test_a_better_model_that_lost_a_class_with_a_floor_is_not_promoted(team):
     team.register(WORSE)
     version = team.register((0,), without=BOX, settings={"floors": {"box": 0.2}})
@@ -106,6 +109,7 @@ def test_a_floor_of_a_class_that_there_is_not_is_refused(team):
         team.register(GOOD, settings={"floors": {"bxo": 0.2}})
 
 
+@pytest.mark.slow
 def test_the_first_version_below_a_floor_is_not_champion(team):
     version = team.register(WORSE, settings={"floors": {"box": 0.99}})
     assert version["alias"] == "challenger"
@@ -123,6 +127,7 @@ def test_forgetting_predict_and_evaluate_after_a_second_training_is_refused(team
         Registration(team.settings(folder))
 
 
+@pytest.mark.slow
 def test_other_scores_of_the_champion_do_not_disarm_the_gate(team):
     folder, model = team.train()
     team.score(folder, model, GOOD)
@@ -139,6 +144,7 @@ def champion_score(team):
     return pytest.approx(float(champion("street").tags["PQ"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_images_of_the_same_names_are_not_the_same_images(team):
     """A champion without scores on the images is run on them; this one has no files to run."""
     team.register(BAD)
@@ -149,6 +155,7 @@ def test_images_of_the_same_names_are_not_the_same_images(team):
     assert "`maskmill promote promote.model=models:/street/2`" in version["reason"]
 
 
+@pytest.mark.slow
 def test_registering_again_repeats_the_first_reason_and_bytes(team):
     team.register(BAD)
     folder, model = team.train()
@@ -162,6 +169,7 @@ def test_registering_again_repeats_the_first_reason_and_bytes(team):
     assert len(versions("street")) == 2
 
 
+@pytest.mark.slow
 def test_a_loser_that_is_registered_again_keeps_its_reason_and_page(team):
     team.register(GOOD)
     folder, model = team.train()
@@ -174,6 +182,7 @@ def test_a_loser_that_is_registered_again_keeps_its_reason_and_page(team):
     assert "Differences from the champion" in page
 
 
+@pytest.mark.slow
 def test_the_challenger_is_the_best_of_those_that_lost(team):
     team.register(GOOD)
     assert team.register(BAD)["alias"] == "challenger"
@@ -187,6 +196,7 @@ def test_the_challenger_is_the_best_of_those_that_lost(team):
     assert team.aliases() == {"champion": 1, "challenger": 4}
 
 
+@pytest.mark.slow
 def test_a_challenger_without_scores_on_these_images_loses_its_alias(team):
     team.register(GOOD)
     team.register(BAD)
@@ -208,6 +218,7 @@ class Overtaken(Gate):
         return decision
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_machine_in_the_meantime_is_compared_with(team):
     team.register(WORSE)
     best = team.register((0,), settings={"margin": 0.99})
@@ -224,6 +235,7 @@ def test_a_champion_of_another_machine_in_the_meantime_is_compared_with(team):
     assert not move_champion(version, seen=version_of("models:/street/1"))
 
 
+@pytest.mark.slow
 def test_a_killed_registration_is_finished(team):
     folder, model = team.train(is_logged=False)
     team.score(folder, model, GOOD)
@@ -238,6 +250,7 @@ def test_a_killed_registration_is_finished(team):
     assert [version.status for version in versions("street")] == ["READY"]
 
 
+@pytest.mark.slow
 def test_a_version_that_was_never_ready_is_registered_again(team):
     folder, model = team.train()
     team.score(folder, model, GOOD)
@@ -249,6 +262,7 @@ def test_a_version_that_was_never_ready_is_registered_again(team):
     assert [version.status for version in versions("street")] == ["READY"]
 
 
+@pytest.mark.slow
 def test_a_registration_killed_before_it_set_the_alias_keeps_its_reason(team):
     team.register(BAD)
     folder, model = team.train()
@@ -259,6 +273,7 @@ def test_a_registration_killed_before_it_set_the_alias_keeps_its_reason(team):
     assert team.aliases() == {"champion": 2}
 
 
+@pytest.mark.slow
 def test_rollback_brings_the_champion_before_back_and_registering_again_does_not_undo_it(team):
     team.register(BAD)
     folder, model = team.train()
@@ -277,6 +292,7 @@ def test_rollback_brings_the_champion_before_back_and_registering_again_does_not
         rollback("street", "again")
 
 
+@pytest.mark.slow
 def test_promotion_by_hand_keeps_who_when_and_why(team):
     team.register(GOOD)
     team.register(WORSE)
@@ -293,6 +309,7 @@ def test_promotion_by_hand_keeps_who_when_and_why(team):
     assert rollback("street", "too small").version == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", ["models:/street/7", "models:/street@champio", "street", "x/y/z"])
 def test_a_version_that_there_is_not_is_named(team, uri):
     team.register(GOOD)
@@ -300,6 +317,7 @@ def test_a_version_that_there_is_not_is_named(team, uri):
         version_of(uri)
 
 
+@pytest.mark.slow
 def test_the_model_card_is_the_description_and_the_logged_model_page_is_linked(team):
     team.register(BAD)
     version = version_of("models:/street/1")

@@ -78,6 +78,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_missing_is_named_and_nothing_is_left(repository, store, case):
     changes, config, *messages = CASES[case]

@@ -1,9 +1,12 @@
+import pytest
+
 from drawn_evaluations import evaluate, predict
 from maskmill.assembly.run_report import add_evaluation
 from maskmill.tracking.lineage import find_run, kept_evaluation
 from registry_team import Drawn, Team
 
 
+@pytest.mark.slow
 def test_the_report_in_mlflow_names_the_run_and_the_report_on_disk_does_not(store, tmp_path):
     team = Team(tmp_path, store, Drawn(tmp_path / "drawn"))
     folder, model = team.train(is_logged=False)

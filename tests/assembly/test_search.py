@@ -85,6 +85,7 @@ def score(cfg):
     return -((cfg.x - 0.3) ** 2)
 
 
+@pytest.mark.slow
 def test_a_grid_runs_every_setting_once():
     search(score, "x=1,2", "kind=a,b", "hydra/sweeper/sampler=grid")
     assert sorted(line.split(" ", 1)[1] for line in calls()) == [
@@ -99,6 +100,7 @@ def test_a_grid_of_an_interval_is_refused(capsys):
     assert "expected lists, choice() and range() alone" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random", "nsgaii"])
 def test_each_sampler_searches(sampler):
     options = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=3"]
@@ -109,6 +111,7 @@ def test_each_sampler_searches(sampler):
     assert len(set(calls())) == 3
 
 
+@pytest.mark.slow
 def test_the_job_has_the_number_of_its_trial_and_the_study_its_score():
     search(score, *SPACE, "hydra.sweeper.n_trials=3")
     for trial, line in zip(trials(), calls(), strict=True):
@@ -125,6 +128,7 @@ def hang_at_2(cfg):
     return score(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["study/study.journal", "sqlite:///studies.db"])
 def test_a_killed_search_resumes_with_no_trial_twice_and_none_running(folder, storage):
     options = [*SPACE, "kind=a,b", "hydra.sweeper.n_trials=6", f"hydra.sweeper.storage={storage}"]
@@ -147,6 +151,7 @@ def slow_score(cfg):
     return score(cfg)
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_trials_of_one_study():
     options = (*SPACE, "hydra.sweeper.n_trials=8")
     processes = [FORK.Process(target=search, args=(slow_score, *options)) for _ in range(3)]
@@ -180,6 +185,7 @@ def learn(cfg):
     return cfg.x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pruner", "values", "pruned"),
     [
@@ -206,6 +212,7 @@ def two_objectives(cfg):
     return cfg.x
 
 
+@pytest.mark.slow
 def test_several_objectives_end_in_a_front(capsys):
     latency = "+hydra.sweeper.objectives.latency_ms=minimize"
     search(two_objectives, "x=0.1,0.5,0.9", "hydra/sweeper/sampler=grid", latency)
@@ -216,6 +223,7 @@ def test_several_objectives_end_in_a_front(capsys):
     assert "latency_ms 16" in output
 
 
+@pytest.mark.slow
 def test_a_study_keeps_its_objectives(capsys):
     search(score, *SPACE, "hydra.sweeper.n_trials=1")
     with pytest.raises(JobError):
@@ -223,6 +231,7 @@ def test_a_study_keeps_its_objectives(capsys):
     assert "expected the objectives {'score': 'maximize'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_command_that_returns_no_score_is_refused_and_its_trial_waits(capsys):
     with pytest.raises(JobError):
         search(note, *SPACE)
@@ -237,6 +246,7 @@ def fail_once(cfg):
     return score(cfg)
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_repeated_alone_by_the_next_start(capsys):
     options = ["x=1,2,3", "hydra/sweeper/sampler=grid"]
     with pytest.raises(JobError):
@@ -254,6 +264,7 @@ def interrupt(cfg):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_waits_for_the_next_start():
     with pytest.raises(KeyboardInterrupt):
         search(interrupt, *SPACE, "hydra.sweeper.n_trials=2")

@@ -55,6 +55,7 @@ def targets_of(repository, pattern):
     return targets_in([OmegaConf.to_container(content) for content in files])
 
 
+@pytest.mark.slow
 def test_the_allow_list_is_what_conf_names(repository):
     of_samplers = targets_of(repository, "conf/hydra/sweeper/*/*.yaml")  # Hydra loads its plugins
     assert packaged_targets() == targets_of(repository, "conf/*/*.yaml") | of_samplers

@@ -34,6 +34,7 @@ DATASET = {
 NEEDED = {(), ("categories",), ("splits",), ("statistics",)}  # whether they are there
 
 
+@pytest.mark.slow
 def test_a_changed_value_of_dataset_json_is_refused_by_name_or_shown(tmp_path):
     path = tmp_path / "dataset.json"
     messages = []

@@ -178,6 +178,7 @@ def test_a_pixel_with_an_id_that_the_index_lacks_is_refused(split):
         PanopticFolder(split).panoptic(31)
 
 
+@pytest.mark.slow
 def test_a_changed_value_is_refused_by_name_or_changes_nothing_else(split):
     """Every value of the index replaced by each of the mutations: no other exception."""
     path = split / "panoptic.json"

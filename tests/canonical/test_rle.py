@@ -13,6 +13,7 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 masks = shapes.flatmap(lambda shape: npst.arrays(np.uint8, shape, elements=st.integers(0, 1)))
 
 
+@pytest.mark.slow
 @given(masks)
 @settings(max_examples=100)
 def test_a_code_decodes_as_by_pycocotools(mask):
@@ -79,6 +80,7 @@ def test_an_invalid_code_is_refused_with_what_is_wrong(rle, message):
         decode_rle(rle, SIZE)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=300)
 def test_a_changed_code_is_refused_or_covers_the_image_exactly(data):

@@ -27,6 +27,7 @@ def test_values_and_small_aliases_are_read(read):
     assert read(text) == {"a": {"lr": 0.001}, "b": {"lr": 0.001}, "c": [1, "x", None, True, "é"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

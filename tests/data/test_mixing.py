@@ -118,6 +118,7 @@ def test_after_pasting_each_pixel_has_the_image_and_label_of_one_source(one, oth
     assert_stuff_is_one_segment_per_class(made)
 
 
+@pytest.mark.slow
 @given(st.tuples(labels, labels, labels, labels), st.integers(0, 99))
 @hypothesis_settings(deadline=None)
 def test_a_mosaic_takes_each_pixel_and_its_label_from_one_view(four, seed):

@@ -48,6 +48,7 @@ def module(root, augmentation, workers=0):
     )
 
 
+@pytest.mark.slow
 @every_preset
 def test_a_batch_has_the_crop_size_and_consistent_targets(root, presets, preset):
     for batch in module(root, presets[preset]).train_dataloader():

@@ -131,11 +131,13 @@ def test_batches_from_shards_equal_those_from_files(files, shards, num_workers):
     assert_equal(batches(shards, num_workers), batches(files, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_from_s3_equal_those_from_files(files, on_s3, num_workers):
     assert_equal(batches(on_s3, num_workers), batches(files, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_from_http_equal_those_from_files(files, on_http, num_workers):
     assert_equal(batches(on_http, num_workers), batches(files, 0))
@@ -338,6 +340,7 @@ def test_a_split_outside_the_data_set_is_refused(files, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+@pytest.mark.slow
 def test_a_missing_split_on_s3_says_how_to_write_it(s3):
     with pytest.raises(
         FileNotFoundError,

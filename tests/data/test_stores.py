@@ -97,6 +97,7 @@ def test_a_spawned_process_can_open_the_store_again(s3):
     assert copy.read("a.json") == b"{}"
 
 
+@pytest.mark.slow
 def test_a_missing_bucket_is_an_error_for_reading_and_writing(s3):
     store = open_store("s3://no-such-bucket/x")
     with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x/a\.json: .*NoSuchBucket"):

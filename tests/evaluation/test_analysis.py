@@ -202,6 +202,7 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error_and_say_so(t
     assert "no calibration error: expected scores in 0..1, but got [7.5" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_number_of_workers_does_not_change_a_bit(tmp_path, workers, evaluation):
     ours, theirs = (

@@ -84,6 +84,7 @@ def test_the_numbers_are_those_of_the_metrics(folders):
         )  # bit for bit: the same sums in the same order
 
 
+@pytest.mark.slow
 def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
     targets = [scene(seed) for seed in range(7)]  # divided by none of the numbers, in tasks of two
     target = write_split(tmp_path / "target", targets)
@@ -103,6 +104,7 @@ def test_one_two_and_three_processes_write_the_same_bytes(tmp_path):
     assert b'"boundary_AP"' in written.pop()
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_does_not_change_a_bit(tmp_path):
     targets = [scene(seed) for seed in range(20)]  # more than one task
     target = write_split(tmp_path / "target", targets)
@@ -268,6 +270,7 @@ def test_a_name_that_leaves_the_folder_is_refused(folders):
         evaluate_folders(*folders)
 
 
+@pytest.mark.slow
 def test_scoring_files_imports_neither_torch_nor_mlflow():
     heavy = ["torch", "torchmetrics", "lightning", "mlflow"]
     check = f"found = set({heavy}) & set(sys.modules); assert not found, found"

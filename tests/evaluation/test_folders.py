@@ -102,6 +102,7 @@ def test_a_prediction_folder_without_images_is_refused(tmp_path, folders):
         evaluate_folders(folders[0], tmp_path / "bare")
 
 
+@pytest.mark.slow
 def test_a_changed_result_is_refused_by_name_or_scored(folders):
     """Every value of instances.json replaced by each of the mutations: no other exception."""
     path = folders[1] / "instances.json"

@@ -16,6 +16,7 @@ from metric_cases import PREDS, TARGETS, elsewhere, pixels, same_values
 from strategies import CATEGORIES, panoptic_pairs
 
 
+@pytest.mark.slow
 @given(
     panoptic_pairs(crowds=False),
     st.sampled_from([VOID_CATEGORY, 255]),
@@ -50,6 +51,7 @@ def test_overlaps_on_a_device_equal_those_of_numpy(pair):
         assert np.array_equal(column, getattr(second, name)), name
 
 
+@pytest.mark.slow
 @given(panoptic_pairs(crowds=False))
 @settings(max_examples=25)
 def test_tensors_of_another_device_have_the_same_counts(pair):

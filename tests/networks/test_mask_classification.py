@@ -50,6 +50,7 @@ def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, en
         build_network(network, encoder=encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "encoder"), FITTING)
 def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
     build_network, random_images, shapes_of, network, encoder
@@ -70,6 +71,7 @@ def test_outputs_are_classes_and_masks_at_a_quarter_of_the_images_size(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "encoder"), FITTING)
 def test_every_weight_gets_a_finite_gradient(
     build_network, random_images, weights_without_gradient, network, encoder
@@ -80,6 +82,7 @@ def test_every_weight_gets_a_finite_gradient(
     assert weights_without_gradient(made) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
 def test_an_image_padded_by_the_caller_gives_the_same_outputs(
     build_network, random_images, network, encoder
@@ -93,6 +96,7 @@ def test_an_image_padded_by_the_caller_gives_the_same_outputs(
     assert torch.equal(outputs["mask_logits"], padded_outputs["mask_logits"][..., :18, :25])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_mask2former_keeps_its_masks_and_gets_a_new_class_head(
     tmp_path, random_images
 ):
@@ -115,6 +119,7 @@ def test_mask2former_freezes_stages_of_our_encoder():
     assert backbone.layer2[0].conv1.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_eomt_gives_the_librarys_outputs(tmp_path, random_images):
     theirs = EomtForUniversalSegmentation(tiny_eomt_config()).eval()
     theirs.save_pretrained(tmp_path)
@@ -140,6 +145,7 @@ def test_eomt_without_attention_masks_gives_the_librarys_outputs(random_images):
     torch.testing.assert_close(outputs["mask_logits"], expected.masks_queries_logits)
 
 
+@pytest.mark.slow
 def test_masks_annealed_to_probability_0_have_no_effect(random_images):
     encoder = TimmEncoder("vit_tiny_patch16_224")
     made = eomt.from_encoder(encoder, num_queries=4, num_blocks=2, num_classes=2)
@@ -151,6 +157,7 @@ def test_masks_annealed_to_probability_0_have_no_effect(random_images):
     torch.testing.assert_close(trained, evaluated, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"],
@@ -179,18 +186,21 @@ def test_blocks_before_the_queries_give_the_features_of_the_vit(name, random_ima
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_vit_without_a_class_token_raises_a_value_error():
     name = "vit_little_patch16_reg4_gap_256"
     with pytest.raises(ValueError, match=f"fits EoMT, but {name} does not: it has no class token"):
         tiny_eomt(name)
 
 
+@pytest.mark.slow
 def test_a_transformer_that_is_not_a_plain_vit_raises_a_value_error():
     message = "vit_small_patch16_dinov3 does not: it is a Eva, not a VisionTransformer"
     with pytest.raises(ValueError, match=message):
         tiny_eomt("vit_small_patch16_dinov3")
 
 
+@pytest.mark.slow
 def test_layer_decay_of_eomt_lowers_learning_rates_towards_the_input():
     made = tiny_eomt("vit_tiny_patch16_224", layer_decay=0.5)
     factor = {id(value): factor for value, _, factor in learned_parameters(made)}
@@ -199,6 +209,7 @@ def test_layer_decay_of_eomt_lowers_learning_rates_towards_the_input():
     assert factor[id(made.model.query.weight)] == 1
 
 
+@pytest.mark.slow
 def test_the_first_frozen_stage_of_eomt_is_its_embeddings():
     made = tiny_eomt("vit_tiny_patch16_224", frozen_stages=1)
     assert not made.model.embeddings.cls_token.requires_grad
@@ -241,6 +252,7 @@ def test_masks_that_are_not_a_quarter_of_the_image_raise_a_value_error():
         eomt.EoMT(model, normalise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 @pytest.mark.parametrize(("network", "encoder"), ONE_OF_EACH)
 def test_outputs_are_finite_in_half_precision(

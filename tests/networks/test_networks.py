@@ -17,6 +17,7 @@ def num_weights(network):
     return sum(value.numel() for value in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_have_the_size_of_the_images(build_network, random_images, shapes_of, name):
     network = build_network(name, num_classes=3).eval()
@@ -49,6 +50,7 @@ def test_normalisation_is_saved_with_the_weights(build_network, name):
     assert {"normalise.mean", "normalise.std"} <= state.keys()
 
 
+@pytest.mark.slow
 def test_torch_cannot_export_the_padding_so_networks_have_a_body(random_images):
     """Fails once torch can export it: then remove `body`, `stride` and the padding in serving."""
     network = StridedNetwork().eval()
@@ -61,6 +63,7 @@ def test_torch_cannot_export_the_padding_so_networks_have_a_body(random_images):
         torch.export.export(network, (random_images((97, 131)),), dynamic_shapes=(dynamic,))
 
 
+@pytest.mark.slow
 def test_a_shared_decoder_is_smaller_and_gives_the_same_outputs(
     build_network, random_images, shapes_of
 ):

@@ -112,6 +112,7 @@ def trains_one_image(network):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 def test_a_network_trains_with_a_loss_and_a_task_or_they_are_refused(
     build_network, random_images, tmp_path, case

@@ -58,6 +58,7 @@ def random_target(size):
     return torch.randint(0, 3, (2, *size), generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decoder", "encoder"), PAIRS)
 def test_every_weight_gets_a_finite_gradient_on_images_of_an_odd_size(
     build_network, random_images, weights_without_gradient, decoder, encoder
@@ -94,6 +95,7 @@ def test_the_exported_program_gives_the_same_outputs_at_other_sizes(
             torch.testing.assert_close(exported[key], expected[key], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [*DILATING, "panoptic_deeplab"])
 def test_decoders_that_dilate_their_encoder_reject_transformers(build_network, decoder):
     message = (
@@ -104,6 +106,7 @@ def test_decoders_that_dilate_their_encoder_reject_transformers(build_network, d
         build_network(decoder, encoder=TRANSFORMER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [*DILATING, *NOT_DILATING, "panoptic_deeplab"])
 def test_decoders_that_need_a_pyramid_reject_plain_transformers(build_network, decoder):
     message = (

@@ -334,6 +334,7 @@ def test_values_out_of_range_raise_a_value_error(build_from_config, argument, va
         build_from_config(target, with_categories=True, **values)
 
 
+@pytest.mark.slow
 def test_post_processing_imports_no_torch():
     code = """
 import sys

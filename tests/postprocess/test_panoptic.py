@@ -341,6 +341,7 @@ def test_an_even_window_raises_a_value_error():
         PanopticGrouping(**SETTINGS | {"nms_kernel": 4}, categories=CATEGORIES)
 
 
+@pytest.mark.slow
 def test_grouping_imports_no_torch():
     code = """
 import sys

@@ -80,6 +80,7 @@ def report(folder, **options):
     return write_report(folder / "report.html", gallery).read_text()
 
 
+@pytest.mark.slow
 def test_the_calibration_error_of_the_evaluated_images_is_shown_before_and_after(tmp_path):
     """Before: that of the scores as the network gave them, which calibration then changed."""
     case = Case(tmp_path)
@@ -110,11 +111,13 @@ def section(text, title):
     return after[: after.find("<h2")]
 
 
+@pytest.mark.slow
 def test_scores_are_shown_in_percent_with_an_interval(tmp_path):
     page = Page(report(tmp_path))
     assert re.search(r"PQ \d\d\.\d \d\d\.\d–\d\d\.\d", page.text)
 
 
+@pytest.mark.slow
 def test_sections_and_images_have_their_order(tmp_path):
     text = Page(report(tmp_path)).text
     parts = ["Scores", "Where PQ is lost", "Confusion matrix", "Worst images", "005.png", "004.png"]
@@ -123,6 +126,7 @@ def test_sections_and_images_have_their_order(tmp_path):
     assert positions == sorted(positions)
 
 
+@pytest.mark.slow
 def test_the_worst_and_the_best_images_are_shown_with_their_score(tmp_path):
     text = Page(report(tmp_path)).text
     examples = text[text.index("Worst images") :]
@@ -130,6 +134,7 @@ def test_the_worst_and_the_best_images_are_shown_with_their_score(tmp_path):
     assert "003.png" not in examples
 
 
+@pytest.mark.slow
 def test_it_runs_and_loads_nothing(tmp_path):
     text = report(tmp_path, baseline=[moved(target, by=3) for target in TARGETS])
     require_inert(text)
@@ -157,6 +162,7 @@ def hostile(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_a_name_cannot_become_markup(hostile):
     assert "<script>" not in hostile
     assert "<img src=x" not in hostile
@@ -180,6 +186,7 @@ def report_named(folder, name):
     )
 
 
+@pytest.mark.slow
 def test_names_add_neither_an_element_nor_an_attribute_to_the_report(tmp_path):
     pages = []
     for folder, name in (("hostile", "".join(HOSTILE_NAMES)), ("plain", "plain")):
@@ -206,12 +213,14 @@ def test_each_section_escapes_names(hostile, title):
     assert str(escape(HOSTILE))[:20] in shown  # the confusion matrix shortens long names
 
 
+@pytest.mark.slow
 def test_it_says_what_was_compared_without_the_layout_of_the_machine(tmp_path, monkeypatch):
     assert str(tmp_path) not in report(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert "target/panoptic.json sha256" in Page(report(tmp_path)).text
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path):
     assert report(tmp_path) == report(tmp_path)
 
@@ -233,11 +242,13 @@ def test_without_examples_there_are_no_pictures(tmp_path):
     assert Page(report(tmp_path, num_examples=0)).pictures == []
 
 
+@pytest.mark.slow
 def test_labels_without_their_images_are_drawn_on_gray(tmp_path):
     page = Page(report(tmp_path, has_images=False))
     assert (decoded(page.pictures[-4]) == GRAY).all()
 
 
+@pytest.mark.slow
 def test_images_may_be_in_another_folder(tmp_path):
     for number in range(1, 6):
         image = np.full((24, 32, 3), 77, np.uint8)
@@ -309,6 +320,7 @@ def semantic(tmp_path_factory):
     return write_report(folder / "report.html", replace(Case(folder).gallery(), origin=ORIGIN))
 
 
+@pytest.mark.slow
 def test_a_report_leads_with_the_deciding_score_of_the_task(tmp_path, semantic):
     for text, metric in ((report(tmp_path), "PQ"), (semantic.read_text(), "mIoU")):
         page = Page(text).text
@@ -325,6 +337,7 @@ def test_a_semantic_report_shows_no_number_of_segments(semantic):
     assert ">PQ</td>" in after_all  # folded away, and not lost
 
 
+@pytest.mark.slow
 def test_differences_of_a_semantic_model_begin_with_the_deciding_score(tmp_path):
     before = [moved(target, by=6) for target in TARGETS]
     gallery = replace(Case(tmp_path, baseline=before).gallery(), origin=ORIGIN)
@@ -335,6 +348,7 @@ def test_differences_of_a_semantic_model_begin_with_the_deciding_score(tmp_path)
     assert "PQ of each class" not in shown
 
 
+@pytest.mark.slow
 def test_an_instance_report_counts_things_only(tmp_path):
     origin = Origin(config={"task": {"_target_": "maskmill.tasks.segmentation.InstanceTask"}})
     gallery = replace(Case(tmp_path).gallery(), origin=origin)
@@ -395,6 +409,7 @@ def test_the_copy_of_a_report_for_mlflow_names_the_run(semantic):
     assert with_run("no report of ours", {"run": "a"}) == "no report of ours"
 
 
+@pytest.mark.slow
 def test_the_pictures_of_an_example_are_switched_by_radio_buttons(tmp_path):
     page = Page(report(tmp_path))
     buttons = [attrs for tag, attrs in page.tags if tag == "input"]
@@ -405,6 +420,7 @@ def test_the_pictures_of_an_example_are_switched_by_radio_buttons(tmp_path):
     assert "005.png, ground truth" in page.attributes("alt")
 
 
+@pytest.mark.slow
 def test_a_division_with_one_part_is_left_out(tmp_path):
     one = Slicing("weather", ("rain",) * 5, ("rain",))
     two = Slicing("city", ("Bonn", "Bonn", "Bonn", "Ulm", "Ulm"), ("Bonn", "Ulm", "Jena"))

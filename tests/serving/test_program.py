@@ -8,6 +8,7 @@ from maskmill.serving.program import export_program, exportable_padding, load_pr
 from strided_network import StridedNetwork
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 3, 17, 31), (3, 3, 64, 16), (2, 3, 5, 5)], ids=str)
 def test_a_program_equals_the_network_at_sizes_other_than_the_exported_one(tmp_path, shape):
     torch.manual_seed(0)

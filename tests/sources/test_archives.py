@@ -148,6 +148,7 @@ def zeros(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_an_archive_that_would_fill_the_disk_is_refused(zeros, kind):
     message = (

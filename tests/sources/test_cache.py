@@ -62,6 +62,7 @@ def test_an_unchanged_data_set_is_not_read_again_and_gives_the_same_result(raw, 
     assert files_of(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_only_a_changed_image_and_a_changed_label_are_read_again(raw, tmp_path):
     convert(raw, tmp_path / "out")
     change(raw / "images" / "train_0003.png")
@@ -79,6 +80,7 @@ def test_another_setting_of_the_source_reads_everything(raw, tmp_path):
     assert len(read) == 10
 
 
+@pytest.mark.slow
 def test_another_digest_of_the_code_reads_everything(raw, tmp_path):
     convert(raw, tmp_path / "out", code="old")
     _, read = convert(raw, tmp_path / "out", code="new")
@@ -95,6 +97,7 @@ def test_an_image_removed_from_the_data_set_is_removed_from_the_cache(raw, tmp_p
     assert len(list((tmp_path / "cache" / "files").glob("*.image"))) == 9
 
 
+@pytest.mark.slow
 def test_changes_in_the_output_do_not_change_the_result(raw, tmp_path):
     convert(raw, tmp_path / "out")
     before = files_of(tmp_path / "out")
@@ -118,6 +121,7 @@ def change_a_row(content, _):
     return content.replace(b'"height": 96', b'"height": 69')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, flip, change_a_row])
 def test_a_damaged_index_does_not_change_the_result(raw, tmp_path, damage):
     first, _ = convert(raw, tmp_path / "out")

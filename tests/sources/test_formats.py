@@ -297,6 +297,7 @@ def test_an_unknown_label_is_refused(tmp_path):
         only(labelme(tmp_path, [shape("bird", [[0, 0], [3, 3]], "rectangle")]))
 
 
+@pytest.mark.slow
 @given(panoptic=panoptics())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_things_in_class_and_instance_id_masks_are_read_unchanged(tmp_path, panoptic):
@@ -341,6 +342,7 @@ def cityscapes(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_cityscapes_has_crowds_and_makes_classes_that_are_not_evaluated_void(cityscapes):
     source = shipped("cityscapes", cityscapes)
     source.pairs = source.pairs[1:]
@@ -367,6 +369,7 @@ def test_cityscapes_keeps_cities_in_one_split(cityscapes):
     }
 
 
+@pytest.mark.slow
 def test_voc_lists_and_void_borders_are_read(tmp_path):
     (tmp_path / "JPEGImages").mkdir()
     classes = np.zeros((12, 16), int)
@@ -424,6 +427,7 @@ def halves(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_objects_are_on_top_of_the_class_mask_and_other_thing_pixels_are_void(halves):
     source = shipped(
         "merged", halves, f"source.semantic.root={halves}", f"source.instances.root={halves}"
@@ -471,6 +475,7 @@ def test_classes_are_renamed_merged_and_dropped(tmp_path):
         Relabelled(One(), {"sky": "ball"}).categories  # noqa: B018
 
 
+@pytest.mark.slow
 def test_an_ade20k_json_file_in_latin_1_is_read(tmp_path):
     DATASETS["ade20k"](tmp_path)
     path = next(tmp_path.rglob("*.json"))

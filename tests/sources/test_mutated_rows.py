@@ -166,6 +166,7 @@ def test_the_unchanged_file_is_read_without_an_error(draw, tmp_path):
         assert part in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", FORMATS)
 def test_a_wrong_value_becomes_findings_or_an_error_that_names_its_file(draw, tmp_path):
     content, path, source = draw(tmp_path)

@@ -33,6 +33,7 @@ def originals(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_nothing_is_found_in_a_sound_data_set(originals, name):
     assert findings_of(name, originals / name) == []

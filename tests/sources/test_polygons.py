@@ -79,6 +79,7 @@ def test_a_polygon_partly_outside_the_image_is_kept_with_a_warning():
     assert "extends from [8.0, 1.0] to [12.0, 4.0]" in findings[0].what
 
 
+@pytest.mark.slow
 @given(
     points=st.lists(st.tuples(*[st.floats(-40, 60)] * 2), min_size=3, max_size=9),
     size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
@@ -96,6 +97,7 @@ def test_a_polygon_in_its_box_has_the_pixels_of_one_drawn_on_the_whole_image(poi
     assert np.array_equal(on_image(in_box, size), coco_mask.decode(runs))
 
 
+@pytest.mark.slow
 @given(
     points=st.lists(st.tuples(*[st.floats(-300, 300)] * 2), min_size=3, max_size=6),
     size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
@@ -152,6 +154,7 @@ def test_an_outline_that_would_fill_the_memory_is_dropped():
     assert "one has an outline of 5,602,100 pixels" in findings[0].what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rasterizer", ["coco", "pillow"])
 def test_memory_of_many_objects_is_that_of_the_image_and_their_boxes(rasterizer):
     """300 squares of 6 x 6 px in 1,000 x 1,000: whole masks would be 300 MB."""

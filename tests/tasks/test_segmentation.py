@@ -156,6 +156,7 @@ TASKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "keys"), TASKS)
 def test_a_real_training_lowers_the_loss_and_reports_its_scores(name, keys, trained):
     trainer, losses = trained(name)
@@ -167,6 +168,7 @@ def test_a_real_training_lowers_the_loss_and_reports_its_scores(name, keys, trai
             assert 0 <= value <= 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_loads_without_unpickling_and_gives_the_same_outputs(
     trained, loader, schedule, tmp_path
 ):
@@ -183,6 +185,7 @@ def test_a_checkpoint_loads_without_unpickling_and_gives_the_same_outputs(
         assert torch.equal(outputs[key], expected[key])
 
 
+@pytest.mark.slow
 def test_two_trainings_with_one_seed_are_bit_identical(trained):
     _, losses = trained("panoptic")
     _, losses_again = trained("panoptic", again=True)
@@ -210,6 +213,7 @@ def test_panoptic_deeplab_overfits_a_drawn_batch(loader, tmp_path):
         assert trainer.callback_metrics[key] > value
 
 
+@pytest.mark.slow
 def test_the_validation_scores_do_not_depend_on_the_batch_size(loader, schedule):
     task = semantic_task(schedule).eval()
     scores = []

@@ -22,6 +22,7 @@ class Weights(Callback):
         self.history.append(pl_module.state_dict()[KEY].clone())
 
 
+@pytest.mark.slow
 def test_the_mean_covers_the_ends_of_epochs_from_the_start_epoch(train, tmp_path):
     weights = Weights()
     averaged, _ = train(tmp_path, weights, WeightAverage(decay=None, start_epoch=1))

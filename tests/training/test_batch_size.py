@@ -136,6 +136,7 @@ class Hungry(Tiny):
         return super().forward(image)
 
 
+@pytest.mark.slow
 def test_real_steps_that_do_not_fit_end_the_search_and_the_weights_are_restored(
     make_task, make_data, make_trainer
 ):
@@ -157,6 +158,7 @@ def test_real_steps_that_do_not_fit_end_the_search_and_the_weights_are_restored(
         assert torch.equal(value, weights[key])
 
 
+@pytest.mark.slow
 def test_allocated_memory_shows_in_use_and_in_the_peak():
     memory = Memory(CPU)
     used_before = memory.used()

@@ -105,6 +105,7 @@ def test_without_a_usable_checkpoint_the_training_starts_from_scratch(
     assert_ends_like(uninterrupted(), weights, copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, os.remove])
 def test_a_checkpoint_whose_best_weights_are_damaged_is_not_used(
     train, uninterrupted, copied, caplog, damage

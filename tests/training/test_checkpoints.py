@@ -30,6 +30,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every_n_steps", "position"), KILLS, ids=str)
 def test_a_run_killed_at_any_batch_resumes_with_the_same_result(
     train, uninterrupted, tmp_path, position, every_n_steps
@@ -48,6 +49,7 @@ def test_a_run_killed_at_any_batch_resumes_with_the_same_result(
     assert trainer.global_step == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_a_run_killed_within_validation_resumes_with_the_same_result(
     train, uninterrupted, tmp_path, epoch
@@ -89,6 +91,7 @@ def test_a_killed_run_resumes_under_other_settings(
     assert is_same(expected.best_weights, best_weights(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_the_last_epoch_does_not_train_again(train, uninterrupted, tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, KillAtTheEnd())
@@ -103,6 +106,7 @@ def test_a_run_killed_after_the_last_epoch_does_not_train_again(train, uninterru
 stop_early = partial(StopWhenFlat, patience=1, min_delta=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [(0, 2), (1, 0), (2, 0)], ids=str)
 def test_a_resumed_run_stops_early_at_the_same_step(train, uninterrupted, tmp_path, position):
     expected = uninterrupted(stop_early, max_epochs=9)
@@ -126,6 +130,7 @@ def test_loader_processes_do_not_change_a_resumed_run(train, uninterrupted, tmp_
 average = partial(EMAWeightAveraging, decay=0.8)
 
 
+@pytest.mark.slow
 def test_averaged_weights_survive_a_kill(train, uninterrupted, tmp_path):
     expected = uninterrupted(average)
     with pytest.raises(Killed):
@@ -136,6 +141,7 @@ def test_averaged_weights_survive_a_kill(train, uninterrupted, tmp_path):
     assert is_same(expected.best_weights, best_weights(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("validating", "saved_step"),
     # the current step is completed; a validation starts again

@@ -46,6 +46,7 @@ def test_no_checkpoint_is_written_after_an_unchecked_bad_loss(train, tmp_path):
     assert not (tmp_path / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_finite_losses_do_not_change_the_training(train, uninterrupted, tmp_path):
     weights, _ = train(tmp_path, FiniteLoss(folder=tmp_path))
     for key, value in uninterrupted().weights.items():

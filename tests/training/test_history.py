@@ -10,6 +10,7 @@ def written(history, folder):
     return history.write(folder / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_row_per_epoch_has_the_mean_loss_and_the_scores(train, uninterrupted, tmp_path):
     history, losses = History(), Losses()
     weights, _ = train(tmp_path, history, losses)
@@ -36,6 +37,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "position", "epochs"), KILLS, ids=str)
 def test_a_resumed_run_writes_the_same_bytes(train, tmp_path, settings, position, epochs):
     settings = {"max_epochs": max(epochs), **settings}

@@ -23,6 +23,7 @@ def falling_at(center):
     return 1 + 2 / (1 + np.exp(4 * x)) + np.exp(6 * (x - 3))
 
 
+@pytest.mark.slow
 @given(st.floats(-4.5, -2.5))
 def test_the_suggestion_is_where_the_loss_falls_fastest(center):
     suggested = RangeCurve(RATES, falling_at(center)).suggestion()
@@ -30,6 +31,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest(center):
     assert abs(np.log10(suggested) - center) < 0.1
 
 
+@pytest.mark.slow
 @given(st.floats(0.1, 100), st.floats(-5, 5))
 def test_the_suggestion_does_not_depend_on_unit_or_origin_of_the_loss(scale, shift):
     expected = RangeCurve(RATES, falling_at(-3)).suggestion()
@@ -76,6 +78,7 @@ def test_the_rate_rises_by_the_same_factor_and_groups_keep_their_relative_rates(
         schedule.step()
 
 
+@pytest.mark.slow
 def test_two_real_tests_agree_and_restore_weights_statistics_and_schedule(
     make_task, make_data, make_trainer
 ):
@@ -94,6 +97,7 @@ def test_two_real_tests_agree_and_restore_weights_statistics_and_schedule(
         assert torch.equal(value, weights[key])
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_point_of_the_curve(make_task, make_data, make_trainer):
     def make_accumulating_trainer(**settings):
         return make_trainer(**settings, accumulate_grad_batches=2)
@@ -112,6 +116,7 @@ class Diverging(Tiny):
         return {"semantic": super().forward(image)["semantic"] * (torch.nan if has_grown else 1.0)}
 
 
+@pytest.mark.slow
 def test_the_test_stops_at_a_nan_loss(make_task, make_data, make_trainer):
     test = RangeTest(lowest=1e-5, highest=100.0, num_steps=60, stop_at=1e9)
     curve = test.run(make_task(Diverging), make_data(), make_trainer)

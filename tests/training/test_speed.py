@@ -29,6 +29,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("callbacks", "settings"), OPTIONS)
 def test_every_option_trains_and_its_checkpoint_fits_the_plain_network(
     train, uninterrupted, tmp_path, callbacks, settings

@@ -28,6 +28,7 @@ class MemoryLogger(Logger):
         return {step: row["train/loss"] for step, row in self.rows if "train/loss" in row}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulated", "interval"), [(1, 5), (2, 3)])
 def test_loss_and_speed_are_logged_every_n_steps(train, tmp_path, accumulated, interval):
     logger = MemoryLogger()
@@ -51,6 +52,7 @@ def uninterrupted_log(train, tmp_path_factory):
     return logger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [(0, 3), (1, 0)], ids=str)
 def test_a_resumed_run_logs_the_remaining_steps_with_the_same_losses(
     train, uninterrupted_log, tmp_path, position

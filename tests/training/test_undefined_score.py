@@ -33,6 +33,7 @@ def best_epoch(folder):
     return torch.load(folder / "best.ckpt", weights_only=True)["epoch"]
 
 
+@pytest.mark.slow
 def test_without_any_score_the_last_weights_are_kept_with_one_warning(train, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="maskmill"):
         _, trainer = train(tmp_path, Undefined())
@@ -51,12 +52,14 @@ def test_an_undefined_score_is_worse_than_every_score(train, tmp_path, epoch):
     assert best_score(trainer) == float(trainer.checkpoint_callback.best_model_score) > 0
 
 
+@pytest.mark.slow
 def test_an_undefined_score_is_no_improvement_for_early_stopping(train, tmp_path):
     _, trainer = train(tmp_path, Undefined(0), StopWhenFlat(patience=2), max_epochs=9)
     assert trainer.current_epoch == 3  # a score, then two validations without one
     assert best_epoch(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_the_sanity_check_neither_warns_nor_becomes_best(train, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="maskmill"):
         _, trainer = train(tmp_path, Undefined(0, 1, 2), num_sanity_val_steps=2)

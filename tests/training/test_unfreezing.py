@@ -55,6 +55,7 @@ def train(callback, epochs, folder):
     return changed_modules(before, task.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "trained"),
     [
@@ -70,6 +71,7 @@ def test_weights_and_statistics_of_stages_train_from_the_last_to_the_stem(
     assert train(GradualUnfreezing(start_epoch=1, every_n_epochs=1), epochs, tmp_path) == trained
 
 
+@pytest.mark.slow
 def test_an_interval_of_zero_epochs_unfreezes_all_stages_together(tmp_path):
     assert train(GradualUnfreezing(start_epoch=1, every_n_epochs=0), 1, tmp_path) == {"head"}
     assert "conv1" in train(GradualUnfreezing(start_epoch=1, every_n_epochs=0), 2, tmp_path)

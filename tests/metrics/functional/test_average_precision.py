@@ -116,12 +116,14 @@ def assert_equal_to_official(ground_truth, results):
     ] == expected.stats.tolist()
 
 
+@pytest.mark.slow
 @given(images)
 @settings(max_examples=100)
 def test_every_number_is_the_official_one_to_the_last_bit(drawn):
     assert_equal_to_official(*coco_files(drawn))
 
 
+@pytest.mark.slow
 def test_coco_s_own_example_is_equal_to_the_last_bit(third_party_data):
     golden = third_party_data / "golden" / "coco_instance_ap"
     ground_truth = read_json(golden / "instances_val2014_100.json")
@@ -180,6 +182,7 @@ def matched(drawn):
     ]
 
 
+@pytest.mark.slow
 @given(images, st.data())
 @settings(max_examples=50)
 def test_weights_count_like_repeated_images(drawn, data):

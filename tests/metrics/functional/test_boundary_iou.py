@@ -124,6 +124,7 @@ def test_what_is_predicted_on_void_leaves_the_boundary():
     assert float(metric.compute()["boundary_mIoU"]) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(panoptic_pairs(), min_size=2, max_size=4))
 @settings(max_examples=25)
 def test_boundary_metrics_merged_equal_one_that_saw_all(stream):

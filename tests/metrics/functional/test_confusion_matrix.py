@@ -176,6 +176,7 @@ def test_every_pixel_is_counted_once(pair):
     assert confusion_matrix(*pair, CATEGORIES).sum() == pair[0].size
 
 
+@pytest.mark.slow
 @given(st.lists(pairs(), min_size=1, max_size=4), st.lists(pairs(), min_size=1, max_size=4))
 def test_two_metrics_merged_equal_one_that_saw_all(first, second):
     def scored(stream):

@@ -192,6 +192,7 @@ def slow_counts(pred, target, categories, background):
     return np.array([total[category.id] for category in categories], float)
 
 
+@pytest.mark.slow
 @given(panoptic_pairs(), st.booleans())
 def test_counts_equal_the_slow_reference(pair, background):
     counts = match_segments(*pair, CATEGORIES, background=background)
@@ -238,6 +239,7 @@ def test_every_score_lies_between_0_and_1(pair):
         assert np.isnan(value) or 0 <= value <= 1
 
 
+@pytest.mark.slow
 @given(panoptic_pairs(), st.randoms(use_true_random=False))
 def test_new_segment_ids_change_nothing(pair, random):
     def renumbered(panoptic):
@@ -259,17 +261,20 @@ def test_new_segment_ids_change_nothing(pair, random):
     )  # the order of additions
 
 
+@pytest.mark.slow
 @given(streams, st.randoms(use_true_random=False))
 def test_the_order_of_the_images_changes_nothing(stream, random):
     shuffled = random.sample(stream, len(stream))
     assert_same(score(stream).compute(), score(shuffled).compute())
 
 
+@pytest.mark.slow
 @given(streams, st.integers(2, 4))
 def test_other_batches_change_nothing(stream, batch):
     assert_same(score(stream).compute(), score(stream, batch=batch).compute())
 
 
+@pytest.mark.slow
 @given(streams, streams)
 def test_two_metrics_merged_equal_one_that_saw_all(first, second):
     merged = score(first)

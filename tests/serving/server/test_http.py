@@ -265,6 +265,7 @@ def test_everything_else_needs_the_key(server, path):
     assert server.request("GET", path, headers={"X-API-Key": ""})[0] == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
