@@ -19,6 +19,7 @@ PAGES = [
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/combinations.md",
+    "docs/commands.md",
     "docs/evaluation.md",
     "docs/experiments.md",
     "docs/prediction.md",

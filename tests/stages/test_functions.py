@@ -256,11 +256,13 @@ def test_ctrl_c_ends_a_training_and_not_the_notebook(project, caplog):
     log.addHandler(handler)
     overrides = ["trainer.max_epochs=9", *OVERRIDES[1:], "train.out=out/interrupted"]
     try:
-        with pytest.raises(KeyboardInterrupt, match="interrupted; the same call resumes it"):
+        with pytest.raises(KeyboardInterrupt, match="training was interrupted; the same command"):
             maskmill.train(project=folder, overrides=overrides)
     finally:
         log.removeHandler(handler)
     assert state() == {**before, "levels": [logging.INFO, logging.NOTSET]}
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert client.search_runs(["1"], max_results=1)[0].info.status == "KILLED"
 
 
 @pytest.mark.slow

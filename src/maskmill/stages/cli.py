@@ -4,6 +4,8 @@ import difflib
 import importlib
 import sys
 
+from maskmill.stages.help_texts import help_of
+
 COMMANDS = {
     "new": "a folder name -> a project of your own, ready for `dvc repro`",
     "compose": "conf/ and params.yaml -> out/conf/, one resolved configuration per stage",
@@ -36,7 +38,10 @@ def help_text() -> str:
     """What `maskmill --help` prints: a line per command."""
     lines = [f"  {command:<17}{result}" for command, result in COMMANDS.items()]
     usage = "usage: maskmill <command> [Hydra overrides], or maskmill new FOLDER"
-    ending = "maskmill <command> --help shows the configuration of a command."
+    ending = (
+        "maskmill <command> --help shows the settings of a command.\n"
+        'eval "$(maskmill --completion)" completes commands and settings in bash.'
+    )
     return "\n".join([usage, "", *lines, "", ending, ""])
 
 
@@ -55,6 +60,11 @@ def main() -> None:
 
         sys.stdout.write(f"maskmill {__version__}\n")
         return
+    if name == "--completion":
+        from maskmill.stages.completion import completion_script
+
+        sys.stdout.write(completion_script(COMMANDS))
+        return
     if name not in COMMANDS:
         similar = difflib.get_close_matches(name, COMMANDS, n=1)
         perhaps = f" (perhaps {similar[0]})" if similar else ""
@@ -63,6 +73,11 @@ def main() -> None:
             f"choose one of {', '.join(COMMANDS)}{perhaps}\n"
         )
         sys.exit(2)
+    if {"-h", "--help"} & set(sys.argv[2:]):
+        text = help_of(name, COMMANDS[name])
+        if text is not None:
+            sys.stdout.write(text)
+            return
     del sys.argv[1]
     importlib.import_module(f"maskmill.stages.{name}").main()
 

@@ -43,7 +43,7 @@ def stage(main: Main) -> Callable[[], Any]:
     """Make `main(cfg)` a program: `maskmill STAGE`, also `python -m maskmill.stages.STAGE`.
 
     A ValueError, OSError or MemoryError ends it with its message alone and exit status 1; SIGTERM
-    during training ends it with 143.
+    during training ends it with 143, Ctrl+C with 130.
     HYDRA_FULL_ERROR=1 shows the traceback. In a multirun such an error is a `JobError`: the other
     jobs run, and the exit status is 1.
     """
@@ -63,6 +63,9 @@ def stage(main: Main) -> Callable[[], Any]:
         ) as error:  # SIGTERM: the remaining jobs of a sweep are not started either
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            log.error("%s", str(error) or "interrupted")
+            sys.exit(128 + signal.SIGINT)
         except (ValueError, OSError, MemoryError) as error:
             message = _message(error)
             if shows_tracebacks:

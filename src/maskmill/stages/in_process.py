@@ -125,12 +125,10 @@ def _explained_overrides(line: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say what to do about errors of the machine, and end nothing but the call."""
+    """Say what to do about errors of the machine."""
     try:
         with missing_threads_as_os_errors():
             yield
-    except SystemExit as end:  # Lightning's answer to Ctrl+C
-        raise KeyboardInterrupt("interrupted; the same call resumes it") from end
     except (OSError, MemoryError) as error:
         message = message_of(error)
         if message == str(error):

@@ -19,14 +19,23 @@ def main(cfg: DictConfig) -> None:
     check_store(tracking_uri())
     from maskmill.assembly.registration import Registration  # torch takes seconds: not for --help
 
-    version = Registration(settings).run()
+    registration = Registration(settings)
+    version = registration.run()
+    metric = registration.settings.metric
     log.info(
-        "%s version %s is %s (%s) -> %s",
+        "%s version %s with %s %.2f %% is %s (%s) -> %s",
         version["name"],
         version["version"],
+        metric,
+        100 * version[metric],
         version["alias"] or "neither champion nor challenger",
         version["reason"],
         settings.out,
+    )
+    log.info("every class and the mistakes: %s/report.html", settings.evaluation)
+    log.info("runs, curves and models: maskmill ui")
+    log.info(
+        "try it: maskmill serve serve.model=models:/%s/%s", version["name"], version["version"]
     )
 
 

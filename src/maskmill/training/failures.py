@@ -35,9 +35,16 @@ def explained() -> Iterator[None]:
 
     Raises:
         ValueError: such an error, or any that Lightning blames on the settings.
+        KeyboardInterrupt: Ctrl+C, after which Lightning would end the process.
     """
     try:
         yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt(
+            "training was interrupted; the same command resumes it from the last checkpoint"
+        ) from end
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         text = " ".join(str(error).split())
         for part, explanation in EXPLANATIONS.items():
