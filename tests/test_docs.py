@@ -22,6 +22,7 @@ PAGES = [
     "docs/commands.md",
     "docs/evaluation.md",
     "docs/experiments.md",
+    "docs/planning.md",
     "docs/prediction.md",
     "docs/python.md",
     "docs/recipes.md",

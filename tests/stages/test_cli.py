@@ -27,7 +27,7 @@ def test_an_unknown_command_names_those_there_are(repository):
 
 
 LIGHT = [
-    *("prepare", "shard", "find_batch_size", "find_lr", "train"),
+    *("prepare", "shard", "plan", "find_batch_size", "find_lr", "train"),
     *("predict", "evaluate", "register", "serve", "draw"),
 ]
 # Each command in a process forked from one that has imported Hydra, which takes a second.

@@ -14,6 +14,7 @@ COMMANDS = {
     "prepare": "raw data -> a data set in the canonical format",
     "shard": "prepared data set -> a copy in a few large files, in a folder or on S3",
     "preview": "prepared data set -> a page of the images as the network sees them",
+    "plan": "prepared data set -> an experiment that suits it, with a reason for each choice",
     "find_batch_size": "prepared data set -> batch sizes that fit into memory, and their speed",
     "find_lr": "prepared data set -> a learning rate, with the curve behind it",
     "train": "prepared data set -> a model; -m sweeps",

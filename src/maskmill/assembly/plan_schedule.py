@@ -1,0 +1,108 @@
+"""Batch size, length, learning rate and validations from a number of samples."""
+
+from dataclasses import dataclass
+
+from maskmill.assembly.plan_choice import Choice, Machine
+
+BYTES_PER_PIXEL = 2500  # of a crop in a training step, measured with the planned networks
+CPU_BATCH, GPU_BATCH = 8, 16
+SMALL_BATCH = 4  # for short trainings, which need steps
+SHORT_STEPS, LONG_STEPS = 1000, 20_000
+NUM_VALIDATIONS = 10
+MAX_RATE = 2e-3  # of AdamW for a batch of 8
+PRETRAINED = 0.7  # of that rate, so that the features change slowly
+FEW_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Length:
+    """How much is trained.
+
+    Args:
+        num_images: of the training split.
+        num_samples: that the budget pays for.
+        origin: of `num_samples`, for the reasons.
+        crop_px: pixels of a sample.
+        epochs: that the user has set; null: what the samples are.
+    """
+
+    num_images: int
+    num_samples: int
+    origin: str
+    crop_px: int
+    epochs: int | None = None
+
+
+def choose_batch(length: Length, machine: Machine) -> list[Choice]:
+    """The batch size, and the steps to accumulate where memory is short."""
+    wanted = GPU_BATCH if machine.device == "gpu" else CPU_BATCH
+    steps = length.num_samples // wanted
+    reason = f"{length.num_samples} samples ({length.origin}) are {steps} steps"
+    if steps < SHORT_STEPS:
+        wanted = SMALL_BATCH
+        steps = length.num_samples // wanted
+        reason = f"a short training needs steps: {length.num_samples} samples are {steps} steps"
+    wanted = min(wanted, length.num_images)
+    fitting = max(machine.memory // (BYTES_PER_PIXEL * length.crop_px), 1)
+    if wanted <= fitting:
+        return [Choice("data.batch_size", wanted, reason)]
+    batch = max(fitting, min(2, length.num_images))
+    accumulated = -(-wanted // batch)
+    short = f"{machine.memory / 1e9:.1f} GB take {batch} crops of {length.crop_px} px at a time"
+    return [
+        Choice("data.batch_size", batch, short),
+        Choice("trainer.accumulate_grad_batches", accumulated, f"as a batch of {wanted}"),
+    ]
+
+
+def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> list[Choice]:
+    """Epochs, validations, learning rate and its schedule.
+
+    Args:
+        length: of the training.
+        batch_size: samples per optimizer step.
+        has_weights: the encoder is pretrained.
+    """
+    steps_per_epoch = max(length.num_images // batch_size, 1)
+    trained_per_epoch = steps_per_epoch * min(batch_size, length.num_images)
+    epochs = length.epochs or max(length.num_samples // trained_per_epoch, 1)
+    every = max(epochs // NUM_VALIDATIONS, 1)
+    if length.epochs is None:
+        epochs = epochs // every * every
+    while epochs % every:  # the last validation is that of the final weights
+        every -= 1
+    steps = epochs * steps_per_epoch
+    factor = PRETRAINED if has_weights else 1.0
+    rate = float(f"{factor * MAX_RATE * (batch_size / 8) ** 0.5:.2g}")
+    start = (
+        f"times {PRETRAINED}, since the encoder is pretrained" if has_weights else "random weights"
+    )
+    choices = [
+        Choice(
+            "trainer.max_epochs",
+            epochs,
+            f"{length.origin}: {length.num_samples} samples; {steps} steps of {batch_size}, "
+            f"{steps_per_epoch} an epoch",
+        ),
+        Choice(
+            "trainer.check_val_every_n_epoch",
+            every,
+            f"{epochs // every} validations, the last at the end",
+        ),
+        Choice("callbacks.pictures.every_n_epochs", epochs, "at the end"),
+        Choice(
+            "optimizer.lr",
+            rate,
+            f"{MAX_RATE:g} for a batch of 8, with the root of the batch size; {start}",
+        ),
+    ]
+    if steps >= LONG_STEPS:
+        reason = f"{steps} steps: the schedule of DeepLab for long trainings"
+        choices.append(Choice.of_group("scheduler", "poly", reason))
+        choices.append(Choice("scheduler.warmup_steps", 500, "the batch statistics settle first"))
+        reason = f"{steps} steps: the mean of the last thousand weights"
+        choices.append(Choice.of_group("callbacks", "ema", reason))
+    else:
+        reason = f"{steps} steps: up and down to zero, the fastest for a short training"
+        choices.append(Choice.of_group("scheduler", "one_cycle", reason))
+    return choices
