@@ -11,7 +11,7 @@ import yaml
 from maskmill.assembly.plan_choice import Choice
 from maskmill.canonical.files import write_text
 
-MARK = "# Written by `maskmill plan`, which replaces it unless it was edited: sha256 "
+MARK = "# Written by `maskmill plan`, which replaces it unless it was edited.\n# sha256 "
 PACKAGE = "# @package _global_\n"
 WIDTH = 100
 ENDLESS = 10**9
@@ -27,7 +27,7 @@ def planned_text(choices: Sequence[Choice], *, summary: str) -> str:
     Example:
         >>> choices = [Choice.of_group("network", "unet", "thin structures"),
         ...     Choice("data.batch_size", 4, "few images")]
-        >>> print(planned_text(choices, summary="A plan.").partition("sha256")[2][67:], end="")
+        >>> print(planned_text(choices, summary="A plan.").partition("sha256")[2][66:], end="")
         # A plan.
         defaults:
           # thin structures
@@ -48,7 +48,7 @@ def planned_text(choices: Sequence[Choice], *, summary: str) -> str:
             _plant(tree, choice)
     lines += _nested(tree, "")
     body = "\n".join([*lines, ""])
-    return f"{PACKAGE}{MARK}{_digest(body)}.\n{body}"
+    return f"{PACKAGE}{MARK}{_digest(body)}\n{body}"
 
 
 def write_planned(path: Path, text: str) -> Path:
@@ -78,8 +78,8 @@ def require_replaceable(path: Path) -> None:
 def is_planned(path: Path) -> bool:
     """Whether a plan wrote the file, and nobody has edited it since."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    mark, _, body = text.removeprefix(PACKAGE).partition("\n")
-    return mark == f"{MARK}{_digest(body)}."
+    digest, _, body = text.removeprefix(PACKAGE + MARK).partition("\n")
+    return digest == _digest(body)
 
 
 def _digest(body: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
@@ -24,10 +25,10 @@ from maskmill.assembly.plan_schedule import (
 )
 from maskmill.assembly.plan_settings import PlanSettings
 from maskmill.assembly.planned_file import planned_text, require_replaceable, write_planned
-from maskmill.assembly.provenance import compose_line
-from maskmill.assembly.training_parts import build_datamodule, build_task, read_dataset
+from maskmill.assembly.training_parts import build_datamodule, build_task
 from maskmill.assembly.trials import Trial
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.dataset_file import read_dataset_file
 from maskmill.data.profile import DataProfile, read_profile
 from maskmill.training.batch_size import Measurement, measure_batch_size
 from maskmill.training.failures import explained
@@ -100,7 +101,7 @@ def make_plan(settings: PlanSettings, overrides: Sequence[str]) -> Plan:
             length.num_samples // batch_size,
         )
     text = planned_text(choices, summary=_summary(settings, profile, length))
-    _check(_composed(text, overrides))
+    _check(_composed(text, overrides), settings.data)
     return Plan(write_planned(settings.out, text), choices)
 
 
@@ -158,7 +159,7 @@ def _measured_length(
     return Length(profile.num_images, num_samples, origin, crop_px)
 
 
-def _check(cfg: DictConfig) -> None:
+def _check(cfg: DictConfig, data: Path) -> None:
     """Build the parts of the planned training, so that a wrong value is found before hours of it.
 
     Raises:
@@ -166,7 +167,7 @@ def _check(cfg: DictConfig) -> None:
     """
     check_combination(cfg)
     build_datamodule(cfg)
-    build_task(cfg, Categories.from_list(read_dataset(str(cfg.data.root))["categories"]))
+    build_task(cfg, Categories.from_list(read_dataset_file(data / "dataset.json")["categories"]))
     build(cfg.inference, object)
 
 
@@ -199,7 +200,7 @@ def _composed(text: str, overrides: Sequence[str]) -> DictConfig:
         (folder / "experiment").mkdir()
         (folder / "experiment" / "a_plan_to_check.yaml").write_text(text, encoding="utf-8")
         path = f"hydra.searchpath=[file://{folder}]"
-        return compose_line([path, "experiment=a_plan_to_check", *kept]).cfg
+        return compose("config", [path, "experiment=a_plan_to_check", *kept])
 
 
 def _summary(settings: PlanSettings, profile: DataProfile, length: Length) -> str:
