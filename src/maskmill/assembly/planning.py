@@ -200,7 +200,8 @@ def _composed(text: str, overrides: Sequence[str]) -> DictConfig:
         (folder / "experiment").mkdir()
         (folder / "experiment" / "a_plan_to_check.yaml").write_text(text, encoding="utf-8")
         path = f"hydra.searchpath=[file://{folder}]"
-        return compose("config", [path, "experiment=a_plan_to_check", *kept])
+        cfg: DictConfig = compose("config", [path, "experiment=a_plan_to_check", *kept])
+        return cfg
 
 
 def _summary(settings: PlanSettings, profile: DataProfile, length: Length) -> str:
