@@ -62,6 +62,7 @@ TASKS = dict.fromkeys(DATASETS, "instance") | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_a_plan_of_every_drawn_data_set_composes_with_every_value_valid(prepared, project, name):
     data = prepared(name)
@@ -72,6 +73,7 @@ def test_a_plan_of_every_drawn_data_set_composes_with_every_value_valid(prepared
     assert values["trainer.max_epochs"] == 4
 
 
+@pytest.mark.slow
 def test_a_plan_of_epochs_is_the_same_again_and_names_its_reasons(prepared, project):
     data = prepared("camvid")
     first = plan(data).path.read_bytes()
@@ -84,6 +86,7 @@ def test_a_plan_of_epochs_is_the_same_again_and_names_its_reasons(prepared, proj
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["optimizer: {lr: 9}", "# a note"])
 def test_an_edited_experiment_is_not_replaced(prepared, project, line):
     path = plan(prepared("camvid")).path
@@ -104,6 +107,7 @@ def test_another_experiment_is_not_replaced(project):
         write_planned(OUT, "x")
 
 
+@pytest.mark.slow
 def test_values_of_the_user_win_over_the_plan(prepared, project):
     data = prepared("camvid")
     plan(data, "encoder=resnet18")  # for the check alone
@@ -117,6 +121,7 @@ def test_values_of_the_user_win_over_the_plan(prepared, project):
     assert batch["image"].shape == (4, 3, 96, 160)
 
 
+@pytest.mark.slow
 def test_minutes_become_epochs_by_the_measured_speed(prepared, project, monkeypatch):
     seen = []
     measure = planning._measure
