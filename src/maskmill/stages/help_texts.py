@@ -71,6 +71,18 @@ HELP = {
         },
         ("augment=copy_paste preview.num_draws=5",),
     ),
+    "plan": HelpText(
+        {
+            "plan.minutes=30": "of training on this machine, whose speed is measured",
+            "plan.epochs=50": "instead of minutes: the same plan on every machine of its kind",
+            "plan.task=semantic": "semantic, instance or panoptic; null: what the classes allow",
+            "plan.device=gpu": "auto, cpu or gpu",
+            "plan.weights=hub": "of the encoder: auto, package, hub or none",
+            "plan.out=conf/experiment/mine.yaml": "the experiment to write",
+        }
+        | OUT,
+        ("plan.minutes=30", "plan.epochs=50 plan.task=semantic"),
+    ),
     "find_batch_size": HelpText(
         TRAINING
         | {
