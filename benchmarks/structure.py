@@ -102,8 +102,8 @@ def measure(paths: list[Path]) -> Structure:
     return Structure(nodes, tokens, comprehensions, parallel, long_lines)
 
 
-def python_files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
+def python_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def main() -> None:
@@ -115,7 +115,10 @@ def main() -> None:
         f"{'folder':<31}statements  median  p90  comprehensions  parallel  long lines\n"
     )
     for folder in folders:
-        figures = measure(python_files(folder))
+        files = python_files(folder)
+        if not files:  # as __pycache__
+            continue
+        figures = measure(files)
         comprehensions = figures.per_10_000_tokens(figures.num_comprehensions)
         parallel = figures.per_10_000_tokens(figures.num_parallel)
         sys.stdout.write(

@@ -53,6 +53,13 @@ SMALL = {
 }
 
 
+def keep_one_block_per_stage(network):
+    """Shorten the stages of a pyramid of transformers; others stay as they are."""
+    for module in network.modules():
+        if type(module).__name__ == "PyramidVisionTransformerStage":
+            module.blocks = module.blocks[:1]
+
+
 def random_target(size):
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 3, (2, *size), generator=generator)
@@ -83,6 +90,7 @@ def test_the_exported_program_gives_the_same_outputs_at_other_sizes(
     build_network, random_images, name, encoder, tmp_path
 ):
     network = build_network(name, *SMALL.get(name, []), encoder=encoder).eval()
+    keep_one_block_per_stage(network)
     export_program(network, tmp_path)
     program = load_program(tmp_path)
     for batch, size in enumerate([(97, 131), (64, 200), (33, 50), (96, 160)], start=1):
