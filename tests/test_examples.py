@@ -11,11 +11,12 @@ import pytest
 
 IN_A_PROJECT = ">>> import maskmill\n"
 SRC = Path(__file__).parents[1] / "src"
+FUNCTIONS = SRC / "maskmill" / "stages" / "functions.py"
 
 
 def modules_with_examples():
     for path in sorted(SRC.rglob("*.py")):
-        if ">>> " in path.read_text().replace(IN_A_PROJECT, ""):
+        if path != FUNCTIONS and ">>> " in path.read_text():
             parts = path.relative_to(SRC).with_suffix("").parts
             yield ".".join(part for part in parts if part != "__init__")
 
