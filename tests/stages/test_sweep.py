@@ -122,16 +122,24 @@ def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepa
     assert set(after.values()) == {"FINISHED"}
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
-def test_a_launcher_runs_the_jobs_that_the_basic_one_runs(tmp_path, launcher):
-    """A stage without torch, which would take each launcher's own processes ten seconds."""
+def drawn_by(launcher, folder):
+    """Path -> bytes of what two jobs draw.
+
+    It is a stage without torch, which would take each launcher's own processes ten seconds.
+    """
     line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
-    drawn = {}
-    for name in ("basic", launcher):
-        folder = tmp_path / name
-        folder.mkdir()
-        run("draw", *line, "draw.out=drawn_${draw.seed}", f"hydra/launcher={name}", cwd=folder)
-        files = [path for path in folder.glob("drawn_*/**/*") if path.is_file()]
-        drawn[name] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
-    assert drawn[launcher] == drawn["basic"]
-    assert len(drawn[launcher]) > 6
+    run("draw", *line, "draw.out=drawn_${draw.seed}", f"hydra/launcher={launcher}", cwd=folder)
+    files = [path for path in folder.glob("drawn_*/**/*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """What the basic launcher's jobs draw."""
+    return drawn_by("basic", tmp_path_factory.mktemp("basic"))
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_a_launcher_runs_the_jobs_that_the_basic_one_runs(tmp_path, drawn, launcher):
+    assert drawn_by(launcher, tmp_path) == drawn
+    assert len(drawn) > 6
