@@ -141,6 +141,7 @@ def test_two_nodes_under_torchrun_are_one_training(prepared):
         "trainer=ddp_cpu",
         "trainer.num_nodes=2",
         "trainer.devices=1",
+        "trainer.max_epochs=1",
     ]
     nodes = []
     for rank in range(2):

@@ -69,7 +69,7 @@ def prepared(tmp_path_factory):
 
 def test_two_nodes_under_slurm_are_one_training(prepared):
     outputs, statuses = ended(
-        srun(*TRAINING, "trainer.max_epochs=2", "out=out/nodes", cwd=prepared)
+        srun(*TRAINING, "trainer.max_epochs=1", "out=out/nodes", cwd=prepared)
     )
     assert statuses == [0, 0], outputs
     assert "MEMBER: 1/2" in outputs[0]
@@ -81,7 +81,7 @@ def test_two_nodes_under_slurm_are_one_training(prepared):
         "train",
         *QUICK,
         "trainer=ddp_cpu",
-        "trainer.max_epochs=2",
+        "trainer.max_epochs=1",
         "out=out/one",
         "data.root=out/prepare",
         cwd=prepared,
