@@ -221,6 +221,10 @@ MISTAKES = {
         *("draw", ["draw.num_train=-1"], None),
         *("draw.num_train: expected int, but got -1", "greater than or equal to 1"),
     ),
+    "unknown-metric-of-evaluate": (
+        *("evaluate", ["evaluate.metrics=[PQ,mAP]", TEST], None),
+        *("evaluate.metrics", "'PQ', 'mIoU', 'AP', 'boundary' or 'calibration'"),
+    ),
     "unknown-void-rule": (
         *("evaluate", ["evaluate.void=ignored", TEST], None),
         *("evaluate.void: expected", "Input should be 'auto', 'ignore' or 'background'"),

@@ -85,7 +85,8 @@ class Registration:
             numbers = sorted(key for key, value in self.metrics.items() if isinstance(value, float))
             raise ValueError(
                 f"{settings.evaluation}/metrics.json: expected the deciding metric "
-                f"{settings.metric!r}, but it is missing - choose register.metric among {numbers}"
+                f"{settings.metric!r}, but it is missing - either choose register.metric among "
+                f"{numbers}, or evaluate again with its family in evaluate.metrics"
             )
         self.split = PanopticFolder(settings.images)
         self.evidence = require_evidence(

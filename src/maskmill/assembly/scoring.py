@@ -47,6 +47,7 @@ def score(settings: EvaluateSettings) -> Gallery:
         settings.target,
         background=BACKGROUND[settings.void],
         void_in_union=settings.void_in_union,
+        metrics=settings.metrics,
         workers=settings.workers,
     )
     evaluation = evaluate(prediction=settings.prediction)

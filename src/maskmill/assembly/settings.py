@@ -170,6 +170,7 @@ class EvaluateSettings:
         tags: a CSV file `image,<tag>[,<tag>...]`; each column slices the images; null: none.
         num_resamples: bootstrap resamples behind the 95 % intervals; 0: no intervals.
         seed: seed of the resampling.
+        metrics: the families of scores to compute and report.
         model: folder of the predicting model; the report describes it and shows its learning
             curves. null, or the folder of another model: it names the fingerprint alone.
 
@@ -190,6 +191,9 @@ class EvaluateSettings:
     num_resamples: Annotated[int, Ge(0)] = 1000
     seed: int = 0
     model: Path | None = None
+    metrics: list[Literal["PQ", "mIoU", "AP", "boundary", "calibration"]] = field(
+        default_factory=lambda: ["PQ", "mIoU", "AP", "boundary", "calibration"]
+    )
 
     def __post_init__(self) -> None:
         if self.images is not None and not self.images.is_dir():

@@ -97,7 +97,11 @@ class Analysis:
         scores = dict(self._score_counts(weights))
         if self.reliability is not None:
             scores["ECE"] = calibration_error(self.reliability, weights)
-        return scores
+        return self._asked(scores)
+
+    def _asked(self, scores: Mapping[str, Array]) -> dict[str, Array]:
+        """The scores of the families that are asked for."""
+        return {name: values for name, values in scores.items() if self.evaluation.has(name)}
 
     @cached_property
     def _score_counts(self) -> Score:
@@ -135,12 +139,12 @@ class Analysis:
     def _size_slice(self, name: str, counts: ImageCounts) -> Slice:
         """The things of one size."""
         whole = counts.score(np.ones((1, len(counts.images))))
-        scores = _scores(_thing_metrics(whole))
+        scores = _scores(self._asked(_thing_metrics(whole)))
         ap = self.evaluation.ap.numbers.get(f"AP/{name}", np.nan)
         if not np.isnan(ap):
             scores["AP"] = ap
         drawn = self.resampling.draw(counts.score, len(counts.images))
-        bounds = _bounds(_thing_metrics(drawn)) if drawn else {}
+        bounds = _bounds(self._asked(_thing_metrics(drawn))) if drawn else {}
         num_segments = _count_target_segments(counts)
         num_images = int(np.count_nonzero(num_segments))
         return Slice(OBJECT_SIZE, name, num_images, int(num_segments.sum()), scores, bounds)
@@ -150,9 +154,9 @@ class Analysis:
         counts = self.image_counts.select(indices)
         weights = np.zeros((1, len(self.image_counts.images)))
         weights[0, indices] = 1
-        scores = _scores(_slice_metrics(self._score_counts(weights)))
+        scores = _scores(self._asked(_slice_metrics(self._score_counts(weights))))
         drawn = self.resampling.draw(counts.score, len(indices))
-        bounds = _bounds(_slice_metrics(drawn))
+        bounds = _bounds(self._asked(_slice_metrics(drawn)))
         num_segments = int(_count_target_segments(counts).sum())
         return Slice(slicing, name, len(indices), num_segments, scores, bounds)
 

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.folder import ImageRecord
 from maskmill.evaluation.folders import (
     FolderScorer,
     find_class_masks,
@@ -19,6 +20,7 @@ from maskmill.evaluation.folders import (
     read_results,
     thing_ids,
 )
+from maskmill.evaluation.metric_families import ALL_FAMILIES, Family, prefixes
 from maskmill.evaluation.scored_images import ScoredImages
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
 from maskmill.metrics.functional.confusion_matrix import class_areas, mean_iou, semantic_scores
@@ -50,12 +52,18 @@ class Evaluation:
         background: unlabelled target pixels are background.
         void_in_union: target void stays in the union of PQ.
         images: what each image adds.
+        metrics: the families of scores that are asked for.
     """
 
     categories: Categories
     background: bool
     void_in_union: bool
     images: ScoredImages
+    metrics: Sequence[Family] = ALL_FAMILIES
+
+    def has(self, score: str) -> bool:
+        """Is the score of this name of a family that is asked for?"""
+        return score.startswith(prefixes(self.metrics))
 
     @cached_property
     def counts(self) -> Counts:
@@ -87,7 +95,8 @@ class Evaluation:
     @cached_property
     def ap(self) -> MaskScores:
         """Mask AP; without numbers where there are no instances or no things."""
-        return self._ap([image.masks for image in self.images])
+        matches = [image.masks for image in self.images] if self.has("AP") else []
+        return self._ap(matches)
 
     @cached_property
     def boundary_ap(self) -> MaskScores:
@@ -96,7 +105,7 @@ class Evaluation:
 
     def _ap(self, matches: Sequence[MaskMatches | None]) -> MaskScores:
         # Between predictions of equal score COCO's evaluator takes the image of the lower id first.
-        by_id = sorted(zip(self.images, matches, strict=True), key=lambda pair: pair[0].record.id)
+        by_id = sorted(zip(self.images.records, matches, strict=False), key=_image_id)
         present = []
         for _, matches_of_image in by_id:
             if matches_of_image is not None:
@@ -106,6 +115,8 @@ class Evaluation:
     @cached_property
     def calibration(self) -> Reliability:
         """The reliability of the segments' scores; empty where they have none or not in 0..1."""
+        if not self.has("ECE"):
+            return reliability(np.zeros(0), np.zeros(0, bool))
         score, correct = scored_segments(image.matches for image in self.images)
         outside = score[(score < 0) | (score > 1)]
         if outside.size:  # AP needs their order only, so other predictions may have logits
@@ -144,7 +155,8 @@ class Evaluation:
             values["ECE"] = self.calibration.ece
         scores = {}
         for name, value in values.items():
-            scores[name] = None if np.isnan(value) else value
+            if self.has(name):
+                scores[name] = None if np.isnan(value) else value
         return scores
 
     def score_counts(self, counts: Counts, confusion: Ints) -> dict[str, float]:
@@ -153,12 +165,17 @@ class Evaluation:
         return panoptic_scores(counts, self.categories) | semantic
 
 
+def _image_id(pair: tuple[ImageRecord, MaskMatches | None]) -> int:
+    return pair[0].id
+
+
 def evaluate_folders(
     target: Path,
     prediction: Path,
     *,
     background: bool | None = None,
     void_in_union: bool = False,
+    metrics: Sequence[Family] = ALL_FAMILIES,
     workers: int = 1,
     chunk: int = MIN_CHUNK,
 ) -> Evaluation:
@@ -172,6 +189,8 @@ def evaluate_folders(
         background: unlabelled target pixels are background; None: where every category is a thing.
         void_in_union: leave target void in the union of PQ, as BDD100K's evaluator does;
             panopticapi and deeplab2 remove it.
+        metrics: the families of scores; nothing is matched or filtered for the others. Segments
+            and pixels are always counted, since they decide which images a report shows.
         workers: processes; the result does not depend on it.
         chunk: images that a process scores in one task, at least.
 
@@ -186,9 +205,10 @@ def evaluate_folders(
     folder, pred_folder = read_pair(target, prediction)
     if background is None:
         background = folder.categories.background_index is not None
-    results = read_results(prediction, folder)
+    needs_masks = "AP" in metrics or "boundary" in metrics
+    results = read_results(prediction, folder) if needs_masks else None
     masks = find_class_masks(prediction)
-    scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union)
+    scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union, metrics)
     num_tasks = TASKS_PER_WORKER * effective_n_jobs(workers)
     size = max(chunk, min(MAX_CHUNK, -(-len(folder.records) // num_tasks)))
     starts = range(0, len(folder.records), size)
@@ -207,4 +227,4 @@ def evaluate_folders(
     done = parallel(tasks())
     chunks = list(tqdm(done, total=len(starts), unit="chunk", disable=None, leave=False))
     images = ScoredImages(folder.records, chunks, size)
-    return Evaluation(folder.categories, background, void_in_union, images)
+    return Evaluation(folder.categories, background, void_in_union, images, metrics)

@@ -12,6 +12,7 @@ from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.evaluation.image_scores import score_image
+from maskmill.evaluation.metric_families import ALL_FAMILIES, Family
 from maskmill.evaluation.scored_images import ScoredChunk
 from maskmill.metrics.functional.confusion_matrix import Labels
 from maskmill.metrics.functional.mask_ap import Row, results_by_image
@@ -79,6 +80,7 @@ class FolderScorer:
         semantic: the folder of their class masks; None: the classes are those of the segments.
         background: unlabelled target pixels are background; see `find_matches`.
         void_in_union: leave target void in the union; see `find_matches`.
+        metrics: the families of scores that are asked for.
     """
 
     target: PanopticFolder
@@ -86,6 +88,7 @@ class FolderScorer:
     semantic: Path | None
     background: bool
     void_in_union: bool
+    metrics: Sequence[Family] = ALL_FAMILIES
 
     def only(self, records: Sequence[ImageRecord]) -> "FolderScorer":
         """The same for some images: what a process receives."""
@@ -118,6 +121,7 @@ class FolderScorer:
                     results=None if results is None else results[record.id],
                     background=self.background,
                     void_in_union=self.void_in_union,
+                    metrics=self.metrics,
                 )
             except ValueError as error:
                 where = f"{self.pred.json_path}: image {record.file_name}"

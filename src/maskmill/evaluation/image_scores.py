@@ -11,6 +11,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.runs import Overlaps, overlaps_of_runs, run_lengths, run_starts
+from maskmill.evaluation.metric_families import ALL_FAMILIES, Family
 from maskmill.metrics.functional.boundary_iou import boundary_areas
 from maskmill.metrics.functional.confusion_matrix import (
     Labels,
@@ -166,6 +167,7 @@ def score_image(
     results: Sequence[Row] | None,
     background: bool,
     void_in_union: bool,
+    metrics: Sequence[Family] = ALL_FAMILIES,
 ) -> ImageScores:
     """Everything that one image adds.
 
@@ -179,6 +181,7 @@ def score_image(
         results: its predicted things, which may overlap; None: no AP.
         background: unlabelled target pixels are background; see `find_matches`.
         void_in_union: leave target void in the union; see `find_matches`.
+        metrics: the families of scores that are asked for.
 
     Raises:
         ValueError: the maps differ in size, or an id is not in the table.
@@ -200,24 +203,31 @@ def score_image(
     if classes is pred:
         pred_index = class_indices_with_void(pred, categories)
         confusion = confusion_of_overlaps(shared, pred_index, target_index, num_classes)
-        pred_classes = runs.class_map(runs.pred, shared.second, pred_index)
     else:  # predicted classes of their own: another pair of maps
         confusion = confusion_matrix(classes, target, categories)
-        pred_classes = class_map(classes, categories)
-    target_classes = runs.class_map(runs.target, shared.first, target_index)
-    areas = boundary_areas(pred_classes, target_classes, num_classes, background=background)
+    areas = np.zeros((num_classes, 2), np.int64)
+    if "boundary" in metrics:
+        if classes is pred:
+            pred_classes = runs.class_map(runs.pred, shared.second, pred_index)
+        else:
+            pred_classes = class_map(classes, categories)
+        target_classes = runs.class_map(runs.target, shared.first, target_index)
+        areas = boundary_areas(pred_classes, target_classes, num_classes, background=background)
     return ImageScores(
         record=record,
         num_classes=num_classes,
         matches=matches,
         pairs=PixelPairs.from_matrix(confusion),
         boundary=BoundaryAreas.from_table(areas),
-        **_match_results(results, target, categories),
+        **_match_results(results, target, categories, metrics),
     )
 
 
 def _match_results(
-    results: Sequence[Row] | None, target: Panoptic, categories: Categories
+    results: Sequence[Row] | None,
+    target: Panoptic,
+    categories: Categories,
+    metrics: Sequence[Family],
 ) -> dict[str, Any]:
     """The fields `masks` and `mask_boundaries`."""
     if results is None:
@@ -225,4 +235,7 @@ def _match_results(
     pred_masks = masks_of_results(results, target.size)
     target_masks = Masks.from_things(target, categories)
     matching = ImageMatching(pred_masks, target_masks)
-    return {"masks": matching.by_mask(), "mask_boundaries": matching.by_boundary()}
+    return {
+        "masks": matching.by_mask() if "AP" in metrics else None,
+        "mask_boundaries": matching.by_boundary() if "boundary" in metrics else None,
+    }

@@ -163,8 +163,10 @@ def tabulate_classes(analysis: Analysis, task: Task) -> ClassTable:
     """The scores of each class that the task counts."""
     categories = analysis.evaluation.categories
     metrics = list(CLASS_METRICS if task.counts_segments else PIXEL_METRICS)
-    if not analysis.evaluation.ap.numbers and "AP" in metrics:
+    evaluation = analysis.evaluation
+    if not evaluation.ap.numbers and "AP" in metrics:
         metrics.remove("AP")
+    metrics = list(filter(evaluation.has, metrics))
     rows = []
     absent = []
     total = max(1, int(analysis.evaluation.confusion[:-1].sum()))
@@ -187,11 +189,11 @@ def tabulate_classes(analysis: Analysis, task: Task) -> ClassTable:
 def loss_bars(analysis: Analysis, task: Task) -> list[LossBar]:
     """What PQ lacks, of all classes together and of each; empty where no segment is counted."""
     scores = analysis.scores
-    if scores["PQ"] is None or not task.counts_segments:
+    if scores.get("PQ") is None or not task.counts_segments:
         return []
     bars = []
     if not task.things_only:
-        overall = {"PQ": scores["PQ"]}
+        overall = {"PQ": scores["PQ"] or 0.0}
         for loss in LOSSES:
             overall[loss] = scores[f"PQ/lost/{loss}"] or 0.0
         bars.append(LossBar(None, overall))

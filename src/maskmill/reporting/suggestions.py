@@ -183,8 +183,9 @@ def _against_classification(evaluation: Evaluation) -> str:
 
 
 def _against_localization(analysis: Analysis, origin: Origin) -> str:
-    boundary = format_percent(analysis.scores["boundary_mIoU"])
-    evidence = f"mIoU is {format_percent(analysis.scores['mIoU'])}, near boundaries {boundary}"
+    miou = format_percent(analysis.scores.get("mIoU"))
+    boundary = format_percent(analysis.scores.get("boundary_mIoU"))
+    evidence = f"mIoU is {miou}, near boundaries {boundary}"
     stride = origin.value("network", "output_stride")
     if isinstance(stride, int) and stride > FINE_STRIDE:
         return (

@@ -13,13 +13,14 @@ from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
 from maskmill.evaluation.csv_cells import protect
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, ImageCounts
+from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS
 from maskmill.evaluation.image_scores import ImageScores
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
 Row = dict[str, object]
 Floats = npt.NDArray[np.float64]
+CLASS_SCORES = ("PQ", "SQ", "RQ", "IoU", "boundary_IoU", "AP")
 CLASS_INTERVALS = ("PQ", "IoU", "AP")
 # In headlines.json: each is a column of `dvc metrics show` and `dvc exp show`.
 SHOWN = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50", "ECE")
@@ -41,7 +42,7 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     write_json(out / "headlines.json", headlines)
     _write_rows(out / "per_class.csv", per_class_rows(analysis))
     _write_rows(out / "per_image.csv", per_image_rows(evaluation))
-    _write_rows(out / "counts.csv", _count_rows(analysis.image_counts))
+    _write_rows(out / "counts.csv", _count_rows(analysis))
     _write_rows(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
         _write_rows(out / "differences.csv", difference_rows(analysis.differences))
@@ -89,19 +90,19 @@ def per_class_rows(analysis: Analysis) -> list[Row]:
             "category": category.name,
             "id": category.id,
             "isthing": int(category.isthing),
-            "PQ": _float_cell(pq),
-            "SQ": _float_cell(sq),
-            "RQ": _float_cell(rq),
-            "IoU": _float_cell(iou[index]),
-            "boundary_IoU": _float_cell(boundary_iou[index]),
-            "AP": _float_cell(ap),
         }
+        values = (pq, sq, rq, iou[index], boundary_iou[index], ap)
+        for metric, value in zip(CLASS_SCORES, values, strict=True):
+            if evaluation.has(metric):
+                row[metric] = _float_cell(value)
         row |= _segment_cells(evaluation.counts[index, 1:4])
         row["pixels"] = int(pixels[index])
-        for loss, share in zip(LOSSES, losses[index], strict=True):
-            row[f"lost_{loss}"] = _float_cell(share)
+        if evaluation.has("PQ"):
+            for loss, share in zip(LOSSES, losses[index], strict=True):
+                row[f"lost_{loss}"] = _float_cell(share)
         for metric, class_bounds in bounds.items():
-            row |= _bound_cells(metric, class_bounds[index])
+            if evaluation.has(metric):
+                row |= _bound_cells(metric, class_bounds[index])
         rows.append(row)
     return rows
 
@@ -117,15 +118,17 @@ def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
     scores = evaluation.score_counts(counts, image.confusion)
     row: Row = {"image": image.record.file_name}
     for metric in ("PQ", "mIoU", "pixel_accuracy"):
-        row[metric] = _float_cell(scores[metric])
+        if evaluation.has(metric):
+            row[metric] = _float_cell(scores[metric])
     return row | _segment_cells(counts[:, 1:4].sum(axis=0))
 
 
-def _count_rows(sums: ImageCounts) -> Iterator[Row]:
+def _count_rows(analysis: Analysis) -> Iterator[Row]:
     """The counts of each image and category that are not all zero: enough to score any resample.
 
     An image without any has a row of zeros, since two models are compared on the same images.
     """
+    sums = analysis.image_counts
     fields = (*FIELDS, *LATER_FIELDS)
     counts = sums.table[:, :-1]  # (N images, K, fields), without unlabelled pixels
     is_written = np.any(counts, axis=2)
@@ -137,7 +140,8 @@ def _count_rows(sums: ImageCounts) -> Iterator[Row]:
             "isthing": int(sums.isthing[category]),
         }
         for field, value in zip(fields, counts[image, category].tolist(), strict=True):
-            row[field] = value if field == "iou_sum" else int(value)
+            if not field.startswith("boundary_") or analysis.evaluation.has(field):
+                row[field] = value if field == "iou_sum" else int(value)
         yield row
 
 
@@ -147,8 +151,9 @@ def _slice_rows(analysis: Analysis) -> list[Row]:
         cells = (part.slicing, part.name, part.num_images, part.num_segments)
         row: Row = dict(zip(SLICE_COLUMNS, cells, strict=True))
         for metric in SLICE_METRICS:
-            row[metric] = part.scores.get(metric, EMPTY)
-            row |= _bound_cells(metric, part.bounds.get(metric))
+            if analysis.evaluation.has(metric):
+                row[metric] = part.scores.get(metric, EMPTY)
+                row |= _bound_cells(metric, part.bounds.get(metric))
         rows.append(row)
     return rows or [dict.fromkeys(SLICE_COLUMNS, EMPTY)]
 
