@@ -163,12 +163,12 @@ def common_pixels(pred: MaskRuns, target: MaskRuns) -> Ints:
 def boundaries(masks: MaskRuns) -> MaskRuns:
     """The pixels of each mask within `boundary_distance` of its contour or of the image's edge."""
     side = 2 * boundary_distance(*masks.size) + 1
-    layers = [(_layer_boundaries(layer, side), indices) for layer, indices in masks.layers()]
+    layers = [_layer_boundaries(layer, side) for layer, _ in masks.layers()]
     return MaskRuns(
         masks.size,
-        np.concatenate([layer.start for layer, _ in layers]),
-        np.concatenate([layer.stop for layer, _ in layers]),
-        np.concatenate([layer.num_runs for layer, _ in layers]),
+        np.concatenate([layer.start for layer in layers]),
+        np.concatenate([layer.stop for layer in layers]),
+        np.concatenate([layer.num_runs for layer in layers]),
     )
 
 
