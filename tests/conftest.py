@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sha
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the warnings that a training ignores too; share a server among all processes."""
     server_folder()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests interrupt commands
     for pattern in SILENCED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 

@@ -51,6 +51,7 @@ def prepared(folder):
     return Converter(folder / "out", workers=1).convert(CocoPanoptic(folder, [part]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "max_bytes"), [(evaluated, 3500), (prepared, 3000)])
 def test_an_image_with_three_segments_adds_few_kilobytes(drawn, run, max_bytes):
     assert growth(run, drawn) < max_bytes

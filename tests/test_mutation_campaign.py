@@ -16,6 +16,7 @@ from readers import READERS
 NUM_INPUTS = 40
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's words on damaged TIFF files
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_reported_or_refused(name, tmp_path):

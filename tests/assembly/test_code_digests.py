@@ -37,6 +37,7 @@ def edited(package, name, old, new):
     return {key for key in {*before, *after} if before.get(key) != after.get(key)}
 
 
+@pytest.mark.slow
 def test_imports_inside_functions_and_names_in_strings_count():
     closure = import_closure(["maskmill.stages.train"])
     assert "maskmill.assembly.training_job" in closure  # imported in a function

@@ -74,6 +74,7 @@ def test_compose_writes_the_own_choice_for_its_stage(project):
     assert stage["loss"]["_target_"] == "maskmill.losses.semantic.CrossEntropy"
 
 
+@pytest.mark.slow
 def test_a_command_reads_an_own_choice_and_a_resolved_file_alike(project):
     own = "# Few scenes.\ndefaults: [default]\nnum_train: 2\nnum_val: 1\nnum_test: 1\n"
     write_own(project, "draw/few.yaml", own)
@@ -86,6 +87,7 @@ def test_a_command_reads_an_own_choice_and_a_resolved_file_alike(project):
     assert yaml.safe_load(again.stdout) == yaml.safe_load(shown.stdout), again.stderr
 
 
+@pytest.mark.slow
 def test_every_job_of_a_multirun_finds_an_own_choice(project):
     own = "# Few scenes.\ndefaults: [default]\nnum_train: 1\nnum_val: 1\nnum_test: 1\n"
     write_own(project, "draw/few.yaml", own)

@@ -48,6 +48,7 @@ def test_a_package_that_is_not_installed_is_an_error(tmp_path):
     assert str(found) == "error    street: is not installed - run `pip install street`"
 
 
+@pytest.mark.slow
 def test_the_packages_of_this_python_fit_together():
     (found,) = check_packages("maskmill")
     assert found.status == "ok"
@@ -120,6 +121,7 @@ def test_a_low_limit_of_open_files_is_a_warning():
     assert check_open_files(256).status == "ok"
 
 
+@pytest.mark.slow
 def test_everything_is_looked_at(tmp_path):
     subjects = [found.subject for found in check_machine(tmp_path)]
     assert subjects[0] == "Python"

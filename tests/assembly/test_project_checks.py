@@ -128,6 +128,7 @@ def test_a_store_that_cannot_be_used_is_an_error(uri, message, tmp_path, monkeyp
     assert found.fix
 
 
+@pytest.mark.slow
 def test_a_deleted_folder_of_runs_and_of_a_version_is_named(store, tmp_path):
     run_id = store.create_run(experiment_id("maskmill")).info.run_id
     (tmp_path / "model.txt").write_text("weights")

@@ -117,6 +117,7 @@ def test_the_first_version_below_a_floor_is_not_champion(team):
     assert champion("street") is None
 
 
+@pytest.mark.slow
 def test_forgetting_predict_and_evaluate_after_a_second_training_is_refused(team):
     folder, model = team.train()
     team.score(folder, model, GOOD)

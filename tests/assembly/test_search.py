@@ -164,6 +164,7 @@ def test_several_processes_share_the_trials_of_one_study():
     assert sorted(int(line.split()[0]) for line in calls()) == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_launcher_gets_batches_and_the_study_their_scores():
     options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2"]
     search(lambda cfg: cfg.x, *SPACE, "hydra.sweeper.n_trials=2", *options)

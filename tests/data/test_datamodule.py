@@ -95,6 +95,7 @@ def test_images_are_moved_as_bytes_and_normalised_on_the_device(root, device):
     assert images.device.type == output.device.type == device
 
 
+@pytest.mark.slow
 def test_the_samples_do_not_depend_on_the_number_of_workers(root):
     without_workers = list(module(root, num_workers=0).train_dataloader())
     with_workers = list(module(root, num_workers=2).train_dataloader())

@@ -47,6 +47,7 @@ def store(request, tmp_path):
     return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
 
 
+@pytest.mark.slow
 def test_a_written_file_is_read_whole_and_in_ranges(store):
     store.write("train/a.json", b"0123456789")
     assert store.read("train/a.json") == b"0123456789"
@@ -89,6 +90,7 @@ def test_a_file_url_is_a_local_folder(tmp_path):
     assert store.root == tmp_path
 
 
+@pytest.mark.slow
 def test_a_spawned_process_can_open_the_store_again(s3):
     store = open_store(s3)
     store.write("a.json", b"{}")
@@ -116,6 +118,7 @@ def test_missing_credentials_are_an_error(s3, monkeypatch, tmp_path):
         open_store(s3).has("a.json")
 
 
+@pytest.mark.slow
 def test_an_unreachable_s3_endpoint_is_an_error(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOTHING_LISTENS)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -141,6 +144,7 @@ class InterruptsFirstAnswer(QuietHandler):
         self.wfile.write(b"0123456789"[: 4 if self.num_answers == 1 else 10])
 
 
+@pytest.mark.slow
 def test_an_interrupted_answer_of_s3_is_requested_again(s3, monkeypatch):
     with http_server(InterruptsFirstAnswer) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)

@@ -64,6 +64,7 @@ def exported(request, tmp_path_factory):
     return eager, OnnxNetwork(path, threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 3, 17, 31), (3, 3, 64, 16), (2, 3, 5, 5)], ids=str)
 def test_a_graph_equals_the_network_at_sizes_other_than_the_exported_one(exported, shape):
     eager, graph = exported

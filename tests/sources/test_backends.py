@@ -8,6 +8,7 @@ from maskmill.sources.convert import Converter
 from maskmill.sources.scenes import Scenes, SceneSet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
 def test_results_come_in_the_order_of_the_jobs(backend):
     with parallel(backend, 2) as pool:

@@ -51,6 +51,7 @@ def change(path):
     Image.fromarray(image).save(path)
 
 
+@pytest.mark.slow
 def test_an_unchanged_data_set_is_not_read_again_and_gives_the_same_result(raw, tmp_path):
     first, read = convert(raw, tmp_path / "out")
     assert len(read) == 10
@@ -74,6 +75,7 @@ def test_only_a_changed_image_and_a_changed_label_are_read_again(raw, tmp_path):
     assert files_of(tmp_path / "fresh") == files_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_another_setting_of_the_source_reads_everything(raw, tmp_path):
     convert(raw, tmp_path / "out")
     _, read = convert(raw, tmp_path / "out", Other)

@@ -56,6 +56,7 @@ def test_the_result_is_a_canonical_data_set(raw, tmp_path):
             assert np.array_equal(folder.panoptic(record.id).ids, target[record.file_name].ids)
 
 
+@pytest.mark.slow
 def test_workers_and_backend_do_not_change_a_byte(raw, tmp_path):
     convert(raw, tmp_path / "one")
     convert(raw, tmp_path / "two", workers=2)

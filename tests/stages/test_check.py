@@ -15,6 +15,7 @@ def raw(tmp_path):
     return SceneSet(tmp_path / "raw", num_train=2, num_val=1, num_test=1, seed=2).write().parent
 
 
+@pytest.mark.slow
 def test_check_finds_no_problem_in_valid_data_and_writes_its_content(raw, tmp_path):
     done = run("check", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -28,6 +29,7 @@ def test_check_finds_no_problem_in_valid_data_and_writes_its_content(raw, tmp_pa
     assert not (tmp_path / "out" / "prepare").exists()
 
 
+@pytest.mark.slow
 def test_check_names_every_broken_file_and_ends_with_status_1(raw, tmp_path):
     (raw / "classes" / "val_0000.png").unlink()
     image = raw / "images" / "train_0001.png"
@@ -41,6 +43,7 @@ def test_check_names_every_broken_file_and_ends_with_status_1(raw, tmp_path):
     assert "checked 4 images: 2 errors" in done.stdout
 
 
+@pytest.mark.slow
 def test_check_groups_repeats_and_says_where_to_start(raw, tmp_path):
     for split, count in (("train", 2), ("val", 1), ("test", 1)):
         for number in range(count):
@@ -58,6 +61,7 @@ def test_check_groups_repeats_and_says_where_to_start(raw, tmp_path):
     assert lines[-1].endswith("either add it or remove it from the list (4 of this kind)")
 
 
+@pytest.mark.slow
 def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_path):
     assert run("prepare", f"source.root={raw}", "prepare.workers=1", cwd=tmp_path).returncode == 0
     done = run("preview", "preview.num_images=2", "preview.num_draws=3", cwd=tmp_path)
@@ -69,6 +73,7 @@ def test_preview_shows_each_image_as_often_as_asked_and_loads_nothing(raw, tmp_p
     assert "train_0001.png, epoch 3" in page
 
 
+@pytest.mark.slow
 def test_preview_of_a_split_that_is_not_there_says_what_to_do(tmp_path):
     done = run("preview", cwd=tmp_path)
     assert done.returncode == 1

@@ -87,6 +87,7 @@ def learn(network, loss, batch):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_teaches_a_network(prepared, network, name):
     cfg = composed(f"loss={name}", f"data.root={prepared}", "class_weights=effective_number")

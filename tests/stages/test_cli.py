@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from maskmill.stages.cli import COMMANDS
 
 
@@ -46,6 +48,7 @@ for command in {LIGHT}:
 """
 
 
+@pytest.mark.slow
 def test_help_of_a_command_imports_no_torch(repository):
     result = subprocess.run(
         [sys.executable, "-c", SHOW_HELP],
@@ -59,6 +62,7 @@ def test_help_of_a_command_imports_no_torch(repository):
     assert found == expected, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_configuration_key_is_one_message_and_a_non_zero_exit(repository):
     result = run("train", "optimizer.speed=3", cwd=repository)
     assert result.returncode == 1

@@ -37,6 +37,7 @@ def nodes(path):
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
 def test_config_fits_constructor(path):
     inherits = "defaults" in OmegaConf.load(path)

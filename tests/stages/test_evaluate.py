@@ -69,6 +69,7 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_coco_json_files_get_the_scores_of_panopticapi(third_party_data, tmp_path):
     name = "pred_shift"
     golden = third_party_data / "golden" / "coco_panoptic_pq"
@@ -143,6 +144,7 @@ def test_a_setting_out_of_range_is_named(repository, change, message):
         build(cfg.evaluate, EvaluateSettings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -188,6 +190,7 @@ def test_a_prediction_by_a_model_without_a_run_is_scored_with_a_warning(folders)
     assert files(folders / "scores") == FILES | {"evidence.json"}
 
 
+@pytest.mark.slow
 def test_an_earlier_evaluation_is_replaced(folders):
     for prediction in ("guess", "truth"):
         assert (
@@ -222,6 +225,7 @@ def test_a_report_that_fails_leaves_the_earlier_evaluation(tmp_path):
     assert everything(tmp_path) == ["out", "truth"]
 
 
+@pytest.mark.slow
 def test_no_heavy_library_is_imported():
     heavy = ["torch", "torchmetrics", "lightning", "mlflow", "albumentations"]
     code = f"""
@@ -233,6 +237,7 @@ assert not found, found"""
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_scores_are_kept_when_the_tracking_server_is_down(tmp_path):
     model = write_tiny_model(tmp_path / "model")
     truth = write_split(tmp_path / "truth", [scene(0)], images=True)

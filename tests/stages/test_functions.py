@@ -151,6 +151,7 @@ def test_a_call_in_a_thread_beside_the_loop_of_a_notebook(project, tmp_path):
     assert state() == before
 
 
+@pytest.mark.slow
 def test_calls_in_two_threads_have_their_own_projects(tmp_path):
     found = {}
     broken = {"left": "train_0000.png", "right": "train_0001.png"}
@@ -173,6 +174,7 @@ def test_calls_in_two_threads_have_their_own_projects(tmp_path):
     assert state() == before
 
 
+@pytest.mark.slow
 def test_two_calls_inside_another_hydra_program_leave_it_as_it_was(tmp_path):
     draw(tmp_path / "project")
     (tmp_path / "conf").mkdir()
@@ -191,6 +193,7 @@ def test_two_calls_inside_another_hydra_program_leave_it_as_it_was(tmp_path):
     assert after == before
 
 
+@pytest.mark.slow
 def test_findings_are_returned_and_escaped_in_a_notebook(tmp_path):
     draw(tmp_path)
     shutil.move(tmp_path / "data", tmp_path / "<b>data, '#2'")
@@ -203,6 +206,7 @@ def test_findings_are_returned_and_escaped_in_a_notebook(tmp_path):
     assert "<b>data" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
@@ -231,6 +235,7 @@ def test_an_error_is_an_exception_with_the_message_of_the_command(
     assert state() == before
 
 
+@pytest.mark.slow
 def test_the_machine_s_errors_say_what_to_do(tmp_path):
     draw(tmp_path)
     with pytest.raises(OSError, match="shorten the names of the folders and files") as error:

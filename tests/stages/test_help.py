@@ -101,6 +101,7 @@ def test_the_exit_statuses_are_documented(repository):
     assert statuses == ["0", "1", "2", "130", "143"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_command_with_its_status_and_one_line(tmp_path):
     process = start("draw", "draw.num_train=20000", "draw.out=scenes", cwd=tmp_path)
     while not list(tmp_path.rglob("*.png")) and process.poll() is None:

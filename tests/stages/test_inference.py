@@ -45,6 +45,7 @@ def photo(height, width):
     return np.random.default_rng(height).integers(0, 255, (height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["semantic", "panoptic"])
 @pytest.mark.parametrize("way", WAYS)
 def test_any_size_comes_out_at_its_own_size(models, task, way):
@@ -63,6 +64,7 @@ def test_any_size_comes_out_at_its_own_size(models, task, way):
         assert set(np.unique(prediction.semantic)) <= set(CATEGORIES.ids.tolist())
 
 
+@pytest.mark.slow
 def test_values_of_the_postprocess_can_be_replaced(models):
     photos = [photo(97, 131)]
     settings = build(
@@ -90,6 +92,7 @@ def test_a_value_the_postprocess_does_not_have_is_refused(models):
         load_model(str(models["panoptic"]), device="cpu", postprocess={"topk": 1})
 
 
+@pytest.mark.slow
 def test_a_window_that_is_not_a_pair_of_integers_is_refused():
     with pytest.raises(
         ValueError, match=r"predict.inference.window: expected .* set another value"

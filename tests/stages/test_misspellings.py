@@ -158,6 +158,7 @@ def refused(tmp_path, monkeypatch, capfd):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_answer_names_the_fix(case, tmp_path, refused):
     line, files, fix = CASES[case]
@@ -167,6 +168,7 @@ def test_the_answer_names_the_fix(case, tmp_path, refused):
     assert fix in refused(line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "package", "extra"),
     [

@@ -46,6 +46,7 @@ def files(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_predict_does_not_replace_the_folder_of_the_images(tmp_path, photos):
     before = files(tmp_path)
     said = run("predict", "predict.images=photos", "predict.out=photos", cwd=tmp_path, status=1)
@@ -53,6 +54,7 @@ def test_predict_does_not_replace_the_folder_of_the_images(tmp_path, photos):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["draw", "prepare", "shard"])
 def test_a_command_does_not_replace_a_folder_of_the_user(tmp_path, photos, command):
     SceneSet(tmp_path / "data", num_train=1, num_val=1, num_test=1, seed=0).write()
@@ -64,6 +66,7 @@ def test_a_command_does_not_replace_a_folder_of_the_user(tmp_path, photos, comma
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_images_that_would_share_one_prediction_are_refused_by_name(tmp_path, photos):
     write_rgb(photos / "a.png", np.zeros((40, 50, 3), np.uint8))
     said = run("predict", "predict.images=photos", cwd=tmp_path, status=1)
@@ -79,6 +82,7 @@ def climbing(victim):
     return f"../../{victim.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name_of", [absolute, climbing])
 def test_a_file_name_in_a_split_cannot_leave_its_folder(tmp_path, name_of):
     victim = tmp_path / "victim.png"
@@ -95,6 +99,7 @@ def test_a_file_name_in_a_split_cannot_leave_its_folder(tmp_path, name_of):
     assert victim.read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_predict_replaces_its_own_output_and_nothing_else(tmp_path, photos, model):
     line = ["predict", "predict.images=photos", f"predict.model={model}", "predict.out=masks"]
     run(*line, cwd=tmp_path)

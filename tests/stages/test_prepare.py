@@ -15,6 +15,7 @@ def raw(tmp_path):
     return SceneSet(tmp_path / "raw", num_train=1, num_val=1, num_test=1, seed=2).write().parent
 
 
+@pytest.mark.slow
 def test_prepare_converts_a_source_and_says_where(raw, tmp_path):
     done = run(
         "prepare", f"source.root={raw}", "prepare.out=made", "prepare.workers=1", cwd=tmp_path
@@ -26,6 +27,7 @@ def test_prepare_converts_a_source_and_says_where(raw, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_path):
     (raw / "classes" / "val_0000.png").unlink()
     done = run(
@@ -41,6 +43,7 @@ def test_a_broken_source_ends_prepare_with_one_message_and_no_files(raw, tmp_pat
     }  # out/state keeps what was read, for the next try
 
 
+@pytest.mark.slow
 def test_classes_are_merged_and_dropped_on_the_line(raw, tmp_path):
     classes = (
         "++prepare.classes={grass: ground, road: ground, person: null}"  # the form the README shows
@@ -58,6 +61,7 @@ def test_classes_are_merged_and_dropped_on_the_line(raw, tmp_path):
     assert names == ["sky", "building", "ground", "car", "tree"]
 
 
+@pytest.mark.slow
 def test_an_unknown_choice_for_a_problem_is_refused(raw, tmp_path):
     done = run(
         "prepare",
@@ -70,6 +74,7 @@ def test_an_unknown_choice_for_a_problem_is_refused(raw, tmp_path):
     assert "on_problem" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_draw_writes_scenes_that_prepare_takes(tmp_path):
     counts = ["draw.num_train=2", "draw.num_val=1", "draw.num_test=1", "draw.seed=3"]
     assert run("draw", "draw.out=scenes", *counts, cwd=tmp_path).returncode == 0
@@ -79,6 +84,7 @@ def test_draw_writes_scenes_that_prepare_takes(tmp_path):
     assert "prepared train 2, val 1, test 1 images" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["prepare", "draw"])
 def test_no_heavy_library_is_imported(stage):
     heavy = ["torch", "lightning", "mlflow", "matplotlib", "albumentations", "torchmetrics"]

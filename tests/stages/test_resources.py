@@ -90,6 +90,7 @@ def test_no_file_handle_for_the_lock_leaves_no_draft(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_system_kills_is_explained():
     def die():
         os.kill(os.getpid(), 9)

@@ -51,6 +51,7 @@ def test_a_store_that_has_the_original_run_gets_no_other(pulled):
     assert "restored_from_cache" not in run.data.tags
 
 
+@pytest.mark.slow
 def test_where_the_original_was_deleted_the_tags_of_a_new_run_name_it(pulled):
     restored_run(TAGS)
     pulled.delete_run(ORIGINAL.run)

@@ -62,6 +62,7 @@ def test_an_experiment_of_an_earlier_version_gets_its_view(store):
     assert "params.`network`" in json.loads(view["state"])["selectedColumns"]
 
 
+@pytest.mark.slow
 def test_a_server_has_the_pages_itself(tmp_path):
     process = start("ui", cwd=tmp_path, MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:1")
     output = process.communicate()[0]

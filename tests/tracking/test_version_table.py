@@ -42,6 +42,7 @@ def printed(capsys, monkeypatch, *arguments, status=None):
     return output.out + output.err
 
 
+@pytest.mark.slow
 def test_the_table_shows_scores_aliases_lineage_and_reasons(registered, capsys, monkeypatch):
     lines = printed(capsys, monkeypatch, "street").splitlines()
     assert lines[0] == "street"

@@ -45,6 +45,7 @@ def test_sizes_double_until_one_does_not_fit_and_the_gap_is_halved_twice():
     assert result.stop_reason == "a batch of 28 did not fit into memory"
 
 
+@pytest.mark.slow
 @given(st.integers(1, 8), st.integers(0, 500))
 def test_the_largest_size_fits_and_a_third_more_does_not(smallest, more):
     fits = smallest + more

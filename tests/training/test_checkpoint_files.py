@@ -73,6 +73,7 @@ def assert_ends_like(expected, weights, folder):
     assert all(torch.equal(expected.best_weights[key], value) for key, value in best.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     train, uninterrupted, copied, caplog, damage
@@ -91,6 +92,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     assert_ends_like(expected, weights, copied)
 
 
+@pytest.mark.slow
 def test_without_a_usable_checkpoint_the_training_starts_from_scratch(
     train, uninterrupted, copied, caplog
 ):

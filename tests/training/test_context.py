@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 from lightning import Callback
 
@@ -42,6 +43,7 @@ def test_metrics_are_flushed_before_every_checkpoint(train, tmp_path):
     assert step_before == [None, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_example_pictures_are_shown_every_n_epochs_and_in_the_last(train, tmp_path):
     shown = []
     pictures = ExamplePictures(num_images=2, every_n_epochs=2)

@@ -26,6 +26,7 @@ def test_batch_norm_of_one_image_names_the_batch_size(train, tmp_path):
         train(tmp_path, network=Pooled, batch_size=1)
 
 
+@pytest.mark.slow
 def test_the_last_image_of_an_epoch_is_never_a_batch_of_one(train, tmp_path):
     _, trainer = train(tmp_path, network=Pooled, batch_size=3)  # ten images
     assert trainer.global_step == 9
@@ -47,6 +48,7 @@ class KillLoader(ActAt):
                 process.join()
 
 
+@pytest.mark.slow
 def test_a_loader_process_that_the_kernel_ends_is_explained(train, tmp_path):
     message = r"one ended: .* lower data\.num_workers or data\.batch_size.*DataLoader worker"
     with pytest.raises(ValueError, match=message), explained():

@@ -1,5 +1,7 @@
 import logging
 
+import pytest
+
 from maskmill.training.progress import Bar, Lines
 from maskmill.training.step_log import StepLog
 
@@ -12,6 +14,7 @@ def logged_lines(caplog):
     return lines
 
 
+@pytest.mark.slow
 def test_lines_show_step_loss_score_speed_memory_and_time_left(train, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="maskmill"):
         train(tmp_path, StepLog(), Lines(every_seconds=0.0), log_every_n_steps=1, max_epochs=2)
@@ -29,6 +32,7 @@ def test_lines_are_rare(train, tmp_path, caplog):
     assert not logged_lines(caplog)
 
 
+@pytest.mark.slow
 def test_the_bar_shows_the_same_facts(train, tmp_path, capsys):
     train(tmp_path, StepLog(), Bar(), log_every_n_steps=1, max_epochs=3, enable_progress_bar=True)
     output = capsys.readouterr().out

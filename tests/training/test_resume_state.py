@@ -38,6 +38,7 @@ def lock_in_another_process(root):
     )
 
 
+@pytest.mark.slow
 def test_only_one_process_uses_a_state(tmp_path):
     with TrainingState(tmp_path, "abc").locked():
         other = lock_in_another_process(tmp_path)

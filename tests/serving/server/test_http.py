@@ -60,6 +60,7 @@ def ids_of(answer):
     return ids
 
 
+@pytest.mark.slow
 def test_an_answer_has_the_segments_with_class_score_and_pixels(server):
     status, answer = server.predict(png())
     assert status == 200
