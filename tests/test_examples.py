@@ -21,6 +21,7 @@ def modules_with_examples():
             yield ".".join(part for part in parts if part != "__init__")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_the_examples_of_a_module_run(name):
     module = importlib.import_module(name)

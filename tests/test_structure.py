@@ -98,6 +98,7 @@ OLD_WORDS = re.compile(
 NOT_OURS = {"test_structure.py", "requirements.lock", "dvc.lock", "LICENSE"}
 
 
+@pytest.mark.slow
 def test_words_of_the_old_dialect_are_gone(repository):
     places = ("src", "tests", "conf", "docs", "benchmarks")
     paths = [

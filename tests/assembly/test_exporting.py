@@ -98,6 +98,7 @@ def test_the_record_has_a_row_for_batches_of_1_3_and_7_at_odd_sizes(exported):
         assert record["runtimes"][name]["agrees"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "auto"])
 def test_every_runtime_of_the_folder_predicts_what_torch_predicts(exported, folders, runtime):
     folder, record = exported

@@ -90,6 +90,7 @@ def test_what_is_missing_is_named_and_nothing_is_left(repository, store, case):
     assert git(repository, "worktree", "list").count("\n") == 0
 
 
+@pytest.mark.slow
 def test_a_tree_with_uncommitted_changes_is_named(repository, store):
     commit = git(repository, "rev-parse", "HEAD")
     config = CONFIG | {"code": CODE | {LIMITS: "0" * 12}}

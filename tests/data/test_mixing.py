@@ -97,6 +97,7 @@ def viewed(panoptic, seed):
     return View(image, panoptic.ids, panoptic.category_of, panoptic.crowds)
 
 
+@pytest.mark.slow
 @given(labels, labels, st.integers(0, 99))
 @hypothesis_settings(deadline=None)
 def test_after_pasting_each_pixel_has_the_image_and_label_of_one_source(one, other, seed):

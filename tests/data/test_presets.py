@@ -82,6 +82,7 @@ def test_a_sample_depends_only_on_seed_epoch_and_index(root, presets, preset):
         assert not torch.equal(first[Draw(2, 4)]["image"], first[Draw(2, 5)]["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["copy_paste", "mosaic", "medical"])
 def test_the_samples_do_not_depend_on_the_number_of_workers(root, presets, preset):
     without_workers = list(module(root, presets[preset], 0).train_dataloader())

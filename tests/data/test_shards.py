@@ -126,6 +126,7 @@ def assert_equal(actual, expected):
             assert target.segments == expected_target.segments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_from_shards_equal_those_from_files(files, shards, num_workers):
     assert_equal(batches(shards, num_workers), batches(files, 0))
@@ -148,6 +149,7 @@ def test_batches_from_memory_equal_those_from_files(files):
     assert_equal(batches("memory://street", 0), batches(files, 0))
 
 
+@pytest.mark.slow
 def test_a_store_opened_before_a_fork_is_opened_again_in_the_worker(files, on_http):
     split = open_split(on_http, "train")
     loader = torch.utils.data.DataLoader(

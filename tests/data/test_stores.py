@@ -160,6 +160,7 @@ class IgnoresRanges(QuietHandler):
         self.wfile.write(b"0123456789")
 
 
+@pytest.mark.slow
 def test_a_server_without_ranges_is_refused():
     with (
         http_server(IgnoresRanges) as url,

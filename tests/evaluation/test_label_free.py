@@ -96,6 +96,7 @@ def test_intervals_of_lines_through_twelve_copies_cover_nineteen_of_twenty_score
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.slow
 def test_few_validation_images_give_a_wider_interval_than_many(val):
     new = draw_observations(5, 50)
     widths = []

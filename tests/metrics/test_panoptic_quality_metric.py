@@ -40,6 +40,7 @@ def test_tensors_are_counted_as_segments(pair, void, dtype, void_in_union):
     )  # segments are numbered in another order
 
 
+@pytest.mark.slow
 @given(panoptic_pairs())
 def test_overlaps_on_a_device_equal_those_of_numpy(pair):
     pred, target = pair

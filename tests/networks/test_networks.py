@@ -75,6 +75,7 @@ def test_a_shared_decoder_is_smaller_and_gives_the_same_outputs(
         assert shapes_of(shared(images)) == shapes_of(dual(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "overrides"),
     [("resnet18", []), ("timm", ["encoder.name=mobilenetv3_small_050"])],

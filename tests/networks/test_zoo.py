@@ -133,6 +133,7 @@ def test_the_documentation_lists_the_encoders_that_fit(repository):
         assert f"| {name} | yes | {pyramid} | {plain} |" in rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["unet", "pspnet", "upernet"])
 def test_auxiliary_logits_add_a_loss_term_in_training(
     build_network, random_images, weights_without_gradient, decoder

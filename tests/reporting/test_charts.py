@@ -74,6 +74,7 @@ def test_reliability_shows_the_accuracy_of_each_bin():
     assert figure.caption.startswith("Expected calibration error 39.0.")
 
 
+@pytest.mark.slow
 def test_a_confusion_matrix_of_many_oddly_named_classes_is_drawn():
     matrix = np.random.default_rng(0).integers(1, 9, (41, 41))
     names = [f"$\\frac{{{number}}}$ <b>" for number in range(40)]

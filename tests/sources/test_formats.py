@@ -78,6 +78,7 @@ def annotation(number, category_id, segmentation, **more):
     } | more
 
 
+@pytest.mark.slow
 @given(ids=id_maps(void=True))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_objects_in_coco_rle_are_read_unchanged(tmp_path, ids):

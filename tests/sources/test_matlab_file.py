@@ -98,6 +98,7 @@ def test_damage_is_refused(tmp_path, damage):
         read_matrix(path, "map")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [("end", b""), ("checksum", b"\0\0\0\0"), ("zeros", bytes(2**27))]
 )

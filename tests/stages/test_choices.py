@@ -94,12 +94,14 @@ def test_every_loss_teaches_a_network(prepared, network, name):
     learn(network, build(cfg.loss, nn.Module), batch_of(cfg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_feeds_a_network(prepared, network, name):
     cfg = composed(f"augment={name}", f"data.root={prepared}")
     learn(network, build(cfg.loss, nn.Module), batch_of(cfg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_every_kind_of_class_weights_reaches_a_loss_within_a_loss(prepared, network, name):
     cfg = composed("loss=cross_entropy_dice", f"class_weights={name}", f"data.root={prepared}")
@@ -110,6 +112,7 @@ def test_every_kind_of_class_weights_reaches_a_loss_within_a_loss(prepared, netw
     learn(network, loss, batch_of(cfg))
 
 
+@pytest.mark.slow
 def test_class_weights_given_by_hand_are_taken(prepared):
     cfg = composed("loss=focal", "loss.class_weights=[1,2,0.5,4]", f"data.root={prepared}")
     assert build(cfg.loss, nn.Module).class_weights.tolist() == [1, 2, 0.5, 4]

@@ -59,6 +59,7 @@ def test_config_begins_with_its_reason(path):
     assert len(first) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(CONF.glob("experiment/*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_composes(path, monkeypatch):
     from hydra import compose, initialize_config_dir

@@ -83,6 +83,7 @@ def test_values_of_the_postprocess_can_be_replaced(models):
     assert len(things) <= 1
 
 
+@pytest.mark.slow
 def test_a_value_the_postprocess_does_not_have_is_refused(models):
     with pytest.raises(
         ValueError,

@@ -23,6 +23,7 @@ def pulled(store, monkeypatch):
     return store
 
 
+@pytest.mark.slow
 def test_the_database_of_a_clone_gets_a_copy_with_the_id_of_the_original(pulled, tmp_path):
     configuration = tmp_path / "train.yaml"
     configuration.write_text("seed: 0\n")

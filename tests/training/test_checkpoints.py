@@ -187,6 +187,7 @@ def test_intervals_that_are_not_positive_are_refused(values):
         build(node("maskmill.training.checkpoints.ResumeCheckpoint", **values), ResumeCheckpoint)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_monitors_the_score_of_the_task(train, tmp_path):
     _, trainer = train(tmp_path, max_epochs=1)
     assert trainer.checkpoint_callback.monitor == trainer.lightning_module.monitor

@@ -31,6 +31,7 @@ def test_every_callback_with_attach_gets_the_context(tmp_path):
     assert own.folder == tmp_path
 
 
+@pytest.mark.slow
 def test_metrics_are_flushed_before_every_checkpoint(train, tmp_path):
     step_before = []  # the step of the last checkpoint, at each flush
 

@@ -64,6 +64,7 @@ def is_running(pid):
     return status.exists() and "zombie" not in status.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_a_worker_dies_with_its_killed_parent(tmp_path):
     parent = subprocess.Popen(

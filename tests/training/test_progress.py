@@ -26,6 +26,7 @@ def test_lines_show_step_loss_score_speed_memory_and_time_left(train, tmp_path, 
     assert lines[-1].endswith("left 0:00:00")
 
 
+@pytest.mark.slow
 def test_lines_are_rare(train, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="maskmill"):
         train(tmp_path, Lines(), max_epochs=1)

@@ -45,6 +45,7 @@ def test_without_any_score_the_last_weights_are_kept_with_one_warning(train, tmp
     assert "a labelled pixel" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_undefined_score_is_worse_than_every_score(train, tmp_path, epoch):
     _, trainer = train(tmp_path, Undefined(epoch))

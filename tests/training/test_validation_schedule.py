@@ -34,6 +34,7 @@ def test_a_training_without_validation_is_refused_before_its_first_step(
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

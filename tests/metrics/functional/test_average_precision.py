@@ -208,6 +208,7 @@ def test_weights_count_like_repeated_images(drawn, data):
         assert scores["AP/class"][row] == pytest.approx(of_class, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.slow
 @given(images)
 @settings(max_examples=20)
 def test_matches_survive_being_packed(drawn):

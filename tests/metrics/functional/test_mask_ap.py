@@ -39,6 +39,7 @@ def ap(*pairs):
 TARGET = garden((BALL, 2, 2, 10), (BALL, 20, 20, 40), (BOX, 2, 30, 12))
 
 
+@pytest.mark.slow
 def test_coco_s_own_example_gives_all_twelve_official_numbers(third_party_data):
     golden = third_party_data / "golden" / "coco_instance_ap"
     expected = read_json(golden / "expected.json")
@@ -51,6 +52,7 @@ def test_coco_s_own_example_gives_all_twelve_official_numbers(third_party_data):
     ]  # every digit COCO prints
 
 
+@pytest.mark.slow
 def test_the_mean_over_classes_is_the_headline_number(third_party_data):
     golden = third_party_data / "golden" / "coco_instance_ap"
     scores = mask_ap(

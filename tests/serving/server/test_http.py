@@ -193,6 +193,7 @@ def test_a_form_without_an_image_is_refused(server, body, error):
     assert error in refusal["error"]
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_does_not_spoil_its_batch(server):
     slow = threading.Thread(target=server.predict, args=(png(corner=SLOW),))
     slow.start()
