@@ -52,8 +52,9 @@ __all__ = [
 MODEL, RESULTS, FUNCTIONS = "assembly.python_model", "reporting.results", "stages.functions"
 MODULES = {
     **dict.fromkeys(["Model", "load_model"], MODEL),
-    **dict.fromkeys(["Checked", "Prepared", "Trained", "Predicted", "Scored"], RESULTS),
-    **dict.fromkeys(["Registered"], RESULTS),
+    **dict.fromkeys(
+        ["Checked", "Prepared", "Trained", "Predicted", "Scored", "Registered"], RESULTS
+    ),
     **dict.fromkeys(["check", "prepare", "train", "predict", "evaluate", "register"], FUNCTIONS),
 }
 

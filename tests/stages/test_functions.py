@@ -66,12 +66,14 @@ def project(tmp_path_factory):
     maskmill.check  # noqa: B018 - OpenCV changes a variable when it is imported
     before = state()
     names = {}
-    home = Path.cwd()
+    home, threads = Path.cwd(), torch.get_num_threads()
     os.chdir(folder)
+    torch.set_num_threads(1)  # those of a command here: sums depend on their number
     try:
         for block in BLOCKS:
             exec(compile(block, "docs/python.md", "exec"), names)
     finally:
+        torch.set_num_threads(threads)
         os.chdir(home)
     return folder, names, before, state()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from maskmill.assembly.plan_choice import Choice, Machine
 
-BYTES_PER_PIXEL = 2500  # of a crop in a training step, measured with the planned networks
+BYTES_PER_PIXEL = 2500  # of a crop in a training step; 1,900 to 2,500 measured on a CPU
 CPU_BATCH, GPU_BATCH = 8, 16
 SMALL_BATCH = 4  # for short trainings, which need steps
 SHORT_STEPS, LONG_STEPS = 1000, 20_000
@@ -23,7 +23,7 @@ class Length:
         num_samples: that the budget pays for.
         origin: of `num_samples`, for the reasons.
         crop_px: pixels of a sample.
-        epochs: that the user has set; null: what the samples are.
+        epochs: that the user has set; None: as many as the samples pay for.
     """
 
     num_images: int

@@ -19,6 +19,7 @@ from maskmill.assembly.plan_choice import Choice, Device, Machine, Weights
 from maskmill.assembly.plan_rules import choose_parts, choose_task
 from maskmill.assembly.plan_schedule import (
     FEW_STEPS,
+    NUM_VALIDATIONS,
     Length,
     choose_batch,
     choose_schedule,
@@ -41,7 +42,7 @@ MEMORY_SHARE = 0.5  # of the free memory
 LOADING = 1.1  # of the time of the steps alone
 # A validation image needs a forward pass, of the three times its work that a training step needs.
 VALIDATION_WORK = 1 / 3
-NUM_VALIDATIONS = 12  # ten, and two passes of the calibration
+CALIBRATION_PASSES = 2  # over the validation split, after the training
 TIMED_STEPS = 3
 
 
@@ -153,7 +154,7 @@ def _measured_length(
     per_sample = LOADING / measured.images_per_second
     val_px = profile.num_val * profile.height * profile.width
     validation = per_sample * VALIDATION_WORK * val_px / crop_px
-    seconds = 60 * settings.minutes - NUM_VALIDATIONS * validation
+    seconds = 60 * settings.minutes - (NUM_VALIDATIONS + CALIBRATION_PASSES) * validation
     num_samples = int(max(seconds, 0.2 * 60 * settings.minutes) / per_sample)
     origin = f"{settings.minutes:g} minutes at {measured.images_per_second:.3g} crops/s here"
     return Length(profile.num_images, num_samples, origin, crop_px)

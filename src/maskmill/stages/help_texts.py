@@ -247,7 +247,7 @@ def help_of(command: str, purpose: str) -> str | None:
         <BLANKLINE>
         maskmill ui --cfg job prints all settings with their values, and maskmill config the file
         that each comes from. Exit status: 0 done, 1 an error, which is printed, 2 no such command,
-        143 ended by SIGTERM.
+        130 ended by Ctrl+C, 143 by SIGTERM.
         <BLANKLINE>
     """
     if command not in HELP:
@@ -268,7 +268,7 @@ def help_of(command: str, purpose: str) -> str | None:
         "the file",
         "that each comes from. Exit status: 0 done, 1 an error, which is printed, 2 no such "
         "command,",
-        "143 ended by SIGTERM.",
+        "130 ended by Ctrl+C, 143 by SIGTERM.",
         "",
     ]
     return "\n".join(lines)
