@@ -33,7 +33,7 @@ test-quick: install  ## the tests of less than half a second each
 lint: install  ## format, style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 
 # The tools have an environment of their own, since the pipeline must not depend on them.
@@ -50,4 +50,4 @@ ui: install  ## browse runs and models at http://127.0.0.1:5000
 	$(BIN)/maskmill ui
 
 clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
-	rm -rf $(AUDIT) out outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(AUDIT) out outputs multirun .pytest_cache .ruff_cache .hypothesis

@@ -15,7 +15,11 @@ BIN = Path(sys.executable).parent
         pytest.param(["ruff", "format", "--check", "."], id="format"),
         pytest.param(["ruff", "check", "."], id="style"),
         pytest.param(["lint-imports"], id="layers"),
-        pytest.param(["mypy"], id="types", marks=pytest.mark.slow),
+        pytest.param(
+            ["pyrefly", "check", "--python-interpreter-path", sys.executable],
+            id="types",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_lint_is_clean(command, repository):

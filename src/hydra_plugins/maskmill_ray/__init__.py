@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 
-class RayLauncher(Launcher):  # type: ignore[misc]
+class RayLauncher(Launcher):
     """Runs each job as a task of Ray, as soon as the resources that it asks for are free.
 
     Args:

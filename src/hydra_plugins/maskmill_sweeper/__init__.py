@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 log = logging.getLogger(__name__)
 
 
-class OptunaSweeper(Sweeper):  # type: ignore[misc]
+class OptunaSweeper(Sweeper):
     """Trains the settings that Optuna proposes; a study that was killed resumes.
 
     Args:

@@ -1,9 +1,9 @@
 """Which network, task and loss go together, decided before anything long starts.
 
 A network gives outputs, a loss and a post-processor read some of them. Their methods say which, in
-annotations that mypy checks, and so the answer is written nowhere else; docs/combinations.md shows
-it for the files of conf/. A part without such an annotation (a network of your own) is not checked
-here, but in its first training step.
+annotations for the type checker, and so the answer is written nowhere else; docs/combinations.md
+shows it for the files of conf/. A part without such an annotation (a network of your own) is not
+checked here, but in its first training step.
 """
 
 import functools

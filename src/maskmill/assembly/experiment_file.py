@@ -78,7 +78,8 @@ def experiment_text(
         else:
             _set(values, key, override.value())
     if bases:  # an experiment that sweeps must not do so again
-        values["hydra"] = {"mode": None, "sweeper": {"params": None}}
+        single: dict[str, Any] = {"mode": None, "sweeper": {"params": None}}
+        values["hydra"] = single
     content = {"defaults": [*bases, "_self_", *choices], **values}
     body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     return "".join(f"# {line}\n" for line in comments) + body

@@ -65,7 +65,7 @@ def without_files(value: Any, name: str, depth: int = 0) -> Any:
             f"{name}: expected whole numbers up to {MAX_SIZE}, but got {value} - "
             "train the model again"
         )
-    if depth > MAX_DEPTH or not isinstance(value, Mapping | list):
+    if depth > MAX_DEPTH or not isinstance(value, (Mapping, list)):
         return value  # the levels are counted by `construct`
     if isinstance(value, list):
         return [without_files(item, f"{name}.{i}", depth + 1) for i, item in enumerate(value)]

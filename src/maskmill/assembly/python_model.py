@@ -83,7 +83,7 @@ class Model:
             ValueError: a file is not an image that `prepare` reads, or an array has another shape
                 or type.
         """
-        is_list = isinstance(images, list | tuple)
+        is_list = isinstance(images, (list, tuple))
         pixels = _decoded(images if is_list else [images])
         predictions = list(self._loaded.predictor(pixels, batch_size=batch_size))
         return predictions if is_list else predictions[0]
@@ -125,7 +125,7 @@ def load_model(
 
 def _decoded(images: Sequence[Any]) -> Iterator[RGB]:
     for image in images:
-        if isinstance(image, str | os.PathLike):
+        if isinstance(image, (str, os.PathLike)):
             yield _read(Path(image))
         else:
             yield _checked(np.asarray(image))

@@ -110,7 +110,7 @@ def predict_split(model: str, images: Path, out: Path, settings: Mapping[str, An
         ValueError: the settings name other code than inference, or the model cannot be loaded.
     """
     check_targets(settings, "settings of the prediction", PostprocessTargets())
-    values = {
+    values: dict[str, Any] = {
         "_target_": f"{PredictSettings.__module__}.{PredictSettings.__name__}",
         "model": model,
         "images": str(images),

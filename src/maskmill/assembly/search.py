@@ -191,7 +191,7 @@ class Search:
             return f"trial {trial.number}: pruned after {num} validations, {params}"
         if trial.state != TrialState.COMPLETE:
             return f"trial {trial.number}: failed, {params}"
-        pairs = zip(self.settings.objectives, trial.values, strict=True)
+        pairs = zip(self.settings.objectives, trial.values or [], strict=True)
         values = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
         return f"trial {trial.number}: {values}, {params}"
 

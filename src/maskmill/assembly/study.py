@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
+import sqlalchemy.exc
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend

@@ -60,7 +60,7 @@ def check_top_level(cfg: Mapping[Any, Any]) -> None:
     Raises:
         ValueError: a key is almost that of a group, or an experiment is not at the top.
     """
-    if isinstance(cfg.get("experiment"), Mapping | DictConfig) and cfg["experiment"]:
+    if isinstance(cfg.get("experiment"), (Mapping, DictConfig)) and cfg["experiment"]:
         raise ValueError(
             f"experiment: expected values of other groups, but got {', '.join(cfg['experiment'])} "
             "below `experiment` itself - begin the file with `# @package _global_`"

@@ -81,7 +81,7 @@ class SweepCallback(Callback):
             return
         result = job_return._return_value
         # Of several objectives, the first ranks the jobs.
-        score = result[0] if isinstance(result, list | tuple) else result
+        score = result[0] if isinstance(result, (list, tuple)) else result
         status, error = "FINISHED", None
         if job_return.status != JobStatus.COMPLETED:
             status, score, error = "FAILED", None, f"{result}"

@@ -182,7 +182,7 @@ class PanopticFolder:
         self._require_valid_references(index["annotations"])
         # As text, a third of the size of Python's dictionaries.
         self._annotations = {row["image_id"]: json.dumps(row) for row in index["annotations"]}
-        self._images = None
+        self._images: tuple[ImageRecord, ...] | None = None
         if "images" in index:
             self._images = tuple(map(_image_record, index["images"]))
 

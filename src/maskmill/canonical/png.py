@@ -148,7 +148,7 @@ def read_ids(path: Path) -> npt.NDArray[np.int32]:
     return decode_ids(_read_bytes(path), str(path))
 
 
-def encode_png(array: npt.NDArray[np.generic], settings: Sequence[int] = PHOTO) -> bytes:
+def encode_png(array: npt.NDArray[Any], settings: Sequence[int] = PHOTO) -> bytes:
     """Encode an array as PNG bytes.
 
     Args:

@@ -138,7 +138,7 @@ def _require_size(found: Any, size: tuple[int, int]) -> None:
 
 
 def _is_size(found: Any, size: tuple[int, int]) -> bool:
-    is_pair = isinstance(found, list | tuple) and set(map(type, found)) == {int}
+    is_pair = isinstance(found, (list, tuple)) and set(map(type, found)) == {int}
     return is_pair and tuple(found) == tuple(size)
 
 

@@ -190,7 +190,7 @@ def differences_of_scores(
         drawn: metric -> (R,) or (R, K), of both on the same resamples.
         categories: K names.
     """
-    differences = []
+    differences: list[Difference] = []
     for metric in whole[0]:
         if metric not in whole[1]:
             continue

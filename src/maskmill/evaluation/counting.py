@@ -23,13 +23,13 @@ SIZES = {  # COCO's bounds in pixels: from the first to below the second
     "large": (96**2, np.inf),
 }
 # The fields in which a segment counts, by its outcome.
-FIELDS_OF_TARGET = {
+FIELDS_OF_TARGET: dict[SegmentOutcome, tuple[Field, ...]] = {
     SegmentOutcome.MATCHED: (Field.TP,),
     SegmentOutcome.MISSED: (Field.FN,),
     SegmentOutcome.CLASSIFICATION_ERROR: (Field.FN, Field.FN_CLASSIFICATION),
     SegmentOutcome.LOCALIZATION_ERROR: (Field.FN, Field.FN_LOCALIZATION),
 }
-FIELDS_OF_PRED = {
+FIELDS_OF_PRED: dict[SegmentOutcome, tuple[Field, ...]] = {
     SegmentOutcome.BACKGROUND_ERROR: (Field.FP,),
     SegmentOutcome.CLASSIFICATION_ERROR: (Field.FP, Field.FP_CLASSIFICATION),
     SegmentOutcome.LOCALIZATION_ERROR: (Field.FP, Field.FP_LOCALIZATION),

@@ -183,7 +183,7 @@ class TimmEncoder:
             ValueError: it does not accept images of any size, or has fewer than `frozen_stages`.
         """
         backbone: nn.Module = encoder.model  # type: ignore[assignment] # smp's name of it
-        indices = getattr(encoder, "_output_indices", None)
+        indices: Any = getattr(encoder, "_output_indices", None)
         if indices:  # a whole classifier: layers above the last feature would never be trained
             backbone.prune_intermediate_layers(  # type: ignore[operator] # of timm models
                 list(indices), prune_norm=True, prune_head=True
@@ -234,7 +234,7 @@ class TimmEncoder:
         try:
             with torch.device("meta"):
                 model: nn.Module = timm.create_model(self.name)
-        except (RuntimeError, NotImplementedError):  # some constructors read values
+        except RuntimeError:  # some constructors read values
             model = timm.create_model(self.name)
         return model
 

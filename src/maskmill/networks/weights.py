@@ -4,6 +4,7 @@ import importlib
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -132,7 +133,8 @@ def _rename_to_timm(state: dict[str, Tensor], timm_names: list[str]) -> dict[str
 
 
 def _classifier_prefixes(reference: nn.Module) -> tuple[str, ...]:
-    names = getattr(reference, "pretrained_cfg", {}).get("classifier") or ()
+    settings: Any = getattr(reference, "pretrained_cfg", {})
+    names = settings.get("classifier") or ()
     if isinstance(names, str):
         names = (names,)
     return tuple(f"{name}." for name in names)

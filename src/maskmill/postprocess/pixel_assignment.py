@@ -77,7 +77,8 @@ def assign_pixels(mask_logits: Floats, class_probs: Floats, size: Size) -> Pixel
         best[row, column] = np.maximum(product, best[row, column])
     owner = _join_blocks(owner, size)  # (H, W)
     best = _join_blocks(best, size)  # (H, W)
-    return PixelAssignment(owner, best / class_probs[owner], mask_area)
+    mask_prob = np.divide(best, class_probs[owner], dtype=np.float32)
+    return PixelAssignment(owner, mask_prob, mask_area)
 
 
 def _block_maximum(padded: Floats) -> Floats:

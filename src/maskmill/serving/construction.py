@@ -102,7 +102,7 @@ def check_targets(value: Any, name: str, targets: Targets, depth: int = 0) -> No
             _check_node(value, name, targets)
         for key, item in value.items():
             check_targets(item, f"{name}.{key}", targets, depth + 1)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             check_targets(item, f"{name}.{index}", targets, depth + 1)
 

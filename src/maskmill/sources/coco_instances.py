@@ -108,7 +108,7 @@ class CocoInstances(Source):
 
         Annotations of unknown images become findings.
         """
-        samples = []
+        samples: list[Sample] = []
         splits: set[str] = set()
         for part in self.parts:
             listed = self._samples_of(part, findings)

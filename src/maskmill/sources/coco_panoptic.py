@@ -98,7 +98,7 @@ class CocoPanoptic(Source):
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; see `Source.samples`."""
-        samples = []
+        samples: list[Sample] = []
         for part in self.parts:
             listed = self._samples_of(part, findings)
             samples += part.split.assign(listed, self.classes_of)

@@ -52,7 +52,7 @@ def list_samples(
     pairs: Sequence[Pairs], root: Path, findings: Findings, classes_of: ClassesOf
 ) -> list[Sample]:
     """The samples of several rules, in the order of the rules; see `Source.samples`."""
-    samples = []
+    samples: list[Sample] = []
     for rule in pairs:
         samples += rule.samples(root, findings, classes_of)
     return samples

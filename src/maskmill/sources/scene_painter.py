@@ -199,7 +199,7 @@ def _buildings(
 
 def _things(dice: Dice, horizon: int, classes: npt.NDArray[np.uint8]) -> list[_Thing]:
     """Some things on the ground, from far to near."""
-    things = []
+    things: list[_Thing] = []
     for _ in range(dice.whole(4, 10)):
         category_id, draw, ground = dice.pick(_KINDS)
         for _ in range(20):  # try until it is on ground that suits its kind

@@ -88,8 +88,9 @@ class Unsent:
         return self.store == shown(uri)
 
     def _read(self) -> dict[str, Any]:
+        empty: dict[str, Any] = {"metrics": [], "tags": {}, "status": None}
         kept = read_json(self._values) if self._values.is_file() else {}
-        return {"store": shown(tracking_uri()), "metrics": [], "tags": {}, "status": None} | kept
+        return {"store": shown(tracking_uri())} | empty | kept
 
     def _write(self, **changes: Any) -> None:
         write_json(self._values, self._read() | changes)

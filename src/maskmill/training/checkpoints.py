@@ -73,7 +73,7 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best scores, also if the folder of the run has been moved."""
         folder = Path(str(self.dirpath))
-        moved = {**state_dict, "dirpath": self.dirpath, "best_k_models": {}}
+        moved: dict[str, Any] = {**state_dict, "dirpath": self.dirpath, "best_k_models": {}}
         for path, score in state_dict["best_k_models"].items():
             moved["best_k_models"][str(folder / Path(path).name)] = score
         for key in ("best_model_path", "kth_best_model_path"):

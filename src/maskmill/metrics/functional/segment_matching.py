@@ -258,7 +258,7 @@ class _Pairs:
         above = iou > MATCH_IOU
         iou *= same_class | above
         # UNRELATED, + 1 above 0.1, + 1 above 0.5, + 1 above 0.5 and of the same class
-        kind = (iou > LOCALIZATION_IOU) + above * (1 + same_class)
+        kind = np.add(iou > LOCALIZATION_IOU, above * (1 + same_class), dtype=np.int64)
         return cls(iou, kind)
 
     def best_of_each(self, segment_N: Ints, *, num_segments: int) -> Ints:

@@ -89,7 +89,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What /health says."""
-        workers = [] if self.fleet is None else self.fleet.workers
+        workers: list[WorkerProcess] = [] if self.fleet is None else self.fleet.workers
         rows = [{"pid": worker.pid, "ready": worker.is_ready} for worker in workers]
         return {
             "healthy": self.is_healthy,
