@@ -81,6 +81,7 @@ def mlflow_server(folder, *, database, artifacts):
     options = ["--port", str(port), "--workers", "1"]
     options += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
     environment = {key: value for key, value in os.environ.items() if "MLFLOW" not in key}
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # four processes, for prompts
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *options],

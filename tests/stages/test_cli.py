@@ -28,23 +28,18 @@ def test_an_unknown_command_names_those_there_are(repository):
     assert "'trian' - choose one of new, compose, config, check, prepare, shard" in result.stderr
 
 
-LIGHT = [
-    *("prepare", "shard", "plan", "find_batch_size", "find_lr", "train"),
-    *("predict", "evaluate", "register", "serve", "draw"),
-]
-# Each command in a process forked from one that has imported Hydra, which takes a second.
-SHOW_HELP = f"""
-import hydra, importlib, os, sys
-for command in {LIGHT}:
-    if os.fork() == 0:
-        sys.argv = [command, "--help"]
-        try:
-            importlib.import_module(f"maskmill.stages.{{command}}").main()
-        except SystemExit as end:
-            print(f"\\n{{command}} ended with {{end.code}}, torch: {{'torch' in sys.modules}}")
-        sys.stdout.flush()
-        os._exit(0)
-    os.wait()
+SHOW_HELP = """
+import sys
+from maskmill.stages import cli, help_texts
+for command in [*help_texts.HELP, "new", "models", "doctor"]:
+    sys.argv = ["maskmill", command, "--help"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert end.code == 0, command
+    heavy = {"torch", "lightning", "mlflow"} & set(sys.modules)
+    assert not heavy, f"{command} imports {heavy}"
+print("shown")
 """
 
 
@@ -57,9 +52,7 @@ def test_help_of_a_command_imports_no_torch(repository):
         text=True,
         check=False,
     )
-    found = [line for line in result.stdout.splitlines() if ", torch: " in line]
-    expected = [f"{command} ended with 0, torch: False" for command in LIGHT]
-    assert found == expected, result.stdout + result.stderr
+    assert result.stdout.endswith("shown\n"), result.stderr
 
 
 @pytest.mark.slow

