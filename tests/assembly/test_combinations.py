@@ -9,6 +9,7 @@ from torch import nn
 from maskmill.assembly.code_digests import target_modules
 from maskmill.assembly.combinations import check_combination, choices_of, fits, given_outputs
 from maskmill.assembly.conf_search_path import packaged_conf
+from maskmill.assembly.encoder_fit import EncoderKind, fitting_kinds, kind_of_encoder
 from maskmill.assembly.training_parts import build_task
 from maskmill.canonical.categories import Categories
 from maskmill.losses.overlap import Dice
@@ -101,6 +102,51 @@ REFUSED = {
         "but it also reads auxiliary - set network.auxiliary=true",
     ),
 }
+
+
+ENCODERS_REFUSED = {
+    ("unet", "vit_tiny"): (
+        "encoder vit_tiny_patch16_224: expected an encoder that fits network=unet (convolutional "
+        "network or pyramid transformer), but this is a plain transformer - choose "
+        "encoder=convnext_atto | efficientnet_lite0 | pvt_v2_b0 | resnet10t | resnet18 | "
+        "swin_tiny, or network=dpt | eomt"
+    ),
+    ("panoptic_deeplab", "pvt_v2_b0"): (
+        "encoder pvt_v2_b0: expected an encoder that fits network=panoptic_deeplab "
+        "(convolutional network), but this is a pyramid transformer - choose "
+        "encoder=convnext_atto | efficientnet_lite0 | resnet10t | resnet18, or network=dpt | fpn | "
+        "linknet | manet | mask2former | mask2former_base, ..."
+    ),
+    ("eomt", "resnet18"): (
+        "encoder resnet18: expected an encoder that fits network=eomt (plain transformer), but "
+        "this is a convolutional network - choose encoder=vit_tiny, or network="
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "encoder"), ENCODERS_REFUSED)
+def test_an_encoder_that_its_name_rules_out_is_refused(network, encoder):
+    node = choices_of("network")[network] | {"encoder": choices_of("encoder")[encoder]}
+    parts = {"network": node, "task": {}, "loss": {}}
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is compared below
+        check_combination(parts, {"network": network})
+    assert str(raised.value).startswith(ENCODERS_REFUSED[network, encoder])
+
+
+def test_an_encoder_of_another_family_is_left_to_the_network():
+    node = choices_of("network")["unet"] | {"encoder": {"name": "hrnet_w18"}}
+    check_combination({"network": node, "task": {}, "loss": {}})
+
+
+def test_the_documentation_lists_the_encoders_that_fit_by_name(repository):
+    header = "| network | convolutional | pyramid transformer | plain transformer | batch of one |"
+    rows = [row.strip("| ").split(" | ") for row in documented_rows(repository, header)]
+    assert len(rows) == 15
+    for name, *cells in rows:
+        kinds = fitting_kinds(choices_of("network")[name])
+        assert cells[:3] == ["yes" if kind in kinds else "no" for kind in EncoderKind], name
+    for name, node in choices_of("encoder").items():
+        assert (kind_of_encoder(node["name"]) is None) == (name == "timm")
 
 
 @pytest.mark.parametrize("case", REFUSED)

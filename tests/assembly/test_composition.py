@@ -158,6 +158,11 @@ def test_a_setting_changes_the_configuration_of_its_stage_alone(tmp_path, reposi
             r"params\.yaml.*network/vnet.*choose one of",
             id="unknown-choice",
         ),
+        pytest.param(
+            "group: {network: unet, encoder: vit_tiny}",
+            r"params\.yaml: encoder vit_tiny_\w+: expected an encoder that fits network=unet",
+            id="encoder-of-another-kind",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, message):

@@ -21,6 +21,7 @@ from maskmill.assembly.annotations import (
     returned_keys,
 )
 from maskmill.assembly.conf_search_path import packaged_conf, project_conf
+from maskmill.assembly.encoder_fit import encoder_fits, fitting_kinds, kind_of_encoder
 
 PACKAGE = "maskmill."
 # What `postprocess.torch_network.as_arrays` makes of an output of the network.
@@ -43,7 +44,10 @@ class Given:
 
 
 def check_combination(cfg: Mapping[Any, Any], choices: Mapping[str, str] | None = None) -> None:
-    """Refuse a network whose outputs a task or loss lacks, or that no term of the loss reads.
+    """Refuse a network, its encoder, a task and a loss that do not go together.
+
+    The network must be able to use the encoder and give what the task reads, and the loss must read
+    all that the network gives, and nothing else.
 
     Args:
         cfg: with the groups `network`, `task` and `loss`.
@@ -54,6 +58,7 @@ def check_combination(cfg: Mapping[Any, Any], choices: Mapping[str, str] | None 
     """
     parts = {group: _plain(cfg[group]) for group in GROUPS}
     names = _Names(parts, choices or {})
+    _check_encoder(parts["network"], names)
     given = given_outputs(parts["network"])
     if given is None:
         return
@@ -120,6 +125,24 @@ def choices_of(group: str) -> dict[str, dict[str, Any]]:
 @functools.cache
 def _content(path: Path) -> dict[str, Any]:
     return _plain(OmegaConf.load(path), resolve=False)
+
+
+def _check_encoder(network: Mapping[str, Any], names: "_Names") -> None:
+    encoder = network.get("encoder")
+    if not isinstance(encoder, Mapping) or encoder_fits(network, encoder):
+        return
+    kind = kind_of_encoder(str(encoder["name"]))
+    assert kind is not None
+    fitting = sorted(kind.value for kind in fitting_kinds(network))
+    encoders = _choose(
+        "encoder", lambda node: encoder_fits(network, node) and node["name"] != "???"
+    )
+    networks = _choose("network", lambda node: kind in fitting_kinds(node) and "encoder" in node)
+    raise ValueError(
+        f"encoder {encoder['name']}: expected an encoder that fits {names.of('network')} "
+        f"({' or '.join(fitting)}), but this is a {kind.value} - choose "
+        f"{_chosen('encoder', encoders)}, or {_chosen('network', networks)}"
+    )
 
 
 def _check_task(parts: Mapping[str, Mapping[str, Any]], given: Given, names: "_Names") -> None:
