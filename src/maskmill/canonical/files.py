@@ -92,6 +92,17 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
         FileNotFoundError: the file does not exist.
         ValueError: the file is larger than MASKMILL_MAX_TEXT_MB, or not text.
     """
+    require_text_file(path, expected=expected)
+    return decode_text(path.read_bytes(), str(path), expected=expected)
+
+
+def require_text_file(path: Path, *, expected: str) -> None:
+    """Refuse a text file that is absent or too large, before it is read; see `read_text`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is larger than MASKMILL_MAX_TEXT_MB.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected {expected} here, but there is none - check the path"
@@ -103,7 +114,12 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
             f"{path}: expected {expected} of at most {limit(name):,} MB, but got {megabytes:,.0f} "
             f"MB - either divide it into several files or {how_to_raise(name)}"
         )
-    return decode_text(path.read_bytes(), str(path), expected=expected)
+
+
+def has_mark(path: Path) -> bool:
+    """Whether a file begins with a byte order mark."""
+    with path.open("rb") as file:
+        return file.read(4).startswith(tuple(ENCODING_OF_MARK))
 
 
 def decode_text(data: bytes, where: str, *, expected: str = "a text file") -> str:
@@ -146,15 +162,19 @@ def parse_json(text: str, where: str) -> Any:
         ValueError: the text is not JSON, nested too deeply, or repeats a key.
     """
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=distinct_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{where}: expected JSON, but found {error} - either correct the file or write it again"
         ) from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, of whose repeated keys Python would silently keep the last."""
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose repeated keys Python would silently keep the last.
+
+    Raises:
+        ValueError: a key is repeated.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -4,17 +4,17 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import inside, read_json
+from maskmill.canonical.files import inside
 from maskmill.canonical.panoptic import Panoptic, make_panoptic
+from maskmill.canonical.panoptic_index import PanopticIndex, RowsById, read_panoptic_index
 from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
-from maskmill.canonical.schema import require_panoptic_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +176,11 @@ class PanopticFolder:
                 f"{path}: expected a folder with panoptic.json or a COCO panoptic JSON file - "
                 "either check the path or run the previous stage first"
             )
-        index = read_json(self.json_path)
-        require_panoptic_index(index, self.json_path)
-        self.categories = self._read_categories(index.get("categories"), expected)
-        self._require_valid_references(index["annotations"])
-        # As text, a third of the size of Python's dictionaries.
-        self._annotations = {row["image_id"]: json.dumps(row) for row in index["annotations"]}
-        self._images: tuple[ImageRecord, ...] | None = None
-        if "images" in index:
-            self._images = tuple(map(_image_record, index["images"]))
+        index = read_panoptic_index(self.json_path)
+        self.categories = self._read_categories(index.categories, expected)
+        self._require_valid_references(index)
+        self._annotations: Mapping[int, Any] = RowsById(index.image_ids, index.annotations)
+        self._images: Sequence[Any] | None = index.images
 
     def _read_categories(
         self, rows: list[dict[str, Any]] | None, expected: Categories | None
@@ -221,8 +217,9 @@ class PanopticFolder:
                 f"{self.json_path}: expected `images` with their sizes, but there are none - "
                 "add them"
             )
+        records = tuple(map(_image_record, self._images))
         bare = []
-        for record in self._images:
+        for record in records:
             inside(self.image_folder, record.file_name)
             if record.id not in self._annotations:
                 bare.append(record.file_name)
@@ -231,7 +228,7 @@ class PanopticFolder:
                 f"{self.json_path}: expected an annotation for every image, but {bare[:5]} have "
                 "none - either label these images or remove them"
             )
-        return self._images
+        return records
 
     def only(self, records: Iterable[ImageRecord]) -> "PanopticFolder":
         """The same folder with the annotations of some images and no records.
@@ -258,7 +255,7 @@ class PanopticFolder:
 
     def annotation(self, image_id: int) -> dict[str, Any]:
         """The annotation of one image, as in the JSON file."""
-        row: dict[str, Any] = json.loads(self._annotations[image_id])
+        row: dict[str, Any] = self._annotations[image_id]
         return row
 
     def png_path(self, image_id: int) -> Path:
@@ -286,9 +283,13 @@ class PanopticFolder:
             )
         return image
 
-    def _require_valid_references(self, annotations: list[dict[str, Any]]) -> None:
+    def _require_valid_references(self, index: PanopticIndex) -> None:
         known = self.categories.index
-        for row in annotations:
+        if index.category_ids <= known.keys():
+            for name in index.png_names:
+                inside(self.png_folder, name)
+            return
+        for row in index.annotations:
             inside(self.png_folder, row["file_name"])
             for info in row["segments_info"]:
                 if info["category_id"] not in known:

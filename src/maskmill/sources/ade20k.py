@@ -135,7 +135,7 @@ class Ade20k(Source):
             for path in images:
                 name = path.relative_to(folder).with_suffix("").as_posix()
                 listed.append(
-                    Sample(UNASSIGNED, name, path, path.with_name(f"{path.stem}_seg.png"))
+                    Sample(UNASSIGNED, name, str(path), str(path.with_name(f"{path.stem}_seg.png")))
                 )
             stems = {image.with_suffix("") for image in images}
             for path in [file for file in files if file.name.endswith("_seg.png")]:

@@ -81,7 +81,7 @@ class ConversionCache:
         findings = list[Finding]()
         for finding_row in finding_rows:
             findings.append(Finding(**finding_row))
-        outcome = Outcome(sample.split, sample.name, str(sample.image), row, findings)
+        outcome = Outcome(sample.split, sample.name, sample.image_file, row, findings)
         files = self._cached_files(key, outcome)
         if [_hash(file.cached) for file in files] != row["sha256"]:
             return None  # a file was removed, or changed through its hard link in the output

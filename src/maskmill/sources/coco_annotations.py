@@ -1,7 +1,8 @@
 """The annotations of COCO instances: their schema, their image, and if they fit their mask."""
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,18 @@ AREA: TypeAdapter[float] = TypeAdapter(Number)
 BOX: TypeAdapter[tuple[float, ...]] = TypeAdapter(tuple[Number, Number, Number, Number])
 
 
-def indices_by_image(
+@dataclass(frozen=True, slots=True)
+class ImageRows:
+    """The annotations of an image: their JSON texts, and their indices in the file."""
+
+    texts: list[bytes] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+
+
+def rows_by_image(
     path: Path, index: dict[str, Any], background: Collection[int], findings: Findings
-) -> dict[int, list[int]]:
-    """Image id -> the indices of its annotations; rows are checked when they are read.
+) -> dict[int, ImageRows]:
+    """Image id -> its annotations; they are checked when they are read.
 
     Args:
         path: the JSON file.
@@ -68,14 +77,16 @@ def indices_by_image(
         findings: receives an error for a row that names no image of the file, and a warning for
             an id that is missing or repeated.
     """
-    indices_of: dict[int, list[int]] = {key: [] for key in known_image_ids(index)}
+    rows_of = {key: ImageRows() for key in known_image_ids(index)}
     index_of_id: dict[int, int] = {}
-    for number, row in enumerate(index["annotations"]):
+    for number, text in enumerate(index["annotations"].texts()):
+        row = json.loads(text)
         if not isinstance(row, dict) or type(row.get("image_id")) is not int:
             keep_rows(OWNED, [(item_name("annotations", number, row), row)], path, findings)
             continue
         _find_repeated_id(row.get("id"), number, index_of_id, path, findings)
-        if row["image_id"] not in indices_of:
+        owner = rows_of.get(row["image_id"])
+        if owner is None:
             findings.error(
                 path,
                 f"expected an image for {item_name('annotations', number, row)}, but there is no "
@@ -85,8 +96,9 @@ def indices_by_image(
             continue
         category_id = row.get("category_id")
         if type(category_id) is not int or category_id not in background:
-            indices_of[row["image_id"]].append(number)
-    return indices_of
+            owner.texts.append(text)
+            owner.indices.append(number)
+    return rows_of
 
 
 def _find_repeated_id(

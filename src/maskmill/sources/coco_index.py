@@ -1,5 +1,6 @@
 """The JSON files of COCO's forms: which images and annotations they list, and for which splits."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import inside, read_json
+from maskmill.canonical.files import inside
+from maskmill.canonical.json_rows import JsonRows, read_json_rows
 from maskmill.canonical.limits import require_pixels
 from maskmill.canonical.schema import shorten
 from maskmill.sources.finding import Finding, Findings
@@ -29,7 +31,8 @@ from maskmill.sources.rows import (
 from maskmill.sources.source import Sample
 from maskmill.sources.splits import Split, as_split
 
-KEYS = ("images", "annotations", "categories")
+TABLES = ("images", "annotations")  # they may be long
+KEYS = (*TABLES, "categories")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,17 @@ class CategoryRow:
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A valid entry of `images`, the name of its sample, and its file."""
+    """A valid entry of `images`.
+
+    Args:
+        row: the entry.
+        name: of its sample.
+        file: its path, as text.
+    """
 
     row: ImageRow
     name: str
-    path: Path
+    file: str
 
 
 CATEGORY = TypeAdapter(CategoryRow)
@@ -97,15 +106,28 @@ class CocoPart:
         return as_split(self.splits, seed=self.seed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CocoSample(Sample):
-    """A sample with its `segments_info`, or with its annotations."""
+    """A sample with the rows of its labels as the text of a JSON list.
 
-    segments_info: tuple[dict[str, Any], ...] = ()
+    That is a fifth of the size of Python's dictionaries.
+    """
+
+    rows_text: bytes = b"[]"
+
+    def __repr__(self) -> str:
+        # The cache of converted images knows a sample by this: white space is not part of it.
+        files = self.image_file, self.labels_file
+        return f"{self.split}, {self.name}, {files}, {self.image_id}, {self.rows()}"
+
+    def rows(self) -> list[Any]:
+        """The rows as they are in the JSON file."""
+        rows: list[Any] = json.loads(self.rows_text)
+        return rows
 
 
 def read_index(root: Path, part: CocoPart, form: str) -> tuple[Path, dict[str, Any]]:
-    """The path and the content of a JSON file.
+    """The path and the content of a JSON file; the rows of its long lists are read one by one.
 
     Args:
         root: the data set's folder.
@@ -116,7 +138,7 @@ def read_index(root: Path, part: CocoPart, form: str) -> tuple[Path, dict[str, A
         ValueError: the file is no JSON object with COCO's lists.
     """
     path = inside(require_folder(root), part.annotations)
-    index = read_json(path)
+    index = read_json_rows(path, TABLES)
     if not isinstance(index, dict):
         raise ValueError(
             f"{path}: expected {form}, but got a {type(index).__name__} - check conf/source"
@@ -125,7 +147,7 @@ def read_index(root: Path, part: CocoPart, form: str) -> tuple[Path, dict[str, A
     if missing:
         raise ValueError(f"{path}: expected {form}, but it lacks {missing} - check conf/source")
     for key in KEYS:
-        if not isinstance(index[key], list):
+        if not isinstance(index[key], (list, JsonRows)):
             raise ValueError(
                 f"{path}: expected `{key}` as a list of rows, but got a "
                 f"{type(index[key]).__name__} - export the file again"
@@ -194,7 +216,7 @@ def list_images(
                 "use names relative to that folder, without '..'",
             )
             continue
-        listed.append(ListedImage(row, name, image))
+        listed.append(ListedImage(row, name, str(image)))
     return listed
 
 

@@ -1,7 +1,7 @@
 """Instance data in COCO's form: a JSON file with polygons, RLE masks and crowds, and images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from maskmill.sources.coco_annotations import (
     POLYGONS,
     AnnotationRow,
     compare_area_and_box,
-    indices_by_image,
     root_category,
+    rows_by_image,
 )
 from maskmill.sources.coco_index import (
     CategoryRow,
@@ -42,18 +42,21 @@ from maskmill.sources.source import Sample, Source
 from maskmill.sources.splits import require_every_split
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class InstanceSample(CocoSample):
-    """A sample with its annotations; `labels` is the JSON file.
+    """A sample with its annotations; its labels are the JSON file.
 
     Args:
         size: height and width.
-        indices: where the annotations are in the JSON file, for messages; not part of the repr, by
-            which the cache of converted images knows a sample.
+        indices: where the annotations are in the JSON file, for messages; not part of the repr, so
+            that the cache of converted images knows a sample whose row has moved.
     """
 
     size: tuple[int, int] = (0, 0)
-    indices: tuple[int, ...] = field(default=(), repr=False)
+    indices: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{CocoSample.__repr__(self)}, {self.size}"
 
 
 IMAGE = TypeAdapter(SizedImageRow)
@@ -120,7 +123,7 @@ class CocoInstances(Source):
         """The category ids in the annotations."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
         annotated = set()
-        for row in sample.segments_info:
+        for row in sample.rows():
             if type(row.get("category_id")) is int:
                 annotated.add(row["category_id"])
         return annotated & set(self.categories.index)
@@ -132,7 +135,7 @@ class CocoInstances(Source):
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The objects on top of each other; see `Source.read`."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
-        numbered = zip(sample.indices, sample.segments_info, strict=True)
+        numbered = zip(sample.indices, sample.rows(), strict=True)
         named = [(item_name("annotations", index, row), row) for index, row in numbered]
         layers = []
         for item, row in require_rows(ANNOTATION, named, sample.labels, findings):
@@ -196,20 +199,21 @@ class CocoInstances(Source):
         folder = require_folder(inside(self.root, part.images))
         images = list_images(path, index, folder, IMAGE, findings)
         background = {row.id for row in category_rows(path, index) if row.name in self.background}
-        indices_of = indices_by_image(path, index, background, findings)
+        rows_of = rows_by_image(path, index, background, findings)
+        labels_file = str(path)
         samples: list[Sample] = []
         for image in images:
-            indices = indices_of.get(image.row.id, [])
+            owned = rows_of.pop(image.row.id)
             assert isinstance(image.row, SizedImageRow), "the rows of another schema"
             sample = InstanceSample(
                 UNASSIGNED,
                 name=image.name,
-                image=image.path,
-                labels=path,
+                image_file=image.file,
+                labels_file=labels_file,
                 image_id=image.row.id,
-                segments_info=tuple(index["annotations"][number] for number in indices),
+                rows_text=b"[" + b",".join(owned.texts) + b"]",
                 size=(image.row.height, image.row.width),
-                indices=tuple(indices),
+                indices=tuple(owned.indices),
             )
             samples.append(sample)
         return samples

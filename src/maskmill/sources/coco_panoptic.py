@@ -1,5 +1,6 @@
 """Panoptic data in COCO's form: per split a JSON file, a folder of id PNGs, and one of images."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from maskmill.sources.rows import (
     CategoryId,
     FileName,
     Id,
+    item_name,
     keep_rows,
     named_rows,
     require_rows,
@@ -49,6 +51,16 @@ class AnnotationRow:
     image_id: Id
     file_name: FileName
     segments_info: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotation:
+    """What is kept of an `AnnotationRow`, and its index in the file."""
+
+    index: int
+    image_id: int
+    file_name: str
+    segments_text: bytes
 
 
 @dataclass(frozen=True)
@@ -108,16 +120,16 @@ class CocoPanoptic(Source):
         """The category ids in the annotations; no PNG is read."""
         assert isinstance(sample, CocoSample), "a sample of another source"
         rows = keep_rows(
-            SEGMENT, named_rows("segments_info", sample.segments_info), sample.labels, Findings()
+            SEGMENT, named_rows("segments_info", sample.rows()), sample.labels, Findings()
         )
         return {row.category_id for _, row in rows}
 
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The segments with their own ids, measured again; see `Source.read`."""
         assert isinstance(sample, CocoSample), "a sample of another source"
-        rows = require_rows(
-            SEGMENT, named_rows("segments_info", sample.segments_info), sample.labels, findings
-        )
+        infos = sample.rows()
+        named = named_rows("segments_info", infos)
+        rows = require_rows(SEGMENT, named, sample.labels, findings)
         category_of = {row.id: row.category_id for _, row in rows}
         unknown = set(category_of.values()) - set(self.categories.index)
         if unknown:
@@ -142,7 +154,7 @@ class CocoPanoptic(Source):
                 f"{sample.labels}: expected pixels for every segment, but ids "
                 f"{sorted(absent)[:5]} have none - remove them from the JSON file"
             )
-        info_of = {info["id"]: info for info in sample.segments_info}
+        info_of = {info["id"]: info for info in infos}
         for segment in panoptic.segments:
             _compare(info_of[segment.id], segment, sample.labels, findings)
         return panoptic
@@ -154,9 +166,8 @@ class CocoPanoptic(Source):
         label_folder = require_folder(labels)
         images = list_images(path, index, image_folder, IMAGE, findings)
         known_ids = known_image_ids(index)
-        del index["images"]  # all else is in memory twice until the samples are complete
-        row_of = _annotation_of_image(path, index.pop("annotations"), findings)
-        for image_id in sorted(row_of.keys() - known_ids):
+        annotation_of = _annotation_of_image(path, index["annotations"], findings)
+        for image_id in sorted(annotation_of.keys() - known_ids):
             findings.error(
                 path,
                 f"expected an image for every annotation, but there is no image {image_id}",
@@ -164,7 +175,7 @@ class CocoPanoptic(Source):
             )
         samples: list[Sample] = []
         for image in images:
-            if image.row.id not in row_of:
+            if image.row.id not in annotation_of:
                 findings.error(
                     path,
                     "expected a valid annotation for every image, but "
@@ -172,47 +183,54 @@ class CocoPanoptic(Source):
                     "either label it or remove it",
                 )
                 continue
-            row = row_of[image.row.id]
+            annotation = annotation_of.pop(image.row.id)
             try:
-                label_file = inside(label_folder, row.file_name)
+                label_file = inside(label_folder, annotation.file_name)
             except ValueError:
                 findings.error(
                     path,
                     f"expected a file name below {label_folder}, but the annotation of image "
-                    f"{image.row.id} has {shorten(row.file_name)}",
+                    f"{image.row.id} has {shorten(annotation.file_name)}",
                     "use names relative to that folder, without '..'",
                 )
                 continue
             sample = CocoSample(
                 UNASSIGNED,
                 name=image.name,
-                image=image.path,
-                labels=label_file,
+                image_file=image.file,
+                labels_file=str(label_file),
                 image_id=image.row.id,
-                segments_info=tuple(row.segments_info),
+                rows_text=annotation.segments_text,
             )
             samples.append(sample)
         return samples
 
 
 def _annotation_of_image(
-    path: Path, annotations: list[Any], findings: Findings
-) -> dict[int, AnnotationRow]:
+    path: Path, annotations: Sequence[Any], findings: Findings
+) -> dict[int, _Annotation]:
     """Image id -> its annotation; invalid rows become errors, and an image with two has none."""
-    kept = keep_rows(ANNOTATION, named_rows("annotations", annotations), path, findings)
-    num_rows = Counter(row.image_id for _, row in kept)
-    row_of = {}
-    for item, row in kept:
-        if num_rows[row.image_id] == 1:
-            row_of[row.image_id] = row
+    kept = []
+    for index, row in enumerate(annotations):
+        item = item_name("annotations", index, row)
+        for _, valid in keep_rows(ANNOTATION, [(item, row)], path, findings):
+            text = json.dumps(valid.segments_info, separators=(",", ":")).encode()
+            kept.append(_Annotation(index, valid.image_id, valid.file_name, text))
+    num_rows = Counter(annotation.image_id for annotation in kept)
+    annotation_of = {}
+    for annotation in kept:
+        image_id = annotation.image_id
+        if num_rows[image_id] == 1:
+            annotation_of[image_id] = annotation
             continue
+        item = item_name("annotations", annotation.index, annotations[annotation.index])
         findings.error(
             path,
-            f"expected one annotation per image, but {item} is one of {num_rows[row.image_id]} "
-            f"of image {row.image_id}",
+            f"expected one annotation per image, but {item} is one of {num_rows[image_id]} "
+            f"of image {image_id}",
             "remove the repeated rows",
         )
-    return row_of
+    return annotation_of
 
 
 def _compare(info: dict[str, Any], segment: Segment, path: Path, findings: Findings) -> None:

@@ -2,7 +2,9 @@
 
 import errno
 import hashlib
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, field, replace
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def convert_sample(
     examined = examine(source, sample, max_pixels=max_pixels)
     image = examined.image
     panoptic = examined.panoptic
-    file = str(sample.image)
+    file = sample.image_file
     if image is None or panoptic is None:
         return Outcome(sample.split, sample.name, file, None, examined.findings)
     look = fingerprint(image.rgb)
@@ -76,29 +78,45 @@ def annotation_row(record: ImageRecord, outcome: Outcome) -> dict[str, Any]:
     return {"image_id": record.id, "file_name": png_name(record), "segments_info": segments}
 
 
+@dataclass(frozen=True)
+class _Hashes:
+    """Files of one folder: their names without and their endings, and the sha256 of all."""
+
+    names: list[str] = field(default_factory=list)
+    endings: list[str] = field(default_factory=list)
+    hashes: bytearray = field(default_factory=bytearray)
+
+
 class FileHashes:
-    """Paths of written files and their sha256, in 32 bytes and a path for each file."""
+    """Written files and their sha256, in 48 bytes per file."""
 
     def __init__(self) -> None:
-        self._paths: list[str] = []
-        self._hashes = bytearray()
+        self._folders: dict[str, _Hashes] = {}
 
     def add(self, path: str, sha256: str) -> None:
         """Add a file with its hash in hexadecimal digits."""
-        self._paths.append(path)
-        self._hashes += bytes.fromhex(sha256)
+        self._add(path, "", "", sha256)
 
-    def add_image(self, record: ImageRecord, outcome: Outcome) -> None:
+    def add_image(self, sample: Sample, outcome: Outcome) -> None:
         """Add the two files of a converted image."""
         assert outcome.row is not None
         image_hash, labels_hash = outcome.row["sha256"]
-        self.add(f"{outcome.split}/images/{record.file_name}", image_hash)
-        self.add(f"{outcome.split}/panoptic/{png_name(record)}", labels_hash)
+        # The sample exists anyway, so that its name takes no more memory.
+        self._add(f"{sample.split}/images/", sample.name, outcome.row["ending"], image_hash)
+        self._add(f"{sample.split}/panoptic/", sample.name, ".png", labels_hash)
+
+    def _add(self, folder: str, name: str, ending: str, sha256: str) -> None:
+        files = self._folders.setdefault(folder, _Hashes())
+        files.names.append(name)
+        files.endings.append(sys.intern(ending))
+        files.hashes.extend(bytes.fromhex(sha256))
 
     def digest(self) -> str:
         """The sha256 of the sorted lines `<sha256 of file>  <path>`, as `sha256sum` prints them."""
         digest = hashlib.sha256()
-        for index in sorted(range(len(self._paths)), key=self._paths.__getitem__):
-            file_hash = self._hashes[32 * index : 32 * index + 32].hex()
-            digest.update(f"{file_hash}  {self._paths[index]}\n".encode())
+        for folder, files in sorted(self._folders.items()):
+            paths = list(map(add, files.names, files.endings))
+            for index in sorted(range(len(paths)), key=paths.__getitem__):
+                file_hash = files.hashes[32 * index : 32 * index + 32].hex()
+                digest.update(f"{file_hash}  {folder}{paths[index]}\n".encode())
         return digest.hexdigest()

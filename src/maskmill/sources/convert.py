@@ -171,7 +171,7 @@ class Converter:
                 image_id = num_samples[sample.split]
             record = image_record(outcome, image_id)
             writers[sample.split].add(record, annotation_row(record, outcome))
-            hashes.add_image(record, outcome)
+            hashes.add_image(sample, outcome)
         collection.require_images()
         for split, writer in writers.items():
             hashes.add(f"{split}/panoptic.json", file_digest(writer.close()))
@@ -219,7 +219,7 @@ def _list_samples(source: Source, shown: Shown) -> tuple[list[Sample], Collectio
         findings.append(Finding.from_error(error, Path(getattr(source, "root", "."))))
 
     def file_of(position: int) -> str:
-        return str(samples[position].image).replace(*shown)
+        return samples[position].image_file.replace(*shown)
 
     collection = Collection(dict.fromkeys(sample.split for sample in samples), file_of)
     collection.findings += [finding.renamed(*shown) for finding in findings]

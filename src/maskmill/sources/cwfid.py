@@ -95,7 +95,7 @@ class Cwfid(Source):
             number = path.name.removesuffix(IMAGE_ENDING)
             numbers.add(number)
             samples.append(
-                Sample(UNASSIGNED, number, path, label_folder / f"{number}{LABEL_ENDING}")
+                Sample(UNASSIGNED, number, str(path), str(label_folder / f"{number}{LABEL_ENDING}"))
             )
         samples.sort(key=lambda sample: sample.name)
         for path in visible_entries(label_folder):

@@ -109,7 +109,7 @@ def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
                 "rename or remove one of them",
             )
             continue
-        kept.append(replace(sample, image=find_file(sample.image), labels=find_file(sample.labels)))
+        kept.append(_with_real_paths(sample))
         if sample.image_id is None:
             continue
         if (sample.split, sample.image_id) in image_ids:
@@ -119,6 +119,15 @@ def keep_unique(samples: list[Sample], findings: Findings) -> list[Sample]:
             )
         image_ids.add((sample.split, sample.image_id))
     return kept
+
+
+def _with_real_paths(sample: Sample) -> Sample:
+    """The sample with its files as the file system calls them; itself where they are the same."""
+    image_file = str(find_file(sample.image))
+    labels_file = str(find_file(sample.labels))
+    if (image_file, labels_file) == (sample.image_file, sample.labels_file):
+        return sample
+    return replace(sample, image_file=image_file, labels_file=labels_file)
 
 
 def _require_folder_name(split: str) -> None:

@@ -76,7 +76,7 @@ class InstanceMasks(Source):
                     "keep the one that is labelled",
                 )
                 continue
-            samples.append(Sample(UNASSIGNED, folder.name, images[0], folder / "masks"))
+            samples.append(Sample(UNASSIGNED, folder.name, str(images[0]), str(folder / "masks")))
         assigned = self.split.assign(samples, self.classes_of)
         return require_every_split(self.split.shares, assigned, parent)
 

@@ -115,7 +115,7 @@ class Labelme(Source):
                 continue
             labelled.add(os.path.realpath(image))
             name = path.relative_to(folder).with_suffix("").as_posix()
-            samples.append(Sample(UNASSIGNED, name, image, path))
+            samples.append(Sample(UNASSIGNED, name, str(image), str(path)))
         for path in files:
             if path.suffix.lower() in IMAGE_SUFFIXES and os.path.realpath(path) not in labelled:
                 findings.error(

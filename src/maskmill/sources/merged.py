@@ -85,8 +85,8 @@ class Merged(Source):
             pair = MergedSample(
                 sample.split,
                 sample.name,
-                sample.image,
-                sample.labels,
+                sample.image_file,
+                sample.labels_file,
                 sample.image_id,
                 below=sample,
                 above=above[sample.name],

@@ -89,7 +89,7 @@ class ListedPairs(Pairs):
                 )
             image = find_file(inside(root, words[0].removeprefix(self.prefix)))
             labels = find_file(inside(root, words[1].removeprefix(self.prefix)))
-            samples.append(Sample(UNASSIGNED, image.stem, image, labels))
+            samples.append(Sample(UNASSIGNED, image.stem, str(image), str(labels)))
         return samples, path
 
 
@@ -134,7 +134,7 @@ class NamedPairs(Pairs):
             name = line.replace("\\", "/").split()[0]  # Windows
             image = find_file(inside(root, self.images.replace("{}", name)))
             labels = find_file(inside(root, self.labels.replace("{}", name)))
-            samples.append(Sample(UNASSIGNED, name, image, labels))
+            samples.append(Sample(UNASSIGNED, name, str(image), str(labels)))
         return samples, path
 
 
@@ -188,7 +188,7 @@ class FolderPairs(Pairs):
             expected = label_folder / f"{name}{self.label_ending}"
             labels = label_files.get(normal_form(name))
             if labels is not None or not self.labelled_only:
-                samples.append(Sample(UNASSIGNED, name, path, labels or expected))
+                samples.append(Sample(UNASSIGNED, name, str(path), str(labels or expected)))
         orphans = set(label_files.values())
         for sample in samples:
             orphans -= {sample.image, sample.labels}

@@ -55,7 +55,7 @@ class Scenes(Source):
             for name in names:
                 image = inside(self.root / "images", f"{name}.png")
                 labels = inside(self.root / "classes", f"{name}.png")
-                samples.append(Sample(split, name, image, labels))
+                samples.append(Sample(split, name, str(image), str(labels)))
         return require_every_split(splits, samples, self.root / "scenes.json")
 
     def files(self, sample: Sample) -> tuple[Path, ...]:

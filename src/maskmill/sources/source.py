@@ -17,17 +17,27 @@ class Sample:
         split: train, val, test or any other name.
         name: unique in its split and without a suffix, as `aachen/000019`; the canonical files have
             this name.
-        image: the image file.
-        labels: the file or folder with its labels.
+        image_file: the path of the image, as text: a `Path` takes four times the memory.
+        labels_file: the path of the file or folder with its labels.
         image_id: the data set's own id of the image; None if the conversion numbers the images,
             from 1 in each split.
     """
 
     split: str
     name: str
-    image: Path
-    labels: Path
+    image_file: str
+    labels_file: str
     image_id: int | None = None
+
+    @property
+    def image(self) -> Path:
+        """The image file."""
+        return Path(self.image_file)
+
+    @property
+    def labels(self) -> Path:
+        """The file or folder with its labels."""
+        return Path(self.labels_file)
 
 
 class Source(ABC):
