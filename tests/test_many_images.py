@@ -1,4 +1,4 @@
-"""The memory of `evaluate` and `prepare` hardly grows with the number of images."""
+"""The memory of `check`, `prepare` and `evaluate` hardly grows with the number of images."""
 
 import gc
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from maskmill.evaluation.analysis import analyse
+from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.sources.coco_panoptic import CocoPanoptic, CocoPart
 from maskmill.sources.convert import Converter
@@ -42,16 +44,30 @@ def growth(run, drawn):
     return (peaks[MANY] - peaks[FEW]) / (MANY - FEW)
 
 
-def evaluated(folder):
-    return evaluate_folders(folder / "target.json", folder / "pred.json")
+def source_of(folder):
+    return CocoPanoptic(folder, [CocoPart("target.json", "images", {"train": 1.0}, "target")])
+
+
+def checked(folder):
+    return Converter(folder / "out", workers=1).check(source_of(folder))
 
 
 def prepared(folder):
-    part = CocoPart("target.json", "images", {"train": 1.0}, "target")
-    return Converter(folder / "out", workers=1).convert(CocoPanoptic(folder, [part]))
+    return Converter(folder / "out", workers=1).convert(source_of(folder))
+
+
+def evaluated(folder):
+    # One size of the tasks for both numbers of images, as it is for more than 2,048.
+    evaluation = evaluate_folders(folder / "target.json", folder / "pred.json", chunk=64)
+    analysis = analyse(evaluation, Resampling(0), images=folder / "images")
+    return analysis.scores, analysis.slices
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("run", "max_bytes"), [(evaluated, 3500), (prepared, 3000)])
-def test_an_image_with_three_segments_adds_few_kilobytes(drawn, run, max_bytes):
-    assert growth(run, drawn) < max_bytes
+@pytest.mark.parametrize(("run", "max_bytes"), [(checked, 900), (prepared, 1050), (evaluated, 750)])
+def test_an_image_with_three_segments_adds_a_kilobyte(drawn, run, max_bytes):
+    def is_small():
+        return growth(run, drawn) < max_bytes
+
+    # Again if not: a table of Python's own, as that of interned names, may have grown meanwhile.
+    assert is_small() or is_small()

@@ -44,7 +44,7 @@ def score(settings: EvaluateSettings) -> Gallery:
     tags = _tags(settings, target)  # read first: an error should come before the work
     evaluate = partial(
         evaluate_folders,
-        settings.target,
+        target,
         background=BACKGROUND[settings.void],
         void_in_union=settings.void_in_union,
         metrics=settings.metrics,

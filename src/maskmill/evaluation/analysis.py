@@ -128,8 +128,7 @@ class Analysis:
         """Things by size, then the slices of all slicings."""
         slices = []
         if self.image_counts.isthing.any():
-            by_size = count_by_size(self.evaluation, self.image_counts)
-            for name, counts in by_size.items():
+            for name, counts in count_by_size(self.evaluation, self.image_counts):
                 slices.append(self._size_slice(name, counts))
         for slicing in self.slicings:
             for name, indices in slicing.indices().items():

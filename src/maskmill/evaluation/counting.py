@@ -1,7 +1,7 @@
 """An evaluation as counts that can be weighted image by image: by class, by object size, and AP."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from operator import attrgetter
 
 import numpy as np
@@ -11,9 +11,10 @@ from maskmill.evaluation.bootstrap import Array, Score
 from maskmill.evaluation.evaluation import Evaluation
 from maskmill.evaluation.folders import thing_ids
 from maskmill.evaluation.image_counts import NUM_FIELDS, PANOPTIC, Field, ImageCounts
+from maskmill.evaluation.scored_images import AllSegments
 from maskmill.evaluation.weighted_ap import WeightedAP
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
-from maskmill.metrics.functional.segment_matching import SegmentOutcome, Segments
+from maskmill.metrics.functional.segment_matching import SegmentOutcome
 
 Ints = npt.NDArray[np.int64]
 
@@ -71,49 +72,32 @@ def _count_pixels(table: Array, evaluation: Evaluation) -> None:
     table[..., Field.UNION] -= table[..., Field.INTERSECTION]
 
 
-@dataclass(frozen=True)
-class _AllSegments:
-    """The segments of all images, and the index of the image of each."""
-
-    image: Ints
-    segments: Segments
-
-    @classmethod
-    def concatenate(cls, images: Sequence[Segments]) -> "_AllSegments":
-        """The segments of images, in order."""
-        columns = {}
-        for field in fields(Segments):
-            columns[field.name] = np.concatenate([getattr(side, field.name) for side in images])
-        image = np.repeat(np.arange(len(images)), [len(side.id) for side in images])
-        return cls(image, Segments(**columns))
-
-
-def count_by_size(evaluation: Evaluation, counts: ImageCounts) -> dict[str, ImageCounts]:
-    """The counts of things by size.
+def count_by_size(evaluation: Evaluation, counts: ImageCounts) -> Iterator[tuple[str, ImageCounts]]:
+    """The counts of things by size, one size after the other.
 
     A target segment, and the prediction that it matches, has the size of the target; an unmatched
     prediction has its own.
     """
-    preds = []
-    targets = []
-    for image in evaluation.images:
-        preds.append(image.matches.pred)
-        targets.append(image.matches.target)
-    pred = _AllSegments.concatenate(preds)
-    target = _AllSegments.concatenate(targets)
-    by_size = {}
     for name, bounds in SIZES.items():
-        table = np.full(counts.table.shape, np.nan)  # pixels have no size
-        table[..., PANOPTIC] = 0
-        _count_segments(table, target, FIELDS_OF_TARGET, bounds, counts.isthing)
-        _count_segments(table, pred, FIELDS_OF_PRED, bounds, counts.isthing)
-        by_size[name] = replace(counts, table=table)
-    return by_size
+        yield name, replace(counts, table=_table_of_size(evaluation, counts, bounds))
+
+
+def _table_of_size(
+    evaluation: Evaluation, counts: ImageCounts, bounds: tuple[float, float]
+) -> Array:
+    """The things of one size, (N, K + 1, 13)."""
+    table = np.full(counts.table.shape, np.nan)  # pixels have no size
+    table[..., PANOPTIC] = 0
+    target = evaluation.images.segments("target")
+    _count_segments(table, target, FIELDS_OF_TARGET, bounds, counts.isthing)
+    pred = evaluation.images.segments("pred")
+    _count_segments(table, pred, FIELDS_OF_PRED, bounds, counts.isthing)
+    return table
 
 
 def _count_segments(
     table: Array,
-    side: _AllSegments,
+    side: AllSegments,
     fields_of: dict[SegmentOutcome, tuple[Field, ...]],
     bounds: tuple[float, float],
     isthing: npt.NDArray[np.bool_],

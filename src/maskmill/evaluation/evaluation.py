@@ -12,7 +12,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.folder import ImageRecord
+from maskmill.canonical.folder import ImageRecord, PanopticFolder
 from maskmill.evaluation.folders import (
     FolderScorer,
     find_class_masks,
@@ -170,7 +170,7 @@ def _image_id(pair: tuple[ImageRecord, MaskMatches | None]) -> int:
 
 
 def evaluate_folders(
-    target: Path,
+    target: Path | PanopticFolder,
     prediction: Path,
     *,
     background: bool | None = None,
@@ -182,7 +182,7 @@ def evaluate_folders(
     """Score a prediction against the ground truth at the original resolution.
 
     Args:
-        target: a canonical folder or a COCO panoptic JSON file.
+        target: a canonical folder or a COCO panoptic JSON file, or one that is open already.
         prediction: the same; a folder may also contain class masks in semantic/, and
             instances.json. Without semantic/ the classes are those of the segments, and pixels of
             no segment are wrong; without instances.json there is no AP.

@@ -20,7 +20,9 @@ from maskmill.metrics.functional.mask_ap import Row, results_by_image
 Results = dict[int, list[Row]]  # image id -> its COCO results
 
 
-def read_pair(target: Path, prediction: Path) -> tuple[PanopticFolder, PanopticFolder]:
+def read_pair(
+    target: Path | PanopticFolder, prediction: Path
+) -> tuple[PanopticFolder, PanopticFolder]:
     """The ground truth and the prediction, after checking that they belong together.
 
     Raises:
@@ -28,7 +30,7 @@ def read_pair(target: Path, prediction: Path) -> tuple[PanopticFolder, PanopticF
         ValueError: the ground truth has no image or the same one twice, an image has no prediction,
             or the prediction gives a category id another name or kind; see `PanopticFolder`.
     """
-    target_folder = PanopticFolder(target)
+    target_folder = PanopticFolder(target) if isinstance(target, Path) else target
     if not target_folder.records:
         raise ValueError(
             f"{target_folder.json_path}: expected at least one image, but there is none - "
