@@ -4,7 +4,7 @@ import pytest
 
 from maskmill.stages import models
 from maskmill.tracking.lineage import MODEL_TAG
-from maskmill.tracking.models import CHAMPION, keep_facts, versions
+from maskmill.tracking.models import CHAMPION, champion, keep_facts, versions
 from maskmill.tracking.promotion import champions, keep_decision, move_champion
 
 SCORES = {
@@ -57,6 +57,8 @@ def test_the_table_shows_scores_aliases_lineage_and_reasons(registered, capsys, 
     assert lines[5].strip() == "no decision is kept"
     assert printed(capsys, monkeypatch).splitlines() == lines  # all models
     assert champions("street") == ["2"]
+    assert move_champion(registered.get_model_version("street", "2"), seen=champion("street"))
+    assert champions("street") == ["2"]  # once, however often it is registered
 
 
 def test_a_model_that_there_is_not_and_an_empty_registry_are_messages(store, capsys, monkeypatch):

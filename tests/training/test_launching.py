@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -40,6 +41,28 @@ def test_a_failing_worker_is_an_error_with_its_status(write_module, tmp_path):
 def test_a_worker_that_received_sigterm_is_an_interruption(write_module, tmp_path):
     write_module("raise SystemExit(143)")
     with pytest.raises(InterruptedError, match="received SIGTERM - the same command resumes"):
+        run_worker("worker_of_test", tmp_path)
+
+
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(sys.argv[1], "received").touch())
+pathlib.Path(sys.argv[1], "ready").touch()
+while not pathlib.Path(sys.argv[1], "received").exists():
+    time.sleep(0.01)
+"""
+
+
+def test_sigterm_is_not_lost_on_a_worker_that_ends_well(write_module, tmp_path):
+    write_module(DEAF)
+
+    def terminate_this_process():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate_this_process).start()
+    with pytest.raises(InterruptedError, match="received SIGTERM"):
         run_worker("worker_of_test", tmp_path)
 
 

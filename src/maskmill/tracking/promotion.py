@@ -65,7 +65,9 @@ def move_champion(version: ModelVersion, *, seen: ModelVersion | None) -> bool:
     challenger = version_with_alias(name, CHALLENGER)
     if _number(challenger) == _number(version):
         client.delete_registered_model_alias(name, CHALLENGER)
-    _keep_champions(name, [*champions(name), str(version.version)])
+    earlier = champions(name)
+    if earlier[-1:] != [str(version.version)]:  # registering the champion again is no change
+        _keep_champions(name, [*earlier, str(version.version)])
     return _number(champion(name)) == _number(version)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +109,14 @@ def _die_with_starter() -> None:
 
 def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -> None:
     try:
-        with _passing_on_sigterm(terminate):
+        with _passing_on_sigterm(terminate) as received:
             status = wait()
     except BaseException:
         terminate()
         wait()
         raise
-    if status in (EXIT_SIGTERM, -signal.SIGTERM):
+    # A child that has just finished, or whose Trainer handles the signal itself, ends with 0.
+    if received or status in (EXIT_SIGTERM, -signal.SIGTERM):
         raise InterruptedError(
             "the training received SIGTERM - the same command resumes from its last checkpoint"
         )
@@ -126,14 +128,21 @@ def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -
 
 
 @contextmanager
-def _passing_on_sigterm(terminate: Callable[[], None]) -> Iterator[None]:
+def _passing_on_sigterm(terminate: Callable[[], None]) -> Iterator[list[int]]:
+    """Pass SIGTERM on to the child; the list that this yields gets the signals received."""
+    received = list[int]()
     is_main_thread = threading.current_thread() is threading.main_thread()
     if not is_main_thread:  # Python sets signal handlers only in the main thread
-        yield
+        yield received
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: terminate())
+
+    def pass_on(signum: int, _: FrameType | None) -> None:
+        received.append(signum)
+        terminate()
+
+    previous = signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGTERM, previous)
 
