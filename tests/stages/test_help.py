@@ -1,7 +1,11 @@
 """`maskmill COMMAND --help` and the completion name what the configuration has."""
 
+import os
+import pty
 import re
+import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,30 +73,80 @@ def test_help_of_each_command_fits_a_terminal_and_says_how_to_see_all(monkeypatc
         assert max(map(len, text.splitlines())) <= 120
 
 
-@pytest.mark.parametrize(
-    ("line", "word", "expected"),
-    [
-        ("maskmill tra", 1, ["train"]),
-        ("maskmill train network=upe", 4, ["upernet"]),
-        ("maskmill train schedul", 2, {"scheduler=cosine", "scheduler=poly"}),
-        ("maskmill train trainer.max_e", 2, ["trainer.max_epochs="]),
-        ("maskmill train --he", 2, ["--help"]),
-        ("maskmill train source=own", 4, ["own"]),
-    ],
-)
-def test_bash_completes_commands_choices_and_keys(line, word, expected, tmp_path, monkeypatch):
+COMPLETED = {
+    "maskmill tra": {"train"},
+    "maskmill train network=upe": {"network=upernet"},
+    "maskmill train schedul": {"scheduler=cosine", "scheduler=poly"},
+    "maskmill train trainer.max_e": {"trainer.max_epochs="},
+    "maskmill train --he": {"--help"},
+    "maskmill train source=own": {"source=own"},
+}
+IN_BASH = """eval "$SCRIPT"
+COMP_LINE="$LINE" COMP_POINT=${#LINE} COMP_CWORD=$(($(wc -w <<< "$LINE") - 1))
+_maskmill
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+IN_FISH = "echo $SCRIPT | source; complete --do-complete $LINE"
+
+
+@pytest.fixture
+def shell_environment(tmp_path, monkeypatch):
+    """A project with a choice of its own, and the environment of shells in it."""
     (tmp_path / "conf" / "source").mkdir(parents=True)
     (tmp_path / "conf" / "source" / "own.yaml").write_text("root: data\n")
     monkeypatch.chdir(tmp_path)
-    script = completion_script(cli.COMMANDS)
-    program = f"""{script}
-COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_CWORD={word}
-_maskmill
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-    result = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
-    found = result.stdout.split()
-    assert found == expected if isinstance(expected, list) else expected <= set(found)
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"}
+
+
+def require(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
+
+
+@pytest.mark.parametrize(("shell", "program"), [("bash", IN_BASH), ("fish", IN_FISH)])
+def test_a_shell_completes_commands_choices_and_keys(shell, program, shell_environment):
+    require(shell)
+    shell_environment["SCRIPT"] = completion_script(cli.COMMANDS, shell)
+    for line, words in COMPLETED.items():
+        result = subprocess.run(
+            [shell, "-c", program],
+            env=shell_environment | {"LINE": line},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        typed = line.rpartition("=")[0] + "=" if shell == "bash" and "=" in line else ""
+        expected = {word.removeprefix(typed.rpartition(" ")[2]) for word in words}
+        assert expected <= set(result.stdout.split()), line
+
+
+@pytest.mark.parametrize("line", COMPLETED)
+def test_zsh_completes_what_is_typed(line, shell_environment):
+    require("zsh")
+    shell_environment["SCRIPT"] = completion_script(cli.COMMANDS, "zsh")
+    terminal, shells_end = pty.openpty()
+    command = ["zsh", "-f", "-i"]
+    shell = subprocess.Popen(
+        command, stdin=shells_end, stdout=shells_end, stderr=shells_end, env=shell_environment
+    )
+    os.close(shells_end)
+    try:
+        os.write(terminal, f'eval "$SCRIPT"; clear\n{line}\t\t'.encode())
+        shown = ""
+        deadline = time.monotonic() + 30
+        while not all(word in shown for word in COMPLETED[line]) and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.1)[0]:
+                shown += os.read(terminal, 65536).decode(errors="replace")
+        assert all(word in shown for word in COMPLETED[line]), shown
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(terminal)
+
+
+def test_another_shell_is_refused():
+    with pytest.raises(ValueError, match="expected one of bash, zsh, fish, but got 'csh'"):
+        completion_script(cli.COMMANDS, "csh")
 
 
 def test_the_exit_statuses_are_documented(repository):

@@ -41,7 +41,7 @@ def help_text() -> str:
     usage = "usage: maskmill <command> [Hydra overrides], or maskmill new FOLDER"
     ending = (
         "maskmill <command> --help shows the settings of a command.\n"
-        'eval "$(maskmill --completion)" completes commands and settings in bash.'
+        "maskmill --completion prints a script that lets bash, zsh or fish complete settings."
     )
     return "\n".join([usage, "", *lines, "", ending, ""])
 
@@ -64,7 +64,11 @@ def main() -> None:
     if name == "--completion":
         from maskmill.stages.completion import completion_script
 
-        sys.stdout.write(completion_script(COMMANDS))
+        try:
+            sys.stdout.write(completion_script(COMMANDS, *sys.argv[2:3]))
+        except ValueError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
         return
     if name not in COMMANDS:
         similar = difflib.get_close_matches(name, COMMANDS, n=1)
