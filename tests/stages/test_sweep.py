@@ -63,6 +63,8 @@ def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_settin
     assert tags(prepared, "sweep") == dict.fromkeys(["rates", *names], "rates")
     assert tags(prepared, "sweep_job") == dict(zip(names, ["0", "1", "2"], strict=True))
     assert tags(prepared, "mlflow.parentRunId") == dict.fromkeys(names, parent)
+    metrics = query(prepared, f"select key from latest_metrics where run_uuid = '{parent}'")
+    assert metrics == [("best_val/PQ",)]
 
     assert "jobs: 3 finished" in output
     best = OmegaConf.load(prepared / "conf/experiment/best_rates.yaml")

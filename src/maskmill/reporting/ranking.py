@@ -151,4 +151,4 @@ class Ranking:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     escaped = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
-    return f"| {' | '.join(escaped)} |"
+    return f"| {'&emsp; | '.join(escaped)} |"  # MLflow leaves no space between columns

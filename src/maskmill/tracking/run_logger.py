@@ -20,6 +20,7 @@ from maskmill.tracking.descriptions import NOTE, in_words, with_entry
 from maskmill.tracking.lineage import METRIC_TAG
 from maskmill.tracking.store import STORE_ERRORS, artifact_errors, connect, reason_of, store_errors
 from maskmill.tracking.unsent import MAX_BATCH, Unsent
+from maskmill.tracking.views import name_of_best
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class RunLogger(Logger):
             score: a fraction.
             note: the description of the run, to which the score is added.
         """
-        score_of = {f"best_{monitor}": score}
+        score_of = {name_of_best(monitor): score}
         self.log_metrics(score_of)  # of step 0: MLflow draws a bar, not a curve of one point
         self.flush()
         entry = with_entry(note, "Validation", in_words(score_of, {}))

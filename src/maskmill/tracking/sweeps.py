@@ -9,6 +9,7 @@ from maskmill.tracking.descriptions import MAX_DESCRIPTION_LENGTH, NOTE, artifac
 from maskmill.tracking.runs import code_tags
 from maskmill.tracking.store import connect, experiment_id, store_errors
 from maskmill.tracking.sweep_tags import JOB_TAG, PARENT_TAG, SWEEP_TAG
+from maskmill.tracking.views import name_of_best
 
 MAX_CHILDREN = 10_000
 
@@ -90,7 +91,8 @@ def describe_sweep(
         client.set_tag(run_id, NOTE, note[:MAX_DESCRIPTION_LENGTH])
         client.log_artifact(run_id, str(page))
         if score is not None:
-            client.log_metric(run_id, metric, score)
+            name = name_of_best(metric) if metric.startswith("val/") else metric
+            client.log_metric(run_id, name, score)  # in the column of the jobs' scores
 
 
 def _exists(client: mlflow.MlflowClient, run_id: str) -> bool:

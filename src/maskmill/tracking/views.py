@@ -32,3 +32,13 @@ def experiment_tags() -> dict[str, str]:
     times = {"createdAt": CREATED_MS, "updatedAt": CREATED_MS}
     view = {"name": "Scores", **times, "state": page_state()}
     return {**KIND, "mlflow.note.content": ABOUT, VIEW_TAG: json.dumps(view)}
+
+
+def name_of_best(score: str) -> str:
+    """The metric with the best value of a score, beside the curve of that score.
+
+    Example:
+        >>> name_of_best("val/PQ")
+        'best_val/PQ'
+    """
+    return f"best_{score}"
