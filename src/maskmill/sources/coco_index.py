@@ -232,27 +232,24 @@ def known_image_ids(index: dict[str, Any]) -> set[int]:
 def common_categories(
     root: Path,
     parts: Sequence[CocoPart],
-    rows_of: Callable[[Path, dict[str, Any]], Sequence[CategoryRow]],
+    rows_of: Callable[[CocoPart], tuple[Path, Sequence[CategoryRow]]],
 ) -> Categories:
     """The category table that all parts share.
 
     Args:
         root: the data set's folder.
         parts: its JSON files.
-        rows_of: the rows of the table, from a JSON file and its content.
+        rows_of: the path of a JSON file, and the rows of its table.
 
     Raises:
         ValueError: a table is invalid, or two parts have different tables.
     """
     tables = []
     for part in parts:
-        path, index = read_index(root, part, "COCO JSON")
+        path, rows = rows_of(part)
         try:
-            rows = [asdict(row) for row in rows_of(path, index)]
-            tables.append(Categories.from_list(rows))
+            tables.append(Categories.from_list(list(map(asdict, rows))))
         except ValueError as error:
-            if str(error).startswith(f"{path}: "):
-                raise
             raise ValueError(f"{path}: {error}") from error
     for part, table in zip(parts, tables, strict=True):
         if table != tables[0]:

@@ -96,6 +96,7 @@ class CocoInstances(Source):
         self.background = frozenset(background)
         self.overlap: Overlap = overlap
         self.rasterizer: Rasterizer = rasterizer
+        self._tables: dict[str, list[CategoryRow]] = {}  # by JSON file, of those that were read
 
     @cached_property
     def categories(self) -> Categories:
@@ -104,7 +105,7 @@ class CocoInstances(Source):
         Raises:
             ValueError: a table is invalid, or two files have different ones.
         """
-        return common_categories(self.root, self.parts, self._things)
+        return common_categories(self.root, self.parts, self._table)
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; see `Source.samples`.
@@ -150,6 +151,13 @@ class CocoInstances(Source):
                 compare_area_and_box(row, mask, sample.labels, name, findings)
                 layers.append(Layer(mask, row.category_id, name, row.iscrowd))
         return stack(layers, sample.size, self.categories, self.overlap, sample.labels, findings)
+
+    def _table(self, part: CocoPart) -> tuple[Path, list[CategoryRow]]:
+        """The path of a JSON file and its things; the file is read unless `samples` has read it."""
+        if part.annotations in self._tables:
+            return inside(self.root, part.annotations), self._tables[part.annotations]
+        path, index = read_index(self.root, part, "COCO JSON")
+        return path, self._things(path, index)
 
     def _things(self, path: Path, index: dict[str, Any]) -> list[CategoryRow]:
         """The categories as things, without the background and without an export's root."""
@@ -200,6 +208,7 @@ class CocoInstances(Source):
         images = list_images(path, index, folder, IMAGE, findings)
         background = {row.id for row in category_rows(path, index) if row.name in self.background}
         rows_of = rows_by_image(path, index, background, findings)
+        self._tables[part.annotations] = self._things(path, index)
         labels_file = str(path)
         samples: list[Sample] = []
         for image in images:

@@ -16,6 +16,7 @@ from maskmill.canonical.panoptic import Panoptic, Segment
 from maskmill.canonical.png import rgb_to_ids
 from maskmill.canonical.schema import shorten
 from maskmill.sources.coco_index import (
+    CategoryRow,
     CocoPart,
     CocoSample,
     ImageRow,
@@ -106,7 +107,7 @@ class CocoPanoptic(Source):
         Raises:
             ValueError: a table is invalid, or two files have different ones.
         """
-        return common_categories(self.root, self.parts, category_rows)
+        return common_categories(self.root, self.parts, self._category_rows)
 
     def samples(self, findings: Findings) -> list[Sample]:
         """The images in the order of the JSON files; see `Source.samples`."""
@@ -158,6 +159,10 @@ class CocoPanoptic(Source):
         for segment in panoptic.segments:
             _compare(info_of[segment.id], segment, sample.labels, findings)
         return panoptic
+
+    def _category_rows(self, part: CocoPart) -> tuple[Path, list[CategoryRow]]:
+        path, index = read_index(self.root, part, "COCO JSON")
+        return path, category_rows(path, index)
 
     def _samples_of(self, part: CocoPart, findings: Findings) -> list[Sample]:
         path, index = read_index(self.root, part, "COCO panoptic JSON")
