@@ -129,35 +129,36 @@ class CocoPanoptic(Source):
         """The segments with their own ids, measured again; see `Source.read`."""
         assert isinstance(sample, CocoSample), "a sample of another source"
         infos = sample.rows()
+        labels = sample.labels
         named = named_rows("segments_info", infos)
-        rows = require_rows(SEGMENT, named, sample.labels, findings)
+        rows = require_rows(SEGMENT, named, labels, findings)
         category_of = {row.id: row.category_id for _, row in rows}
         unknown = set(category_of.values()) - set(self.categories.index)
         if unknown:
             raise ValueError(
-                f"{sample.labels}: expected categories of the table, but segments_info has "
+                f"{labels}: expected categories of the table, but segments_info has "
                 f"{sorted(unknown)[:5]} - add them to the table"
             )
         if len(category_of) != len(rows):
             raise ValueError(
-                f"{sample.labels}: expected each id once in segments_info, but one is repeated - "
+                f"{labels}: expected each id once in segments_info, but one is repeated - "
                 "renumber the segments"
             )
         crowds = {row.id for _, row in rows if row.iscrowd}
-        ids = rgb_to_ids(read_label_colors(sample.labels))
+        ids = rgb_to_ids(read_label_colors(labels))
         try:
             panoptic = Panoptic.from_ids(ids, category_of, crowds=crowds)
         except ValueError as error:
-            raise ValueError(f"{sample.labels}: {error}") from error
+            raise ValueError(f"{labels}: {error}") from error
         absent = category_of.keys() - panoptic.category_of.keys()
         if absent:
             raise ValueError(
-                f"{sample.labels}: expected pixels for every segment, but ids "
+                f"{labels}: expected pixels for every segment, but ids "
                 f"{sorted(absent)[:5]} have none - remove them from the JSON file"
             )
         info_of = {info["id"]: info for info in infos}
         for segment in panoptic.segments:
-            _compare(info_of[segment.id], segment, sample.labels, findings)
+            _compare(info_of[segment.id], segment, labels, findings)
         return panoptic
 
     def _category_rows(self, part: CocoPart) -> tuple[Path, list[CategoryRow]]:

@@ -33,29 +33,31 @@ def examine(source: Source, sample: Sample, *, max_pixels: int | None) -> Examin
         OSError: there are no file handles.
     """
     findings = Findings()
+    path = sample.image
+    labels = sample.labels
     image = None
     panoptic = None
     try:
-        image = read_image(sample.image, findings, max_pixels=max_pixels)
+        image = read_image(path, findings, max_pixels=max_pixels)
     except (ValueError, OSError, MemoryError) as error:
-        _raise_if_not_of_the_file(error, sample.image)
-        findings.append(Finding.from_error(error, sample.image))
+        _raise_if_not_of_the_file(error, path)
+        findings.append(Finding.from_error(error, path))
     try:
         panoptic = source.read(sample, findings)
     except (ValueError, OSError, MemoryError) as error:
-        _raise_if_not_of_the_file(error, sample.labels)
-        finding = Finding.from_error(error, sample.labels)
+        _raise_if_not_of_the_file(error, labels)
+        finding = Finding.from_error(error, labels)
         # Some formats open the image to read the labels, and so repeat the image's error.
         if not _has_error(findings, finding.file):
             findings.append(finding)
     if image is None or panoptic is None:
         return Examined(None, None, findings)
     try:
-        require_size(panoptic.size, image.rgb.shape, sample.labels, rotated=image.rotated)
+        require_size(panoptic.size, image.rgb.shape, labels, rotated=image.rotated)
     except ValueError as error:
-        findings.append(Finding.from_error(error, sample.labels))
+        findings.append(Finding.from_error(error, labels))
         return Examined(None, None, findings)
-    _find_void(source, sample.labels, panoptic, findings)
+    _find_void(source, labels, panoptic, findings)
     return Examined(image, panoptic, findings)
 
 
