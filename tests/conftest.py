@@ -67,7 +67,9 @@ def third_party_data() -> Path:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory):
-    """A migrated MLflow database, which takes seconds to create."""
+    """A migrated MLflow database, which takes seconds to create; that of the server, if it runs."""
+    if (server_folder() / "socket").exists():
+        return server_folder() / "mlflow.db"
     import mlflow  # seconds to import, which few tests need
 
     folder = tmp_path_factory.mktemp("mlflow")

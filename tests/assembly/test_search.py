@@ -29,6 +29,7 @@ from maskmill.assembly.study import (
 )
 from maskmill.stages.entry import JobError
 from maskmill.tracking.abandoned import this_process
+from maskmill.training.pruning import TRIAL_VARIABLE
 
 FORK = multiprocessing.get_context("fork")
 CONFIG = """
@@ -262,6 +263,7 @@ def test_a_failed_trial_is_repeated_alone_by_the_next_start(capsys):
 
 
 def interrupt(cfg):
+    SearchTrial.begin(HydraConfig.get())
     raise KeyboardInterrupt
 
 
@@ -270,6 +272,7 @@ def test_an_interrupted_trial_waits_for_the_next_start():
     with pytest.raises(KeyboardInterrupt):
         search(interrupt, *SPACE, "hydra.sweeper.n_trials=2")
     assert states() == ["WAITING"]
+    assert TRIAL_VARIABLE not in os.environ  # a training of this process is no trial
     search(score, *SPACE, "hydra.sweeper.n_trials=2")
     assert states() == ["COMPLETE"] * 2
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from maskmill.assembly.search_settings import SCORE, SearchSettings, plain_settings, search_settings
 from maskmill.assembly.search_space import parse_space
+from maskmill.assembly.search_trial import SearchTrial
 from maskmill.assembly.study import (
     PRUNED,
     WAIT_S,
@@ -158,6 +159,7 @@ class Search:
         try:
             yield
         except BaseException:
+            SearchTrial.withdraw()
             for trial in trials:
                 current = self.storage.get_trial(trial._trial_id)
                 if current.state == TrialState.RUNNING:

@@ -67,9 +67,14 @@ class SearchTrial:
         """The trial that `begin` has announced, in a process that trains it."""
         return cls(search_settings(content["settings"]), content["number"])
 
+    @staticmethod
+    def withdraw() -> None:
+        """Let the next training of this process belong to no search."""
+        os.environ.pop(TRIAL_VARIABLE, None)
+
     def end(self) -> bool:
         """Withdraw the announcement; returns whether the training was ended early."""
-        os.environ.pop(TRIAL_VARIABLE, None)
+        self.withdraw()
         with self._surviving():
             self.keep({JOB: ""})
             return bool(self.frozen.user_attrs.get(PRUNED))
