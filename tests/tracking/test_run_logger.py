@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from maskmill.tracking.run_logger import RunLogger, latest_steps
+from maskmill.tracking.runs import Tracking
 from maskmill.tracking.store import experiment_id
 from maskmill.tracking.unsent import send_unsent
 from s3_server import s3_server
@@ -107,3 +108,14 @@ def test_the_best_score_and_the_pictures_of_a_run_are_shown_by_step(store, run_i
     assert run.data.tags["maskmill.metric"] == "PQ"
     files = [file.path for file in store.list_artifacts(run_id, "images")]
     assert any(path.startswith("images/example-0+step+16+") for path in files)
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_use_of_the_machine_is_recorded_if_it_is_asked_for(store, monkeypatch, is_asked):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with Tracking("machine", "run", system_metrics=is_asked).run(None, {}) as run_id:
+        deadline = time.monotonic() + (30 if is_asked else 0.5)
+        while not store.get_run(run_id).data.metrics and time.monotonic() < deadline:
+            time.sleep(0.1)
+    names = {key.partition("/")[0] for key in store.get_run(run_id).data.metrics}
+    assert names == ({"system"} if is_asked else set())

@@ -48,7 +48,7 @@ class Tracking:
 
     experiment: str
     run_name: str
-    system_metrics: bool = True
+    system_metrics: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
