@@ -46,7 +46,6 @@ def main():
     arguments.out.mkdir(parents=True)
     os.chdir(arguments.out)
     os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))  # between two trainings
     run("draw", ["draw", *DRAW])
     run("prepare", ["prepare", "prepare.workers=1"])
     import_ahead("maskmill.stages.train_worker")

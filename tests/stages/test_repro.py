@@ -116,6 +116,23 @@ def test_an_evaluate_setting_reruns_evaluate_and_register_only(clone):
     assert repro(clone) == ["compose", "evaluate", "register"]
 
 
+def test_a_second_model_of_two_processes_is_compared_with_the_champion_number_by_number(clone):
+    set_params(clone, group={"trainer": "ddp_cpu"}, optimizer={"lr": 0.0013})
+    done = run("dvc", "repro", cwd=clone)
+    version = json.loads((clone / "out/register/version.json").read_text())
+    page = (clone / "out/register/comparison.html").read_text()
+    set_params(clone)
+    back = repro(clone)  # the first model is the champion still, or becomes it again
+    assert stages_run(done) == ["compose", "train", "predict", "evaluate", "register"]
+    assert "MEMBER: 2/2" in done.stdout + done.stderr
+    assert "train" not in back
+    assert version["version"] == 2
+    assert "of champion version 1" in version["reason"]
+    assert escape(version["reason"]) in page
+    assert "Differences from the champion" in page
+    assert re.search(r"<td>PQ</td>\s*<td>\d+\.\d</td>\s*<td>\d+\.\d</td>", page)
+
+
 def test_a_clone_pulls_everything_and_registers_with_the_run_and_commit_that_trained(
     clone, tmp_path
 ):
@@ -295,20 +312,3 @@ def test_changes_on_the_line_of_an_experiment_rerun_the_same_stages(clone, insid
 
     stages = {"train", "predict", "register", "evaluate"}
     assert changed_stages(clone, run_experiment) == stages
-
-
-def test_a_second_model_of_two_processes_is_compared_with_the_champion_number_by_number(clone):
-    set_params(clone, group={"trainer": "ddp_cpu"}, optimizer={"lr": 0.0013})
-    done = run("dvc", "repro", cwd=clone)
-    version = json.loads((clone / "out/register/version.json").read_text())
-    page = (clone / "out/register/comparison.html").read_text()
-    assert stages_run(done) == ["compose", "train", "predict", "evaluate", "register"]
-    assert "MEMBER: 2/2" in done.stdout + done.stderr
-    assert version["version"] == 2
-    assert "of champion version 1" in version["reason"]
-    assert escape(version["reason"]) in page
-    assert "Differences from the champion" in page
-    assert re.search(r"<td>PQ</td>\s*<td>\d+\.\d</td>\s*<td>\d+\.\d</td>", page)
-    set_params(clone)
-    back = run("dvc", "repro", "train", cwd=clone)
-    assert stages_run(back) == ["compose"]  # the first model comes from the cache
