@@ -35,6 +35,7 @@ def lists():
 LISTS = lists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [[], ["network=mask2former", "task=panoptic_masks"], ["experiment=camvid_semantic"]],

@@ -103,6 +103,7 @@ def require(shell):
         pytest.skip(f"needs {shell}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shell", "program"), [("bash", IN_BASH), ("fish", IN_FISH)])
 def test_a_shell_completes_commands_choices_and_keys(shell, program, shell_environment):
     require(shell)
@@ -120,6 +121,7 @@ def test_a_shell_completes_commands_choices_and_keys(shell, program, shell_envir
         assert expected <= set(result.stdout.split()), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMPLETED)
 def test_zsh_completes_what_is_typed(line, shell_environment):
     require("zsh")

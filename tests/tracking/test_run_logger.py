@@ -110,6 +110,7 @@ def test_the_best_score_and_the_pictures_of_a_run_are_shown_by_step(store, run_i
     assert any(path.startswith("images/example-0+step+16+") for path in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_the_use_of_the_machine_is_recorded_if_it_is_asked_for(store, monkeypatch, is_asked):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
