@@ -98,6 +98,7 @@ def test_every_job_of_a_multirun_finds_an_own_choice(project):
     assert (project / "drawn_2" / "scenes.json").is_file()
 
 
+@pytest.mark.slow  # it starts the server of preloaded processes
 def test_a_file_whose_aliases_explode_ends_a_command_before_it_is_composed(project):
     levels = [f"a{i}: &a{i} [{', '.join(9 * [f'*a{i - 1}'])}]" for i in range(1, 10)]
     write_own(project, "draw/bomb.yaml", "\n".join(["a0: &a0 [1]", *levels]))
