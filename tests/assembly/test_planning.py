@@ -147,6 +147,7 @@ def without_labels(dataset):
         row["pixels"] = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -168,6 +169,7 @@ def test_data_that_are_not_prepared_are_refused(tmp_path):
         read_profile(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_profile_counts_objects_and_finds_what_is_up(prepared):
     profile = read_profile(prepared("cityscapes"))
     assert (profile.num_images, profile.height, profile.width) == (6, 96, 160)

@@ -104,6 +104,7 @@ def test_a_better_model_that_lost_a_class_with_a_floor_is_not_promoted(team):
     assert version["reason"].endswith("PQ 0.0000 of class box is below its floor 0.2")
 
 
+@pytest.mark.slow
 def test_a_floor_of_a_class_that_there_is_not_is_refused(team):
     with pytest.raises(ValueError, match=r"register\.floors: expected classes of the model, but "):
         team.register(GOOD, settings={"floors": {"bxo": 0.2}})

@@ -48,6 +48,7 @@ def test_drift_is_found_at_200_images(reference, changes, found):
     assert "red" not in drifted or "brightness" in changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 4, 5])
 @pytest.mark.parametrize("count", [30, 200, 2000])
 def test_nothing_is_found_in_clean_draws(reference, seed, count):

@@ -33,6 +33,7 @@ def first_parts(names):
     return {name.split(".")[0] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
 @pytest.mark.parametrize("output_stride", [16, 32])
 def test_feature_maps_have_the_expected_channels_and_strides(name, output_stride):

@@ -43,6 +43,7 @@ def tiny_eomt(name, **changes):
     return eomt.from_encoder(encoder, num_queries=3, num_blocks=1, num_classes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "encoder"), NOT_FITTING)
 def test_encoders_that_do_not_fit_raise_a_value_error(build_network, network, encoder):
     message = r"Expected a backbone that fits.* does not: .* - choose one with features"

@@ -230,6 +230,7 @@ def test_the_validation_scores_do_not_depend_on_the_batch_size(loader, schedule)
     assert scores[0] == scores[1] == scores[2]
 
 
+@pytest.mark.slow
 # The message of Lightning is about the missing validation data, which this test does not need.
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_an_endless_training_is_refused(loader, schedule, tmp_path):

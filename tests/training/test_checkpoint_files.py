@@ -124,6 +124,7 @@ def test_a_checkpoint_whose_best_weights_a_later_step_replaced_is_used(copied):
     assert find_checkpoint(copied, set_aside=True) == copied / "last.ckpt"
 
 
+@pytest.mark.slow
 def test_a_moved_folder_resumes_with_its_best_weights(train, uninterrupted, copied):
     weights, trainer = train(copied)
     assert trainer.checkpoint_callback.best_model_path == str(copied / "best.ckpt")
