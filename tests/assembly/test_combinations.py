@@ -138,6 +138,30 @@ def test_an_encoder_of_another_family_is_left_to_the_network():
     check_combination({"network": node, "task": {}, "loss": {}})
 
 
+@pytest.mark.parametrize(
+    ("network", "change"),
+    [
+        ("deeplabv3plus", {"decoder": "abc"}),
+        ("deeplabv3plus", {"decoder": {"encoder_output_stride": None}}),
+        ("panoptic_deeplab", {"output_stride": "abc"}),
+        ("unet", {"encoder": "abc"}),
+        ("unet", {"encoder": {}}),
+    ],
+)
+def test_values_of_another_type_are_left_to_the_network(network, change):
+    node = choices_of("network")[network] | {"encoder": {"name": "resnet18"}} | change
+    check_combination({"network": node, "task": {}, "loss": {}})
+
+
+def test_an_encoder_of_the_project_without_a_name_is_not_proposed(tmp_path, monkeypatch):
+    (tmp_path / "conf/encoder").mkdir(parents=True)
+    (tmp_path / "conf/encoder/mine.yaml").write_text("_target_: mine.Encoder\n")
+    monkeypatch.chdir(tmp_path)
+    node = choices_of("network")["unet"] | {"encoder": choices_of("encoder")["vit_tiny"]}
+    with pytest.raises(ValueError, match=r"choose encoder=convnext_atto \| .* \| swin_tiny, or"):
+        check_combination({"network": node, "task": {}, "loss": {}})
+
+
 def test_the_documentation_lists_the_encoders_that_fit_by_name(repository):
     header = "| network | convolutional | pyramid transformer | plain transformer | batch of one |"
     rows = [row.strip("| ").split(" | ") for row in documented_rows(repository, header)]

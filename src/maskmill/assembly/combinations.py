@@ -135,7 +135,7 @@ def _check_encoder(network: Mapping[str, Any], names: "_Names") -> None:
     assert kind is not None
     fitting = sorted(kind.value for kind in fitting_kinds(network))
     encoders = _choose(
-        "encoder", lambda node: encoder_fits(network, node) and node["name"] != "???"
+        "encoder", lambda node: encoder_fits(network, node) and node.get("name", "???") != "???"
     )
     networks = _choose("network", lambda node: kind in fitting_kinds(node) and "encoder" in node)
     raise ValueError(

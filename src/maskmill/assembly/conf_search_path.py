@@ -59,7 +59,7 @@ def register_search_path() -> None:
     """Let Hydra search the project's own conf/; registering it again changes nothing.
 
     The launcher and the sweeper are registered too: Hydra finds them in a wheel and a source tree,
-    but not in an editable install.
+    but not in an editable install. And Hydra composes faster from then on (`lean_defaults`).
     """
     Plugins.instance().register(ProjectConf)
     Plugins.instance().register(OptunaSweeper)

@@ -49,16 +49,18 @@ def kind_of_encoder(name: str) -> EncoderKind | None:
 
 
 def fitting_kinds(network: Mapping[str, Any]) -> frozenset[EncoderKind]:
-    """The kinds of encoders that a network can use; all for a network of another package."""
+    """The kinds of encoders that a network can use; all if its configuration does not tell."""
     target = network.get("_target_")
     if target == FOR_PLAIN:
         return frozenset({EncoderKind.PLAIN})
-    decoder = network.get("decoder") or {}
-    of_decoder = str(decoder.get("_target_", LIBRARY))
-    if target not in FOR_PYRAMIDS or of_decoder == FOR_ALL or not of_decoder.startswith(LIBRARY):
+    decoder = network.get("decoder", {})  # within the class, for Panoptic-DeepLab and Mask2Former
+    if target not in FOR_PYRAMIDS or not isinstance(decoder, Mapping):
         return frozenset(EncoderKind)
-    stride = decoder.get("encoder_output_stride", network.get("output_stride", DEFAULT_STRIDE))
-    if stride < DEFAULT_STRIDE:
+    of_decoder = str(decoder.get("_target_", LIBRARY))
+    if of_decoder == FOR_ALL or not of_decoder.startswith(LIBRARY):
+        return frozenset(EncoderKind)
+    stride = decoder.get("encoder_output_stride", network.get("output_stride"))
+    if isinstance(stride, int) and stride < DEFAULT_STRIDE:
         return frozenset({EncoderKind.CONVOLUTIONAL})
     return frozenset({EncoderKind.CONVOLUTIONAL, EncoderKind.PYRAMID})
 

@@ -12,7 +12,7 @@ import pydantic
 from maskmill.canonical.files import read_json
 from maskmill.canonical.json_rows import JsonRows, read_json_rows
 from maskmill.canonical.schema import (
-    PANOPTIC_INDEX,
+    PANOPTIC_JSON,
     AnnotationRow,
     ImageRow,
     require_panoptic_index,
@@ -101,7 +101,7 @@ def _checked(index: Any) -> PanopticIndex:
     Raises:
         ValueError: it has another form, or an id or file name twice; the message is of no use.
     """
-    PANOPTIC_INDEX.validate_python(_without_rows(index))
+    PANOPTIC_JSON.validate_python(_without_rows(index))
     names = []
     ids = []
     for row in index.get("images", ()):

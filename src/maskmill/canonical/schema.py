@@ -92,7 +92,7 @@ class AnnotationRow(TypedDict):
 
 
 @with_config(STRICT)
-class PanopticIndex(TypedDict):
+class PanopticJson(TypedDict):
     """A COCO panoptic JSON file."""
 
     images: NotRequired[list[ImageRow]]
@@ -126,7 +126,7 @@ UNIQUE_COLUMNS = (
 )
 CATEGORY_TABLE = pydantic.TypeAdapter(list[CategoryRow])
 PREDICTED_TABLE = pydantic.TypeAdapter(list[PredictedCategoryRow])
-PANOPTIC_INDEX = pydantic.TypeAdapter(PanopticIndex)
+PANOPTIC_JSON = pydantic.TypeAdapter(PanopticJson)
 RESULTS = pydantic.TypeAdapter(list[ResultRow])
 
 
@@ -246,7 +246,7 @@ def require_panoptic_index(index: Any, path: object) -> None:
     Raises:
         ValueError: see `require_schema` and `require_distinct`.
     """
-    require_schema(PANOPTIC_INDEX, index, path)
+    require_schema(PANOPTIC_JSON, index, path)
     for table, column in UNIQUE_COLUMNS:
         require_distinct(index.get(table, ()), column, f"{path}: {table}")
     for row in index["annotations"]:

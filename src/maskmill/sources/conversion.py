@@ -80,7 +80,7 @@ def annotation_row(record: ImageRecord, outcome: Outcome) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Hashes:
-    """Files of one folder: their names without and their endings, and the sha256 of all."""
+    """Files of one folder: their names without endings, the endings, and the sha256 of all."""
 
     names: list[str] = field(default_factory=list)
     endings: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ class FileHashes:
 
     def add(self, path: str, sha256: str) -> None:
         """Add a file with its hash in hexadecimal digits."""
-        self._add(path, "", "", sha256)
+        self._add(path, "", "", sha256)  # a folder of its own: the sorted lines stay in order
 
     def add_image(self, sample: Sample, outcome: Outcome) -> None:
         """Add the two files of a converted image."""
