@@ -26,6 +26,24 @@ REPOSITORY = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 DISTRIBUTED = ["src", "conf", "pyproject.toml", "README.md", "LICENSE"]
 FEW_SCENES = ["draw.num_train=8", "draw.num_val=2", "draw.num_test=3", "draw.out=data"]
+DVC_LINES = ("Running stage", "> maskmill", "Generating lock file", "Updating lock file")
+# What maskmill prints in `dvc repro` of a new project: what is made, where, and where to look.
+FORMS = (
+    r"composed 5 stages -> out/conf \(",
+    r"13 images of 7 categories to convert$",
+    r"prepared train 8, val 2, test 3 images, 0 left out -> out/prepare \(",
+    r"epoch 1/1  .*  left 0:00:00$",
+    r"calibration on 2 validation images: ",
+    r"best val/PQ \d\.\d{4}, weights [0-9a-f]{64}, model [0-9a-f]{12} -> out/train \(",
+    r"3 predictions by model [0-9a-f]{12} -> out/predict \(",
+    r"PQ \d+\.\d\d %  .* -> out/evaluate \(",
+    r"added the evaluation to run [0-9a-f]{32}$",
+    r"maskmill version 1 is champion \(the first version of this model\) -> out/register$",
+    r"scores                PQ \d+\.\d\d % \(\d+\.\d\d to \d+\.\d\d %\)  mIoU ",
+    r"report                out/evaluate/report\.html$",
+    r"runs, curves, models  maskmill ui$",
+    r"try the model         maskmill serve serve\.model=models:/maskmill/1$",
+)
 QUICK = {
     "trainer": {"max_epochs": 1, "log_every_n_steps": 1},
     "data": {"num_workers": 0},
@@ -171,10 +189,9 @@ def run(*command, cwd, venv, **variables):
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     programs = [str(venv / "bin"), str(Path(sys.executable).parent), environment["PATH"]]
     environment |= {"PATH": os.pathsep.join(programs), "OMP_NUM_THREADS": "1"} | variables
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    result = subprocess.run(command, cwd=cwd, env=environment, check=False, **streams)
+    assert result.returncode == 0, result.stdout[-6000:]
     return result.stdout
 
 
@@ -241,7 +258,8 @@ def street(venv, forked, tmp_path_factory):
     params = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run("dvc", "init", "--quiet", cwd=folder, venv=venv)
-    run("dvc", "repro", cwd=folder, venv=venv, **forked)
+    output = run("dvc", "repro", cwd=folder, venv=venv, **forked)
+    (folder / "repro.txt").write_text(output)
     return folder
 
 
@@ -259,6 +277,19 @@ def test_a_new_project_ends_with_a_registered_champion(street):
     assert version["alias"] == "champion"
     assert (street / "mlflow.db").is_file()
     assert (street / "out/evaluate/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_first_run_of_a_project_prints_what_is_made_and_where_and_no_line_of_a_library(street):
+    """Between DVC's own lines; `FORMS` has the first words of each line of maskmill."""
+    lines = (street / "repro.txt").read_text().partition("To track the changes")[0].splitlines()
+    ours = [line for line in lines if line and not line.startswith(DVC_LINES)]
+    assert [line for line in ours if not re.match("|".join(FORMS), line)] == []
+    for form in FORMS:
+        assert any(re.match(form, line) for line in ours), form
+    folders = ("conf", "prepare", "train", "predict", "evaluate", "register")
+    for folder in folders:
+        assert sum(f" -> out/{folder} (" in line for line in ours) == (folder != "register")
 
 
 @pytest.mark.slow

@@ -257,5 +257,5 @@ def test_long_work_logs_its_progress_ten_times(caplog):
         items = list(show_progress(iter(range(2000)), 2000, "prepare"))
     messages = [record.getMessage() for record in caplog.records]
     assert items == list(range(2000))
-    assert messages[:2] == ["200 of 2000 images", "400 of 2000 images"]
+    assert messages[:2] == ["200 of 2000 images, 0:00:00 left", "400 of 2000 images, 0:00:00 left"]
     assert len(messages) == 10

@@ -1,8 +1,12 @@
+import os
+import pty
 import subprocess
 import sys
 
 import pytest
 
+import commands
+from commands import command_environment, preloaded_python
 from maskmill.stages.cli import COMMANDS
 
 
@@ -64,3 +68,21 @@ def test_an_unknown_configuration_key_is_one_message_and_a_non_zero_exit(reposit
     assert result.returncode == 1
     assert "Could not override 'optimizer.speed'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def shown_on_a_terminal(cwd, **environment):
+    """What a terminal receives of a command that ends with an error."""
+    terminal, end = pty.openpty()
+    command = [preloaded_python(), "-m", "maskmill.stages.check", "source.root=gone"]
+    variables = command_environment(TERM="xterm", **environment)
+    subprocess.run(command, cwd=cwd, env=variables, stdout=end, stderr=end, check=False)
+    os.close(end)
+    with os.fdopen(terminal, "rb", buffering=0) as file:
+        return file.read(65536).decode()
+
+
+@pytest.mark.slow
+def test_errors_are_red_on_a_terminal_unless_no_color_is_set(tmp_path):
+    assert shown_on_a_terminal(tmp_path).startswith("\x1b[31mgone: expected a folder")
+    assert shown_on_a_terminal(tmp_path, NO_COLOR="1").startswith("gone: expected a folder")
+    assert "\x1b" not in commands.run("check", "source.root=gone", cwd=tmp_path, status=1)

@@ -1,8 +1,9 @@
 import logging
 
 import pytest
+from lightning import Trainer
 
-from maskmill.training.progress import Bar, Lines
+from maskmill.training.progress import Bar, Lines, Progress
 from maskmill.training.step_log import StepLog
 
 
@@ -39,3 +40,9 @@ def test_the_bar_shows_the_same_facts(train, tmp_path, capsys):
     output = capsys.readouterr().out
     for text in ("loss=", "val/mIoU=", "images/s=", "memory=", "left="):
         assert text in output
+
+
+def test_the_time_left_is_that_of_the_limit_where_the_number_of_steps_is_unknown():
+    settings = {"max_epochs": -1, "logger": False, "accelerator": "cpu"}
+    assert Progress().time_left(Trainer(max_time="00:01:02:05", **settings)) == "1:02:05"
+    assert Progress().time_left(Trainer(**settings)) == "?"

@@ -4,6 +4,7 @@ Wherever they are installed, torchmetrics imports matplotlib for its plots, tran
 metrics of text, and scipy.signal for a name that it once had: more processor time than torch takes.
 """
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ def import_torchmetrics() -> None:
     with _as_if_missing():
         import torchmetrics  # noqa: F401 - only here, where the packages seem to be missing
     gc.freeze()
+    # Otherwise extension modules, which count their objects, report them as leaked at the end.
+    atexit.register(gc.unfreeze)
     gc.enable()
 
 

@@ -232,8 +232,7 @@ class TrainingJob:
         path = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not path:
             raise ValueError(
-                "Expected a checkpoint after training, but got none - let `trainer` validate at "
-                "least once"
+                "Expected a checkpoint after training, but got none - let `trainer` validate once"
             )
         damage = find_damage(Path(path))
         if damage is not None:
@@ -262,8 +261,10 @@ class TrainingJob:
         logger = cast(RunLogger, trainer.logger)
         logger.set_tags({MODEL_TAG: model.fingerprint, WEIGHTS_TAG: digest})
         record_origin(model.fingerprint, self.origin)
-        logger.log_best(str(trainer.lightning_module.monitor), best_score(trainer), self.note)
-        log.info("weights %s, model %s -> %s", digest, model.fingerprint[:12], self.settings.out)
+        best, score = str(trainer.lightning_module.monitor), best_score(trainer)
+        logger.log_best(best, score, self.note)
+        result = f"best {best} {score:.4f}, weights {digest}, model {model.fingerprint[:12]}"
+        log.info("%s -> %s (curves and pictures: maskmill ui)", result, self.settings.out)
         return model
 
     def _finish(self, model: ModelFiles, score: float) -> None:
@@ -290,8 +291,7 @@ def finished_model(state: TrainingState) -> ModelFiles | None:
 def _plugins() -> list[Any]:
     if not SLURMEnvironment.detect():
         return [AtomicCheckpointIO()]
-    # Lightning's own signal handling would write a second kind of checkpoint, which it prefers to
-    # ours, and requeue the job.
+    # Lightning would write a second kind of checkpoint at a signal, prefer it, and requeue the job.
     return [AtomicCheckpointIO(), SLURMEnvironment(auto_requeue=False)]
 
 

@@ -23,6 +23,11 @@ from maskmill.serving.program import export_program
 
 log = logging.getLogger(__name__)
 
+# Without pip, as in an environment of uv, MLflow warns that the model does not pin pip. Nothing of
+# the model needs a certain pip.
+MLFLOW_ENVIRONMENT_LOG = logging.getLogger("mlflow.utils.environment")
+MLFLOW_ENVIRONMENT_LOG.addFilter(lambda record: "installed pip version" not in str(record.msg))
+
 # What the model's own code imports; the versions are those it was made with. `mlflow` itself would
 # bring scikit-learn, SciPy, Matplotlib and PyArrow, which need twice as much space as all of these.
 REQUIREMENTS = (

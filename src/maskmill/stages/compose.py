@@ -21,7 +21,12 @@ def main() -> None:
     except ValueError as error:
         log.error("%s", error)
         sys.exit(1)
-    log.info("composed %d stages -> %s", len(paths), OUT)
+    log.info(
+        "composed %d stages -> %s (where each value comes from: maskmill config config.params=%s)",
+        len(paths),
+        OUT,
+        PARAMS,
+    )
 
 
 if __name__ == "__main__":

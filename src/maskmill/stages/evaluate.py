@@ -1,12 +1,12 @@
 """Label maps against ground truth -> metrics, tables and a report."""
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
+from maskmill.assembly.headline import headline
 from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.output_folder import require_replaceable
 from maskmill.stages.entry import stage
@@ -14,8 +14,6 @@ from maskmill.stages.entry import stage
 if TYPE_CHECKING:
     from maskmill.assembly.scoring import Evaluated
     from maskmill.evaluation.evidence import Evidence
-
-HEADLINE = ("PQ", "mIoU", "AP")
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,8 @@ def main(cfg: DictConfig) -> "Evaluated":
     from maskmill.assembly.scoring import evaluate  # a second to import: not for --help
 
     evaluated = evaluate(settings)
-    log.info("%s -> %s", _headline(evaluated.scores), settings.out)
+    scores = headline(evaluated.scores)
+    log.info("%s -> %s (every class and the mistakes: report.html in it)", scores, settings.out)
     if evaluated.evidence is not None:
         _track(evaluated, evaluated.evidence, settings)
     return evaluated
@@ -75,15 +74,6 @@ def _add_to_mlflow(
         evidence.model[:12],
         settings.out,
     )
-
-
-def _headline(scores: Mapping[str, float]) -> str:
-    """The deciding score, which comes first, and the others that people quote."""
-    words = []
-    for index, (name, value) in enumerate(scores.items()):
-        if index == 0 or name in HEADLINE:
-            words.append(f"{name} {100 * value:.2f} %")
-    return "  ".join(words)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ def main(cfg: DictConfig) -> int:
     job = PredictionJob(cfg.predict, images)
     num_predictions = job.run()
     fingerprint = job.model.files.fingerprint[:12]
-    log.info("%d predictions by model %s -> %s", num_predictions, fingerprint, settings.out)
+    pictures = f"{settings.out}/overlays" if settings.overlays else "predict.overlays=true"
+    log.info(
+        "%d predictions by model %s -> %s (pictures of them: %s)",
+        num_predictions,
+        fingerprint,
+        settings.out,
+        pictures,
+    )
     return num_predictions
 
 

@@ -17,7 +17,10 @@ def main(cfg: DictConfig) -> None:
         dataset = converter.convert(source, shown=shown)
     counts = ", ".join(f"{split} {row['num_images']}" for split, row in dataset["splits"].items())
     log.info(
-        "prepared %s images, %d left out -> %s", counts, len(dataset["problems"]), converter.out
+        "prepared %s images, %d left out -> %s (the images with their labels: maskmill preview)",
+        counts,
+        len(dataset["problems"]),
+        converter.out,
     )
 
 

@@ -1,10 +1,13 @@
 """Model + metrics -> a version in the model registry, and the alias it has earned."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
+from maskmill.assembly.headline import HEADLINE, headline
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
@@ -21,22 +24,29 @@ def main(cfg: DictConfig) -> None:
 
     registration = Registration(settings)
     version = registration.run()
-    metric = registration.settings.metric
+    name, number = version["name"], version["version"]
     log.info(
-        "%s version %s with %s %.2f %% is %s (%s) -> %s",
-        version["name"],
-        version["version"],
-        metric,
-        100 * version[metric],
+        "%s version %s is %s (%s) -> %s",
+        name,
+        number,
         version["alias"] or "neither champion nor challenger",
         version["reason"],
         settings.out,
     )
-    log.info("every class and the mistakes: %s/report.html", settings.evaluation)
-    log.info("runs, curves and models: maskmill ui")
-    log.info(
-        "try it: maskmill serve serve.model=models:/%s/%s", version["name"], version["version"]
-    )
+    shown = {
+        "scores": _scores(registration.settings.metric, registration.metrics),
+        "report": f"{settings.evaluation}/report.html",
+        "runs, curves, models": "maskmill ui",
+        "try the model": f"maskmill serve serve.model=models:/{name}/{number}",
+    }
+    for title, text in shown.items():
+        log.info("%-22s%s", title, text)
+
+
+def _scores(metric: str, metrics: Mapping[str, Any]) -> str:
+    names = [metric, *HEADLINE]
+    scores = {name: metrics[name] for name in names if metrics.get(name) is not None}
+    return headline(scores, metrics.get("interval", {}).get(metric))
 
 
 if __name__ == "__main__":

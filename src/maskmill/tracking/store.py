@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from maskmill.tracking.database import create_tables, preparing
 from maskmill.tracking.relocation import ARTIFACTS, follow_repository, local_uri
 from maskmill.tracking.views import experiment_tags
 
+# MLflow tells what it is doing ("Validating input example"), which is nothing to act on.
+MLFLOW_LOG = logging.getLogger("mlflow")
 # MLflow logs each error of a database with its traceback, and raises it: it is reported once.
 MLFLOW_DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
 # Libraries of artifact stores, whose errors have no class in common.
@@ -38,6 +41,8 @@ def connect() -> mlflow.MlflowClient:
             wrote it.
     """
     uri = tracking_uri()
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        MLFLOW_LOG.setLevel(logging.WARNING)
     MLFLOW_DATABASE_LOG.setLevel(logging.CRITICAL)
     _prepare(uri)
     mlflow.set_tracking_uri(uri)

@@ -15,6 +15,7 @@ from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import RGB
 from maskmill.data.dataset import Batch
 from maskmill.training.context import RunContext
+from maskmill.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,16 @@ class StepSeed(Callback):
 
 
 class EpochLines(Callback):
-    """Log one line per epoch: its index, seconds, images per second, losses and scores."""
+    """Log one line per epoch: its index, seconds, images per second, scores and the time left."""
 
     def __init__(self) -> None:
+        self._progress = Progress()
         self._start = 0.0
         self._num_images = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: a run resumed within an epoch does not start that epoch again."""
+        self._progress.begin(trainer)
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,12 +80,13 @@ class EpochLines(Callback):
             if key in trainer.callback_metrics:
                 values.append(f"{key} {float(trainer.callback_metrics[key]):.4f}")
         log.info(
-            "epoch %d/%d  %.1f s  %.0f images/s  %s",
+            "epoch %d/%d  %.1f s  %.0f images/s  %s  left %s",
             trainer.current_epoch + 1,
             trainer.max_epochs or -1,
             seconds,
             self._num_images / seconds,
             "  ".join(values),
+            self._progress.time_left(trainer),
         )
 
 

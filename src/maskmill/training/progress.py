@@ -1,15 +1,17 @@
 """Progress of a training: a bar on a terminal, a log line every minute elsewhere."""
 
 import logging
+import math
 import time
 from typing import Any
 
 import psutil
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from maskmill.data.dataset import Batch
+from maskmill.sources.progress import show_time
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +43,21 @@ class Progress:
         memory = f"{psutil.Process().memory_info().rss / 1e9:.1f} GB"
         if pl_module.device.type == "cuda":
             memory += f", GPU {torch.cuda.max_memory_allocated(pl_module.device) / 1e9:.1f} GB"
-        return facts | {"memory": memory, "left": self._time_left(trainer)}
+        return facts | {"memory": memory, "left": self.time_left(trainer)}
 
-    def _time_left(self, trainer: Trainer) -> str:
+    def time_left(self, trainer: Trainer) -> str:
+        """Time to the last step or to `trainer.max_time` as h:mm:ss; "?" if neither is known."""
         num_done = trainer.global_step - self._first_step
         num_steps = float(trainer.estimated_stepping_batches) - self._first_step
-        if num_done < 1 or num_steps == float("inf"):
-            return "?"
-        seconds_per_step = (time.monotonic() - self._start) / num_done
-        seconds = int(seconds_per_step * (num_steps - num_done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        limits = [math.inf]
+        if num_done > 0:
+            seconds_per_step = (time.monotonic() - self._start) / num_done
+            limits.append(seconds_per_step * (num_steps - num_done))
+        for callback in getattr(trainer, "callbacks", []):  # which Lightning sets without a type
+            if isinstance(callback, Timer):
+                limits.append(callback.time_remaining() or 0.0)
+        left = min(limits)
+        return "?" if left == math.inf else show_time(left)
 
 
 class Bar(TQDMProgressBar):
