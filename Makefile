@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro install test test-quick lint audit ui clean
+.PHONY: repro install test test-quick lint docs audit ui clean
 
 repro: install  ## install, then run the pipeline: labelled images to a registered model
 	dvc repro
@@ -36,6 +36,17 @@ lint: install  ## format, style, types, layers
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 
+# Sphinx has an environment of its own, since the pipeline must not depend on it. It imports the
+# package, to read its docstrings, with the libraries of .venv.
+DOCS := .venv-docs
+docs: export PYTHONPATH = $(shell $(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+docs: install  ## the documentation as a site in out/docs, which works without a server
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement docs/requirements.hashes
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs \
+		--doctree-dir out/docs-doctrees . out/docs
+	@echo "Open out/docs/index.html"
+
 # The tools have an environment of their own, since the pipeline must not depend on them.
 AUDIT := .venv-audit
 audit:  ## risky code, a bill of materials (out/sbom.json), known vulnerabilities of the lock
@@ -50,4 +61,4 @@ ui: install  ## browse runs and models at http://127.0.0.1:5000
 	$(BIN)/maskmill ui
 
 clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
-	rm -rf $(AUDIT) out outputs multirun .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(AUDIT) $(DOCS) docs/reference out outputs multirun .pytest_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,24 +13,12 @@ from commands import start_module
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "SECURITY.md",
-    "docs/architecture.md",
-    "docs/benchmarks.md",
-    "docs/combinations.md",
-    "docs/commands.md",
-    "docs/evaluation.md",
-    "docs/experiments.md",
-    "docs/planning.md",
-    "docs/prediction.md",
-    "docs/python.md",
-    "docs/recipes.md",
-    "docs/serving.md",
-    "docs/registry.md",
-    "docs/deployment.md",
-    "docs/tracking_server.md",
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/gpu/README.md"),
+    *sorted(
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "docs").rglob("*.md")
+        if "reference" not in path.parent.parts  # written by `make docs`
+    ),
 ]
 # A file of a recipe: its path in backticks and a colon, then its content as a code block.
 RECIPE_FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -92,13 +81,41 @@ def test_a_page_wraps_at_100_columns(page):
     assert [line for line in long if not line.startswith(("|", "    "))] == []  # tables, commands
 
 
+def links_of(page):
+    """The addresses of a page, without those in code."""
+    text = (REPOSITORY / page).read_text()
+    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    inline = re.findall(r"\]\(([^)]+)\)", text)
+    return inline + re.findall(r"^\[[^]]+\]: (\S+)$", text, re.MULTILINE)
+
+
+def anchors_of(path):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_links_to_files_of_the_repository_lead_to_a_file(page):
-    folder = (REPOSITORY / page).parent
-    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
-    links = re.findall(r"\]\(([^)#]+)\)", text)
-    missing = [link for link in links if "://" not in link and not (folder / link).exists()]
-    assert missing == []
+def test_links_to_the_repository_lead_to_a_file_and_a_heading(page):
+    dead = []
+    for link in links_of(page):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (REPOSITORY / page).parent / name if name else REPOSITORY / page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_other_places_have_the_form_of_an_address(page):
+    addresses = [urlsplit(link) for link in links_of(page) if "://" in link]
+    for address in addresses:
+        assert address.scheme in {"https", "http"}, address
+        assert re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", address.netloc), address
+        assert address.scheme == "https" or address.hostname == "127.0.0.1", address
 
 
 @pytest.mark.parametrize("page", PAGES)

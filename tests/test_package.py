@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import defaultdict
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def canonical_pin(pin):
     return f"{canonicalize_name(name)}=={version}"
 
 
+def hashes_of_pins(path):
+    """`name==version` -> checksums of a lock with hashes."""
+    entries = path.read_text().replace("\\\n", " ").splitlines()
+    hashes = {}
+    for entry in entries:
+        pin, *rest = entry.split()
+        hashes[pin] = [word for word in rest if word.startswith("--hash")]
+    return hashes
+
+
 def distributed_files(tree):
     """Path in the package -> nothing else than what a wheel has to hold."""
     files = {f"{path.relative_to(tree / 'src')}": path for path in (tree / "src").rglob("*")}
@@ -90,11 +101,27 @@ def test_every_package_is_listed_for_the_wheel():
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"maskmill.conf"}
 
 
+def test_the_site_is_built_with_versions_that_pyproject_and_the_lock_allow():
+    hashes_of = hashes_of_pins(REPOSITORY / "docs" / "requirements.hashes")
+    assert all(hashes_of.values())
+    versions = defaultdict(set)
+    for pin in hashes_of:
+        name, _, version = pin.partition("==")
+        versions[name].add(version)
+    for line in PYPROJECT["project"]["optional-dependencies"]["docs"]:
+        extra = Requirement(line)
+        assert versions[extra.name]
+        assert all(map(extra.specifier.contains, versions[extra.name]))
+    pins = (REPOSITORY / "requirements.lock").read_text().split()
+    for pin in map(canonical_pin, pins):
+        name, _, version = pin.partition("==")
+        assert versions.get(name, {version}) == {version}
+
+
 def test_the_installed_files_are_those_of_the_locked_versions():
     """requirements.hashes, which `make install` uses, has the pins of requirements.lock."""
     pins = (REPOSITORY / "requirements.lock").read_text().split()
-    entries = (REPOSITORY / "requirements.hashes").read_text().replace("\\\n", " ").splitlines()
-    hashes_of = {pin: hashes for pin, *hashes in map(str.split, entries)}
+    hashes_of = hashes_of_pins(REPOSITORY / "requirements.hashes")
     assert sorted(hashes_of) == sorted(map(canonical_pin, pins))
     for hashes in hashes_of.values():
         assert hashes

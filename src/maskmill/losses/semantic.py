@@ -25,9 +25,10 @@ MIN_ERROR = 1e-12  # negligible beside 1 in float32
 class Batch(TypedDict):
     """The targets that losses read from a batch.
 
-    semantic: (B, H, W) uint8, class index, 255 = ignored.
-    instance: (B, H, W) int32, things 1..N of each image, 0 = no thing, -1 = unknown. Semantic
-        losses do not read it.
+    Keys:
+        semantic: (B, H, W) uint8, class index, 255 = ignored.
+        instance: (B, H, W) int32, things 1..N of each image, 0 = no thing, -1 = unknown. Semantic
+            losses do not read it.
     """
 
     semantic: Tensor

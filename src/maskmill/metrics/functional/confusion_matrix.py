@@ -264,7 +264,7 @@ def mean_iou(intersection: npt.NDArray[np.number], union: npt.NDArray[np.number]
 
 
 def dice(intersection: npt.NDArray[np.number], union: npt.NDArray[np.number]) -> Floats:
-    """Dice coefficient per class, (..., K): 2 |A & B| / (|A| + |B|).
+    """Dice coefficient per class, (..., K): `2 |A & B| / (|A| + |B|)`.
 
     NaN for a class that occurs neither in target nor in prediction.
     """

@@ -210,7 +210,7 @@ def pack(matches: MaskMatches) -> npt.NDArray[np.uint8]:
 
 
 def split(data: bytes) -> list[bytes]:
-    """The images of several `pack`s in a row."""
+    """The images of several results of `pack` in a row."""
     images = []
     while data:
         end = HEADER_BYTES + int(np.frombuffer(data, np.int64, 1)[0])
