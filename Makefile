@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro install test test-quick lint docs audit ui clean
+.PHONY: repro install test test-quick lint docs audit sbom dist ui clean
 
 repro: install  ## install, then run the pipeline: labelled images to a registered model
 	dvc repro
@@ -49,16 +49,26 @@ docs: install  ## the documentation as a site in out/docs, which works without a
 
 # The tools have an environment of their own, since the pipeline must not depend on them.
 AUDIT := .venv-audit
-audit:  ## risky code, a bill of materials (out/sbom.json), known vulnerabilities of the lock
-	test -x $(AUDIT)/bin/pip-audit || $(PYTHON) -m venv $(AUDIT)
-	$(AUDIT)/bin/python -m pip install --quiet bandit cyclonedx-bom pip-audit
+$(AUDIT)/.installed: Makefile
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet bandit build cyclonedx-bom pip-audit twine
+	touch $@
+
+audit: sbom  ## risky code, a bill of materials, known vulnerabilities of the lock
 	$(AUDIT)/bin/bandit --quiet --recursive --configfile pyproject.toml src
+	$(AUDIT)/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
+sbom: $(AUDIT)/.installed  ## a bill of materials of the lock: out/sbom.json
 	mkdir -p out
 	$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --output-file out/sbom.json
-	$(AUDIT)/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
+dist: $(AUDIT)/.installed  ## sdist, and the wheel that is built from it, checked
+	rm -rf dist
+	$(AUDIT)/bin/python -m build
+	$(AUDIT)/bin/twine check --strict dist/*
 
 ui: install  ## browse runs and models at http://127.0.0.1:5000
 	$(BIN)/maskmill ui
 
 clean:  ## remove the pipeline's outputs; runs and models stay in MLflow
-	rm -rf $(AUDIT) $(DOCS) docs/reference out outputs multirun .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(AUDIT) $(DOCS) build dist docs/reference out outputs multirun .pytest_cache .ruff_cache .hypothesis

@@ -25,7 +25,10 @@ from maskmill.sources.source import Source
 
 REPOSITORY = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-DISTRIBUTED = ["src", "conf", "pyproject.toml", "README.md", "LICENSE"]
+DISTRIBUTED = [
+    *("src", "conf", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"),
+    *("CHANGELOG.md", "CITATION.cff", "SECURITY.md"),
+]
 FEW_SCENES = ["draw.num_train=8", "draw.num_val=2", "draw.num_test=3", "draw.out=data"]
 DVC_LINES = ("Running stage", "> maskmill", "Generating lock file", "Updating lock file")
 # What maskmill prints in `dvc repro` of a new project: what is made, where, and where to look.
@@ -223,9 +226,9 @@ def run(*command, cwd, venv, **variables):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of the sources, so that the build leaves nothing in the tree."""
-    folder = tmp_path_factory.mktemp("wheel")
+def source_distribution(tmp_path_factory):
+    """The unpacked sdist, of a copy of the sources, so that nothing is left in the tree."""
+    folder = tmp_path_factory.mktemp("sdist")
     tree = folder / "tree"
     tree.mkdir()
     for name in DISTRIBUTED:
@@ -236,6 +239,18 @@ def wheel(tmp_path_factory):
         else:
             shutil.copy(path, tree / name)
     expected = distributed_files(tree)
+    build = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    (path,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(path, folder, filter="data")
+    return folder / path.name.removesuffix(".tar.gz"), expected
+
+
+@pytest.fixture(scope="module")
+def wheel(source_distribution, tmp_path_factory):
+    """A wheel built from the sdist."""
+    tree, expected = source_distribution
+    folder = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", ".", *options], cwd=tree, check=True)
     (path,) = folder.glob("*.whl")
@@ -288,6 +303,13 @@ def street(venv, forked, tmp_path_factory):
     output = run("dvc", "repro", cwd=folder, venv=venv, **forked)
     (folder / "repro.txt").write_text(output)
     return folder
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_what_a_wheel_is_built_from_and_no_part_of_the_tests(source_distribution):
+    tree, _ = source_distribution
+    made = {"PKG-INFO", "setup.cfg"}
+    assert {path.name for path in tree.iterdir()} == set(DISTRIBUTED) | made
 
 
 @pytest.mark.slow
