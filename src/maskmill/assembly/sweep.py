@@ -19,7 +19,7 @@ from maskmill.training.launching import import_ahead
 
 log = logging.getLogger(__name__)
 
-WORKER = "maskmill.stages.train_worker"
+FORKED = "maskmill.stages.train_forked"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sweep:
             ValueError: the store cannot be used, or another command made the sweep of this name.
         """
         check_store(tracking_uri())
-        import_ahead(WORKER)
+        import_ahead(FORKED)
         command = _command(config)
         folder = Path(config.hydra.sweep.dir)
         if not _is_named(config):

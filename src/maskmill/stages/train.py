@@ -17,6 +17,7 @@ from maskmill.tracking.address import check_store, tracking_uri
 from maskmill.training.launching import is_launched, run_forked, run_worker
 
 WORKER = "maskmill.stages.train_worker"
+FORKED = "maskmill.stages.train_forked"
 
 
 @stage
@@ -47,9 +48,11 @@ def _fit_in_processes(cfg: DictConfig) -> float:
     with tempfile.TemporaryDirectory(prefix="maskmill-") as name:
         folder = Path(name)
         OmegaConf.save(cfg, folder / "train.yaml", resolve=True)
-        run = run_forked if cfg.trainer.devices == 1 else run_worker
         try:
-            run(WORKER, folder)
+            if cfg.trainer.devices == 1:
+                run_forked(FORKED, folder)
+            else:
+                run_worker(WORKER, folder)
         except ValueError as error:
             raise _explained(folder / "result.json", error) from error
         return float(read_json(folder / "result.json")["best_score"])
