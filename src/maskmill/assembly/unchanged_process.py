@@ -36,6 +36,8 @@ def unchanged_process(project: str | os.PathLike[str] | None = None) -> Iterator
         FileNotFoundError: there is no such folder.
     """
     with ONE_AT_A_TIME, warnings.catch_warnings(), ExitStack() as stack:
+        # tqdm misses widgets for its bars in a notebook, where maskmill shows lines.
+        warnings.filterwarnings("ignore", message="IProgress not found")
         if project is not None:
             folder = Path(project)
             if not folder.is_dir():
