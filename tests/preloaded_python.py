@@ -13,7 +13,15 @@ import sys
 from contextlib import suppress
 
 LENGTH = struct.Struct("!I")
-MODULES = ("maskmill.stages.", "torch.distributed.run", "pytest", "validate", "track", "dvc")
+MODULES = (
+    "maskmill.stages.",
+    "torch.distributed.run",
+    "pytest",
+    "validate",
+    "track",
+    "block_",
+    "dvc",
+)
 
 
 def run(folder, module, arguments):

@@ -123,6 +123,13 @@ def test_estimates_name_their_score_and_cover_the_truth(val):
         assert row.reference == pytest.approx(Outcomes(val, STREET).scores()[row.score])
 
 
+def test_a_changed_copy_without_a_prediction_has_no_scores(val):
+    changed = draw(7, 30)
+    for row in changed:
+        row.seen.confidence.clear()
+    assert shifted_scores("dark", val, changed, ["mIoU"], STREET) is None
+
+
 def test_a_changed_copy_holds_the_scores_that_are_asked_for(val):
     row = shifted_scores("doubtful", val, draw(7, 30, doubt=0.5), ["mIoU"], STREET)
     assert row.name == "doubtful"

@@ -75,7 +75,9 @@ def build_reference(calibrator: Calibrator, calibration: Calibration, train: Spl
     shifted = []
     for name, change in SHIFTS.items():
         rows = _label(few, calibration, change)
-        shifted.append(shifted_scores(name, labelled, rows, scores, categories))
+        row = shifted_scores(name, labelled, rows, scores, categories)
+        if row is not None:
+            shifted.append(row)
     return Reference(images, labelled, shifted, scores)
 
 

@@ -234,8 +234,10 @@ def shifted_scores(
     changed: Sequence[LabelledObservation],
     scores: Sequence[str],
     categories: Categories,
-) -> ShiftedScores:
+) -> ShiftedScores | None:
     """Expected and true scores of a changed copy of validation images.
+
+    None if nothing is predicted on the copy, where a model of things alone expects no score.
 
     Args:
         name: of the change.
@@ -246,6 +248,8 @@ def shifted_scores(
     """
     estimator = Estimator(Outcomes(reference, categories))
     expected = estimator.expected_miou(sum_bins(observed(changed), categories))
+    if np.isnan(expected):
+        return None
     defined = {}
     for score, value in Outcomes(changed, categories).scores().items():
         if score in scores and not np.isnan(value):
