@@ -6,7 +6,7 @@ import json
 import pytest
 
 from drawn_folders import moved, scene, write_instances, write_split
-from maskmill.evaluation.analysis import Analysis
+from maskmill.evaluation.analysis import Analysis, analyse
 from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.reporting.tables import write_tables
@@ -61,3 +61,13 @@ def test_without_calibration_no_score_is_sorted_into_bins(folders, caplog):
     assert "ECE" not in evaluation.scores()
     assert not evaluation.calibration.count.any()
     assert not caplog.records
+
+
+def test_images_are_decoded_only_for_slices_by_brightness(folders, tmp_path):
+    (tmp_path / "001.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="001.png"):
+        analyse(evaluate_folders(*folders), Resampling(0), images=tmp_path)
+
+    evaluation = evaluate_folders(*folders, metrics=["PQ"])
+    analysis = analyse(evaluation, Resampling(0), images=tmp_path)
+    assert [slicing.name for slicing in analysis.slicings] == ["crowding"]

@@ -223,7 +223,11 @@ MISTAKES = {
     ),
     "unknown-metric-of-evaluate": (
         *("evaluate", ["evaluate.metrics=[PQ,mAP]", TEST], None),
-        *("evaluate.metrics", "'PQ', 'mIoU', 'AP', 'boundary' or 'calibration'"),
+        *("evaluate.metrics", "'PQ', 'mIoU', 'AP', 'boundary', 'calibration' or 'brightness'"),
+    ),
+    "slices-without-a-score": (
+        *("evaluate", ["evaluate.metrics=[brightness]", TEST], None),
+        *("Expected `evaluate.metrics` to have a family with scores", "add PQ, mIoU, AP"),
     ),
     "unknown-void-rule": (
         *("evaluate", ["evaluate.void=ignored", TEST], None),

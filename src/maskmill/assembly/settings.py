@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len
 
+from maskmill.evaluation.metric_families import ALL_FAMILIES, Family, prefixes
+
 
 @dataclass(frozen=True)
 class CheckSettings:
@@ -170,12 +172,13 @@ class EvaluateSettings:
         tags: a CSV file `image,<tag>[,<tag>...]`; each column slices the images; null: none.
         num_resamples: bootstrap resamples behind the 95 % intervals; 0: no intervals.
         seed: seed of the resampling.
-        metrics: the families of scores to compute and report.
+        metrics: the families of scores to compute and report, see `evaluation.metric_families`.
         model: folder of the predicting model; the report describes it and shows its learning
             curves. null, or the folder of another model: it names the fingerprint alone.
 
     Raises:
         FileNotFoundError: `images` is not a folder.
+        ValueError: `metrics` has no family with scores.
     """
 
     target: Path
@@ -191,15 +194,18 @@ class EvaluateSettings:
     num_resamples: Annotated[int, Ge(0)] = 1000
     seed: int = 0
     model: Path | None = None
-    metrics: list[Literal["PQ", "mIoU", "AP", "boundary", "calibration"]] = field(
-        default_factory=lambda: ["PQ", "mIoU", "AP", "boundary", "calibration"]
-    )
+    metrics: list[Family] = field(default_factory=lambda: list(ALL_FAMILIES))
 
     def __post_init__(self) -> None:
         if self.images is not None and not self.images.is_dir():
             raise FileNotFoundError(
                 f"{self.images}: expected the folder of the images, but there is none - check "
                 f"`evaluate.images`"
+            )
+        if not prefixes(self.metrics):
+            raise ValueError(
+                f"Expected `evaluate.metrics` to have a family with scores, but got "
+                f"{list(self.metrics)} - add PQ, mIoU, AP, boundary or calibration"
             )
 
 

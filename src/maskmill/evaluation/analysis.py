@@ -199,7 +199,8 @@ def analyse(
     Args:
         evaluation: the scores.
         resampling: how images are resampled.
-        images: folder of the images, for their brightness; images may be missing.
+        images: folder of the images, whose brightness is asked for if it is among the metrics of
+            the evaluation; images may be missing.
         tags: slicings of the user.
         baseline: the scores of another prediction of the same images.
         workers: processes; the result does not depend on it.
@@ -208,12 +209,12 @@ def analyse(
         ValueError: an image does not decode.
     """
     records = evaluation.images.records
-    brightness = by_brightness(mean_luma(images, records, workers=workers))
     slicings = []
     if evaluation.categories.isthing.any():
         slicings.append(by_crowding(count_objects(evaluation)))
-    if brightness is not None:
-        slicings.append(brightness)
+    if "brightness" in evaluation.metrics:
+        brightness = by_brightness(mean_luma(images, records, workers=workers))
+        slicings += [] if brightness is None else [brightness]
     return Analysis(evaluation, resampling, [*slicings, *tags], baseline)
 
 

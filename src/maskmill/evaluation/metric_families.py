@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import Literal
 
-Family = Literal["PQ", "mIoU", "AP", "boundary", "calibration"]
+Family = Literal["PQ", "mIoU", "AP", "boundary", "calibration", "brightness"]
 PREFIXES: dict[Family, tuple[str, ...]] = {
     "PQ": ("PQ", "SQ", "RQ"),
     "mIoU": ("mIoU", "IoU", "fwIoU", "pixel_accuracy", "Dice"),
     "AP": ("AP", "AR"),
     "boundary": ("boundary_",),
     "calibration": ("ECE",),
+    "brightness": (),  # slices of the other scores; the images are decoded for it
 }
 ALL_FAMILIES: tuple[Family, ...] = tuple(PREFIXES)
 
