@@ -187,8 +187,9 @@ def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RG
     # letters, by which one would draw the outline.
     outline = cv2.dilate(numbers, np.ones((5, 5), np.uint8))
     for gray, mask in ((0, outline), (255, numbers)):
-        alpha = mask[..., None] / np.float32(255)
-        drawn = np.rint((1 - alpha) * drawn + alpha * gray).astype(np.uint8)
+        inked = mask > 0
+        alpha = mask[inked, None] / np.float32(255)
+        drawn[inked] = np.rint((1 - alpha) * drawn[inked] + alpha * gray)
     return drawn
 
 
