@@ -4,6 +4,7 @@ import resource
 import shutil
 
 import pytest
+import torch
 
 from maskmill.assembly.machine_checks import (
     check_gpu,
@@ -73,7 +74,8 @@ def nvidia_smi(tmp_path, monkeypatch):
     [
         (
             "#!/bin/sh\necho 'GPU 0: NVIDIA H100'\n",
-            "error    GPU: GPU 0: NVIDIA H100, but torch (built for CUDA 13.0) finds none - "
+            "error    GPU: GPU 0: NVIDIA H100, but torch "
+            f"(built for CUDA {torch.version.cuda or 'no'}) finds none - "
             "install a driver for this CUDA or the torch of your driver (pytorch.org), or correct "
             "CUDA_VISIBLE_DEVICES",
         ),

@@ -168,7 +168,7 @@ def test_a_checkpoint_is_saved_by_time(train, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="pickle|local object"):
         AtomicCheckpointIO().save_checkpoint({"step": lambda: None}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -64,10 +65,9 @@ class _Limited:
 async def _file_of_form(request: Request) -> bytes:
     try:
         form = await request.form(max_files=1, max_fields=MAX_FIELDS)
-    except HTTPException as error:
-        raise Refusal(
-            400, str(error.detail), expected="a form with one file", do="correct the form"
-        ) from error
+    except (HTTPException, FormParserError) as error:  # the second from early releases of Starlette
+        found = str(getattr(error, "detail", "Invalid multipart data"))
+        raise Refusal(400, found, expected="a form with one file", do="correct the form") from error
     try:
         for value in form.values():
             if isinstance(value, UploadFile):
