@@ -79,7 +79,7 @@ def test_a_named_test_exists_and_knows_the_commands(block):
     for file, name in block.tests:
         assert name in functions_of(REPOSITORY / file), f"{file}::{name}"
         texts += (REPOSITORY / file).read_text()
-    missing = [line for line in block.commands if not re.search(rf"\b{line.split()[0]}", texts)]
+    missing = [line for line in block.commands if not re.search(rf"\b{line.split()[0]}\b", texts)]
     assert missing == []
 
 
