@@ -261,8 +261,7 @@ class MonitorSettings:
         batch_size: images of one size per forward pass.
         device: cpu, cuda or cuda:N.
         inference: how images go through the network.
-        prometheus: a file for gauges, in the folder of node-exporter's textfile collector; null:
-            none.
+        prometheus: a file for gauges, for node-exporter's textfile collector; null: none.
 
     Raises:
         ValueError: neither or both of `log` and `images` are given.
