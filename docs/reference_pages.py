@@ -51,7 +51,7 @@ class Name:
 
 
 def write_reference() -> None:
-    """Write docs/reference anew."""
+    """Write the pages of docs/reference, in place of those of an earlier build."""
     shutil.rmtree(PAGES, ignore_errors=True)
     for folder, pages in (("configuration", group_pages()), ("python", package_pages())):
         (PAGES / folder).mkdir(parents=True)

@@ -1,6 +1,7 @@
 """A training of a sweep, in a process forked from one that has imported this module.
 
-What each of the forked processes would load anew is loaded here: two seconds a job.
+What each of the forked processes would otherwise load itself is loaded here, once for all.
+That saves about a second of each job on a quiet machine.
 """
 
 import gc
