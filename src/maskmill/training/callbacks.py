@@ -80,7 +80,7 @@ class EpochLines(Callback):
             if key in trainer.callback_metrics:
                 values.append(f"{key} {float(trainer.callback_metrics[key]):.4f}")
         log.info(
-            "epoch %d/%d  %.1f s  %.3g images/s  %s  left %s",
+            "epoch %d/%d  %.1f s  %.1f images/s  %s  left %s",
             trainer.current_epoch + 1,
             trainer.max_epochs or -1,
             seconds,
