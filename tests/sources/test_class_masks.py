@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from maskmill.canonical.png import write_labels, write_rgb
 from maskmill.sources.class_masks import ClassMasks
+from maskmill.sources.examine import examine
 from maskmill.sources.finding import Findings
+from maskmill.sources.label_images import ColorImage, IndexImage
 from maskmill.sources.pairs import FolderPairs, ListedPairs
 
 TABLE = [{"id": 0, "name": "soil"}, {"id": 7, "name": "weed"}]
@@ -101,6 +105,33 @@ def test_an_id_outside_the_table_is_refused_with_the_path(root):
         match=r"b\.png: expected ids of the category table or void ids, but got \[12\] - add them",
     ):
         source.read(source.samples(Findings())[0], Findings())
+
+
+@pytest.mark.parametrize("relative", [pytest.param(False, id="/"), pytest.param(True, id=".")])
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (
+            ColorImage(),
+            "expected colours of the category table, but got [(9, 9, 9)] - "
+            "add them either to the table or to void_colors",
+        ),
+        (
+            IndexImage(),
+            "expected one channel of labels, but got RGB - save class ids as a gray or palette PNG",
+        ),
+    ],
+    ids=["colours", "indices"],
+)
+def test_a_finding_names_its_file_once(root, labels, what, relative, monkeypatch):
+    monkeypatch.chdir(root)
+    write_rgb(root / "labels" / "a.png", np.full((2, 3, 3), 9, np.uint8))
+    folder = Path() if relative else root
+    pairs = FolderPairs("images", "labels", {"train": 1.0})
+    source = ClassMasks(folder, [pairs], TABLE, labels=labels)
+    sample = source.samples(Findings())[0]
+    (finding,) = examine(source, sample, max_pixels=None).findings
+    assert str(finding) == f"{folder / 'labels' / 'a.png'}: {what}"
 
 
 def test_palette_labels_are_read_by_index(root):

@@ -182,7 +182,10 @@ def test_colours_are_not_class_ids(tmp_path):
 
 
 def test_gray_levels_are_not_panoptic_ids(tmp_path):
-    with pytest.raises(ValueError, match="expected ids in 8 bit RGB, but got L"):
+    with pytest.raises(
+        ValueError,
+        match="expected labels as colours in 8 bit RGB, but got L - save them as an RGB PNG",
+    ):
         read_label_colors(save(tmp_path / "a.png", GRAY))
 
 

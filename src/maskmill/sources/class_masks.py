@@ -73,7 +73,7 @@ class ClassMasks(Source):
         try:
             return self._panoptic(self.labels.read(sample.labels, self.categories), sample)
         except ValueError as error:
-            if str(error).startswith(str(self.root)):
+            if str(error).startswith(tuple(map(str, self.files(sample)))):
                 raise  # the message starts with a file already
             raise ValueError(f"{sample.labels}: {error}") from error
 

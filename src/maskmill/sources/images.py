@@ -173,8 +173,8 @@ def read_label_colors(path: Path) -> RGB:
     image = load_image(data, path)
     if image.mode != "RGB" or num_bits(io.BytesIO(data), image, path) > 8:
         raise ValueError(
-            f"{path}: expected ids in 8 bit RGB, but got {image.mode} - "
-            "encode each id as R + 256 G + 65536 B"
+            f"{path}: expected labels as colours in 8 bit RGB, but got {image.mode} - "
+            "save them as an RGB PNG, panoptic ids as R + 256 G + 65536 B"
         )
     return np.asarray(image)
 
