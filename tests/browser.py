@@ -83,6 +83,15 @@ class Page:
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=points)
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
+    def press(self, key):
+        """Press and release a key, such as Tab, Enter or ArrowRight."""
+        code = {"Tab": 9, "Enter": 13, "ArrowRight": 39}[key]
+        options = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        if key == "Enter":
+            options["text"] = "\r"
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, **options)
+
     def picture(self, path):
         """Save what the window shows."""
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]

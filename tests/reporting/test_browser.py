@@ -98,6 +98,21 @@ def test_no_page_is_wider_than_the_window(pages, page, name, width):
         assert page.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("name", ["many", "few", "registry"])
+def test_the_keyboard_reaches_whatever_scrolls_and_screen_readers_find_the_content(
+    pages, page, name
+):
+    page.open((pages / f"{name}.html").as_uri(), width=390, height=900)
+    page.run(ALL_OPEN.format("true"))
+    scrolling = "[...document.querySelectorAll('*')].filter(e => e.scrollWidth > e.clientWidth"
+    scrolling += " && getComputedStyle(e).overflowX == 'auto')"
+    assert page.run(f"{scrolling}.length") > 0
+    assert page.run(f"{scrolling}.filter(e => e.tabIndex < 0 || !e.ariaLabel).length") == 0
+    assert page.run("document.querySelectorAll('main h1').length") == 1
+    empty = "document.querySelectorAll('th:empty, img:not([alt]), svg:not([aria-label]):not(.key)')"
+    assert page.run(f"[...{empty}].map(e => e.outerHTML).join()") == ""
+
+
 def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, page):
     shown = (
         "[...document.querySelector('#worst-1-1').parentNode.querySelectorAll('.views > div')]"
@@ -107,9 +122,7 @@ def test_one_picture_of_an_example_is_shown_and_all_are_printed(pages, page):
     page.open((pages / "few.html").as_uri(), width=1000, height=800)
     assert page.run(shown) == "false,false,true,false"  # the prediction
     page.run("document.querySelector('#worst-1-1').focus()")
-    key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
-    for kind in ("keyDown", "keyUp"):
-        page.call("Input.dispatchKeyEvent", type=kind, **key)
+    page.press("ArrowRight")
     assert page.run(shown) == "false,true,false,false"  # the ground truth
     page.run("document.querySelector('label[for=worst-1-1]').click()")
     assert page.run(shown) == "true,false,false,false"  # the photograph

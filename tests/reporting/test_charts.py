@@ -135,6 +135,27 @@ def test_the_numbers_of_the_confusion_matrix_have_enough_contrast(share):
     assert contrast >= 4.5  # WCAG 2.1, AA
 
 
+def test_labels_of_an_axis_do_not_overlap_and_stay_inside_the_chart():
+    names = ["unet", "fpn", "deeplabv3plus", "eomt", "panoptic_dee…", "mask2former"]
+    ticks = [(index / 5, name) for index, name in enumerate(names)]
+    chart = svg.draw_chart([], label="", x_axis=svg.Axis("network", ticks), y_axis=svg.Axis("y"))
+    element = re.compile(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)" class="">([^<]*)<')
+    rows = {}
+    for x, y, anchor, text in element.findall(chart):
+        if text in [*names, "network"]:
+            width = 6.1 * len(text)  # the mean width of a letter of 11 px
+            left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+            rows.setdefault(float(y), []).append((left, left + width))
+    edges = [edge for row in rows.values() for span in sorted(row) for edge in span]
+    assert len(edges) == 14
+    assert 0 <= min(edges) < max(edges) <= svg.WIDTH
+    for row in rows.values():
+        row = [edge for span in sorted(row) for edge in span]
+        assert row == sorted(row)
+    below = sorted(rows)
+    assert all(low - high >= 11 for high, low in zip(below, below[1:], strict=False))
+
+
 def test_better_and_worse_are_marked_by_a_sign():
     differences = [
         Difference("all", "", "PQ", 0.6, 0.5, (0.05, 0.15), 1.0),
@@ -146,7 +167,7 @@ def test_better_and_worse_are_marked_by_a_sign():
     tables = tabulate_differences(differences, num_resamples=10)
     text = ENVIRONMENT.get_template("differences.html.jinja").module.difference_tables(tables)
     cells = {}
-    for row in re.findall(r"<tr>(<td>.*?)</tr>", text, re.DOTALL):
+    for row in re.findall(r"<tr>(<td>[^<].*?)</tr>", text, re.DOTALL):
         columns = re.findall(r"<td>(.*?)</td>", row, re.DOTALL)
         cells[columns[0]] = columns[3].strip()
     assert "▲" in cells["PQ"]

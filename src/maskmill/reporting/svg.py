@@ -6,6 +6,7 @@ Drawn here and not by a plotting library: a precision chart takes 5 KB and 1 ms,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -17,6 +18,8 @@ BOTTOM = TOP + SIDE
 WIDTH = RIGHT + 14
 HEIGHT = BOTTOM + BELOW
 DOT_RADIUS = 3.5  # px
+LETTER_PX = 6.1  # mean width of a letter
+ROW_PX = 13  # between two rows of labels
 PERCENT_TICKS = ((0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1, "100"))
 
 
@@ -65,19 +68,37 @@ def draw_chart(shapes: Iterable[Markup], *, label: str, x_axis: Axis, y_axis: Ax
         y_axis: vertical axis.
     """
     frame = []
-    for position, text in x_axis.ticks:
+    num_rows = _num_label_rows(x_axis.ticks)
+    for index, (position, text) in enumerate(x_axis.ticks):
         x = svg_x(position)
         frame.append(Markup('<path class="grid" d="M{:.1f} {}V{}"/>').format(x, TOP, BOTTOM))
-        frame.append(draw_text(x, BOTTOM + 14, text, anchor="middle"))
+        y = BOTTOM + 14 + ROW_PX * (index % num_rows)
+        if x + _label_px(text) / 2 > WIDTH:
+            frame.append(draw_text(WIDTH, y, text, anchor="end"))
+        else:
+            frame.append(draw_text(x, y, text, anchor="middle"))
+    height = HEIGHT + ROW_PX * (num_rows - 1)
     for position, text in y_axis.ticks:
         y = svg_y(position)
         frame.append(Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, y, RIGHT))
         frame.append(draw_text(LEFT - 5, y + 4, text, anchor="end"))
-    frame.append(draw_text(LEFT + SIDE / 2, HEIGHT - 6, x_axis.name, anchor="middle"))
+    frame.append(draw_text(LEFT + SIDE / 2, height - 6, x_axis.name, anchor="middle"))
     middle = TOP + SIDE / 2
     name = draw_text(10, middle, y_axis.name, anchor="middle")
     frame.append(Markup('<g transform="rotate(-90 10 {:g})">{}</g>').format(middle, name))
-    return draw_svg(WIDTH, HEIGHT, [*frame, *shapes], label=label)
+    return draw_svg(WIDTH, height, [*frame, *shapes], label=label)
+
+
+def _label_px(text: str) -> float:
+    return LETTER_PX * len(text)
+
+
+def _num_label_rows(ticks: Sequence[Tick]) -> int:
+    """The rows that horizontal labels need: neighbours lie in different ones if they overlap."""
+    for (left, before), (right, after) in pairwise(ticks):
+        if SIDE * (right - left) < (_label_px(before) + _label_px(after)) / 2:
+            return 2
+    return 1
 
 
 def draw_line(points: Iterable[Point], *, css_class: str) -> Markup:

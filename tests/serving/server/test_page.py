@@ -69,11 +69,29 @@ def test_a_class_can_be_shown_alone_and_the_opacity_changed(page, server, tmp_pa
     path = tmp_path / "photo.png"
     path.write_bytes(png(240, 320))
     shown(page, server, path, width=1280)
-    page.run("document.querySelectorAll('#legend li')[1].click()")
+    page.run("document.querySelectorAll('#legend button')[1].click()")
     assert pixel(page, 40, 120) == [20, 20, 20]  # the photograph alone
     set_opacity = "const o = document.getElementById('opacity'); o.value = 100; o"
     page.run(f"(() => {{ {set_opacity}.dispatchEvent(new Event('input')) }})()")
     assert pixel(page, 280, 120) == [240, 170, 0]
+
+
+def test_the_keyboard_alone_reaches_each_class_and_each_segment(page, server, tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(240, 320))
+    shown(page, server, path, width=1280)
+    page.press("Tab")  # the button of files
+    page.press("Tab")
+    names = []
+    for _ in range(3):
+        page.press("ArrowRight")
+        names.append(text(page, "#tip").partition(" ")[0])
+    assert names == ["dark", "bright", "dark"]
+    page.press("Tab")  # opacity
+    page.press("Tab")
+    page.press("Enter")
+    assert page.run("document.querySelector('[aria-pressed=true]').innerText").startswith("dark")
+    assert pixel(page, 280, 120) == [220, 220, 220]  # the photograph alone
 
 
 def test_a_dropped_file_is_segmented_too(page, server):

@@ -114,7 +114,7 @@ PREDICTION: dict[int | str, dict[str, Any]] = {
 }
 REASONS = {
     400: "an empty body, or a broken form",
-    401: "no API key, or another one",
+    401: "the API key is missing or wrong",
     408: "the body did not arrive in time",
     413: "too many bytes or pixels",
     415: "another format than PNG, JPEG or TIFF",

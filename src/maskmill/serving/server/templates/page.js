@@ -6,6 +6,7 @@ const canvas = byId("canvas");
 const context = canvas.getContext("2d");
 let shown = null; // {picture, answer, ids: Int32Array of indices + 1 by pixel, layer}
 let chosen = null; // category id whose segments alone are drawn, or null
+let named = -1; // the index of the segment that is named, or -1
 let requests = 0;
 
 // COCO's compressed run-length code (rleFromString in maskApi.c) to run lengths.
@@ -92,6 +93,7 @@ function fillLegend(answer) {
   for (const category of answer.categories) {
     const count = answer.segments.filter((row) => row.category_id === category.id).length;
     const item = document.createElement("li");
+    const button = document.createElement("button");
     const swatch = document.createElement("span");
     const name = document.createElement("span");
     const number = document.createElement("span");
@@ -101,18 +103,20 @@ function fillLegend(answer) {
     name.textContent = category.name;
     number.className = "count";
     number.textContent = count === 0 ? "" : count;
-    item.append(swatch, name, number);
-    item.classList.toggle("absent", count === 0);
-    item.title = "show this class alone";
-    item.addEventListener("click", () => choose(category.id, item));
+    button.append(swatch, name, number);
+    button.classList.toggle("absent", count === 0);
+    button.title = "show this class alone";
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => choose(category.id, button));
+    item.append(button);
     legend.append(item);
   }
 }
 
-function choose(id, item) {
+function choose(id, button) {
   chosen = chosen === id ? null : id;
-  for (const other of byId("legend").children) {
-    other.classList.toggle("chosen", other === item && chosen !== null);
+  for (const other of byId("legend").querySelectorAll("button")) {
+    other.setAttribute("aria-pressed", other === button && chosen !== null);
   }
   shown.layer = drawLayer(shown.answer, shown.ids);
   draw();
@@ -150,6 +154,7 @@ async function show(file) {
   const seconds = (performance.now() - started) / 1000;
   const picture = await createImageBitmap(file).catch(() => null); // no browser decodes TIFF
   chosen = null;
+  named = -1;
   const ids = segmentIds(answer);
   shown = { picture, answer, ids, layer: drawLayer(answer, ids) };
   canvas.width = answer.width;
@@ -158,7 +163,7 @@ async function show(file) {
   byId("result").hidden = false;
   byId("model").textContent = `${answer.model.name} (${answer.model.fingerprint.slice(0, 12)})`;
   byId("caption").textContent = `${file.name}: ${answer.width} x ${answer.height} px, ` +
-    `${answer.segments.length} segments, ${seconds.toFixed(2)} s. Point at one, or tap it.`;
+    `${answer.segments.length} segments, ${seconds.toFixed(2)} s. Point at one, tap it, or use arrow keys.`;
   fillLegend(answer);
   draw();
   say("", false);
@@ -169,14 +174,29 @@ function pointAt(event) {
   const box = canvas.getBoundingClientRect();
   const x = Math.floor((event.clientX - box.left) / box.width * shown.answer.width);
   const y = Math.floor((event.clientY - box.top) / box.height * shown.answer.height);
-  const id = shown.ids[y * shown.answer.width + x] || 0;
+  named = (shown.ids[y * shown.answer.width + x] || 0) - 1;
+  showName(event.clientX - box.left + 12, event.clientY - box.top + 16);
+}
+
+// The name of the segment `named` at a position on the canvas in CSS px.
+function showName(x, y) {
   const tip = byId("tip");
   tip.hidden = false;
-  tip.textContent = id === 0 ? "no class" : describe(shown.answer.segments[id - 1]);
-  const left = Math.min(event.clientX - box.left + 12, box.width - tip.offsetWidth);
-  const top = Math.min(event.clientY - box.top + 16, box.height - tip.offsetHeight);
-  tip.style.left = `${Math.max(0, left)}px`;
-  tip.style.top = `${Math.max(0, top)}px`;
+  tip.textContent = named < 0 ? "no class" : describe(shown.answer.segments[named]);
+  tip.style.left = `${Math.max(0, Math.min(x, canvas.clientWidth - tip.offsetWidth))}px`;
+  tip.style.top = `${Math.max(0, Math.min(y, canvas.clientHeight - tip.offsetHeight))}px`;
+}
+
+// Arrow keys go through the segments, for those who do not point.
+function step(event) {
+  const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const segments = shown === null ? [] : shown.answer.segments;
+  if (by === undefined || segments.length === 0) return;
+  event.preventDefault(); // the page would scroll
+  named = named < 0 && by < 0 ? segments.length - 1 : (named + by + segments.length) % segments.length;
+  const [left, top, width, height] = segments[named].bbox;
+  const scale = canvas.clientWidth / shown.answer.width;
+  showName((left + width / 2) * scale, (top + height / 2) * scale);
 }
 
 byId("file").addEventListener("change", (event) => {
@@ -195,4 +215,5 @@ canvas.addEventListener("pointerdown", pointAt);
 canvas.addEventListener("pointerleave", (event) => {
   if (event.pointerType === "mouse") byId("tip").hidden = true;
 });
+canvas.addEventListener("keydown", step);
 byId("opacity").addEventListener("input", () => shown !== null && draw());
