@@ -2,6 +2,7 @@
 mask.
 """
 
+import itertools
 import math
 
 import cv2
@@ -150,6 +151,21 @@ def test_all_masks_of_a_map_are_coco_s_codes(panoptic):
     assert len(rles) == len(wanted)
     for key, rle in zip(wanted, rles, strict=True):
         assert rle == coco_mask.encode(np.asfortranarray(panoptic.ids == key, dtype=np.uint8))
+
+
+SMALL, LARGE = [65_535, 1, 2], [70_000, 65_537, 1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ids"),
+    [(np.uint16, SMALL), *itertools.product([np.int32, np.int64], [SMALL, [65_536, 3, 2], LARGE])],
+)
+def test_masks_of_ids_of_any_size_and_type_are_coco_s_codes(dtype, ids):
+    grid = np.random.default_rng(0).choice(ids, (7, 11)).astype(dtype)
+    for view in (grid, grid[::-1, 1::2], grid.T):
+        rles = MaskRuns.from_ids(view, ids).codes()
+        masks = [np.asfortranarray(view == key, dtype=np.uint8) for key in ids]
+        assert rles == [coco_mask.encode(mask) for mask in masks]
 
 
 @st.composite

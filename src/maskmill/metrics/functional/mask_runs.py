@@ -81,10 +81,12 @@ class MaskRuns:
     def from_ids(cls, ids: npt.NDArray[np.integer[Any]], wanted: Sequence[int]) -> "MaskRuns":
         """The masks of some ids of a map (H, W), all from one pass over it."""
         height, width = ids.shape
-        columns = np.ascontiguousarray(ids.T).reshape(-1)  # COCO counts down the columns
+        columns = _transposed(ids).reshape(-1)  # COCO counts down the columns
         starts = run_starts(columns)
         stops = starts + run_lengths(starts, columns.size)
         id_of_run = columns[starts]
+        if id_of_run.min() >= 0 and id_of_run.max() < 2**16:
+            id_of_run = id_of_run.astype(np.uint16)  # NumPy sorts 16 bits by radix: 5 x as fast
         order = np.argsort(id_of_run, kind="stable")
         ordered = id_of_run[order]
         firsts = np.searchsorted(ordered, wanted)
@@ -122,7 +124,7 @@ class MaskRuns:
         edges = np.stack([self.start, self.stop], axis=1)
         uncompressed = []
         for positions in np.split(edges, self.num_runs.cumsum()[:-1]):
-            counts = np.diff(positions.reshape(-1), prepend=0, append=height * width).tolist()
+            counts = np.diff(positions.reshape(-1), prepend=0, append=height * width)
             if counts[-1] == 0:
                 counts = counts[:-1]
             uncompressed.append({"size": [height, width], "counts": counts})
@@ -227,6 +229,13 @@ def _paint(layer: MaskRuns, left: int, width: int) -> npt.NDArray[Any]:
     values[1::2] = layer.owner[order] + 1
     lengths = np.diff(edges, prepend=0, append=width * height)
     return np.repeat(values, lengths).reshape(width, height)
+
+
+def _transposed(ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    """(W, H), contiguous."""
+    if ids.dtype == np.int32:  # of a `Panoptic`; OpenCV takes a fifth of NumPy's time
+        return cv2.transpose(ids).astype(np.int32, copy=False)
+    return np.ascontiguousarray(ids.T)
 
 
 def _count(owner: npt.NDArray[np.integer[Any]], num_masks: int) -> Ints:
