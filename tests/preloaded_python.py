@@ -20,6 +20,7 @@ MODULES = (
     "validate",
     "track",
     "block_",
+    "notebook",
     "dvc",
 )
 

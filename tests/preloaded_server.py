@@ -23,9 +23,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import mlflow
+import torch
 from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
+from mlflow.utils import requirements_utils
+
+from maskmill.serving.program import trace
 
 PRELOADED = [
+    "maskmill.assembly.prediction_job",
     "maskmill.assembly.registration",
     "maskmill.assembly.scoring",
     "maskmill.assembly.training_job",
@@ -33,25 +38,40 @@ PRELOADED = [
     "maskmill.networks.encoders",
     "maskmill.networks.panoptic_deeplab",
     "maskmill.reporting.evaluation_folder",
-    "maskmill.assembly.prediction_job",
+    "maskmill.serving.onnx_export",
     "maskmill.serving.packaging",
     "albumentations",
     "alembic.command",
-    "dvc.cli",
+    "alembic.config",
+    "dvc.cli.parser",
     "dvc.commands.repro",
-    "dvc.repo",
+    "dvc.scm",
     "git",
     "hydra.main",
+    "mlflow.models.display_utils",
     "mlflow.pyfunc",
+    "mlflow.pyfunc.scoring_server",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.tracing.client",
+    "mlflow.tracing.export.utils",
+    "mlflow.tracing.processor.base_mlflow",
+    "mlflow.tracing.processor.otel",
+    "onnx",
+    "onnxruntime",
     "opentelemetry.sdk.trace",
     "s3fs",
     "segmentation_models_pytorch",
     "sqlalchemy.dialects.sqlite",
     "torch._functorch.partitioners",
+    "torch._inductor.ir",
+    "torch.distributed.algorithms.ddp_comm_hooks.debugging_hooks",
     "torch.distributed.checkpoint",
     "torch.export._trace",
+    "torch.fx.experimental.validator",
+    "torch.onnx._internal.torchscript_exporter.symbolic_opset20",
+    "torch.onnx._internal.torchscript_exporter.utils",
 ]
 LENGTH = struct.Struct("!I")
 
@@ -61,6 +81,7 @@ def serve(folder):
     for name in PRELOADED:
         importlib.import_module(name)
     _read_own_sources()
+    _export_once()
     _create_database(folder / "mlflow.db")
     gc.collect()
     gc.freeze()  # the collector would copy the pages of all objects in each process
@@ -103,6 +124,17 @@ def _read_own_sources():
     for path in sorted(code_digests.ROOT.rglob("*.py")):
         name = path.relative_to(code_digests.ROOT.parent).with_suffix("").as_posix()
         code_digests._read(name.replace("/", ".").removesuffix(".__init__"))
+
+
+def _export_once():
+    """Fill the caches of torch.export and MLflow, so that no registration has to."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.UpsamplingBilinear2d(scale_factor=2),
+    )
+    trace(network.eval(), torch.zeros(2, 3, 24, 32), stride=8)
+    requirements_utils._init_modules_to_packages_map()  # asks each package for its modules
 
 
 def _create_database(path):
