@@ -1,5 +1,6 @@
 """The page of the server in a real browser: an image is chosen, segments are drawn and named."""
 
+import numpy as np
 import pytest
 
 import brightness_server
@@ -54,8 +55,20 @@ def test_an_image_is_segmented_and_each_segment_named(page, server, tmp_path, wi
         x, y = left + share * box_width, top + height / 2
         page.point_at(x, y) if width > 500 else page.tap(x, y)
         assert text(page, "#tip") == expected
+        bottom = page.run("document.getElementById('tip').getBoundingClientRect().bottom")
+        assert (bottom < y) == (width < 500)  # a finger hides what is below it
     assert page.run("document.getElementById('key').offsetParent") is None  # no key is asked for
     assert page.messages == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_tall_image_fits_the_window_and_its_classes_come_first(page, server, tmp_path, width):
+    path = tmp_path / "tall.png"
+    path.write_bytes(encode_png(np.full((640, 64, 3), 220, np.uint8)))
+    shown(page, server, path, width=width)
+    assert canvas(page)[2:] == pytest.approx([60, 600], abs=0.1)  # 75 % of the window's height
+    legend = page.run("[...document.querySelectorAll('#legend li')].map(item => item.innerText)")
+    assert [line.split() for line in legend] == [["bright", "1"], ["dark", "<b>"]]
 
 
 def pixel(page, x, y):

@@ -90,8 +90,11 @@ function describe(segment) {
 function fillLegend(answer) {
   const legend = byId("legend");
   legend.replaceChildren();
-  for (const category of answer.categories) {
-    const count = answer.segments.filter((row) => row.category_id === category.id).length;
+  const counts = new Map();
+  for (const { category_id: id } of answer.segments) counts.set(id, (counts.get(id) || 0) + 1);
+  const isAbsent = (category) => (counts.has(category.id) ? 0 : 1);
+  for (const category of [...answer.categories].sort((a, b) => isAbsent(a) - isAbsent(b))) {
+    const count = counts.get(category.id) || 0;
     const item = document.createElement("li");
     const button = document.createElement("button");
     const swatch = document.createElement("span");
@@ -159,6 +162,7 @@ async function show(file) {
   shown = { picture, answer, ids, layer: drawLayer(answer, ids) };
   canvas.width = answer.width;
   canvas.height = answer.height;
+  canvas.style.setProperty("--aspect", answer.width / answer.height); // tall images fit the window
   byId("tip").hidden = true;
   byId("result").hidden = false;
   byId("model").textContent = `${answer.model.name} (${answer.model.fingerprint.slice(0, 12)})`;
@@ -175,7 +179,8 @@ function pointAt(event) {
   const x = Math.floor((event.clientX - box.left) / box.width * shown.answer.width);
   const y = Math.floor((event.clientY - box.top) / box.height * shown.answer.height);
   named = (shown.ids[y * shown.answer.width + x] || 0) - 1;
-  showName(event.clientX - box.left + 12, event.clientY - box.top + 16);
+  const below = event.pointerType === "touch" ? -48 : 16; // a finger hides what is below it
+  showName(event.clientX - box.left + 12, event.clientY - box.top + below);
 }
 
 // The name of the segment `named` at a position on the canvas in CSS px.
