@@ -6,23 +6,28 @@ OUT is a new folder, in which six scenes are drawn and prepared. Each launcher t
 settings with one thread, one at a time, and the sha256 of each job's weights must be that of the
 first launcher. A job's overhead is the time from the end of the job before it to its own end,
 without the seconds that its MLflow run lasted. The first job waits for the imports and is not
-counted. submitit starts all jobs at once, each as a program of its own that imports the libraries,
-as SLURM does; their overhead is not measured.
+counted. submitit starts all jobs of a sweep at once, each as a program of its own that imports the
+libraries, as SLURM does. So each of its jobs is a sweep of its own here, and its overhead is the
+time from being submitted to its result, without the seconds of its run. `command` stands beside it:
+the same for `maskmill train` without a sweep, which imports the libraries too.
 """
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import mlflow
 
+from maskmill.serving.model_files import read_model
+from maskmill.tracking.lineage import MODEL_TAG
+
 DRAW = ["draw.num_train=4", "draw.num_val=2", "draw.num_test=1", "draw.out=data"]
+RATES = ("0.003", "0.002", "0.001", "0.0005")
 TRAIN = [
-    "optimizer.lr=3e-3,2e-3,1e-3,5e-4",
     "network=unet",
     "trainer.max_epochs=1",
     "data.num_workers=0",
@@ -35,9 +40,8 @@ ONE_AT_A_TIME = {
     "basic": [],
     "joblib": ["hydra.launcher.n_jobs=1"],
     "ray": ["hydra.launcher.num_jobs=1"],
-    "submitit_local": [],
 }
-JOBS = range(4)
+LAUNCHERS = [*ONE_AT_A_TIME, "submitit_local", "command"]
 
 
 def main(folder, launchers):
@@ -46,20 +50,61 @@ def main(folder, launchers):
     run(folder, "prepare", "prepare.workers=1")
     expected = None
     for launcher in launchers:
-        options = [f"sweep.name={launcher}", f"hydra/launcher={launcher}", *ONE_AT_A_TIME[launcher]]
         begin = time.perf_counter()
-        run(folder, "train", "-m", *TRAIN, *options, f"train.state=out/state_{launcher}")
+        measure = {"submitit_local": submitted, "command": without_sweep}.get(launcher, together)
+        models, seconds = measure(folder, launcher)
         total = time.perf_counter() - begin
-        jobs = folder / "out/sweeps" / launcher
-        weights = [sha256(jobs / f"{job}/train/model.safetensors") for job in JOBS]
+        weights = [sha256(model / "model.safetensors") for model in models]
         expected = expected or weights
         assert weights == expected, (weights, expected)
-        measured = "" if launcher == "submitit_local" else f"{overheads(folder, jobs)} s a job, "
         print(
-            f"{launcher}: {measured}{total:.1f} s in all, load {os.getloadavg()[0]:.0f}, weights "
+            f"{launcher}: {', '.join(f'{value:.2f}' for value in seconds)} s a job, "
+            f"{total:.1f} s in all, load {os.getloadavg()[0]:.0f}, weights "
             f"{', '.join(digest[:8] for digest in weights)}",
             flush=True,
         )
+
+
+def together(folder, launcher):
+    """One sweep; the folders of its models, and the overheads of the jobs but the first."""
+    options = [f"sweep.name={launcher}", f"hydra/launcher={launcher}", *ONE_AT_A_TIME[launcher]]
+    rates = f"optimizer.lr={','.join(RATES)}"
+    run(folder, "train", "-m", *TRAIN, rates, *options, f"train.state=out/state_{launcher}")
+    jobs = folder / "out/sweeps" / launcher
+    ends = [(jobs / f"{job}/job.json").stat().st_mtime for job in range(len(RATES))]
+    seconds = []
+    for job, (before, end) in enumerate(pairwise(ends), start=1):
+        seconds.append(end - before - run_seconds(folder, jobs / f"{job}/train"))
+    return [jobs / f"{job}/train" for job in range(len(RATES))], seconds
+
+
+def submitted(folder, launcher):
+    """A sweep for each setting; the folders of the models, and the overhead of each job."""
+    models, seconds = [], []
+    for rate in RATES:
+        name = f"{launcher}_{rate}"
+        options = [f"sweep.name={name}", f"hydra/launcher={launcher}", f"optimizer.lr={rate}"]
+        run(folder, "train", "-m", *TRAIN, *options, f"train.state=out/state_{launcher}")
+        jobs = folder / "out/sweeps" / name
+        (begin,) = jobs.glob(".submitit/*/*_submitted.pkl")
+        (end,) = jobs.glob(".submitit/*/*_result.pkl")
+        models.append(jobs / "0/train")
+        waited = end.stat().st_mtime - begin.stat().st_mtime
+        seconds.append(waited - run_seconds(folder, models[-1]))
+    return models, seconds
+
+
+def without_sweep(folder, launcher):
+    """A command for each setting; the folders of the models, and the overhead of each command."""
+    models, seconds = [], []
+    for rate in RATES:
+        out = Path("out") / f"{launcher}_{rate}"
+        begin = time.perf_counter()
+        run(folder, "train", *TRAIN, f"optimizer.lr={rate}", f"out={out}", "data.root=out/prepare")
+        waited = time.perf_counter() - begin
+        models.append(folder / out / "train")
+        seconds.append(waited - run_seconds(folder, models[-1]))
+    return models, seconds
 
 
 def run(folder, stage, *overrides):
@@ -75,20 +120,14 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def overheads(folder, jobs):
-    """Seconds of the jobs but the first, as text."""
+def run_seconds(folder, model):
+    """Seconds that the latest MLflow run of a model lasted."""
     client = mlflow.MlflowClient(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
-    parent = json.loads((jobs / "sweep.json").read_text())["run"]
-    experiment = client.get_run(parent).info.experiment_id
-    ends = [(jobs / f"{job}/job.json").stat().st_mtime for job in JOBS]
-    texts = []
-    for job in JOBS[1:]:
-        query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.sweep_job = '{job}'"
-        (found,) = client.search_runs([experiment], query)
-        trained = (found.info.end_time - found.info.start_time) / 1000
-        texts.append(f"{ends[job] - ends[job - 1] - trained:.2f}")
-    return ", ".join(texts)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = f"tags.`{MODEL_TAG}` = '{read_model(model).fingerprint}'"
+    latest = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])[0]
+    return (latest.info.end_time - latest.info.start_time) / 1000
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] or list(ONE_AT_A_TIME))
+    main(Path(sys.argv[1]), sys.argv[2:] or LAUNCHERS)

@@ -8,6 +8,7 @@ import pytest
 from maskmill.reporting import svg
 from maskmill.reporting.ranking import RankedJob, Ranking
 from maskmill.reporting.scales import MARGIN, scale_of
+from maskmill.reporting.svg import have_room
 from maskmill.reporting.sweep_page import draw_coordinates, draw_curves, write_sweep_page
 from parsed_page import require_inert
 
@@ -95,6 +96,15 @@ def test_a_single_value_lies_in_the_middle_and_many_have_five_labels():
     epochs = scale_of("epoch", [f"{epoch}.0" for epoch in range(1, 9)], linear=True)
     assert [text for _, text in epochs.ticks] == ["1", "3", "4", "6", "8"]
     assert epochs.ticks[1][0] == epochs.position["3.0"]
+
+
+def test_values_of_a_search_that_lie_close_together_get_labels_with_room():
+    rates = ["0.008591", "0.009446", "0.001264", "0.001252", "0.0006824", "0.0007447"]
+    scale = scale_of("lr", rates)
+    labels = [text for _, text in scale.ticks]
+    assert labels == ["0.000682", "0.00132", "0.00254", "0.0049", "0.00945"]
+    assert not have_room([(scale.position[rate], rate) for rate in rates])
+    assert have_room(scale.ticks)
 
 
 def corners(line):

@@ -70,8 +70,16 @@ def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_settin
     best = OmegaConf.load(prepared / "conf/experiment/best_rates.yaml")
     (job,) = re.findall(r"^best: job (\d)", output, re.MULTILINE)
     model = json.loads((folder / job / "train/model.json").read_text())
-    assert best.optimizer.lr == model["config"]["optimizer"]["lr"]
+    rate = best.optimizer.lr
+    assert rate == model["config"]["optimizer"]["lr"]
+    ((trained,),) = query(prepared, f"select run_uuid from runs where name = 'optimizer.lr={rate}'")
     assert "parallel coordinates" in (folder / "sweep.html").read_text()
+
+    # Another sweep of the best setting trains nothing, and names the run that has trained it.
+    again = run("train", "-m", *QUICK, "sweep.name=again", f"optimizer.lr={rate}", cwd=prepared)
+    assert "this run is finished" in again
+    assert f"its MLflow run: {trained}" in again
+    assert f"register.run={trained}" in again
 
 
 CRASH = """

@@ -11,6 +11,8 @@ from maskmill.assembly.sweep_record import SweepRecord, parse
 from maskmill.evaluation.learning_curves import EPOCH, HISTORY, SCORE, read_history
 from maskmill.reporting.ranking import RankedJob, Ranking
 from maskmill.reporting.sweep_page import write_sweep_page
+from maskmill.serving.model_files import read_model
+from maskmill.tracking.lineage import find_run
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +25,28 @@ def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Rank
     Args:
         folder: of the sweep.
         sweep: its record.
-        runs: job -> id of its MLflow run.
+        runs: job -> id of its MLflow run; a job that an earlier sweep has trained has none of its
+            own, and gets the run of its model.
     """
     records = read_jobs(folder)
     if not records:
         return None
     jobs = []
     for record in records:
-        jobs.append(_ranked(record, folder / str(record.job), runs.get(record.job)))
+        own = folder / str(record.job)
+        run = runs.get(record.job) or _run_of_model(own / "train")
+        jobs.append(_ranked(record, own, run))
     metrics = dict.fromkeys(record.metric for record in records)  # networks of several tasks
     return Ranking.of(folder.name, " or ".join(metrics), jobs, maximise=sweep.maximise)
+
+
+def _run_of_model(folder: Path) -> str | None:
+    try:
+        files = read_model(folder)
+    except FileNotFoundError:
+        return None
+    run = find_run(files.fingerprint)
+    return None if run is None else str(run.info.run_id)
 
 
 def _ranked(record: JobRecord, folder: Path, run: str | None) -> RankedJob:

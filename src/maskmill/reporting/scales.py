@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskmill.reporting.svg import Axis, Tick
+from maskmill.reporting.svg import Axis, Tick, have_room
 
 MARGIN = 0.06  # of the axis, on either side
 DECADE = 10.0  # positive numbers that span one are spaced by their logarithm
 MAX_VALUES = 6  # of an axis that labels each of its values
-NUM_TICKS = 5
+NUM_TICKS = (5, 3)  # of other numbers: as many as have room
 MAX_LABEL = 13  # characters: three names fit below a chart
 
 
@@ -56,14 +56,23 @@ def scale_of(name: str, texts: Sequence[str], *, linear: bool = False) -> Scale:
     values = [math.log10(number) for number in numbers] if is_logarithmic else numbers
     places = _spread(values)
     position = dict(zip(distinct, places, strict=True))
-    if len(distinct) <= MAX_VALUES:
-        return Scale(name, position, _labels([f"{number:g}" for number in numbers], places))
+    own = _labels([f"{number:g}" for number in numbers], places)
+    if len(distinct) <= MAX_VALUES and have_room(own):
+        return Scale(name, position, own)
+    for num_ticks in NUM_TICKS:
+        ticks = _even_ticks(values, num_ticks, is_logarithmic=is_logarithmic)
+        if have_room(ticks):
+            break
+    return Scale(name, position, ticks)
+
+
+def _even_ticks(values: Sequence[float], number: int, *, is_logarithmic: bool) -> list[Tick]:
     low, high = min(values), max(values)
-    steps = [low + (high - low) * index / (NUM_TICKS - 1) for index in range(NUM_TICKS)]
+    steps = [low + (high - low) * index / (number - 1) for index in range(number)]
     if all(map(float.is_integer, values)):  # as epochs and widths
         steps = list(map(float, map(round, steps)))
     labels = [f"{10**step if is_logarithmic else step:.3g}" for step in steps]
-    return Scale(name, position, _labels(labels, _spread(steps)))
+    return _labels(labels, _spread(steps))
 
 
 def _numbers(texts: Sequence[str]) -> list[float] | None:

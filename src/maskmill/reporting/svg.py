@@ -68,8 +68,8 @@ def draw_chart(shapes: Iterable[Markup], *, label: str, x_axis: Axis, y_axis: Ax
         y_axis: vertical axis.
     """
     frame = []
-    num_rows = _num_label_rows(x_axis.ticks)
-    for index, (position, text) in enumerate(x_axis.ticks):
+    num_rows = 1 if have_room(x_axis.ticks) else 2  # neighbours lie in different ones
+    for index, (position, text) in enumerate(sorted(x_axis.ticks)):
         x = svg_x(position)
         frame.append(Markup('<path class="grid" d="M{:.1f} {}V{}"/>').format(x, TOP, BOTTOM))
         y = BOTTOM + 14 + ROW_PX * (index % num_rows)
@@ -93,12 +93,12 @@ def _label_px(text: str) -> float:
     return LETTER_PX * len(text)
 
 
-def _num_label_rows(ticks: Sequence[Tick]) -> int:
-    """The rows that horizontal labels need: neighbours lie in different ones if they overlap."""
-    for (left, before), (right, after) in pairwise(ticks):
+def have_room(ticks: Sequence[Tick]) -> bool:
+    """Does each label of a horizontal axis end before the next one begins?"""
+    for (left, before), (right, after) in pairwise(sorted(ticks)):
         if SIDE * (right - left) < (_label_px(before) + _label_px(after)) / 2:
-            return 2
-    return 1
+            return False
+    return True
 
 
 def draw_line(points: Iterable[Point], *, css_class: str) -> Markup:
