@@ -47,17 +47,32 @@ autodoc_inherit_docstrings = False  # those of torch and Lightning are not writt
 autodoc_default_options = {"show-inheritance": True}
 
 FIRST_PAGE = f'<meta http-equiv="refresh" content="0; url={root_doc}.html">\n'
+# What keyboards and screen readers need, and neither Sphinx nor the theme writes: (found, becomes).
+WIDE = '<div class="table-wrapper colwidths-auto docutils container"'
+REPAIRS = (
+    ("<pre>", '<pre tabindex="0">'),  # it scrolls sideways
+    (f"{WIDE}>", f'{WIDE} tabindex="0">'),
+    ('role="heading">', 'role="heading" aria-level="2">'),
+    ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="All pages">'),
+    ('<aside class="toc-drawer">', '<aside class="toc-drawer" aria-label="On this page">'),
+    ('<th class="head"><p></p></th>', "<td></td>"),
+    ('\n<div id="search-results">', '\n<h1>Search</h1><div id="search-results">'),
+)
 LOADED = re.compile(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="((?:https?:)?//[^"]+)"')
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
-    """Write index.html; end the build if a page would load something from a network."""
+    """Write index.html, repair the pages, and refuse one that would load from a network."""
     if exception is not None:
         return
     (Path(app.outdir) / "index.html").write_text(FIRST_PAGE)
     for page in Path(app.outdir).rglob("*.html"):
-        for address in LOADED.findall(page.read_text()):
+        text = page.read_text()
+        for address in LOADED.findall(text):
             raise ExtensionError(f"{page}: loads {address}; the site has to work offline")
+        for found, becomes in REPAIRS:
+            text = text.replace(found, becomes)
+        page.write_text(text)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

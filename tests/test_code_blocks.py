@@ -35,15 +35,16 @@ PAGES = {
 }
 BLOCKS = [block for page, text in PAGES.items() for block in read_blocks(page, text)]
 FIRST = "docs/tutorials/own_photographs.md"
-IN_EMPTY_FOLDERS = {"docs/tutorials/class_masks.md"}
+IN_EMPTY_FOLDERS = {f"docs/tutorials/{name}.md" for name in ("class_masks", "cluster", "nuclei")}
 RUN = {
     page: list(blocks)
     for page, blocks in groupby(
         filter(lambda block: block.is_run, BLOCKS), lambda block: block.page
     )
 }
-# Files that a page writes, or a user.
-OWN_CHOICES = {"NAME", "best_lr", "best_rate", "fruit", "orchard", "own", "planned", "street"}
+# Files that a page or a user writes, or that a package brings.
+OWN_CHOICES = {"NAME", "best_lr", "best_rate", "fruit", "nuclei", "orchard", "ours", "own"}
+OWN_CHOICES |= {"planned", "street", "submitit_local"}  # the last is of hydra-submitit-launcher
 TIMEOUT_S = 300
 
 
