@@ -96,12 +96,12 @@ def serving(command, port, path, *, environment=None, core=None):
     try:
         _wait_until_ready(process, port, path)
         yield process
+        process.stdin.close()
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{command[:4]} did not stop within {STOP_S} s") from error
     finally:
         process.stdin.close()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            print(f"{command[:4]} did not stop within {STOP_S} s and is killed", flush=True)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

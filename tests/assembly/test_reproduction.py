@@ -1,7 +1,9 @@
 """What `maskmill reproduce` says where a version cannot be trained again."""
 
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 from dvc.repo import Repo
@@ -109,6 +111,35 @@ def test_the_prepared_data_of_this_project_are_used_if_their_digest_fits(reposit
         restore_data(repository, project, relative, "d" * 64)
         assert (project / relative).resolve() == data
         assert (project / "params.yaml").is_file()
+
+
+TRAINS_FOR_A_MINUTE = """
+import sys
+from pathlib import Path
+from maskmill.assembly.worktree import interrupted_by_sigterm, run, worktree
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+root = Path(sys.argv[1])
+with interrupted_by_sigterm(), worktree(root, "HEAD", root / "tree") as project:
+    run([sys.executable, "-c", child], project, shown=True)
+"""
+
+
+def test_sigterm_ends_the_training_and_removes_its_folder(repository):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINS_FOR_A_MINUTE, str(repository)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    child = int(process.stdout.readline())
+    assert len(git(repository, "worktree", "list").splitlines()) == 2
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert "InterruptedError: received SIGTERM" in errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+    assert not (repository / "tree").exists()
 
 
 @pytest.mark.slow

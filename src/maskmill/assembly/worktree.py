@@ -1,11 +1,13 @@
 """The repository at an earlier commit, in a temporary folder, with the data of that time."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from maskmill.canonical.files import parse_json, read_json, write_text
 
@@ -42,6 +44,23 @@ def worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
         yield folder / prefix
     finally:
         run(["git", "worktree", "remove", "--force", str(folder)], root, check=False)
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Raise InterruptedError on SIGTERM, so that `worktree` and `run` leave nothing behind."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise InterruptedError(
+            "received SIGTERM: the training was ended and its temporary folder removed - the same "
+            "command starts again from the beginning"
+        )
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def restore_data(root: Path, project: Path, data: Path, digest: str) -> None:

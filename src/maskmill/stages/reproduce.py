@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.registry_settings import ReproduceSettings
+from maskmill.assembly.worktree import interrupted_by_sigterm
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
 
@@ -20,7 +21,8 @@ def main(cfg: DictConfig) -> None:
     check_store(tracking_uri())
     from maskmill.assembly.reproduction import reproduce  # torch takes seconds: not for --help
 
-    result = reproduce(settings)
+    with interrupted_by_sigterm():
+        result = reproduce(settings)
     if result.is_same:
         log.info("%s has the same weights again: %s", settings.model, result.found)
         return
