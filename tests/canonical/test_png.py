@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,3 +78,25 @@ def test_gray_ids_are_refused(tmp_path):
     write_labels(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(ValueError, match="expected an 8-bit RGB PNG of panoptic ids"):
         read_ids(tmp_path / "a.png")
+
+
+def test_a_chunk_that_claims_more_than_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "ids.png"
+    write_ids(path, np.zeros((96, 160), np.int32))
+    content = bytearray(path.read_bytes())
+    data = content.index(b"IDAT")
+    content[data - 4] = 0x20  # the length of the chunk: 512 MB more
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="do not decode - replace the file"):
+        read_ids(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize("cut", [1, 12, 40])
+def test_an_image_without_its_last_bytes_is_refused(tmp_path, cut):
+    path = tmp_path / "ids.png"
+    write_ids(path, np.arange(96 * 160, dtype=np.int32).reshape(96, 160))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match="do not decode - replace the file"):
+        read_ids(path)

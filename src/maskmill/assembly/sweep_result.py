@@ -43,7 +43,7 @@ def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Rank
 def _run_of_model(folder: Path) -> str | None:
     try:
         files = read_model(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # it failed, or its files were damaged since
         return None
     run = find_run(files.fingerprint)
     return None if run is None else str(run.info.run_id)

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 PNG = b"\x89PNG\r\n\x1a\n"
+CHUNK = struct.Struct(">I")  # the length that a chunk begins with
+CHUNK_FRAME = 12  # bytes of a chunk besides its content: length, type, checksum
 JPEG = b"\xff\xd8"
 # Markers of JPEG frames, whose segments start with precision, height and width. The four others
 # of this range are tables.
@@ -30,6 +32,23 @@ def header_size(data: npt.NDArray[np.uint8]) -> tuple[int, int]:
         if size is not None:
             return size
     return _any_size(view)
+
+
+def claims_too_much(data: npt.NDArray[np.uint8]) -> bool:
+    """Does a chunk of a PNG say that it is longer than the whole file?
+
+    OpenCV allocates the length that a chunk begins with before it reads the chunk.
+    """
+    view = data.data
+    if view[: len(PNG)] != PNG:
+        return False
+    position = len(PNG)
+    while position + CHUNK.size <= len(view):
+        (length,) = CHUNK.unpack_from(view, position)
+        if length > len(view):
+            return True
+        position += length + CHUNK_FRAME
+    return False
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.files import write_bytes
-from maskmill.canonical.image_header import header_size
+from maskmill.canonical.image_header import claims_too_much, header_size
 from maskmill.canonical.limits import require_pixels
 from maskmill.canonical.panoptic import MAX_ID
 
@@ -80,6 +80,8 @@ def decode(data: npt.NDArray[np.uint8], flags: int, name: str) -> npt.NDArray[An
     except ValueError as error:
         raise ValueError(undecodable) from error
     require_pixels(height, width, name)
+    if claims_too_much(data):
+        raise ValueError(undecodable)
     try:
         array = cv2.imdecode(data, flags)
     except cv2.error as error:
