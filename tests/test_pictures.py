@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import yaml
-from PIL import Image
-
 from docs.pictures import FOLDER, WINDOW, draw_pipeline
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 
