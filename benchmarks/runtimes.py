@@ -28,7 +28,10 @@ from maskmill.serving.model_files import read_model
 SIZE = (480, 360)  # width and height in px
 REFERENCE = "torch"
 COMPILED = "torch.compile"
-RUNTIMES = (REFERENCE, "torch_bf16", COMPILED, "program", "onnx", "openvino", "openvino_int8")
+RUNTIMES = (
+    *(REFERENCE, "torch_bf16", COMPILED, "program", "onnx"),
+    *("openvino", "openvino_bf16", "openvino_int8"),
+)
 
 
 def networks_of(folder):
