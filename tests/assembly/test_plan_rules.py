@@ -29,6 +29,7 @@ STREET = DataProfile(
     upright_class="sky",
     brightness_spread=20.0,
 )
+USUAL = {"object_side": Spread(9, 50, 64)}  # crops of 192 px, at their own size
 ALIKE = {"thing_names": (), "object_side": None}
 
 
@@ -72,13 +73,26 @@ def test_a_task_that_the_data_do_not_allow_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        pytest.param({}, [192, 192], id="small-objects"),
+        pytest.param({"object_side": Spread(9, 50, 60)}, [192, 192], id="small-objects"),
         pytest.param({"object_side": Spread(9, 50, 64)}, [192, 192], id="three-times-64"),
         pytest.param({"object_side": Spread(9, 50, 65)}, [224, 224], id="three-times-65"),
         pytest.param({"object_side": Spread(9, 90, 400)}, [352, 384], id="within-the-image"),
+        pytest.param({"object_side": Spread(9, 32, 48)}, [96, 96], id="192-px-of-the-network"),
+        pytest.param(
+            {"object_side": Spread(9, 32, 64)}, [128, 128], id="twice-64-at-twice-the-size"
+        ),
+        pytest.param(
+            {"object_side": Spread(9, 32, 65)}, [160, 160], id="twice-65-at-twice-the-size"
+        ),
+        pytest.param({"object_side": Spread(9, 32, 400)}, [192, 192], id="384-px-of-the-network"),
+        pytest.param({"machine": GPU, "object_side": Spread(9, 50, 90)}, [288, 288], id="gpu"),
         pytest.param({"task": "semantic", **ALIKE}, [256, 256], id="no-objects"),
         pytest.param({"machine": GPU, "task": "semantic", **ALIKE}, [352, 480], id="whole-image"),
-        pytest.param({"height": 96, "width": 160}, [96, 160], id="an-image-below-the-crop"),
+        pytest.param(
+            {"height": 96, "width": 160, "object_side": Spread(9, 50, 64)},
+            [96, 160],
+            id="an-image-below-the-crop",
+        ),
         pytest.param({"height": 20, "width": 500}, [32, 480], id="a-strip"),
     ],
 )
@@ -97,6 +111,15 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("network.width", {"machine": GPU}, 128),
         ("network.atrous_rates", {"object_side": Spread(9, 50, 96)}, None),
         ("network.atrous_rates", {"object_side": Spread(9, 50, 97)}, [6, 12, 18]),
+        ("network.start_at_zero", {}, True),
+        ("network.start_at_zero", {"task": "semantic"}, None),
+        ("network.scale", {"object_side": Spread(9, 10, 20)}, 2.0),  # not more than twice
+        ("network.scale", {"object_side": Spread(9, 45, 60)}, 2.0),  # 64 / 45 is above sqrt(2)
+        ("network.scale", {"object_side": Spread(9, 46, 60)}, None),
+        ("network.scale", {"object_side": Spread(9, 900, 999)}, None),
+        ("network.scale", {"task": "semantic"}, None),
+        ("network.output_stride", {"object_side": Spread(9, 45, 60)}, 32),
+        ("network.output_stride", {"object_side": Spread(9, 46, 60)}, None),
         ("encoder", {}, "efficientnet_lite0"),
         ("encoder", {"machine": replace(CPU, weights="none")}, "resnet10t"),
         ("encoder.name", {"machine": replace(CPU, weights="hub")}, "resnet18"),
@@ -109,19 +132,19 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("class_weights", {"shares": {"car": 0.99, "bus": 0.01}, "stuff_names": ()}, None),
         ("inference", {"largest_area": 2048 * 1024}, "whole"),
         ("inference", {"largest_area": 2048 * 1024 + 1}, "sliding_window"),
-        ("inference.window", {"largest_area": 10**8}, [384, 384]),
+        ("inference.window", {"largest_area": 10**8, **USUAL}, [384, 384]),
         ("trainer", {}, None),
         ("trainer", {"machine": GPU}, "gpu"),
         ("data.num_workers", {"machine": GPU}, 8),
-        ("loss.sigma_px", {"object_side": Spread(9, 8, 20)}, 2.0),
+        ("loss.sigma_px", {"object_side": Spread(9, 4, 20)}, 1.0),  # 2 px of the network
         ("loss.sigma_px", {}, 5.0),
         ("loss.sigma_px", {"object_side": Spread(9, 500, 800)}, 12.0),
         ("loss.offset_weight", {"object_side": Spread(9, 5, 9)}, 0.1),
         ("loss.offset_weight", {}, 0.025),
         ("loss.offset_weight", {"object_side": Spread(9, 500, 800)}, 0.01),
         ("task.postprocess.nms_kernel", {"object_side": Spread(1, 2, 3)}, 3),
-        ("task.postprocess.nms_kernel", {}, 11),
-        ("task.postprocess.nms_kernel", {"object_side": Spread(90, 90, 90)}, 41),
+        ("task.postprocess.nms_kernel", {}, 41),
+        ("task.postprocess.nms_kernel", {"object_side": Spread(90, 153, 300)}, 153),
         ("task.postprocess.top_k", {"objects_per_image": 100}, 200),
         ("task.postprocess.top_k", {"objects_per_image": 101}, 202),
         ("task.postprocess.min_area_px", {}, 25),
@@ -153,6 +176,7 @@ def test_a_choice_follows_its_rule(key, changes, value):
 )
 def test_the_transforms_follow_position_sizes_and_brightness(changes, names):
     transforms = chosen("augment.transforms", **changes)
+    assert transforms[-1]["hue"] == (0.1 if "brightness_spread" in changes else 0.02)
     assert [item["_target_"].removeprefix("albumentations.") for item in transforms] == names
 
 
@@ -165,7 +189,7 @@ def test_the_transforms_follow_position_sizes_and_brightness(changes, names):
     ],
 )
 def test_few_images_are_varied_more(num_images, scale, brightness):
-    window, _, colors = chosen("augment.transforms", num_images=num_images)
+    window, _, colors = chosen("augment.transforms", num_images=num_images, **USUAL)
     assert (window["scale"], colors["brightness"]) == (scale, brightness)
 
 

@@ -6,7 +6,7 @@ from torch.export import Dim
 
 from maskmill.networks.decoders import EncoderDecoder
 from maskmill.networks.encoders import TimmEncoder
-from maskmill.networks.panoptic_deeplab import PanopticDeepLab
+from maskmill.networks.panoptic_deeplab import PanopticDeepLab, resize
 from strided_network import StridedNetwork
 
 NETWORKS = ["unet", "fpn", "deeplabv3plus", "panoptic_deeplab"]
@@ -75,6 +75,36 @@ def test_a_shared_decoder_is_smaller_and_gives_the_same_outputs(
         assert shapes_of(shared(images)) == shapes_of(dual(images))
 
 
+@pytest.mark.parametrize("scale", [0.5, 2])
+def test_a_scaled_network_gives_offsets_in_px_of_the_image(
+    build_network, random_images, shapes_of, scale
+):
+    network = build_network("panoptic_deeplab", f"network.scale={scale}").eval()
+    last = network.offset_head[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.ones_(last.bias)  # one cell: 4 px of the network, 4 / scale px of the image
+    with torch.no_grad():
+        outputs = network(random_images((70, 100)))
+    assert shapes_of(outputs)["center"] == (2, 1, 70, 100)
+    assert torch.equal(outputs["offset"], torch.full((2, 2, 70, 100), 4 / scale))
+
+
+def test_images_are_scaled_by_means_of_squares_and_by_interpolation():
+    image = torch.tensor([[0.0, 4.0], [8.0, 12.0]])[None, None]
+    assert resize(image, 0.5).tolist() == [[[[6.0]]]]
+    assert resize(image, 2)[0, 0, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
+    assert resize(image, 1) is image
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_centres_and_offsets_start_at_zero_if_asked(build_network, random_images, starts):
+    network = build_network("panoptic_deeplab", f"network.start_at_zero={starts}")
+    outputs = network(random_images((64, 64)))
+    for name in ("center", "offset"):
+        assert bool(outputs[name].any()) != starts
+        assert outputs[name].requires_grad
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "overrides"),
@@ -96,6 +126,7 @@ def test_any_encoder_of_conf_fits(build_network, random_images, encoder, overrid
         ("network.width='64'", r"network\.width: expected int"),
         ("network.atrous_rates=[2,4]", r"network\.atrous_rates: .*at least 3 items"),
         ("network.atrous_rates=[2,4,0]", r"network\.atrous_rates: .*greater than or equal to 1"),
+        ("network.scale=3", r"`scale` to be one of 0.25, 0.5, 1.0, 2.0"),
         ("network.output_stride=8", r"network\.output_stride: .*should be 16 or 32"),
         ("encoder.name=resnet81", "did you mean"),
     ],

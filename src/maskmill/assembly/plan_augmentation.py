@@ -8,6 +8,7 @@ from maskmill.data.profile import DataProfile
 
 FEW_IMAGES, MANY_IMAGES = 200, 5000
 BRIGHTNESS_MODES = 45  # levels between images; street scenes have about 20
+HUE, HUE_OF_STAINS = 0.02, 0.1
 SAME_SIZE = 1.5  # ratio of areas up to which windows may be shares of an image
 RATIO = [0.8, 1.25]
 CROP_SIZE = "${data.crop_size}"
@@ -34,13 +35,15 @@ def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
         f"{why_strength}: windows at {1 / zoom:.2g} to {zoom:.2g} times their size",
         why_flips,
     ]
+    hue = HUE
     if profile.brightness_spread > BRIGHTNESS_MODES:
         transforms.append({"_target_": "albumentations.InvertImg", "p": 0.2})
         reasons.append(
             f"dark and bright images (their mean levels differ by {profile.brightness_spread:.0f})"
-            ": some are inverted"
+            ": some are inverted, and hues differ more"
         )
-    colors = {"brightness": strength, "contrast": strength, "saturation": strength, "hue": 0.02}
+        hue = HUE_OF_STAINS
+    colors = {"brightness": strength, "contrast": strength, "saturation": strength, "hue": hue}
     transforms.append({"_target_": "albumentations.ColorJitter", **colors, "p": 0.5})
     return [Choice("augment.transforms", transforms, "; ".join(reasons))]
 

@@ -8,19 +8,20 @@ from typing import Any, Literal
 
 from maskmill.assembly.plan_augmentation import augmentation
 from maskmill.assembly.plan_choice import Choice, Machine
-from maskmill.data.profile import DataProfile, Spread
+from maskmill.assembly.plan_objects import grouping, network_scale, scaling
+from maskmill.data.profile import DataProfile
 
 Task = Literal["semantic", "instance", "panoptic"]
 
 SIDE_STEP = 32  # the encoders' stride
 SMALLEST_CROP = 96  # px
 USUAL_CROP = {"cpu": 256, "gpu": 512}  # px, without objects
-OBJECT_CROP = {"cpu": (192, 384), "gpu": (256, 768)}  # px, for small and for large objects
+OBJECT_CROP = {"cpu": (192, 384), "gpu": (256, 768)}  # px of the network
 CROP_PER_OBJECT = 3  # sides of a large object
+SCALED_CROP_PER_OBJECT = 2  # where crops are enlarged and cost more
 WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
 RARE_SHARE = 0.02  # of the labelled pixels
 LARGE_THINGS = 96  # px, the side of COCO's large objects
-STUFF_PER_IMAGE = 2048 / (1024 * 2048)  # smallest stuff area of Panoptic-DeepLab, of the image
 
 
 def choose_task(profile: DataProfile, task: Task | None) -> Task:
@@ -50,7 +51,8 @@ def choose_task(profile: DataProfile, task: Task | None) -> Task:
 
 def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]:
     """Everything but batch size, length and learning rate, which need the speed of a step."""
-    crop = crop_size(profile, machine)
+    scale = 1.0 if task == "semantic" else network_scale(profile)
+    crop = crop_size(profile, machine, scale)
     choices = [
         *_network(profile, machine, task),
         *_encoder(profile, machine),
@@ -60,7 +62,8 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
         *_inference(profile, machine, crop.value),
     ]
     if task != "semantic":
-        choices += _grouping(profile, task)
+        choices += scaling(profile)
+        choices += grouping(profile, has_stuff=task == "panoptic")
     if machine.device == "gpu":
         choices.append(Choice.of_group("trainer", "gpu", "PyTorch sees a GPU"))
         workers = max(1, min(machine.cores - 1, 8))
@@ -69,13 +72,21 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
     return choices
 
 
-def crop_size(profile: DataProfile, machine: Machine) -> Choice:
-    """Height and width of the training crops, multiples of 32 px."""
+def crop_size(profile: DataProfile, machine: Machine, scale: float = 1.0) -> Choice:
+    """Height and width of the training crops, multiples of 32 px.
+
+    Args:
+        profile: of the data.
+        machine: that trains.
+        scale: of the images in front of the network.
+    """
     side = USUAL_CROP[machine.device]
     objects = "no objects"
     if profile.object_side is not None:
         smallest, largest = OBJECT_CROP[machine.device]
-        side = min(max(_stepped(CROP_PER_OBJECT * profile.object_side.high), smallest), largest)
+        per_object = CROP_PER_OBJECT if scale == 1 else SCALED_CROP_PER_OBJECT
+        wanted = per_object * profile.object_side.high
+        side = _stepped(min(max(wanted, smallest / scale), largest / scale))
         objects = f"95 % of the objects are at most {profile.object_side.high:.0f} px long"
     height = side
     width = side
@@ -120,6 +131,8 @@ def _network(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]
         Choice.of_group("network", "panoptic_deeplab", reason),
         Choice.of_group("task", task, _classes(profile)),
     ]
+    reason = "centres and offsets start at 0, which saves the first steps of a training"
+    choices.append(Choice("network.start_at_zero", True, reason))
     if machine.device == "gpu":
         reason = "half the paper's width of 256; the default of 64 is for a CPU"
         choices.append(Choice("network.width", 128, reason))
@@ -181,62 +194,6 @@ def _loss(profile: DataProfile, task: Task) -> list[Choice]:
     reason = f"{share}: rare classes get more weight"
     choices.append(Choice.of_group("class_weights", "median_frequency", reason))
     return choices
-
-
-def _grouping(profile: DataProfile, task: Task) -> list[Choice]:
-    """Sizes of Panoptic-DeepLab's targets and of its grouping, relative to the objects."""
-    sides = profile.object_side
-    assert sides is not None  # `choose_task`
-    middle = f"half of the objects are at most {sides.middle:.0f} px long"
-    sigma = round(min(max(sides.middle / 8, 2.0), 12.0), 1)
-    offset_weight = round(min(max(1 / sides.middle, 0.01), 0.1), 3)
-    smallest = max(profile.smallest_object // 2, 4)
-    top_k = max(200, 2 * profile.objects_per_image)
-    choices = [
-        Choice("loss.sigma_px", sigma, f"an eighth of an object: {middle}"),
-        Choice(
-            "loss.offset_weight",
-            offset_weight,
-            f"offsets grow with the objects: {middle}; 0.01 in the paper",
-        ),
-        Choice("task.postprocess.nms_kernel", _kernel(sides), _kernel_reason(sides)),
-        Choice(
-            "task.postprocess.top_k",
-            top_k,
-            f"an image has up to {profile.objects_per_image} objects; 200 in the paper",
-        ),
-        Choice(
-            "task.postprocess.min_area_px",
-            smallest,
-            f"half of {profile.smallest_object} px: 99 % of the objects are larger",
-        ),
-        Choice(
-            "augment.min_area_px",
-            smallest,
-            "what a crop leaves of an object counts from this area on",
-        ),
-    ]
-    if task == "panoptic":
-        by_image = int(STUFF_PER_IMAGE * profile.height * profile.width)
-        area = max(min(by_image, profile.smallest_stuff), 1)
-        reason = (
-            f"the paper's share of the image is {by_image} px; 99 % of the stuff segments have "
-            f"more than {profile.smallest_stuff} px"
-        )
-        choices.append(Choice("task.postprocess.stuff_area_px", area, reason))
-    return choices
-
-
-def _kernel(sides: Spread) -> int:
-    """The side of a small object, odd."""
-    return min(max(int(sides.low), 3), 40) // 2 * 2 + 1
-
-
-def _kernel_reason(sides: Spread) -> str:
-    return (
-        f"a centre is the highest point within half a small object: 5 % of the objects are "
-        f"shorter than {sides.low:.0f} px"
-    )
 
 
 def _inference(profile: DataProfile, machine: Machine, crop: Sequence[int]) -> list[Choice]:

@@ -22,7 +22,7 @@ class Length:
         num_images: of the training split.
         num_samples: that the budget pays for.
         origin: of `num_samples`, for the reasons.
-        crop_px: pixels of a sample.
+        crop_px: pixels of a sample that the network sees.
         epochs: that the user has set; None: as many as the samples pay for.
     """
 

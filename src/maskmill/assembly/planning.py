@@ -84,7 +84,7 @@ def make_plan(settings: PlanSettings, overrides: Sequence[str]) -> Plan:
         task,
     )
     parts = choose_parts(profile, machine, task)
-    crop_px = _crop_px(parts)
+    crop_px = _seen_px(parts)
     if settings.epochs is not None:
         num_samples = settings.epochs * profile.num_images
         origin = f"{settings.epochs} epochs"
@@ -130,11 +130,20 @@ def this_machine(settings: PlanSettings) -> Machine:
     return Machine(device, cores, int(MEMORY_SHARE * memory.free()), weights)
 
 
-def _crop_px(choices: Sequence[Choice]) -> int:
+def _scale(choices: Sequence[Choice]) -> float:
+    """Of the images in front of the network."""
+    for choice in choices:
+        if choice.key == "network.scale":
+            return float(choice.value)
+    return 1.0
+
+
+def _seen_px(choices: Sequence[Choice]) -> int:
+    """The pixels of a training sample that the network sees."""
     for choice in choices:
         if choice.key == "data.crop_size":
             height, width = choice.value
-            return int(height * width)
+            return int(height * width * _scale(choices) ** 2)
     raise AssertionError("the crop size is chosen for all data")
 
 
@@ -146,13 +155,13 @@ def _measured_length(
     machine: Machine,
 ) -> Length:
     """The samples that the minutes pay for, after the validations."""
-    crop_px = _crop_px(parts)
+    crop_px = _seen_px(parts)
     provisional = Length(profile.num_images, 0, "to measure", crop_px)
     batch = choose_batch(provisional, machine)
     text = planned_text([*parts, *batch], summary="To measure the speed of a step.")
     measured = _measure(_composed(text, overrides), int(batch[0].value))
     per_sample = LOADING / measured.images_per_second
-    val_px = profile.num_val * profile.height * profile.width
+    val_px = profile.num_val * profile.height * profile.width * _scale(parts) ** 2
     validation = per_sample * VALIDATION_WORK * val_px / crop_px
     seconds = 60 * settings.minutes - (NUM_VALIDATIONS + CALIBRATION_PASSES) * validation
     num_samples = int(max(seconds, 0.2 * 60 * settings.minutes) / per_sample)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Len, MultipleOf
+from annotated_types import Ge, Gt, Len, MultipleOf
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +17,8 @@ from maskmill.networks.outputs import PanopticDeepLabOutputs, check_num_classes
 from maskmill.networks.padding import at_any_size
 
 SKIP_STRIDES = (8, 4)  # of the low-level features that the decoders use, coarse to fine (sec. 3.1)
+
+SCALES = (0.25, 0.5, 1.0, 2.0)  # with the stride in whole pixels of the image
 
 
 class PanopticDeepLab(nn.Module):
@@ -30,10 +32,15 @@ class PanopticDeepLab(nn.Module):
         output_stride: of the encoder.
         dual_decoder: use a second decoder for centres and offsets; False lets them share the
             semantic decoder.
+        scale: images are resized by this factor, one of `SCALES`, in front of the encoder, and the
+            outputs back: 2 for objects of a few pixels, less than 1 for very large objects.
+        start_at_zero: the first outputs for centres and offsets are 0, as most of their targets
+            are; otherwise a short training needs many of its steps to get there.
         num_classes: K, channels of the semantic logits.
 
     Raises:
-        ValueError: `num_classes` is less than 1, or the encoder does not fit.
+        ValueError: `num_classes` is less than 1, `scale` is none of `SCALES`, or the encoder does
+            not fit.
 
     Example:
         >>> import torch
@@ -52,13 +59,21 @@ class PanopticDeepLab(nn.Module):
         atrous_rates: Annotated[Sequence[Annotated[int, Ge(1)]], Len(3, 3)],
         output_stride: Literal[16, 32] = 16,
         dual_decoder: bool = True,
+        scale: Annotated[float, Gt(0)] = 1.0,
+        start_at_zero: bool = False,
         num_classes: int,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
+        if scale not in SCALES:
+            allowed = ", ".join(map(str, SCALES))
+            raise ValueError(
+                f"Expected `scale` to be one of {allowed}, but got {scale} - set network.scale"
+            )
         self.normalise = encoder.normalisation()
         self.encoder = encoder.create(output_stride=output_stride)
-        self.stride = 32
+        self.scale = scale
+        self.stride = max(32, int(32 / scale))
         out_channels = self.encoder.out_channels
         channels: list[int] = list(out_channels)  # type: ignore[arg-type] # strides 1, 2, ..., 32
         skip_channels = [channels[_feature_index(stride)] for stride in SKIP_STRIDES]
@@ -72,6 +87,9 @@ class PanopticDeepLab(nn.Module):
         self.semantic_head = build_head(width, num_classes)
         self.center_head = build_head(instance_width, 1)
         self.offset_head = build_head(instance_width, 2)
+        if start_at_zero:
+            for head in (self.center_head, self.offset_head):
+                _zero(head[-1])
 
     def forward(self, images: Tensor) -> PanopticDeepLabOutputs:
         """Class logits, centres and offsets of images (B, C, H, W) with values 0..255.
@@ -93,7 +111,7 @@ class PanopticDeepLab(nn.Module):
         Args:
             images: (B, C, H, W) with values 0..255.
         """
-        features = self.encoder(self.normalise(images))
+        features = self.encoder(resize(self.normalise(images), self.scale))
         skips = [features[_feature_index(stride)] for stride in SKIP_STRIDES]
         semantic_feature = self.semantic_decoder(features[-1], skips)  # (B, D, H/4, W/4)
         instance_feature = semantic_feature
@@ -102,13 +120,32 @@ class PanopticDeepLab(nn.Module):
         semantic = self.semantic_head(semantic_feature)  # (B, K, H/4, W/4)
         center = self.center_head(instance_feature)  # (B, 1, H/4, W/4)
         offset = self.offset_head(instance_feature)  # (B, 2, H/4, W/4), in px of this map
-        offset = offset * SKIP_STRIDES[-1]  # (B, 2, H/4, W/4), in px of the image
+        offset = offset * (SKIP_STRIDES[-1] / self.scale)  # (B, 2, H/4, W/4), in px of the image
         size = images.shape[-2:]
         return {
             "semantic": F.interpolate(semantic, size=size, mode="bilinear", align_corners=False),
             "center": F.interpolate(center, size=size, mode="bilinear", align_corners=False),
             "offset": F.interpolate(offset, size=size, mode="bilinear", align_corners=False),
         }
+
+
+def resize(images: Tensor, scale: float) -> Tensor:
+    """Images (B, C, H, W) as (B, C, scale H, scale W): means of squares, or interpolated.
+
+    Args:
+        images: whose sides are multiples of 1 / scale.
+        scale: a whole number, or 1 divided by one.
+    """
+    if scale == 1:
+        return images
+    if scale < 1:
+        return F.avg_pool2d(images, int(1 / scale))
+    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _feature_index(stride: int) -> int:
