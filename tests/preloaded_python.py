@@ -21,6 +21,7 @@ MODULES = (
     "track",
     "block_",
     "notebook",
+    "many_images_growth",
     "dvc",
 )
 
