@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +53,21 @@ def server_folder():
     return folder
 
 
+def start_server():
+    """Start the server; it is ready when there is `socket`, and failed when `started` is gone."""
+    folder = server_folder()
+    (folder / "started").touch()
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, TESTS / "preloaded_server.py", folder],
+            stdout=log,
+            stderr=log,
+            env=command_environment(),
+            start_new_session=True,
+        )
+    SERVERS.append(server)  # until the end, since Popen warns of processes that run on
+
+
 @cache
 def preloaded_python():
     """An executable with the command line of Python that runs commands in forked processes.
@@ -62,15 +78,12 @@ def preloaded_python():
     folder = server_folder()
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process of pytest-xdist may start it
-        if not (folder / "socket").exists():
-            server = subprocess.Popen(
-                [sys.executable, TESTS / "preloaded_server.py", folder],
-                stdout=subprocess.PIPE,
-                env=command_environment(),
-                start_new_session=True,
-            )
-            assert server.stdout.readline() == b"ready\n"
-            SERVERS.append(server)  # until the end, since Popen warns of processes that run on
+        if not (folder / "started").exists():
+            start_server()
+    while not (folder / "socket").exists():
+        assert (folder / "started").exists(), (folder / "log").read_text()
+        assert all(server.poll() is None for server in SERVERS), (folder / "log").read_text()
+        time.sleep(0.05)
     return folder / "python"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from commands import server_folder
+from commands import server_folder, start_server
 from maskmill.assembly.lean_defaults import list_choices_where_needed
 from maskmill.training.silenced_warnings import SILENCED_WARNINGS
 
@@ -26,6 +26,8 @@ LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sha
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the warnings that a training ignores too; share a server among all processes."""
     server_folder()
+    if getattr(config.option, "numprocesses", None):  # beside the collection of the processes
+        start_server()
     list_choices_where_needed()  # as in each command: many tests compose
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests interrupt commands

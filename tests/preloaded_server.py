@@ -97,7 +97,6 @@ def serve(folder):
     for source in (listener, wakeup, alive):
         selector.register(source, selectors.EVENT_READ)
     clients = {}  # process id -> the connection of its client
-    print("ready", flush=True)
     while True:
         for key, _ in selector.select():
             if key.fileobj == alive:
@@ -261,4 +260,7 @@ if __name__ == "__main__":
     added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     places = {str(Path(name).resolve()) for name in added if name}
     INSTALLED = [name for name in INSTALLED if name not in places]
-    serve(Path(sys.argv[1]))
+    try:
+        serve(Path(sys.argv[1]))
+    finally:
+        (Path(sys.argv[1]) / "started").unlink(missing_ok=True)  # nobody waits for it any more
