@@ -26,11 +26,11 @@ LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sha
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the warnings that a training ignores too; share a server among all processes."""
     server_folder()
-    if getattr(config.option, "numprocesses", None):  # beside the collection of the processes
-        start_server()
     list_choices_where_needed()  # as in each command: many tests compose
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests interrupt commands
+    if getattr(config.option, "numprocesses", None):
+        start_server()  # beside the collection; it inherits what happens at SIGINT
     for pattern in SILENCED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 
