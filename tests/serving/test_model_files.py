@@ -126,6 +126,7 @@ OTHER_CODE = [
     "maskmill.postprocess.semantic.Panoptic",  # a class that an allowed module imports
     "maskmill.postprocess.nothing.Segments",
     "maskmill.postprocess.semantic.Nothing",
+    f"maskmill.postprocess.{300 * 'n'}.Nothing",  # longer than the name of a file can be
 ]
 
 

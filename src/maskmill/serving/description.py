@@ -65,8 +65,10 @@ class PostprocessTargets:
             ValueError: `target` is not in a module of `maskmill.postprocess`.
         """
         match = PART.fullmatch(target)
-        folders = [Path(folder) for folder in maskmill.postprocess.__path__]
-        if match is None or not any((path / f"{match[2]}.py").is_file() for path in folders):
+        modules = set()
+        for folder in maskmill.postprocess.__path__:
+            modules |= {path.stem for path in Path(folder).glob("*.py")}
+        if match is None or match[2] not in modules:
             raise _not_a_part(target)
 
     def find(self, target: str) -> Callable[..., Any]:
