@@ -130,7 +130,7 @@ class PanopticDeepLab(nn.Module):
 
 
 def resize(images: Tensor, scale: float) -> Tensor:
-    """Images (B, C, H, W) as (B, C, scale H, scale W): means of squares, or interpolated.
+    """Images (B, C, H, W) as (B, C, scale H, scale W): block means to shrink, bilinear to enlarge.
 
     Args:
         images: whose sides are multiples of 1 / scale.
