@@ -286,6 +286,9 @@ def forked(venv, tmp_path_factory):
     program = folder / "maskmill"
     program.write_text(f'#!/bin/sh\nexec {preloaded_python()} -m maskmill.stages.cli "$@"\n')
     program.chmod(0o755)
+    srun = folder / "srun"  # of a login node; Lightning notices it, and nothing runs it
+    srun.write_text("#!/bin/sh\nexit 1\n")
+    srun.chmod(0o755)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     return {"PATH": path, "PYTHONPATH": str(site_packages)}
 

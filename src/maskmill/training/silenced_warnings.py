@@ -17,6 +17,8 @@ SILENCED_WARNINGS = (
     r"You're using the WeightAveraging callback with a model that overrides",
     # No loss or post-processing writes into the outputs of a network.
     r".*FSDP2-wrapped module .* returned a view tensor",
+    # On a login node of a cluster; a training in one process needs no `srun`.
+    r"The `srun` command is available on your system but is not used",
 )
 
 
