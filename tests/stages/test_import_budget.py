@@ -37,7 +37,7 @@ BUDGETS = {
     ),
 }
 IMPORTS = """
-import importlib, json, os, sys
+import importlib, json, os, sys, threading
 import hydra, pydantic
 
 def report(command, modules):
@@ -52,6 +52,9 @@ def report(command, modules):
             module, _, function = path.rpartition(".")
             getattr(importlib.import_module(module), function)()
     print(json.dumps([command, sorted(sys.modules)]), flush=True)
+    if command == "train":
+        import maskmill.stages.train_forked  # loaded ahead of a sweep, of which each job is forked
+        print(json.dumps(["threads", list(map(str, threading.enumerate()))]), flush=True)
     os._exit(0)
 
 for command, modules in json.loads(sys.argv[1]).items():
@@ -82,3 +85,9 @@ def test_a_command_imports_no_more_than_its_budget(imported, command):
     _, forbidden, most = BUDGETS[command]
     assert sorted(set(forbidden) & set(imported[command])) == []
     assert len(imported[command]) <= most
+
+
+@pytest.mark.slow  # with the test above
+def test_what_is_loaded_ahead_of_a_sweep_starts_no_thread_that_a_fork_would_lose(imported):
+    (thread,) = imported["threads"]
+    assert "_MainThread(" in thread

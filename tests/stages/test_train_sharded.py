@@ -78,6 +78,7 @@ def test_averages_of_sharded_weights_are_refused_with_one_message(prepared):
         "train",
         *QUICK,
         *SHARDED,
+        "trainer.devices=1",
         "callbacks=ema",
         "out=out/ema",
         "data.root=out/prepare",
@@ -92,6 +93,8 @@ def test_channels_last_trains_sharded_too(prepared):
     fast = [
         "+callbacks.channels_last._target_=maskmill.training.speed.ChannelsLast",
         "trainer.max_epochs=1",
+        "+trainer.limit_train_batches=1",
+        "+trainer.limit_val_batches=1",
     ]
     run("train", *QUICK, *SHARDED, *fast, "out=out/fast", "data.root=out/prepare", cwd=prepared)
     assert (prepared / "out/fast/train/model.safetensors").is_file()
