@@ -18,7 +18,9 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+SMALL_ENCODER = "test_resnet"  # timm's network for tests, a thirteenth of resnet10t
 QUICK = [
+    f"encoder.name={SMALL_ENCODER}",
     "data.num_workers=0",
     "data.batch_size=2",
     "tracking.system_metrics=false",

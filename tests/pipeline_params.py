@@ -2,8 +2,11 @@
 
 import yaml
 
+from commands import SMALL_ENCODER
+
 CODE = "\nADDED = 1\n"  # appended to a module
 QUICK = {
+    "encoder": {"name": SMALL_ENCODER},
     "trainer": {"max_epochs": 1, "log_every_n_steps": 1},
     "data": {"num_workers": 0},
     "tracking": {"system_metrics": False},

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from brightness_server import Server, is_healthy
 from code_blocks import read_blocks
-from commands import command_environment, preloaded_python, server_folder
+from commands import SMALL_ENCODER, command_environment, preloaded_python, server_folder
 from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.stages import cli
 from mlflow_server import free_port
@@ -147,6 +147,7 @@ def test_a_misspelt_setting_is_found(line, configuration):
 # --- runs
 
 QUICK = {
+    "encoder/resnet10t": ["name: resnet10t", f"name: {SMALL_ENCODER}"],
     "trainer/cpu": ["max_epochs: 30", "max_epochs: 1"],
     "data/default": ["num_workers: 2", "num_workers: 0"],
     "prepare/default": ["workers: -1", "workers: 1"],

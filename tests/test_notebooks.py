@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from commands import command_environment, preloaded_python, server_folder
+from commands import SMALL_ENCODER, command_environment, preloaded_python, server_folder
 from notebook_cells import as_program, read_cells
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 SHORTER = {
+    "conf/encoder/resnet10t.yaml": ("name: resnet10t", f"name: {SMALL_ENCODER}"),
     "conf/trainer/cpu.yaml": ("max_epochs: 30", "max_epochs: 2"),
     "conf/data/default.yaml": ("num_workers: 2", "num_workers: 0"),
     "conf/prepare/default.yaml": ("workers: -1", "workers: 1"),

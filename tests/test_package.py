@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from commands import preloaded_python
+from commands import SMALL_ENCODER, preloaded_python
 from maskmill.assembly.build import build
 from maskmill.assembly.project import FILES, TEMPLATES, create_project
 from maskmill.sources.source import Source
@@ -49,6 +49,7 @@ FORMS = (
     r"try the model         maskmill serve serve\.model=models:/maskmill/1$",
 )
 QUICK = {
+    "encoder": {"name": SMALL_ENCODER},
     "trainer": {"max_epochs": 1, "log_every_n_steps": 1},
     "data": {"num_workers": 0},
     "tracking": {"system_metrics": False},

@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from timm.models.swin_transformer import SwinTransformer
 
+from commands import SMALL_ENCODER
 from maskmill.assembly.build import build
 from maskmill.assembly.export_settings import ExportSettings
 from maskmill.assembly.exporting import Exporting
@@ -31,7 +32,7 @@ from strided_network import StridedNetwork
 
 NETWORK = {
     "_target_": "maskmill.networks.decoders.EncoderDecoder",
-    "encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"},
+    "encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": SMALL_ENCODER},
     "decoder": {
         "_target_": "segmentation_models_pytorch.FPN",
         "_partial_": True,

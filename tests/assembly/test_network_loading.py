@@ -10,13 +10,14 @@ from transformers import (
     EomtForUniversalSegmentation,
 )
 
+from commands import SMALL_ENCODER
 from maskmill.assembly.build import build
 from maskmill.assembly.network_loading import described_network, load_network
 from maskmill.serving.model_files import write_model
 from strategies import CATEGORIES
 from tiny_mask2former import tiny_mask2former
 
-ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"}
+ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": SMALL_ENCODER}
 FPN = {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True}
 NETWORK = {
     "_target_": "maskmill.networks.decoders.EncoderDecoder",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from commands import SMALL_ENCODER
 from drawn_folders import scene, write_split
 from maskmill.assembly.build import build
 from maskmill.assembly.calibration import Examples, vote_logits
@@ -27,7 +28,7 @@ from maskmill.reporting.monitor_folder import write_comparison
 from maskmill.serving.model_files import copy_model, read_model, write_model
 from strategies import CATEGORIES
 
-ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"}
+ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": SMALL_ENCODER}
 FPN = {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True}
 NETWORK = {
     "_target_": "maskmill.networks.decoders.EncoderDecoder",

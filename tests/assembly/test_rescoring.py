@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from commands import SMALL_ENCODER
 from drawn_evaluations import SETTINGS, evaluate
 from maskmill.assembly.build import build
 from maskmill.assembly.registration import Registration
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 FPN = {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True}
 NETWORK = {
     "_target_": "maskmill.networks.decoders.EncoderDecoder",
-    "encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": "resnet10t"}
+    "encoder": {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": SMALL_ENCODER}
     | {"pretrained": False, "weights": None},
     "decoder": FPN | {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
 }

@@ -5,6 +5,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from commands import SMALL_ENCODER
 from maskmill.assembly.build import build
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -25,6 +26,8 @@ def build_network():
         for group, choice in files.items():
             parts[group] = OmegaConf.load(CONF / group / f"{choice}.yaml")
             parts[group].pop("defaults", None)
+        if encoder == "resnet10t":
+            parts["encoder"].name = SMALL_ENCODER
         given = [override.removeprefix("+") for override in overrides]
         cfg = OmegaConf.merge(parts, OmegaConf.from_dotlist(given))
         return build(cfg.network, nn.Module, num_classes=num_classes)

@@ -18,7 +18,11 @@ CHANGES = [
     pytest.param({"group": {"source": "camvid"}}, {"prepare"}, id="source"),
     pytest.param({"set": {"data": {"batch_size": 4}}}, {"train"}, id="data"),
     pytest.param({"group": {"augment": "none"}}, {"train"}, id="augment"),
-    pytest.param({"group": {"encoder": "resnet18"}}, {"train"}, id="encoder"),
+    pytest.param(
+        {"group": {"encoder": "resnet18"}, "set": {"encoder": {"name": "resnet18"}}},
+        {"train"},
+        id="encoder",
+    ),
     pytest.param({"set": {"network": {"width": 32}}}, {"train"}, id="network value"),
     pytest.param({"set": {"loss": {"offset_weight": 0.02}}}, {"train"}, id="loss"),
     pytest.param({"set": {"task": {"postprocess": {"top_k": 100}}}}, {"train"}, id="task"),

@@ -12,7 +12,7 @@ from commands import prepare, run, start
 pytestmark = pytest.mark.slow
 
 # bf16 and GPUs are the only parts of conf/trainer/fsdp.yaml that are not run here.
-QUICK = [*commands.QUICK, "trainer.max_epochs=2", "encoder=resnet10t"]
+QUICK = [*commands.QUICK, "trainer.max_epochs=2"]
 SHARDED = [
     "trainer=fsdp",
     "trainer.accelerator=cpu",
