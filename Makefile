@@ -15,7 +15,8 @@ install: $(INSTALLED)
 
 $(INSTALLED): requirements.hashes pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.hashes
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --use-pep517 \
+		--requirement requirements.hashes
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -5,6 +5,7 @@ task on the loopback address.
 import signal
 import socket
 
+import psutil
 import pytest
 
 from commands import QUICK, prepare, run, start
@@ -93,13 +94,17 @@ def test_two_nodes_under_slurm_are_one_training(prepared):
 
 
 def test_a_job_that_slurm_ends_saves_once_and_the_same_job_resumes(prepared):
-    line = [*TRAINING, "trainer.max_epochs=60", "out=out/ended"]
+    line = [*TRAINING, "trainer.max_epochs=60", "out=out/ended", "data.num_workers=1"]
     tasks = srun(*line, cwd=prepared)
     for text in tasks[0].stdout:
         if "epoch 1/" in text:
             break
-    for task in tasks:  # scancel, preemption and `--signal=TERM@120` send it to every task
-        task.send_signal(signal.SIGTERM)
+    # scancel, preemption and `--signal=TERM@120` send it to every process of a job.
+    folder = str(prepared.resolve())
+    processes = [job for job in psutil.process_iter(["cwd"]) if job.info["cwd"] == folder]
+    assert len(processes) >= 4  # two tasks, each with a loader for the training images
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
     outputs, statuses = ended(tasks)
     assert statuses == [143, 143], outputs
     assert outputs[0].count("received SIGTERM at step") == 1

@@ -186,10 +186,10 @@ class Registration:
         inference = self.evidence.settings.get("inference") or {}
         facts = {
             "network": " + ".join([params.get("network", network), *_present(params, "encoder")]),
-            "training data": self.files.data_digest,
+            "training data": self.files.data_digest[:12],
             "commit": version.tags.get("git_commit", "unknown"),
             "inference": inference.get("_target_", "whole").rpartition(".")[2],
-            "model": self.files.fingerprint,
+            "model": self.files.fingerprint[:12],
         }
         return model_card(
             self.settings.evaluation,

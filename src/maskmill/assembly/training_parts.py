@@ -40,7 +40,7 @@ def read_dataset(root: str) -> dict[str, Any]:
     if not store.has("dataset.json"):
         raise FileNotFoundError(
             f"{root}: expected a prepared data set (dataset.json), but there is none - run "
-            f"`maskmill prepare` first"
+            "`maskmill prepare` first, or name the folder of one as `data.root`"
         )
     content = load_json(store, "dataset.json")
     dataset = checked_dataset(content, store.where("dataset.json"), required=REQUIRED)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
-import cv2
 import torch
 from annotated_types import Ge, Interval
 from lightning import LightningDataModule
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskmill.data.dataset import Batch, SegmentationDataset, collate
+from maskmill.data.loader_processes import set_up_loader_process
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
 from maskmill.data.shared_memory import fitting_workers, tensor_bytes
 from maskmill.data.splits import open_split
@@ -150,7 +150,7 @@ class SegmentationDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=set_up_loader_process,
         )
 
     def _num_workers(self, dataset: Dataset[Any]) -> int:
@@ -160,8 +160,3 @@ class SegmentationDataModule(LightningDataModule):
         batch_bytes = self.batch_size * tensor_bytes(dataset[0])
         num_processes = 1 if self.trainer is None else self.trainer.num_devices
         return fitting_workers(self.num_workers, batch_bytes, num_processes=num_processes)
-
-
-def _use_one_thread(_: int) -> None:
-    # The workers already use all cores; OpenCV's own threads would compete with them.
-    cv2.setNumThreads(0)

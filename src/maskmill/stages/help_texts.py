@@ -6,7 +6,7 @@ DATA = {
     "source=camvid": "the layout of the data: a file of conf/source/",
     "source.root=/path/to/data": "its folder or archive",
 }
-OUT = {"out=out/try": "parent of all output folders"}
+OUT = {"out=out/try": "parent of all output folders, also of the prepared data"}
 TRAINING = {
     "network=unet": "a file of conf/network/; it brings its task and loss",
     "encoder=resnet18": "the backbone, a file of conf/encoder/",
