@@ -35,7 +35,10 @@ SQUARE = 8  # side in px of the squares of which most have one nearest peak
 class PanopticGrouping:
     """Assigns each thing pixel to the centre that it points at.
 
-    An instance has the class of most of its pixels.
+    An instance has the class of most of its pixels. Its score is the mean probability of that class
+    over its pixels, where pixels of other classes count as 0: an estimate of how much of the mask
+    is right, by which AP ranks. The paper also multiplies by the height of the centre, which says
+    how well the centre is placed: with it, AP was lower on every set measured (docs/benchmarks.md).
 
     Args:
         threshold: minimum height of a centre in the heatmap; 0.1 in the paper.
@@ -135,13 +138,13 @@ class PanopticGrouping:
             offset: (2, H, W), (dy, dx) in px.
         """
         num_classes = len(self.table.is_thing)
-        peaks, heights = self._find_peaks(center)  # (N, 2), (N,)
+        peaks = self._find_peaks(center)  # (N, 2)
         num_peaks = len(peaks)
         ids = np.zeros(classes.shape, np.int32)  # (H, W), peak + 1
         if num_peaks == 0:
             return SegmentMap(ids, np.zeros(0, np.int64), np.zeros(0))
         votes = np.zeros((num_peaks, num_classes), np.int64)  # (N, K)
-        total_confidence = np.zeros(num_peaks)  # (N,)
+        total_confidence = np.zeros((num_peaks, num_classes))  # (N, K)
         peak_of_square = _find_nearest_of_squares(peaks, classes.shape)
         for top, bottom in _bands(classes):
             rows = classes[top:bottom].ravel()
@@ -153,22 +156,24 @@ class PanopticGrouping:
             pairs = peak * num_classes + rows.take(pixel)
             votes += np.bincount(pairs, minlength=votes.size).reshape(votes.shape)
             thing_confidence = confidence[top:bottom].ravel().take(pixel)
-            total_confidence += np.bincount(peak, thing_confidence, minlength=num_peaks)
+            sums = np.bincount(pairs, thing_confidence, minlength=votes.size)
+            total_confidence += sums.reshape(votes.shape)
             ids[top:bottom].reshape(-1)[pixel] = peak + 1
         area = votes.sum(axis=1)  # (N,)
         kept = (area >= self.min_area_px).nonzero()[0]
         id_of_peak = np.zeros(num_peaks + 1, np.int32)  # by peak + 1
         id_of_peak[kept + 1] = np.arange(1, len(kept) + 1)
-        scores = total_confidence / np.maximum(area, 1) * heights  # (N,)
-        return SegmentMap(id_of_peak[ids], votes.argmax(axis=1)[kept], scores[kept])
+        class_of_peak = votes.argmax(axis=1)  # (N,)
+        scores = total_confidence[np.arange(num_peaks), class_of_peak] / np.maximum(area, 1)
+        return SegmentMap(id_of_peak[ids], class_of_peak[kept], scores[kept])
 
-    def _find_peaks(self, center: Floats) -> tuple[Ints, Doubles]:
-        """Peaks of the heatmap (H, W), the highest first: positions (N, 2) in px, heights (N,)."""
+    def _find_peaks(self, center: Floats) -> Ints:
+        """Positions (N, 2) in px of the peaks of the heatmap (H, W), the highest first."""
         bands = [self._find_peaks_in_rows(center, top, bottom) for top, bottom in _bands(center)]
         positions = np.concatenate(bands)  # (N, 2)
-        heights = center[positions[:, 0], positions[:, 1]].astype(np.float64)
-        order = np.argsort(-heights, kind="stable")[: self.top_k]
-        return positions[order], np.minimum(heights[order], 1)
+        heights = center[positions[:, 0], positions[:, 1]]
+        highest: Ints = positions[np.argsort(-heights, kind="stable")[: self.top_k]]
+        return highest
 
     def _find_peaks_in_rows(self, center: Floats, top: int, bottom: int) -> Ints:
         """Positions (N, 2) of the peaks in some rows.
