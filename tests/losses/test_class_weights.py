@@ -48,6 +48,12 @@ def test_median_frequency_reads_the_weights_of_dataset_json(tmp_path):
     assert median_frequency(prepared(tmp_path, [100, 0, 3, 5])) == [0.5, 1.0, 0.5, 0.5]
 
 
+def test_a_power_of_one_half_is_the_root_of_the_weights(tmp_path):
+    dataset = prepared(tmp_path, [100, 0, 3, 5])
+    assert median_frequency(dataset, power=0.5) == pytest.approx([0.5**0.5, 1.0, *[0.5**0.5] * 2])
+    assert median_frequency(dataset, power=0.0) == [1.0] * 4
+
+
 def test_the_background_has_a_weight_if_the_data_set_has_no_stuff(tmp_path):
     dataset = prepared(tmp_path, [100, 300], categories=THINGS, void=50)
     assert inverse_frequency(dataset) == pytest.approx([0.9, 0.3, 1.8])

@@ -21,6 +21,7 @@ CROP_PER_OBJECT = 3  # sides of a large object
 SCALED_CROP_PER_OBJECT = 2  # where crops are enlarged and cost more
 WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
 RARE_SHARE = 0.02  # of the labelled pixels
+WEIGHT_POWER_OF_OBJECTS = 0.5
 LARGE_THINGS = 96  # px, the side of COCO's large objects
 
 
@@ -193,6 +194,12 @@ def _loss(profile: DataProfile, task: Task) -> list[Choice]:
         return choices
     reason = f"{share}: rare classes get more weight"
     choices.append(Choice.of_group("class_weights", "median_frequency", reason))
+    if task != "semantic":
+        reason = (
+            "the root of these weights, since weights enlarge the masks of rare classes, and an "
+            "object counts only with IoU > 0.5"
+        )
+        choices.append(Choice("class_weights.power", WEIGHT_POWER_OF_OBJECTS, reason))
     return choices
 
 
