@@ -38,7 +38,8 @@ class PanopticGrouping:
     An instance has the class of most of its pixels. Its score is the mean probability of that class
     over its pixels, where pixels of other classes count as 0: an estimate of how much of the mask
     is right, by which AP ranks. The paper also multiplies by the height of the centre, which says
-    how well the centre is placed: with it, AP was lower on every set measured (docs/benchmarks.md).
+    how well the centre is placed: with it, AP was lower on three of four sets and the same on one
+    (docs/benchmarks.md).
 
     Args:
         threshold: minimum height of a centre in the heatmap; 0.1 in the paper.
