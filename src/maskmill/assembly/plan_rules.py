@@ -54,13 +54,14 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
     """Everything but batch size, length and learning rate, which need the speed of a step."""
     scale = 1.0 if task == "semantic" else network_scale(profile)
     crop = crop_size(profile, machine, scale)
+    in_flips = task != "semantic" and profile.upright_class is None
     choices = [
         *_network(profile, machine, task),
         *_encoder(profile, machine),
         *_loss(profile, task),
         crop,
         *augmentation(profile, crop.value),
-        *_inference(profile, machine, crop.value),
+        *_inference(profile, machine, crop.value, in_flips=in_flips),
     ]
     if task != "semantic":
         choices += scaling(profile)
@@ -203,13 +204,18 @@ def _loss(profile: DataProfile, task: Task) -> list[Choice]:
     return choices
 
 
-def _inference(profile: DataProfile, machine: Machine, crop: Sequence[int]) -> list[Choice]:
+def _inference(
+    profile: DataProfile, machine: Machine, crop: Sequence[int], *, in_flips: bool
+) -> list[Choice]:
     limit = WHOLE_IMAGE_PX[machine.device]
     largest = f"the largest image has {profile.largest_area / 1e6:.2g} million pixels"
+    flips = "; the mean of four flips, as in training" if in_flips else ""
     if profile.largest_area <= limit:
-        return [Choice.of_group("inference", "whole", f"{largest}, which fit into memory")]
+        name = "flips" if in_flips else "whole"
+        return [Choice.of_group("inference", name, f"{largest}, which fit into memory{flips}")]
     window: list[Any] = [2 * side for side in crop]
+    name = "sliding_window_tta" if in_flips else "sliding_window"
     return [
-        Choice.of_group("inference", "sliding_window", f"{largest}: in windows"),
+        Choice.of_group("inference", name, f"{largest}: in windows{flips}"),
         Choice("inference.window", window, "twice the training crops, for context"),
     ]
