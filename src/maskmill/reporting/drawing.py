@@ -29,11 +29,9 @@ def overlay(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    colors = _colors(panoptic, categories)
-    alpha = np.where(_labelled(panoptic), np.float32(opacity), np.float32(0))
-    mixed = (1 - alpha) * image + alpha * colors
-    mixed[_borders(panoptic.ids)] = WHITE
-    return np.rint(mixed).astype(np.uint8)
+    drawn = _tint(image, panoptic, _colors(panoptic, categories), opacity)
+    drawn[_borders(panoptic.ids)] = WHITE
+    return drawn
 
 
 def draw_contours(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
@@ -50,28 +48,29 @@ def draw_contours(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB
     colors = _colors(panoptic, categories)
     border = _borders(panoptic.ids)
     distance = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, 3)
-    alpha = np.where(distance <= LINE_PX, np.float32(1), np.float32(TINT))[..., None]
-    alpha = np.where(_labelled(panoptic), alpha, np.float32(0))
-    mixed = (1 - alpha) * image + alpha * colors
-    mixed[border & ~_borders(panoptic.category_map())] = WHITE
-    return np.rint(mixed).astype(np.uint8)
+    is_contour = (distance <= LINE_PX) & (panoptic.ids != 0)
+    drawn = _tint(image, panoptic, colors, TINT)
+    cv2.copyTo(colors, is_contour.view(np.uint8), drawn)
+    drawn[border & ~_borders(panoptic.category_map())] = WHITE
+    return drawn
 
 
-def _labelled(panoptic: Panoptic) -> npt.NDArray[np.bool_]:
-    """Pixels of a segment, (H, W, 1) bool."""
-    is_labelled: npt.NDArray[np.bool_] = panoptic.ids[..., None] != 0
-    return is_labelled
+def _tint(image: RGB, panoptic: Panoptic, colors: RGB, opacity: float) -> RGB:
+    """The image, with colours of that opacity over each segment."""
+    tinted = cv2.addWeighted(image, 1 - opacity, colors, opacity, 0).astype(np.uint8, copy=False)
+    cv2.copyTo(image, (panoptic.ids == 0).view(np.uint8), tinted)
+    return tinted
 
 
-def _colors(panoptic: Panoptic, categories: Categories) -> npt.NDArray[np.float32]:
-    """The category colour of each pixel, (H, W, 3); black for void."""
+def _colors(panoptic: Panoptic, categories: Categories) -> RGB:
+    """The category colour of each pixel, (H, W, 3) uint8; black for void."""
     colors = [(0, 0, 0)]  # of void
     colors += [category.color for category in categories]
     row_of_segment = {}
     for segment_id, category_id in panoptic.category_of.items():
         row_of_segment[segment_id] = categories.index[category_id] + 1
     rows = relabel(panoptic.ids, row_of_segment, default=0)
-    return np.array(colors, dtype=np.float32)[rows]
+    return np.array(colors, dtype=np.uint8).take(rows, axis=0)
 
 
 def draw_example_row(image: RGB, target: Panoptic, pred: Panoptic, categories: Categories) -> RGB:

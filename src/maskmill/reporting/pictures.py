@@ -20,7 +20,8 @@ GRAY = 128  # stands in for a missing image, and marks ignored pixels in error m
 SIDE = 640  # px of a picture's longer side: a page of eight examples stays at a few MB
 MIN_NUMBERED_AREA = 0.008  # of the picture; smaller segments have no room for their number
 HIGHLIGHT = (255, 221, 51)  # wrong pixels and outlines: lightness alone sets it off from dark
-DARKENED = np.float64(0.4)  # brightness of the image below an error map
+# Each channel of the image below an error map is the mean of all three, darkened.
+DARKENED_MEAN = np.full((3, 3), 0.4 / 3, dtype=np.float32)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.75
 # Labels need colours at full resolution, so that borders are sharp; a photograph does not.
@@ -147,8 +148,7 @@ def draw_error_map(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    dark = image.mean(axis=2, keepdims=True) * DARKENED
-    drawn = np.broadcast_to(np.rint(dark), image.shape).astype(np.uint8)
+    drawn = cv2.transform(image, DARKENED_MEAN).astype(np.uint8, copy=False)
     drawn[target != pred] = HIGHLIGHT
     if not background:
         drawn[target == VOID_CATEGORY] = GRAY
