@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import brightness_server
+from commands import run
 from maskmill.assembly.build import build
 from maskmill.assembly.model_loading import load_model
 from maskmill.canonical.png import decode_ids
@@ -82,6 +83,13 @@ def photograph(repository, size, form):
     buffer = io.BytesIO()
     picture.save(buffer, form)
     return buffer.getvalue()
+
+
+def test_an_address_in_use_is_one_line_without_a_traceback(server, folder, tmp_path):
+    values = [f"serve.model={folder}", f"serve.port={server.port}"]
+    output = run("serve", *values, cwd=tmp_path, status=1)
+    assert f"127.0.0.1:{server.port}: expected a free address of this machine" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

@@ -56,19 +56,13 @@ def run_server(application: FastAPI, service: Service, *, host: str, port: int) 
         timeout_keep_alive=KEEP_ALIVE_S,
         ws="none",
     )
-    try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(_Server(config), service))
-    except SystemExit as error:  # uvicorn's answer to an address that it cannot use
-        raise ValueError(
-            f"{host}:{port}: expected a free address of this machine, but it cannot be used - "
-            "either stop the program that has it or set serve.port to another"
-        ) from error
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(_Server(config), service))
 
 
 async def _serve(server: _Server, service: Service) -> None:
     server.stopping = asyncio.Event()
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(_listen(server))
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(server.stopping.wait())
     tasks = [serving, starting, stopping]
@@ -82,3 +76,15 @@ async def _serve(server: _Server, service: Service) -> None:
         await serving
         stopping.cancel()
         await starting  # raises what kept the model from loading
+
+
+async def _listen(server: _Server) -> None:
+    """Serve until the server should exit; a SystemExit would leave the loop with a traceback."""
+    try:
+        await server.serve()
+    except SystemExit as error:  # uvicorn's answer to an address that it cannot use
+        address = f"{server.config.host}:{server.config.port}"
+        raise ValueError(
+            f"{address}: expected a free address of this machine, but it cannot be used - either "
+            "stop the program that has it or set serve.port to another"
+        ) from error
