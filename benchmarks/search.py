@@ -24,6 +24,7 @@ import psutil
 from hydra.core.global_hydra import GlobalHydra
 
 from maskmill.assembly.study import open_storage
+from maskmill.assembly.sweep_record import FORKED
 from maskmill.stages import cli
 from maskmill.training.launching import EXIT_SIGTERM, import_ahead
 
@@ -48,7 +49,7 @@ def main():
     os.environ["OMP_NUM_THREADS"] = "1"
     run("draw", ["draw", *DRAW])
     run("prepare", ["prepare", "prepare.workers=1"])
-    import_ahead("maskmill.stages.train_worker")
+    import_ahead(FORKED)
     run("warm_up", ["train", *common_options(0, 1)])
     print("| seed | CPU s | its best of 8 | trials (pruned) | best of the search |")
     print("|---|---|---|---|---|")

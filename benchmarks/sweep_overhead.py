@@ -6,10 +6,8 @@ OUT is a new folder, in which six scenes are drawn and prepared. Each launcher t
 settings with one thread, one at a time, and the sha256 of each job's weights must be that of the
 first launcher. A job's overhead is the time from the end of the job before it to its own end,
 without the seconds that its MLflow run lasted. The first job waits for the imports and is not
-counted. submitit starts all jobs of a sweep at once, each as a program of its own that imports the
-libraries, as SLURM does. So each of its jobs is a sweep of its own here, and its overhead is the
-time from being submitted to its result, without the seconds of its run. `command` stands beside it:
-the same for `maskmill train` without a sweep, which imports the libraries too.
+counted. `command` stands beside them: the time of `maskmill train` without a sweep, which imports
+the libraries, beyond its run.
 """
 
 import hashlib
@@ -40,8 +38,9 @@ ONE_AT_A_TIME = {
     "basic": [],
     "joblib": ["hydra.launcher.n_jobs=1"],
     "ray": ["hydra.launcher.num_jobs=1"],
+    "submitit_local": ["hydra.sweeper.max_batch_size=1"],
 }
-LAUNCHERS = [*ONE_AT_A_TIME, "submitit_local", "command"]
+LAUNCHERS = [*ONE_AT_A_TIME, "command"]
 
 
 def main(folder, launchers):
@@ -51,7 +50,7 @@ def main(folder, launchers):
     expected = None
     for launcher in launchers:
         begin = time.perf_counter()
-        measure = {"submitit_local": submitted, "command": without_sweep}.get(launcher, together)
+        measure = together if launcher in ONE_AT_A_TIME else without_sweep
         models, seconds = measure(folder, launcher)
         total = time.perf_counter() - begin
         weights = [sha256(model / "model.safetensors") for model in models]
@@ -76,22 +75,6 @@ def together(folder, launcher):
     for job, (before, end) in enumerate(pairwise(ends), start=1):
         seconds.append(end - before - run_seconds(folder, jobs / f"{job}/train"))
     return [jobs / f"{job}/train" for job in range(len(RATES))], seconds
-
-
-def submitted(folder, launcher):
-    """A sweep for each setting; the folders of the models, and the overhead of each job."""
-    models, seconds = [], []
-    for rate in RATES:
-        name = f"{launcher}_{rate}"
-        options = [f"sweep.name={name}", f"hydra/launcher={launcher}", f"optimizer.lr={rate}"]
-        run(folder, "train", "-m", *TRAIN, *options, f"train.state=out/state_{launcher}")
-        jobs = folder / "out/sweeps" / name
-        (begin,) = jobs.glob(".submitit/*/*_submitted.pkl")
-        (end,) = jobs.glob(".submitit/*/*_result.pkl")
-        models.append(jobs / "0/train")
-        waited = end.stat().st_mtime - begin.stat().st_mtime
-        seconds.append(waited - run_seconds(folder, models[-1]))
-    return models, seconds
 
 
 def without_sweep(folder, launcher):

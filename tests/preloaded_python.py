@@ -15,6 +15,7 @@ from contextlib import suppress
 LENGTH = struct.Struct("!I")
 MODULES = (
     "maskmill.stages.",
+    "maskmill.training.fork_server",
     "torch.distributed.run",
     "pytest",
     "validate",
@@ -71,7 +72,7 @@ def read_number(server):
 def main(folder, arguments):
     """Run the command line of a Python interpreter."""
     rest = list(arguments)
-    while rest and rest[0] == "-u":
+    while rest and rest[0] in ("-u", "-P"):
         del rest[0]
     if len(rest) > 1 and rest[0] == "-m" and rest[1].startswith(MODULES):
         run(folder, rest[1], rest[2:])

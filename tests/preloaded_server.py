@@ -78,6 +78,7 @@ LENGTH = struct.Struct("!I")
 
 def serve(folder):
     """Fork a process for each connection until nobody holds the pipe FOLDER/alive open."""
+    alive = os.open(folder / "alive", os.O_RDONLY)
     for name in PRELOADED:
         importlib.import_module(name)
     _read_own_sources()
@@ -88,7 +89,6 @@ def serve(folder):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))
     listener.listen(64)
-    alive = os.open(folder / "alive", os.O_RDONLY)
     wakeup, ended = socket.socketpair()
     ended.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -44,7 +44,7 @@ IMPORTS_BY_NAME = {
     "serving/description.py",
     "sources/backends.py",
     "stages/cli.py",
-    "training/launching.py",  # the worker that our own callers name
+    "training/fork_server.py",  # the module that our own callers name
 }
 
 

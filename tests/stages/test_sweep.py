@@ -46,12 +46,14 @@ def prepared(tmp_path_factory):
 def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_setting(prepared):
     line = ["-m", *QUICK, "sweep.name=rates", "optimizer.lr=1e-3,2e-3,3e-4"]
     folder = prepared / "out/sweeps/rates"
-    process = start("train", *line, cwd=prepared)
+    submitted = ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=1"]
+    process = start("train", *line, *submitted, cwd=prepared)
     while not (folder / "0/job.json").is_file() and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()  # until the training, which holds the pipe, has ended too
-    output = run("train", *line, cwd=prepared)
+    process.communicate()  # until job and training, which hold the pipe, have ended too
+    assert "ForkingLauncher" in (folder / "multirun.yaml").read_text()
+    output = run("train", *line, cwd=prepared)  # another launcher is the same sweep
     assert output.count("this run is finished") == 1
 
     names = [f"optimizer.lr={rate}" for rate in ("0.001", "0.002", "0.0003")]

@@ -10,7 +10,14 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from maskmill.assembly.build import build
 from maskmill.assembly.job_record import read_jobs
-from maskmill.assembly.sweep_record import SweepRecord, SweepSettings, read_sweep, write_sweep
+from maskmill.assembly.sweep_record import (
+    FORKED,
+    SUBMITTED,
+    SweepRecord,
+    SweepSettings,
+    read_sweep,
+    write_sweep,
+)
 from maskmill.assembly.sweep_result import rank_jobs, write_result
 from maskmill.tracking.abandoned import has_died, this_process
 from maskmill.tracking.address import check_store, tracking_uri
@@ -19,7 +26,12 @@ from maskmill.training.launching import import_ahead
 
 log = logging.getLogger(__name__)
 
-FORKED = "maskmill.stages.train_forked"
+# Launcher that starts a Python for each job -> ours, whose jobs are forked
+FORKING = {
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": (
+        "hydra_plugins.maskmill_submitit.ForkingLauncher"
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Sweep:
             ValueError: the store cannot be used, or another command made the sweep of this name.
         """
         check_store(tracking_uri())
-        import_ahead(FORKED)
+        import_ahead(FORKED, *_use_forking_launcher(config))
         command = _command(config)
         folder = Path(config.hydra.sweep.dir)
         if not _is_named(config):
@@ -128,6 +140,16 @@ def _unfinished(parent: Path, command: list[str]) -> Path | None:
         if record.status != "RUNNING" or has_died(record.process):
             return path
     return None
+
+
+def _use_forking_launcher(config: DictConfig) -> list[str]:
+    """Replace the launcher if there is one whose jobs are forked; returns what they import."""
+    forking = FORKING.get(config.hydra.launcher._target_)
+    if forking is None:
+        return []
+    with read_write(config.hydra):
+        config.hydra.launcher._target_ = forking
+    return [SUBMITTED]
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:

@@ -13,6 +13,9 @@ from maskmill.canonical.files import read_json, write_json
 from maskmill.tracking.sweep_tags import job_tags
 
 SWEEP_FILE = "sweep.json"
+# Modules that a sweep's process imports, from which its trainings and its jobs are forked
+FORKED = "maskmill.stages.train_forked"
+SUBMITTED = "maskmill.stages.train_submitted"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from maskmill.assembly.chosen import keep_choices
 from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.lean_imports import import_torchmetrics
-from maskmill.assembly.sweep_record import job_tracking, parse
+from maskmill.assembly.sweep_record import FORKED, job_tracking, parse
 from maskmill.canonical.files import read_json
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
 from maskmill.training.launching import is_launched, run_forked, run_worker
 
 WORKER = "maskmill.stages.train_worker"
-FORKED = "maskmill.stages.train_forked"
 
 
 @stage

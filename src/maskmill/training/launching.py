@@ -6,21 +6,26 @@ runs in a process forked from one that has imported the libraries, which takes t
 """
 
 import ctypes
-import importlib
-import logging
-import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from types import FrameType
 
-log = logging.getLogger(__name__)
+from maskmill.training.fork_client import (
+    ADDRESS_VARIABLE,
+    address_variable,
+    ask,
+    connect,
+    receive_status,
+    send_signal,
+)
 
 # If set by an outer Lightning or test process, these would make the new process one of its ranks.
 # SLURM_NTASKS would mean that SLURM starts the ranks; in a job of one task with several GPUs,
@@ -37,6 +42,8 @@ _RANK_VARIABLES = (
     "SLURM_NTASKS",
 )
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SERVER = "maskmill.training.fork_server"
+_OWNED = list[tuple[socket.socket, subprocess.Popen[bytes]]]()  # open until this process ends
 
 EXIT_SIGTERM = 128 + signal.SIGTERM  # exit status of a program that received SIGTERM
 
@@ -65,10 +72,28 @@ def run_worker(module: str, argument: Path) -> None:
     _wait(module, process.wait, process.terminate)
 
 
-def import_ahead(module: str) -> None:
-    """Start to import a module in a process of its own, for `run_forked`."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([module])
-    ensure_running()
+def import_ahead(*modules: str) -> None:
+    """Start a process that imports modules, for `run_forked` of this process and its children.
+
+    It ends when this process does.
+    """
+    connection = connect()
+    if connection is not None:
+        connection.close()
+        return
+    folder = tempfile.mkdtemp(prefix="maskmill-")  # only this user can enter it
+    address = f"{folder}/socket"
+    owner = socket.socket(socket.AF_UNIX)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        owner.connect(address)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-P", "-m", _SERVER, *modules]
+        server = subprocess.Popen(command, stdin=listener.fileno(), env=environment)
+    _OWNED.append((owner, server))
+    os.register_at_fork(after_in_child=owner.close)
+    os.environ[ADDRESS_VARIABLE] = address_variable(address)
 
 
 def run_forked(module: str, argument: Path) -> None:
@@ -79,32 +104,16 @@ def run_forked(module: str, argument: Path) -> None:
         ValueError: the child ended with another status than 0; it has printed its own message.
     """
     import_ahead(module)
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_run_module, args=(module, argument, dict(os.environ)))
-    process.start()
-
-    def wait() -> int:
-        process.join()
-        assert process.exitcode is not None
-        return process.exitcode
-
-    _wait(module, wait, process.terminate)
-
-
-def _run_module(module: str, argument: Path, environment: dict[str, str]) -> None:
-    threading.Thread(target=_die_with_starter, daemon=True).start()
-    os.environ.clear()  # that of the time when the module was imported
-    os.environ.update(environment)
-    sys.argv = [module, str(argument)]
-    importlib.import_module(module).main()
-
-
-def _die_with_starter() -> None:
-    """Wait until the process that started this one ends; the kernel knows only its fork server."""
-    starter = multiprocessing.parent_process()
-    assert starter is not None
-    starter.join()
-    os.kill(os.getpid(), signal.SIGKILL)
+    connection = connect()
+    if connection is None:
+        raise ValueError(f"Expected a process that imports {module}, but it has ended already")
+    with connection:
+        ask(connection, [module, str(argument)])
+        _wait(
+            module,
+            lambda: receive_status(connection),
+            lambda: send_signal(connection, signal.SIGTERM),
+        )
 
 
 def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -> None:
