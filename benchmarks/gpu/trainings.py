@@ -79,7 +79,7 @@ class Job(TrainingJob):
 
     first_callbacks = ()
 
-    def build_trainer(self, run_id):
-        trainer = super().build_trainer(run_id)
+    def build_trainer(self):
+        trainer = super().build_trainer()
         trainer.callbacks[:0] = self.first_callbacks
         return trainer
