@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from hydra.core.plugins import Plugins
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from maskmill.assembly.build import build
@@ -147,6 +149,7 @@ def _use_forking_launcher(config: DictConfig) -> list[str]:
     forking = FORKING.get(config.hydra.launcher._target_)
     if forking is None:
         return []
+    Plugins.instance().register(get_class(forking))  # not found by Hydra in an editable install
     with read_write(config.hydra):
         config.hydra.launcher._target_ = forking
     return [SUBMITTED]
