@@ -13,6 +13,7 @@ import tempfile
 from contextlib import suppress
 
 ADDRESS_VARIABLE = "MASKMILL_FORK_SERVER"
+READY = b"\n"  # what the server sends first, once it has imported its modules
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -30,12 +31,12 @@ def connect() -> socket.socket | None:
     if not address or allocation != _allocation():
         return None
     connection = socket.socket(socket.AF_UNIX)
-    try:
+    with suppress(OSError):  # on another machine, or it has ended
         connection.connect(address)
-    except OSError:  # on another machine, or it has ended
-        connection.close()
-        return None
-    return connection
+        if connection.recv(1) == READY:  # one that is being killed may still be connected to
+            return connection
+    connection.close()
+    return None
 
 
 def ask(connection: socket.socket, arguments: list[str]) -> None:

@@ -4,11 +4,11 @@ multiprocessing's fork server serves only the process that has started it. Most 
 jobs of a sweep in processes of their own, and all of them use the server of the sweep.
 
 Standard input is a listening socket. The first connection is that of the owner: when it closes,
-however the owner ends, the server ends with all that it has forked. On every other connection a
-client (`fork_client`) sends one message with three open files: its request, its standard output and
-its standard error. Then a process is forked that runs `main` of the module that the request names.
-A further byte is the number of a signal for the process, which is killed if the client ends. Its
-exit status, as text, is the answer.
+however the owner ends, the server ends with all that it has forked. On every other connection the
+server says that it is ready, and a client (`fork_client`) sends one message with three open files:
+its request, its standard output and its standard error. Then a process is forked that runs `main`
+of the module that the request names. A further byte is the number of a signal for the process,
+which is killed if the client ends. Its exit status, as text, is the answer.
 """
 
 import importlib
@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+
+from maskmill.training.fork_client import READY
 
 NUM_FILES = 3
 # Ctrl+C and `kill -- -GROUP` reach the server too, which must outlive the trainings that they end.
@@ -61,6 +63,8 @@ class ForkServer:
     def _handle(self, source: socket.socket) -> None:
         if source is self._listener:
             client, _ = self._listener.accept()
+            with suppress(ConnectionError):  # it only asked whether there is a server
+                client.sendall(READY)
             self._clients[client] = None
             self._selector.register(client, selectors.EVENT_READ)
         elif source is self._child_ended:
