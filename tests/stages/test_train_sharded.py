@@ -78,7 +78,6 @@ def test_averages_of_sharded_weights_are_refused_with_one_message(prepared):
         "train",
         *QUICK,
         *SHARDED,
-        "trainer.devices=1",
         "callbacks=ema",
         "out=out/ema",
         "data.root=out/prepare",
