@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from maskmill.canonical.yaml_file import MAX_EXPANDED, read_yaml
+from maskmill.canonical.yaml_file import MAX_EXPANDED, read_yaml, write_yaml
 
 LEVELS = range(1, 10)
 LAUGHS = "\n".join(
@@ -25,6 +25,14 @@ def read(tmp_path):
 def test_values_and_small_aliases_are_read(read):
     text = "a: &a {lr: 0.001}\nb: *a\nc: [1, x, null, true, 'é']"
     assert read(text) == {"a": {"lr": 0.001}, "b": {"lr": 0.001}, "c": [1, "x", None, True, "é"]}
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    texts = ["1e-5", "1_000", "on", "null", "~", "2001-01-01", "1:30", "${a}", "é\u2028\n ", ""]
+    numbers = [1e-05, -0.0, 0.1, float("inf"), 2**70, 0, True, None]
+    content = {"texts": texts, "numbers": numbers, "keys": {1: {"a b": []}, "2": {}}}
+    write_yaml(tmp_path / "a.yaml", content)
+    assert repr(read_yaml(tmp_path / "a.yaml")) == repr(content)
 
 
 @pytest.mark.slow

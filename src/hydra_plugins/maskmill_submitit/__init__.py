@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 
-POLL_S = 0.05
+POLL_S = 0.01
 
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher

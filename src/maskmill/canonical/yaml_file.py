@@ -1,4 +1,4 @@
-"""YAML files read safely: plain values, and no aliases that expand to gigabytes."""
+"""YAML files read safely, and written: plain values, and no aliases that expand to gigabytes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import yaml
 from maskmill.canonical.files import read_text
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MAX_EXPANDED = 100_000  # values that a file with aliases may stand for
 
 
@@ -24,6 +25,11 @@ def read_yaml(path: Path) -> Any:
     # Dates that do not exist and numbers with thousands of digits are plain ValueErrors.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _broken(path, error) from error
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write plain values, which `read_yaml` gives back."""
+    path.write_text(yaml.dump(content, Dumper=DUMPER, sort_keys=False), encoding="utf-8")
 
 
 def read_yaml_text(path: Path) -> str:

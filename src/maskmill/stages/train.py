@@ -12,6 +12,7 @@ from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.lean_imports import import_torchmetrics
 from maskmill.assembly.sweep_record import FORKED, job_tracking, parse
 from maskmill.canonical.files import read_json
+from maskmill.canonical.yaml_file import write_yaml
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
 from maskmill.training.launching import is_launched, run_forked, run_worker
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> float:
 def _fit_in_processes(cfg: DictConfig) -> float:
     with tempfile.TemporaryDirectory(prefix="maskmill-") as name:
         folder = Path(name)
-        OmegaConf.save(cfg, folder / "train.yaml", resolve=True)
+        write_yaml(folder / "train.yaml", OmegaConf.to_container(cfg, resolve=True))
         try:
             if cfg.trainer.devices == 1:
                 run_forked(FORKED, folder)

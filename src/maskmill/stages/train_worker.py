@@ -4,12 +4,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from maskmill.assembly.lean_imports import import_torchmetrics
 from maskmill.canonical.files import write_json
+from maskmill.canonical.yaml_file import read_yaml
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
 from maskmill.training.launching import EXIT_SIGTERM, die_with_parent
 
@@ -32,7 +32,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     try:
         with missing_threads_as_os_errors():
-            score = fit(cast(DictConfig, OmegaConf.load(folder / "train.yaml")))
+            score = fit(OmegaConf.create(read_yaml(folder / "train.yaml")))
     except InterruptedError as error:
         log.info("%s", error)
         sys.exit(EXIT_SIGTERM)

@@ -11,6 +11,7 @@ of the module that the request names. A further byte is the number of a signal f
 which is killed if the client ends. Its exit status, as text, is the answer.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -153,6 +154,7 @@ def main() -> None:
     address = Path(listener.getsockname())
     try:
         mains = {name: importlib.import_module(name).main for name in sys.argv[1:]}
+        gc.freeze()  # no fork looks for garbage among the imported objects, or copies their pages
         ForkServer(listener, mains).serve()
     finally:
         address.unlink(missing_ok=True)
