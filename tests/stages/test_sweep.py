@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 import commands
 from commands import prepare, run, start
+from maskmill.tracking.abandoned import PROCESS_TAG
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +83,23 @@ def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_settin
     assert "this run is finished" in again
     assert f"its MLflow run: {trained}" in again
     assert f"register.run={trained}" in again
+
+
+def test_ctrl_c_ends_a_sweep_without_a_traceback(prepared):
+    line = ["-m", *QUICK, "sweep.name=stopped", "optimizer.lr=1e-3,2e-3", "trainer.max_epochs=900"]
+    process = start("train", *line, cwd=prepared)
+    assert process.stdout is not None
+    for text in process.stdout:
+        if "epoch 1/" in text:
+            break
+    training = tags(prepared, PROCESS_TAG)["optimizer.lr=0.001"]
+    sweep = json.loads((prepared / "out/sweeps/stopped/sweep.json").read_text())["process"]
+    for pid in (int(name.split()[-2]) for name in (training, sweep)):
+        os.killpg(os.getpgid(pid), signal.SIGINT)  # as the terminal sends it
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].endswith("the same command resumes it from the last checkpoint")
 
 
 CRASH = """

@@ -115,8 +115,8 @@ def test_sigterm_saves_and_stops_and_the_same_command_resumes(prepared, whole, t
     assert (state / "last.ckpt").is_file()
     output = run("train", *overrides, cwd=prepared)  # another number of epochs is another training
     assert (
-        f"{state.name} does not match, so this training starts from scratch: trainer.max_epochs "
-        f"was 60, is 2" in output
+        f"{state.name} does not match, so this one starts from scratch: trainer.max_epochs was 60, "
+        "is 2" in output
     )
     if trainer == "cpu":
         assert weights(prepared / out / "train") == whole

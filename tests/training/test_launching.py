@@ -44,6 +44,13 @@ def test_a_worker_that_received_sigterm_is_an_interruption(write_module, tmp_pat
         run_worker("worker_of_test", tmp_path)
 
 
+@pytest.mark.parametrize("end", ["raise SystemExit(130)", "os.kill(os.getpid(), signal.SIGINT)"])
+def test_a_worker_that_ctrl_c_ended_is_an_interruption(write_module, tmp_path, end):
+    write_module(f"import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); {end}")
+    with pytest.raises(KeyboardInterrupt, match="the same command resumes it from the last"):
+        run_worker("worker_of_test", tmp_path)
+
+
 DEAF = """
 import pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(sys.argv[1], "received").touch())

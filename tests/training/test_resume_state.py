@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -62,13 +64,32 @@ def test_a_state_remembers_its_run_until_it_is_deleted(tmp_path):
 def test_damaged_files_of_a_state_are_those_of_no_earlier_start(tmp_path, damage, caplog):
     state = TrainingState(tmp_path, "abc")
     with state.locked():
-        state.describe({"lr": "1"})
+        state.describe({"lr": "1"}, Path("train"))
     for name in ("mlflow_run", "finished.json", "inputs.json"):
         (state.folder / name).write_bytes(damage)
     assert state.run_id is None
     assert state.finished is None
-    TrainingState(tmp_path, "other").describe({"lr": "2"})
+    TrainingState(tmp_path, "other").describe({"lr": "2"}, Path("train"))
     assert "starts from scratch: its inputs are not known" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("out", "warning"),
+    [
+        ("train", "unfinished training in {} does not match, so this one starts from scratch: lr"),
+        ("try", None),
+        (None, None),
+    ],
+)
+def test_only_an_unfinished_training_of_the_same_folder_is_compared(tmp_path, out, warning, caplog):
+    earlier = TrainingState(tmp_path, "earlier")
+    earlier.describe({"lr": "1"}, Path("train"))
+    time.sleep(0.01)  # the state of another folder is the later one
+    TrainingState(tmp_path, "other").describe({"lr": "2"}, Path("other"))
+    assert not caplog.messages
+    TrainingState(tmp_path, "new").describe({"lr": "3"}, None if out is None else Path(out))
+    expected = [] if warning is None else [f"the {warning.format(earlier.folder)} was 1, is 3"]
+    assert caplog.messages == expected
 
 
 def test_the_runs_of_other_trainings_are_abandoned_unless_a_process_holds_them(tmp_path):

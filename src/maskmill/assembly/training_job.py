@@ -56,6 +56,7 @@ from maskmill.training.context import RunContext, attach
 from maskmill.training.failures import explained
 from maskmill.training.finite_loss import FiniteLoss
 from maskmill.training.history import History
+from maskmill.training.launching import INTERRUPTED
 from maskmill.training.progress import Bar, Lines
 from maskmill.training.resume_state import TrainingState, training_fingerprint
 from maskmill.training.silenced_warnings import quiet_lightning
@@ -133,11 +134,9 @@ class TrainingJob:
         return training_fingerprint(self.config, self.dataset["digest"], self.code)
 
     def _reuse(self, model: ModelFiles) -> float:
-        log.info(
-            "this run is finished: its model is copied from %s -> %s",
-            model.folder,
-            self.settings.out,
-        )
+        is_copied = model.folder.resolve() != self.settings.out.resolve()
+        source = f"copied from {model.folder} -> " if is_copied else "in "
+        log.info("this run is finished: its model is %s%s", source, self.settings.out)
         if rank() == 0:
             copy_model(model, self.settings.out)
             copy_history(model.folder, self.settings.out)
@@ -152,7 +151,8 @@ class TrainingJob:
             return
         with self.state.locked():
             inputs = flatten(self.config) | {"data": self.dataset["digest"]}
-            self.state.describe(inputs, compare=not self.settings.once)
+            out = None if self.settings.once else self.settings.out
+            self.state.describe(inputs, out)
             yield
 
     @contextmanager
@@ -223,9 +223,7 @@ class TrainingJob:
         with explained():
             trainer.fit(task, data, ckpt_path=path, weights_only=True)
         if trainer.state.status != TrainerStatus.FINISHED:
-            raise KeyboardInterrupt(
-                "training was interrupted; the same command resumes it from the last checkpoint"
-            )
+            raise KeyboardInterrupt(INTERRUPTED)
 
     def _write(self, trainer: Trainer) -> ModelFiles:
         """Write the network's weights at its best validation score, and tag the run with them."""

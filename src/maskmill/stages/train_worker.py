@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from maskmill.assembly.lean_imports import import_torchmetrics
 from maskmill.canonical.files import write_json
 from maskmill.canonical.yaml_file import read_yaml
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
-from maskmill.training.launching import EXIT_SIGTERM, die_with_parent
+from maskmill.training.launching import EXIT_SIGINT, EXIT_SIGTERM, die_with_parent
+
+# Ctrl+C during the imports, which take seconds, ends the process without a traceback.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import_torchmetrics()
 
@@ -25,6 +30,8 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Train from FOLDER/train.yaml; rank 0 writes FOLDER/result.json: `best_score` or `error`."""
     die_with_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ends in order then
     _use_configured_threads()
     level = logging.INFO if rank() == 0 else logging.WARNING
     form = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
@@ -36,6 +43,8 @@ def main() -> None:
     except InterruptedError as error:
         log.info("%s", error)
         sys.exit(EXIT_SIGTERM)
+    except KeyboardInterrupt:  # the command that started this process reports it
+        sys.exit(EXIT_SIGINT)
     except (ValueError, OSError, MemoryError) as error:
         message = message_of(error)
         log.error("%s", message)

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from maskmill.training.launching import INTERRUPTED
+
 # A part of the message -> what it means and what to do.
 EXPLANATIONS = {
     "more than 1 value per channel": (
@@ -42,9 +44,7 @@ def explained() -> Iterator[None]:
     except SystemExit as end:
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        raise KeyboardInterrupt(
-            "training was interrupted; the same command resumes it from the last checkpoint"
-        ) from end
+        raise KeyboardInterrupt(INTERRUPTED) from end
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         text = " ".join(str(error).split())
         for part, explanation in EXPLANATIONS.items():

@@ -46,6 +46,8 @@ _SERVER = "maskmill.training.fork_server"
 _OWNED = list[tuple[socket.socket, subprocess.Popen[bytes]]]()  # open until this process ends
 
 EXIT_SIGTERM = 128 + signal.SIGTERM  # exit status of a program that received SIGTERM
+EXIT_SIGINT = 128 + signal.SIGINT  # of one that Ctrl+C ended
+INTERRUPTED = "training was interrupted; the same command resumes it from the last checkpoint"
 
 
 def is_launched() -> bool:
@@ -63,6 +65,7 @@ def run_worker(module: str, argument: Path) -> None:
 
     Raises:
         InterruptedError: the child received SIGTERM and stopped.
+        KeyboardInterrupt: Ctrl+C ended the child or the wait for it.
         ValueError: the child ended with another status than 0; it has printed its own message.
     """
     environment = dict(os.environ)
@@ -101,6 +104,7 @@ def run_forked(module: str, argument: Path) -> None:
 
     Raises:
         InterruptedError: the child received SIGTERM and stopped.
+        KeyboardInterrupt: Ctrl+C ended the child or the wait for it.
         ValueError: the child ended with another status than 0; it has printed its own message.
     """
     import_ahead(module)
@@ -120,10 +124,14 @@ def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -
     try:
         with _passing_on_sigterm(terminate) as received:
             status = wait()
-    except BaseException:
+    except BaseException as error:
         terminate()
         wait()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(INTERRUPTED) from None
         raise
+    if status in (EXIT_SIGINT, -signal.SIGINT):
+        raise KeyboardInterrupt(INTERRUPTED)
     # A child that has just finished, or whose Trainer handles the signal itself, ends with 0.
     if received or status in (EXIT_SIGTERM, -signal.SIGTERM):
         raise InterruptedError(

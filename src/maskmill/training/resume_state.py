@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 RUN_ID = "mlflow_run"
 INPUTS = "inputs.json"
+OUT = "train.out"  # in INPUTS beside the inputs; no result depends on it
 FINISHED = "finished.json"
 RESULT_KEYS = {"model", "fingerprint", "score"}
 MAX_DIFFERENCES = 5
@@ -104,26 +105,35 @@ class TrainingState:
                 "either wait for it, or end it and start again to resume from its checkpoint"
             ) from error
 
-    def describe(self, inputs: Mapping[str, str], *, compare: bool = True) -> None:
+    def describe(self, inputs: Mapping[str, str], out: Path | None) -> None:
         """Save the inputs of the fingerprint, and warn about an unfinished training with others.
+
+        Only one with the same `out` may be what the user wanted to resume: `train.out=out/try` is
+        another training on purpose.
 
         Args:
             inputs: name -> value as text: the flat configuration and the digest of the data.
-            compare: warn; the jobs of a sweep differ on purpose.
+            out: folder for the model; None: a job of a sweep, which differs from others on purpose.
         """
         path = self.folder / INPUTS
         if path.is_file():
             return
-        others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_modified)
-        if compare and others:
-            other = others[-1]
-            difference = _difference(_read_object(other), inputs)
-            log.warning(
-                "%s does not match, so this training starts from scratch: %s",
-                other.parent,
-                difference,
-            )
-        write_json(path, dict(inputs))
+        if out is not None:
+            self._warn_of_another(inputs, str(out))
+        write_json(path, {**inputs, OUT: str(out)})
+
+    def _warn_of_another(self, inputs: Mapping[str, str], out: str) -> None:
+        others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_modified, reverse=True)
+        for other in others:
+            before = _read_object(other)
+            if before.pop(OUT, out) == out:
+                log.warning(
+                    "the unfinished training in %s does not match, so this one starts from "
+                    "scratch: %s",
+                    other.parent,
+                    _difference(before, inputs),
+                )
+                return
 
     def delete(self) -> None:
         """Delete the folder: the training is finished and its results are written."""

@@ -29,6 +29,11 @@ def silence_expected_warnings() -> None:
 
 
 def quiet_lightning() -> None:
-    """Keep notices about devices and products, and expected warnings, out of the log."""
+    """Keep notices about devices and products, and expected warnings, out of the log.
+
+    Lightning's other messages come once: it has a handler of its own beside that of the command.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if logging.root.hasHandlers():
+        logging.getLogger("lightning").handlers.clear()
     silence_expected_warnings()
