@@ -5,7 +5,7 @@
 OUT is a new folder, in which six scenes are drawn and prepared. Each launcher trains the same four
 settings with one thread, one at a time, and the sha256 of each job's weights must be that of the
 first launcher. A job's overhead is the time from the end of the job before it to its own end,
-without the seconds that its MLflow run lasted; with submitit, from its submission to its result.
+without the seconds that its MLflow run lasted; with `submitit`, from its submission to its result.
 (Its jobs run at the same time unless each is a batch of its own, and Hydra composes the
 configurations of a batch before it submits them. With the other launchers that comes before the
 first job.) The first job waits for the imports and is not counted. `command` stands beside them:
@@ -40,7 +40,7 @@ ONE_AT_A_TIME = {
     "basic": [],
     "joblib": ["hydra.launcher.n_jobs=1"],
     "ray": ["hydra.launcher.num_jobs=1"],
-    "submitit_local": ["hydra.sweeper.max_batch_size=1"],
+    "submitit": ["hydra.sweeper.max_batch_size=1"],
 }
 LAUNCHERS = [*ONE_AT_A_TIME, "command"]
 

@@ -44,7 +44,7 @@ RUN = {
 }
 # Files that a page or a user writes, or that a package brings.
 OWN_CHOICES = {"NAME", "best_lr", "best_rate", "fruit", "nuclei", "orchard", "ours", "own"}
-OWN_CHOICES |= {"planned", "street", "submitit_local"}  # the last is of hydra-submitit-launcher
+OWN_CHOICES |= {"planned", "street"}
 TIMEOUT_S = 300
 
 

@@ -173,9 +173,8 @@ def test_the_answer_names_the_fix(case, tmp_path, refused):
     ("choice", "package", "extra"),
     [
         ("hydra/launcher=joblib", None, "joblib"),
-        ("hydra/launcher=submitit_local", None, "slurm"),
-        ("hydra/launcher=submitit", None, "slurm"),
-        ("hydra/launcher=slurm", "hydra_plugins.hydra_submitit_launcher", "slurm"),
+        ("hydra/launcher=submitit", "submitit", "slurm"),
+        ("hydra/launcher=slurm", "submitit", "slurm"),
         ("hydra/launcher=ray", "ray", "ray"),
         ("hydra/sweeper=optuna", "optuna", "optuna"),
     ],
@@ -186,8 +185,7 @@ def test_without_its_package_a_choice_names_the_extra(
 ):
     Plugins.instance()  # those that are installed bring choices
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
-    for name in ("joblib", "submitit_local", "submitit_slurm"):
-        monkeypatch.delitem(launchers, f"{name}.yaml")
+    monkeypatch.delitem(launchers, "joblib.yaml")
     if package:
         monkeypatch.setitem(sys.modules, package, None)
     assert f"run pip install 'maskmill[{extra}]'" in refused(f"{command} -m {choice}")

@@ -47,13 +47,13 @@ def prepared(tmp_path_factory):
 def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_setting(prepared):
     line = ["-m", *QUICK, "sweep.name=rates", "optimizer.lr=1e-3,2e-3,3e-4"]
     folder = prepared / "out/sweeps/rates"
-    submitted = ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=1"]
+    submitted = ["hydra/launcher=submitit", "hydra.sweeper.max_batch_size=1"]
     process = start("train", *line, *submitted, cwd=prepared)
     while not (folder / "0/job.json").is_file() and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()  # until job and training, which hold the pipe, have ended too
-    assert "ForkingLauncher" in (folder / "multirun.yaml").read_text()
+    assert "maskmill_submitit" in (folder / "multirun.yaml").read_text()
     output = run("train", *line, cwd=prepared)  # another launcher is the same sweep
     assert output.count("this run is finished") == 1
 
@@ -169,7 +169,40 @@ def drawn(tmp_path_factory):
     return drawn_by("basic", tmp_path_factory.mktemp("basic"))
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
 def test_a_launcher_runs_the_jobs_that_the_basic_one_runs(tmp_path, drawn, launcher):
     assert drawn_by(launcher, tmp_path) == drawn
     assert len(drawn) > 6
+
+
+DOOM = """
+import os, signal
+from hydra.experimental.callback import Callback
+
+class Doom(Callback):
+    def on_job_start(self, config, **_):
+        if config.draw.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("launcher", "reason"), [("submitit", "_log.err"), ("ray", "died")])
+def test_a_job_whose_process_is_killed_does_not_end_the_others(launcher, reason, tmp_path):
+    (tmp_path / "dooming.py").write_text(DOOM)
+    line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
+    line += ["draw.out=drawn_${draw.seed}", "+hydra.callbacks.doom._target_=dooming.Doom"]
+    output = run("draw", *line, f"hydra/launcher={launcher}", cwd=tmp_path, status=1)
+    (message,) = re.findall("^.*job 0 .*$", output, re.MULTILINE)
+    assert "draw.seed=1 " in message
+    assert "ended without a result: " in message
+    assert reason in message
+    assert "run the same command again" in message
+    assert "Traceback" not in output
+    assert [path.name for path in tmp_path.glob("drawn_*")] == ["drawn_2"]
+
+
+def test_without_slurm_its_launcher_says_so(tmp_path):
+    output = run("draw", "-m", "draw.seed=1,2", "hydra/launcher=slurm", cwd=tmp_path, status=1)
+    assert 'Could not detect "srun"' in output
+    assert output.rstrip().endswith("- correct hydra.launcher")
+    assert "Traceback" not in output

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 
 class RayLauncher(Launcher):
@@ -53,6 +52,8 @@ class RayLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and wait for all of them; one whose process dies has failed."""
+        from maskmill.assembly.launched_job import Jobs, lost_job
+
         ray: Any = importlib.import_module("ray")  # takes seconds
         if not ray.is_initialized():
             cores = None if self.address else self._cores()
@@ -61,46 +62,31 @@ class RayLauncher(Launcher):
         task = ray.remote(_run).options(
             num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0
         )
-        shared = ray.put((self.hydra_context, self.task_function, self.config, str(Path.cwd())))
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        assert self.config is not None
+        jobs = ray.put(Jobs(self.hydra_context, self.task_function, self.config))
+        folder = str(Path.cwd())
         state = Singleton.get_state()
         waiting = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            waiting.append(task.remote(shared, list(overrides), number, state))
-        return [_outcome(ray, job) for job in waiting]
+            waiting.append(task.remote(jobs, folder, list(overrides), number, state))
+        results = []
+        for number, job in enumerate(waiting, start=initial_job_idx):
+            try:
+                results.append(ray.get(job))
+            except ray.exceptions.RayError as error:
+                overrides = job_overrides[number - initial_job_idx]
+                results.append(lost_job(overrides, number, " ".join(str(error).split())))
+        return results
 
     def _cores(self) -> float | None:
         return None if self.num_jobs is None else self.num_jobs * self.num_cpus
 
 
-def _run(
-    shared: tuple[HydraContext, TaskFunction, DictConfig, str],
-    overrides: list[str],
-    number: int,
-    state: dict[Any, Any],
-) -> JobReturn:
+def _run(jobs: Any, folder: str, overrides: list[str], number: int, state: Any) -> JobReturn:
     """A job, in a process of Ray."""
-    hydra_context, task_function, config, folder = shared
     os.chdir(folder)
-    setup_globals()
-    Singleton.set_state(state)
-    job_config = hydra_context.config_loader.load_sweep_config(config, overrides)
-    with open_dict(job_config):
-        job_config.hydra.job.id = f"{job_config.hydra.job.name}_{number}"
-        job_config.hydra.job.num = number
-    HydraConfig.instance().set_config(job_config)
-    return run_job(
-        hydra_context=hydra_context,
-        config=job_config,
-        task_function=task_function,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
-
-
-def _outcome(ray: Any, job: Any) -> JobReturn:
-    try:
-        result: JobReturn = ray.get(job)
-    except ray.exceptions.RayError as error:
-        result = JobReturn(status=JobStatus.FAILED)
-        result.return_value = error
+    name = jobs.config.hydra.job.name
+    result: JobReturn = jobs.run(overrides, number, f"{name}_{number}", state)
     return result

@@ -1,54 +1,152 @@
-"""`hydra/launcher=submitit_local` for trainings: its jobs are forked from the server of the sweep.
+"""`hydra/launcher=slurm` and `submitit`: jobs by submitit. Hydra finds its plugins here.
 
-The launcher of hydra-submitit-launcher starts a Python for each job, which imports the libraries:
-more than six seconds. submitit can be given another Python, its launcher cannot. Hydra imports this
-module at the start of every command.
+A launcher of our own, not hydra-submitit-launcher: at the first job that SLURM cancels, release
+1.2.0 stops waiting for the others, and it cannot give submitit another Python, as that whose jobs
+on this machine are forked from the server of the sweep. Hydra imports this module at the start of
+every command.
 """
 
 import importlib
+import logging
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
-POLL_S = 0.01
+log = logging.getLogger(__name__)
 
-try:
-    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
-except ImportError:  # an extra; without it, nobody can choose the launcher
-    pass
-else:
+POLL_S = {"local": 0.01, "slurm": 1.0}
+# What submitit calls the same for all clusters
+SHARED = {"name", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node"}
+SHARED |= {"mem_gb", "stderr_to_stdout"}
 
-    class ForkingLauncher(LocalLauncher):
-        """Submits each job to this machine, as a process that the sweep's server forks."""
 
-        def launch(
-            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-        ) -> Sequence[JobReturn]:
-            """Run the jobs at the same time and wait for all of them."""
-            from maskmill.assembly.sweep_record import SUBMITTED
-            from maskmill.training import fork_client
+class SubmititLauncher(Launcher):
+    """Submits the jobs of a sweep and waits for all of them.
 
-            submitit: Any = importlib.import_module("submitit")
-            assert self.config is not None
-            params = dict(self.params)
-            folder = params.pop("submitit_folder")
-            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-            python = shlex.join([sys.executable, "-I", "-S", fork_client.__file__, SUBMITTED])
-            executor = submitit.AutoExecutor(folder, cluster="local", local_python=python)
-            executor.update_parameters(**params)
-            state = Singleton.get_state()
-            jobs = []
-            for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-                job_id = f"job_id_for_{number}"
-                arguments = (list(overrides), "hydra.sweep.dir", number, job_id, state)
-                jobs.append(executor.submit(self, *arguments))
-            for job in jobs:
-                while not job.done():  # `results` looks once a second
-                    time.sleep(POLL_S)
-            return [job.results()[0] for job in jobs]
+    Args:
+        cluster: `slurm`, or `local`: processes of this machine.
+        submitit_folder: for scripts, output and results of each job; `%j` is its id.
+        max_num_timeout: how often a job that reaches its time limit is submitted again (SLURM).
+        parameters: of submitit's executor, without the name of the cluster as a prefix.
+    """
+
+    def __init__(
+        self, cluster: str, submitit_folder: str, max_num_timeout: int = 0, **parameters: Any
+    ) -> None:
+        self.cluster = cluster
+        self.folder = submitit_folder
+        self.max_num_timeout = max_num_timeout
+        self.parameters = {key: _plain(value) for key, value in parameters.items()}
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+        self.config: DictConfig | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Receive what runs the jobs."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the jobs and wait for all of them; one that was cancelled or killed has failed."""
+        from maskmill.assembly.launched_job import JobError, Jobs
+
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        assert self.config is not None
+        jobs = Jobs(self.hydra_context, self.task_function, self.config)
+        state = Singleton.get_state()
+        calls = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            calls.append(SubmittedJob(jobs, list(overrides), number, state))
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        try:
+            submitted = self._executor().submit_array(calls)
+        # No SLURM, a value that it or submitit refuses
+        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+            log.error("%s - correct hydra.launcher", " ".join(str(error).split()))
+            raise JobError(str(error)) from error
+        log.info("%s: jobs %s", self.cluster, ", ".join(job.job_id for job in submitted))
+        return [self._outcome(job, call) for job, call in zip(submitted, calls, strict=True)]
+
+    def _executor(self) -> Any:
+        submitit: Any = importlib.import_module("submitit")
+        own = {"slurm_max_num_timeout": self.max_num_timeout}
+        if self.cluster == "local":
+            own = {"local_python": _forking_python()}
+        executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, **own)
+        named = {}
+        for key, value in self.parameters.items():
+            named[key if key in SHARED else f"{self.cluster}_{key}"] = value
+        executor.update_parameters(**named)
+        return executor
+
+    def _outcome(self, job: Any, call: "SubmittedJob") -> JobReturn:
+        from maskmill.assembly.launched_job import lost_job
+
+        while not job.done():
+            time.sleep(POLL_S.get(self.cluster, 1.0))
+        # On a cluster, submitit waits for the file, which a shared drive may show late.
+        if (self.cluster != "local" or job.paths.result_pickle.exists()) and not job.exception():
+            result: JobReturn = job.results()[0]
+            return result
+        state = "" if self.cluster == "local" else f"{job.state}, "  # as SLURM calls it
+        return lost_job(call.overrides, call.number, f"{state}see {job.paths.stderr}")
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job, which submitit pickles, also to submit it again at its time limit.
+
+    Args:
+        jobs: `assembly.launched_job.Jobs`.
+        overrides: of the job.
+        number: of the job.
+        state: `Singleton.get_state()` of the process of the sweep.
+    """
+
+    jobs: Any
+    overrides: list[str]
+    number: int
+    state: dict[Any, Any]
+
+    def __call__(self) -> JobReturn:
+        """Run the job in this process."""
+        submitit: Any = importlib.import_module("submitit")
+        job_id = submitit.JobEnvironment().job_id
+        result: JobReturn = self.jobs.run(self.overrides, self.number, job_id, self.state)
+        return result
+
+    def checkpoint(self) -> Any:
+        """What submitit submits when the job has reached its time limit: the same."""
+        submitit: Any = importlib.import_module("submitit")
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def _forking_python() -> str:
+    """A program that runs submitit's module in a process of the sweep's fork server, if it has one.
+
+    A Python of its own would import the libraries for each job, for more than six seconds.
+    """
+    from maskmill.assembly.sweep_record import SUBMITTED
+    from maskmill.training import fork_client
+
+    return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, SUBMITTED])
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -8,6 +8,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 import maskmill
 from hydra_plugins.maskmill_ray import RayLauncher
+from hydra_plugins.maskmill_submitit import SubmititLauncher
 from hydra_plugins.maskmill_sweeper import OptunaSweeper
 from maskmill.assembly.lean_defaults import list_choices_where_needed
 from maskmill.canonical.yaml_file import read_yaml_text
@@ -58,10 +59,11 @@ class ProjectConf(SearchPathPlugin):
 def register_search_path() -> None:
     """Let Hydra search the project's own conf/; registering it again changes nothing.
 
-    The launcher and the sweeper are registered too: Hydra finds them in a wheel and a source tree,
+    The launchers and the sweeper are registered too: Hydra finds them in a wheel and a source tree,
     but not in an editable install. And Hydra composes faster from then on (`lean_defaults`).
     """
     Plugins.instance().register(ProjectConf)
     Plugins.instance().register(OptunaSweeper)
     Plugins.instance().register(RayLauncher)
+    Plugins.instance().register(SubmititLauncher)
     list_choices_where_needed()

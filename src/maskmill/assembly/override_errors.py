@@ -29,9 +29,6 @@ OPTIONS = "Available options in "
 # Choices that a package of its own brings -> the extra that installs it.
 EXTRAS = {
     "hydra/launcher/joblib": "joblib",
-    "hydra/launcher/submitit": "slurm",  # the choices are submitit_local and submitit_slurm
-    "hydra/launcher/submitit_local": "slurm",
-    "hydra/launcher/submitit_slurm": "slurm",
 }
 
 

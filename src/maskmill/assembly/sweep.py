@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hydra.core.plugins import Plugins
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from maskmill.assembly.build import build
@@ -27,13 +25,6 @@ from maskmill.tracking.sweeps import close_sweep, describe_sweep, job_runs, open
 from maskmill.training.launching import import_ahead
 
 log = logging.getLogger(__name__)
-
-# Launcher that starts a Python for each job -> ours, whose jobs are forked
-FORKING = {
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": (
-        "hydra_plugins.maskmill_submitit.ForkingLauncher"
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,8 @@ class Sweep:
             ValueError: the store cannot be used, or another command made the sweep of this name.
         """
         check_store(tracking_uri())
-        import_ahead(FORKED, *_use_forking_launcher(config))
+        is_local = config.hydra.launcher.get("cluster") == "local"  # submitit's jobs are forked too
+        import_ahead(FORKED, *([SUBMITTED] if is_local else []))
         command = _command(config)
         folder = Path(config.hydra.sweep.dir)
         if not _is_named(config):
@@ -142,17 +134,6 @@ def _unfinished(parent: Path, command: list[str]) -> Path | None:
         if record.status != "RUNNING" or has_died(record.process):
             return path
     return None
-
-
-def _use_forking_launcher(config: DictConfig) -> list[str]:
-    """Replace the launcher if there is one whose jobs are forked; returns what they import."""
-    forking = FORKING.get(config.hydra.launcher._target_)
-    if forking is None:
-        return []
-    Plugins.instance().register(get_class(forking))  # not found by Hydra in an editable install
-    with read_write(config.hydra):
-        config.hydra.launcher._target_ = forking
-    return [SUBMITTED]
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:

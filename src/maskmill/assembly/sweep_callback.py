@@ -26,7 +26,7 @@ COMMAND = "train"
 SEARCH = "hydra_plugins.maskmill_sweeper"
 # Package of a launcher or sweeper -> what it imports, and the extra that installs that.
 NEEDED = {
-    "hydra_plugins.hydra_submitit_launcher": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra_plugins.maskmill_submitit": ("submitit", "slurm"),
     "hydra_plugins.maskmill_ray": ("ray", "ray"),
     SEARCH: ("optuna", "optuna"),
 }

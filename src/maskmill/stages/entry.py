@@ -23,6 +23,7 @@ from maskmill.assembly.conf_search_path import (
     packaged_conf,
     register_search_path,
 )
+from maskmill.assembly.launched_job import JobError
 from maskmill.assembly.override_errors import explain_broken_file, explain_override
 from maskmill.assembly.run_mode import prepare_mode
 from maskmill.assembly.suggestions import check_top_level
@@ -33,10 +34,6 @@ log = logging.getLogger(__name__)
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 Main = Callable[[DictConfig], Any]
-
-
-class JobError(ValueError):
-    """A job of a multirun ended with an error, which has been reported."""
 
 
 def stage(main: Main) -> Callable[[], Any]:

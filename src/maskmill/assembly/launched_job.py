@@ -1,0 +1,75 @@
+"""A job of a multirun in a process that our launchers start: on Ray, by submitit, under SLURM."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+log = logging.getLogger(__name__)
+
+
+class JobError(ValueError):
+    """A job of a multirun ended with an error, which has been reported."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What the jobs of a multirun have in common.
+
+    Args:
+        context: loads the configuration.
+        function: the command.
+        config: of the multirun.
+    """
+
+    context: HydraContext
+    function: TaskFunction
+    config: DictConfig
+
+    def run(
+        self, overrides: list[str], number: int, job_id: str, state: dict[Any, Any]
+    ) -> JobReturn:
+        """Run one of them in this process.
+
+        Args:
+            overrides: of the job.
+            number: of the job.
+            job_id: name of the job for Ray or SLURM.
+            state: `Singleton.get_state()` of the process of the multirun.
+        """
+        setup_globals()
+        Singleton.set_state(state)
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = job_id
+            config.hydra.job.num = number
+        HydraConfig.instance().set_config(config)
+        return run_job(
+            hydra_context=self.context,
+            config=config,
+            task_function=self.function,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+
+def lost_job(overrides: Sequence[str], number: int, reason: str) -> JobReturn:
+    """Report a job that has left no result; the others go on.
+
+    Args:
+        overrides: of the job.
+        number: of the job.
+        reason: what is known of its end.
+    """
+    shown = " ".join(filter_overrides(overrides))
+    message = f"job {number} ({shown}) ended without a result: {reason}"
+    log.error("%s - run the same command again to repeat the failed jobs alone", message)
+    result = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+    result.return_value = JobError(message)
+    return result
