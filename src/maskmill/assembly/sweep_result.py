@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskmill.assembly.experiment_file import write_experiment
@@ -36,8 +36,12 @@ def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Rank
         own = folder / str(record.job)
         run = runs.get(record.job) or _run_of_model(own / "train")
         jobs.append(_ranked(record, own, run))
-    metrics = dict.fromkeys(record.metric for record in records)  # networks of several tasks
-    return Ranking.of(folder.name, " or ".join(metrics), jobs, maximise=sweep.maximise)
+    return Ranking.of(folder.name, " or ".join(_metrics(records)), jobs, maximise=sweep.maximise)
+
+
+def _metrics(records: Sequence[JobRecord]) -> list[str]:
+    """The scores of the jobs: several, if their networks have several tasks."""
+    return list(dict.fromkeys(record.metric for record in records))
 
 
 def _run_of_model(folder: Path) -> str | None:
@@ -82,6 +86,9 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
     """
     lines = [ranking.text(), ""]
     facts = {"jobs": ranking.counts()}
+    metrics = _metrics(read_jobs(folder))
+    if len(metrics) > 1:
+        facts["caution"] = f"{' and '.join(metrics)} cannot be compared: compare jobs of one task"
     best = ranking.best
     if best is not None:
         experiment = _write_best(folder, ranking, best)
