@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# pip's notice about itself would be among the last lines of `make docs` and `make install`.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: repro install test test-quick lint docs audit sbom dist ui clean
 

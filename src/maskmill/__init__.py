@@ -1,7 +1,7 @@
 """maskmill: labelled images in, a registered and served segmentation model out.
 
 import maskmill
-trained = maskmill.train(source="photos", minutes=30, overrides=["network=unet"])
+trained = maskmill.train("photos", minutes=30, overrides=["source=camvid", "network=unet"])
 prediction = maskmill.load_model(trained.folder)("photo.jpg")
 """
 

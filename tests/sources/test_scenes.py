@@ -154,6 +154,11 @@ def test_a_missing_folder_is_named(tmp_path):
         Scenes(tmp_path / "nowhere").samples(Findings())
 
 
+def test_a_folder_of_another_layout_is_told_to_choose_a_source(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"either choose the layout .*, .* source=camvid"):
+        Scenes(tmp_path).samples(Findings())
+
+
 def test_an_index_without_categories_is_refused(tmp_path):
     write_json(tmp_path / "scenes.json", {"splits": {}})
     with pytest.raises(

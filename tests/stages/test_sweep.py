@@ -70,6 +70,8 @@ def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_settin
     assert metrics == [("best_val/PQ",)]
 
     assert "jobs: 3 finished" in output
+    for command in ("predict", "evaluate", "register"):  # all with the inference of the sweep
+        assert f"maskmill {command} experiment=best_rates out=out/sweeps/rates/" in output
     best = OmegaConf.load(prepared / "conf/experiment/best_rates.yaml")
     (job,) = re.findall(r"^best: job (\d)", output, re.MULTILINE)
     model = json.loads((folder / job / "train/model.json").read_text())

@@ -123,9 +123,10 @@ def _write_best(folder: Path, ranking: Ranking, best: RankedJob) -> Path:
 
 def _next_steps(job: Path, experiment: Path, best: RankedJob) -> list[str]:
     steps = [f"train it longer: maskmill train experiment={experiment.stem} trainer.max_epochs=N"]
-    places = f"out={job} prepare.out=out/prepare"
+    same = f"experiment={experiment.stem} out={job} prepare.out=out/prepare"
     run = f" register.run={best.run}" if best.run else ""
     steps.append("register it:")
-    steps.append(f"  maskmill predict {places} && maskmill evaluate {places} && \\")
-    steps.append(f"  maskmill register experiment={experiment.stem} {places}{run}")
+    steps.append(f"  maskmill predict {same} && \\")
+    steps.append(f"  maskmill evaluate {same} && \\")
+    steps.append(f"  maskmill register {same}{run}")
     return steps

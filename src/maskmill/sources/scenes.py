@@ -80,6 +80,12 @@ class Scenes(Source):
 
     def _index(self) -> dict[str, Any]:
         path = require_folder(self.root) / "scenes.json"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: expected the index of drawn scenes, but there is none - either choose "
+                "the layout of your data, for example source=camvid (README has a table), or "
+                "correct source.root"
+            )
         index = read_json(path)
         missing = {"categories", "void", "splits"} - set(index)
         if missing:

@@ -47,9 +47,10 @@ def main() -> None:
         sys.exit(EXIT_SIGINT)
     except (ValueError, OSError, MemoryError) as error:
         message = message_of(error)
-        log.error("%s", message)
-        if rank() == 0:
+        if rank() == 0:  # the command that started this process reports it
             write_json(folder / "result.json", {"error": message})
+        else:
+            log.error("%s", message)
         sys.exit(1)
     if rank() == 0:
         write_json(folder / "result.json", {"best_score": score})
