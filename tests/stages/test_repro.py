@@ -155,17 +155,18 @@ def test_a_clone_pulls_everything_and_registers_with_the_run_and_commit_that_tra
     fingerprint = json.loads((second / "out/register/version.json").read_text())["fingerprint"]
     origins = [origin_of_version(folder, fingerprint) for folder in (clone, second)]
     assert origins[0] == origins[1]
+    assert origins[0]["params"]["network"] == "panoptic_deeplab"
     assert len(origins[0]["git_commit"]) == 40  # without "+changes": only parameters were set
 
 
 def origin_of_version(folder, fingerprint):
-    """The run of a registered model, and what the version and the run say of their origin."""
+    """The run of a registered model, what the version and the run say of it, its parameters."""
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (version,) = client.search_model_versions(f"tags.`maskmill.model` = '{fingerprint}'")
-    of_run = client.get_run(version.run_id).data.tags
+    run = client.get_run(version.run_id).data
     assert version.tags["trained_by_run"] == version.run_id
-    assert version.tags["git_commit"] == of_run["git_commit"]
-    return {"run": version.run_id, "git_commit": of_run["git_commit"]}
+    assert version.tags["git_commit"] == run.tags["git_commit"]
+    return {"run": version.run_id, "git_commit": run.tags["git_commit"], "params": run.params}
 
 
 def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(clone):

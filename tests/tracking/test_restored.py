@@ -27,11 +27,13 @@ def pulled(store, monkeypatch):
 def test_the_database_of_a_clone_gets_a_copy_with_the_id_of_the_original(pulled, tmp_path):
     configuration = tmp_path / "train.yaml"
     configuration.write_text("seed: 0\n")
-    run = restored_run(TAGS, history=HISTORY, configuration=configuration)
+    params = {"network": "unet", "lr": "0.001"}
+    run = restored_run(TAGS, history=HISTORY, configuration=configuration, params=params)
     assert run.info.run_id == ORIGINAL.run
     assert run.info.status == "FINISHED"
     assert run.data.tags.items() >= (TAGS | ORIGINAL.tags).items()
     assert run.data.metrics == {"train/loss": 1.0, "val/PQ": 0.25}
+    assert run.data.params == params
     steps = [metric.step for metric in pulled.get_metric_history(ORIGINAL.run, "train/loss")]
     assert steps == [3, 6]
     artifact = mlflow.artifacts.download_artifacts(

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from maskmill.assembly.chosen import run_parameters
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.limits import require_known_classes
@@ -18,6 +19,7 @@ from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
+from maskmill.canonical.yaml_file import read_yaml
 from maskmill.evaluation.deciding import find_task
 from maskmill.evaluation.evidence import require_evidence
 from maskmill.evaluation.learning_curves import HISTORY, read_history
@@ -45,7 +47,7 @@ from maskmill.tracking.models import (
 )
 from maskmill.tracking.origin import COMMIT_TAG, ORIGIN_TAGS, RUN_TAG, is_pipeline
 from maskmill.tracking.restored import restored_run
-from maskmill.tracking.runs import git_commit, reopened_run
+from maskmill.tracking.runs import flatten, git_commit, reopened_run
 from maskmill.tracking.store import connect, store_errors
 from maskmill.tracking.unsent import send_unsent
 from maskmill.tracking.version_table import INTERVAL_TAG, METRICS
@@ -149,11 +151,14 @@ class Registration:
             WEIGHTS_TAG: self.files.weights_digest(),
             "data_hash": self.files.data_digest,
         }
-        return restored_run(
-            tags,
-            history=read_history(history) if history.is_file() else [],
-            configuration=CONFIGURATION if is_pipeline() else None,
-        )
+        curves = read_history(history) if history.is_file() else []
+        if not is_pipeline():
+            return restored_run(tags, history=curves)
+        trained = read_yaml(CONFIGURATION)
+        tracking = trained["tracking"]
+        named = (tracking["choices"], tracking["params"])
+        params = run_parameters(trained, flatten(trained), *named)
+        return restored_run(tags, history=curves, configuration=CONFIGURATION, params=params)
 
     def _log_model(self, run: Run) -> str:
         # torch and timm take seconds to import: not for a version that exists

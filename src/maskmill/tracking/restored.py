@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from maskmill.tracking.address import database_path, tracking_uri
@@ -27,6 +27,7 @@ def restored_run(
     *,
     history: Iterable[Mapping[str, float]] = (),
     configuration: Path | None = None,
+    params: Mapping[str, str] | None = None,
 ) -> Run:
     """The run that trained a model, from its origin in lineage.yaml.
 
@@ -37,6 +38,7 @@ def restored_run(
         tags: of the run, with the fingerprint of the model.
         history: learning curves of the training, see `read_history`.
         configuration: the file that runs the training again.
+        params: parameters of the run.
 
     Raises:
         ValueError: lineage.yaml is damaged.
@@ -58,7 +60,8 @@ def restored_run(
             client.set_tag(origin.run, MODEL_TAG, model)
             return client.get_run(origin.run)
         run_id = _add_run({**tags, **origin.tags}, origin.run)
-    client.log_batch(run_id, metrics=_metrics(history))
+    settings = [Param(name, value) for name, value in (params or {}).items()]
+    client.log_batch(run_id, metrics=_metrics(history), params=settings)
     if configuration is not None:
         client.log_artifact(run_id, str(configuration), str(Path(CONFIG_FILE).parent))
     client.set_terminated(run_id, "FINISHED")
