@@ -2,7 +2,9 @@
 
 from submitit.core.submission import submitit_main as main
 
-import maskmill.assembly.launched_job  # noqa: F401 - for the job's pickle
-import maskmill.stages.train  # noqa: F401 - for the job's pickle
+# What the pickle of a job names
+import hydra_plugins.maskmill_submitit  # noqa: F401
+import maskmill.assembly.launched_job  # noqa: F401
+import maskmill.stages.train  # noqa: F401
 
 __all__ = ["main"]
