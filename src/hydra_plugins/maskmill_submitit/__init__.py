@@ -98,14 +98,21 @@ class SubmititLauncher(Launcher):
     def _outcome(self, job: Any, call: "SubmittedJob") -> JobReturn:
         from maskmill.assembly.launched_job import lost_job
 
+        submitit: Any = importlib.import_module("submitit")
+        unfinished: Any = submitit.core.utils.UncompletedJobError
         while not job.done():
             time.sleep(POLL_S.get(self.cluster, 1.0))
+        reason = f"see {job.paths.stderr}"
         # On a cluster, submitit waits for the file, which a shared drive may show late.
         if (self.cluster != "local" or job.paths.result_pickle.exists()) and not job.exception():
             result: JobReturn = job.results()[0]
-            return result
-        state = "" if self.cluster == "local" else f"{job.state}, "  # as SLURM calls it
-        return lost_job(call.overrides, call.number, f"{state}see {job.paths.stderr}")
+            ended_by = result._return_value
+            if not isinstance(ended_by, unfinished):
+                return result
+            reason = str(ended_by)  # its time limit, once too often
+        elif self.cluster != "local":
+            reason = f"{job.state}, {reason}"  # as SLURM calls it
+        return lost_job(call.overrides, call.number, reason)
 
 
 @dataclass(frozen=True)
