@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from maskmill.evaluation import bootstrap
 from maskmill.evaluation.bootstrap import Resampling, interval, intervals
@@ -62,6 +63,19 @@ def test_resamples_without_a_value_are_left_out():
     assert interval(np.array([])) is None
     bounds = intervals(np.array([[0.5, np.nan], [0.5, np.nan]]))
     assert np.array_equal(bounds, [[0.5, np.nan], [0.5, np.nan]], equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 30), st.integers(1, 4)),
+        elements=st.one_of(st.floats(0, 1), st.just(np.nan)),
+    )
+)
+def test_intervals_are_the_percentiles_of_numpy(values):
+    expected = np.nanpercentile(values, [2.5, 97.5], axis=0)
+    assert np.allclose(intervals(values), expected, rtol=0, atol=1e-9, equal_nan=True)
 
 
 def test_no_resamples_draw_nothing():

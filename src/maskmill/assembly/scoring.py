@@ -6,6 +6,7 @@ from functools import partial
 from maskmill.assembly.model_origin import find_origin
 from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.folder import PanopticFolder
+from maskmill.canonical.freed_memory import keep_freed_memory
 from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Interval, Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
@@ -84,6 +85,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluated:
         FileNotFoundError: a folder or file is missing.
         ValueError: the predictions do not fit the ground truth, or a file is invalid.
     """
+    keep_freed_memory()
     gallery = score(settings)
     analysis = gallery.analysis
     evaluation = analysis.evaluation

@@ -23,7 +23,7 @@ NAMED_IN_YAML = re.compile(r"^[^#\n]*\b_target_:\s*([\w.]+)", re.MULTILINE)
 DottedName = Annotated[str, pydantic.Field(pattern=f"^{DOTTED_NAME}$")]
 
 
-class ProjectTargets(pydantic.BaseModel, extra="forbid"):
+class ProjectTargets(pydantic.BaseModel, extra="forbid", defer_build=True):
     """The content of conf/targets.yaml: dotted names of modules, classes and functions.
 
     Args:

@@ -1,14 +1,13 @@
 """Two folders in, scores out: no network, no GPU, no torch; every image exactly once."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from maskmill.canonical.categories import Categories
@@ -21,7 +20,7 @@ from maskmill.evaluation.folders import (
     thing_ids,
 )
 from maskmill.evaluation.metric_families import ALL_FAMILIES, Family, prefixes
-from maskmill.evaluation.scored_images import ScoredImages
+from maskmill.evaluation.scored_images import ScoredChunk, ScoredImages
 from maskmill.metrics.functional.calibration_error import Reliability, reliability, scored_segments
 from maskmill.metrics.functional.confusion_matrix import class_areas, mean_iou, semantic_scores
 from maskmill.metrics.functional.mask_ap import MaskScores, score_matches
@@ -32,7 +31,7 @@ from maskmill.metrics.functional.panoptic_quality import (
     num_segments,
     panoptic_scores,
 )
-from maskmill.sources.backends import in_this_folder
+from maskmill.sources.backends import num_workers, results_in_order
 
 log = logging.getLogger(__name__)
 
@@ -209,22 +208,20 @@ def evaluate_folders(
     results = read_results(prediction, folder) if needs_masks else None
     masks = find_class_masks(prediction)
     scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union, metrics)
-    num_tasks = TASKS_PER_WORKER * effective_n_jobs(workers)
+    num_tasks = TASKS_PER_WORKER * num_workers(workers)
     size = max(chunk, min(MAX_CHUNK, -(-len(folder.records) // num_tasks)))
     starts = range(0, len(folder.records), size)
 
-    def tasks() -> Iterator[object]:
+    def tasks() -> Iterator[Callable[[], ScoredChunk]]:
         for start in starts:
             records = folder.records[start : start + size]
             rows = None
             if results is not None:
                 rows = {record.id: results[record.id] for record in records}
-            yield delayed(scorer.only(records).score)(records, rows)
+            yield partial(scorer.only(records).score, records, rows)
 
     # A process that has nothing to do would take a second to start.
-    num_processes = min(effective_n_jobs(workers), len(starts))
-    parallel = Parallel(n_jobs=num_processes, return_as="generator", **in_this_folder())
-    done = parallel(tasks())
+    done = results_in_order(tasks(), min(num_workers(workers), len(starts)))
     chunks = list(tqdm(done, total=len(starts), unit="chunk", disable=None, leave=False))
     images = ScoredImages(folder.records, chunks, size)
     return Evaluation(folder.categories, background, void_in_union, images, metrics)

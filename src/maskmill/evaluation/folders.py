@@ -9,6 +9,7 @@ import cv2
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
+from maskmill.canonical.freed_memory import keep_freed_memory
 from maskmill.canonical.panoptic import Panoptic
 from maskmill.canonical.png import read_labels
 from maskmill.evaluation.image_scores import score_image
@@ -108,6 +109,7 @@ class FolderScorer:
         """
         # The processes are the parallelism; OpenCV's threads would compete for their cores.
         cv2.setNumThreads(0)
+        keep_freed_memory()
         scores = []
         for record in records:
             target = self.target.panoptic(record.id)

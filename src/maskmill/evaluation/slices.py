@@ -5,17 +5,17 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed, effective_n_jobs
 
 from maskmill.canonical.files import inside, read_text
 from maskmill.canonical.folder import ImageRecord
 from maskmill.canonical.png import read_gray
 from maskmill.evaluation.csv_cells import csv_errors
-from maskmill.sources.backends import in_this_folder
+from maskmill.sources.backends import num_workers, results_in_order
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,8 @@ def mean_luma(
         ValueError: a file is not an image.
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    num_processes = min(effective_n_jobs(workers), len(chunks))
-    parallel = Parallel(n_jobs=num_processes, **in_this_folder())
-    done = parallel(delayed(_luma)(folder, chunk) for chunk in chunks)
+    calls = [partial(_luma, folder, chunk) for chunk in chunks]
+    done = results_in_order(calls, min(num_workers(workers), len(chunks)))
     luma: list[float] = []
     for values in done:
         luma += values

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,8 +20,8 @@ from maskmill.reporting.pictures import (
     Size,
     encode_jpegs,
     find_image,
+    resize_ids,
     resize_image,
-    resize_labels,
 )
 
 SIDE = 260  # px of a crop's longer side
@@ -30,6 +30,7 @@ MIN_CONTEXT = 12  # px
 NO_SCORE = -1.0  # ranks predictions without a score behind all others
 BLACK = (0, 0, 0)
 Window = tuple[slice, slice]  # rows and columns
+Side = Literal["ground truth", "prediction"]
 Outline = Sequence[npt.NDArray[Any]]  # as OpenCV finds it
 FALSE_POSITIVES = (
     SegmentOutcome.BACKGROUND_ERROR,
@@ -82,10 +83,10 @@ def draw_error_crops(gallery: Gallery) -> list[ErrorGroup]:
         return []
     confident = []
     for error in confident_errors(gallery):
-        confident.append(_draw_false_positive(gallery, error))
+        confident.append(_draw_crop(gallery, error, "prediction"))
     missed = []
     for error in missed_objects(gallery):
-        missed.append(_draw_missed(gallery, error))
+        missed.append(_draw_crop(gallery, error, "ground truth"))
     groups = []
     if confident:
         groups.append(ErrorGroup(CONFIDENT, CHECK_CONFIDENT, confident))
@@ -129,24 +130,17 @@ def _first_of_each_image(errors: list[SegmentError], num_examples: int) -> list[
     return in_order[: 2 * num_examples]
 
 
-def _draw_false_positive(gallery: Gallery, error: SegmentError) -> ErrorCrop:
-    image = gallery.analysis.evaluation.images[error.image]
-    pred = gallery.pred.panoptic(image.record.id)
-    return _draw_crop(gallery, error, image.matches.pred, pred)
-
-
-def _draw_missed(gallery: Gallery, error: SegmentError) -> ErrorCrop:
-    image = gallery.analysis.evaluation.images[error.image]
-    target = gallery.target.panoptic(image.record.id)
-    return _draw_crop(gallery, error, image.matches.target, target)
-
-
-def _draw_crop(
-    gallery: Gallery, error: SegmentError, segments: Segments, panoptic: Panoptic
-) -> ErrorCrop:
-    """The crop around a segment of `panoptic`, whose matches are `segments`."""
-    record = gallery.analysis.evaluation.images.records[error.image]
+def _draw_crop(gallery: Gallery, error: SegmentError, side: Side) -> ErrorCrop:
+    """The crop around a segment of one side."""
+    scores = gallery.analysis.evaluation.images[error.image]
+    record = scores.record
     categories = gallery.analysis.evaluation.categories
+    labels_of: dict[Side, Panoptic] = {
+        "ground truth": gallery.target.panoptic(record.id),
+        "prediction": gallery.pred.panoptic(record.id),
+    }
+    panoptic = labels_of[side]
+    segments = scores.matches.pred if side == "prediction" else scores.matches.target
     segment_id = int(segments.id[error.row])
     segment = next(segment for segment in panoptic.segments if segment.id == segment_id)
     window = _window(panoptic, segment)
@@ -154,9 +148,9 @@ def _draw_crop(
     image = find_image(gallery.images, record)[window]
     image = resize_image(image, size, enlarge=cv2.INTER_LINEAR)
     drawings = {PHOTOGRAPH: image}
-    for name, folder in (("ground truth", gallery.target), ("prediction", gallery.pred)):
-        labels = _crop_labels(folder.panoptic(record.id), window, size)
-        drawings[name] = draw_contours(image, labels, categories)
+    for name, labels in labels_of.items():
+        cropped = _crop_labels(labels, window, size)
+        drawings[name] = draw_contours(image, cropped, categories)
     outline = _outline(panoptic, segment, window, size)
     for name, drawing in drawings.items():
         drawings[name] = _highlight(drawing, outline)
@@ -203,8 +197,7 @@ def _crop_size(window: Window) -> Size:
 
 
 def _crop_labels(panoptic: Panoptic, window: Window, size: Size) -> Panoptic:
-    cropped = Panoptic.from_ids(panoptic.ids[window], panoptic.category_of)
-    return resize_labels(cropped, size)
+    return Panoptic.from_ids(resize_ids(panoptic.ids[window], size), panoptic.category_of)
 
 
 def _outline(panoptic: Panoptic, segment: Segment, window: Window, size: Size) -> Outline:

@@ -57,7 +57,7 @@ def encode_jpegs(drawings: Mapping[str, RGB]) -> dict[str, str]:
 
 def jpeg_bytes(rgb: RGB, options: Sequence[int] = JPEG_OPTIONS) -> bytes:
     """An image (H, W, 3) uint8 as JPEG, a sixth of a PNG's size."""
-    bgr = np.ascontiguousarray(rgb[..., ::-1])
+    bgr = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, list(options))
     assert done, f"OpenCV could not encode an image of shape {rgb.shape}"
     return data.tobytes()
@@ -165,9 +165,16 @@ def _picture_size(panoptic: Panoptic) -> Size:
 
 def resize_labels(panoptic: Panoptic, size: Size) -> Panoptic:
     """Labels in another size; segments without a pixel are left out."""
+    if (size[1], size[0]) == panoptic.size:
+        return panoptic
+    return Panoptic.from_ids(resize_ids(panoptic.ids, size), panoptic.category_of)
+
+
+def resize_ids(ids: npt.NDArray[np.int32], size: Size) -> npt.NDArray[np.int32]:
+    """Ids (H, W) in another size."""
     # OpenCV resizes float32, which represents every segment id, up to 2**24, exactly.
-    ids = cv2.resize(panoptic.ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-    return Panoptic.from_ids(ids.astype(np.int32), panoptic.category_of)
+    resized = cv2.resize(ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return resized.astype(np.int32)
 
 
 def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RGB:
@@ -178,18 +185,20 @@ def _draw_numbered(image: RGB, panoptic: Panoptic, categories: Categories) -> RG
         if segment.area < MIN_NUMBERED_AREA * panoptic.ids.size:
             continue
         x, y, width, height = segment.bbox
-        mask = (panoptic.ids[y : y + height, x : x + width] == segment.id).astype(np.uint8)
-        depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        mask = (panoptic.ids[y : y + height, x : x + width] == segment.id).view(np.uint8)
+        padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
         number = str(categories.index[segment.category_id] + 1)
         _write_centered(numbers, number, x + int(column), y + int(row))
     # White with a black outline is readable on any colour. OpenCV 5 ignores the thickness of its
     # letters, by which one would draw the outline.
     outline = cv2.dilate(numbers, np.ones((5, 5), np.uint8))
+    pixels = drawn.reshape(-1, 3)
     for gray, mask in ((0, outline), (255, numbers)):
-        inked = mask > 0
-        alpha = mask[inked, None] / np.float32(255)
-        drawn[inked] = np.rint((1 - alpha) * drawn[inked] + alpha * gray)
+        inked = np.flatnonzero(mask)
+        alpha = mask.reshape(-1, 1)[inked] / np.float32(255)
+        pixels[inked] = np.rint((1 - alpha) * pixels[inked] + alpha * gray)
     return drawn
 
 

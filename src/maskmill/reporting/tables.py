@@ -13,8 +13,7 @@ from maskmill.evaluation.bootstrap import Interval
 from maskmill.evaluation.comparison import Difference
 from maskmill.evaluation.csv_cells import protect
 from maskmill.evaluation.evaluation import Evaluation
-from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS
-from maskmill.evaluation.image_scores import ImageScores
+from maskmill.evaluation.image_counts import FIELDS, LATER_FIELDS, Field
 from maskmill.metrics.functional.confusion_matrix import class_areas, intersection_over_union
 from maskmill.metrics.functional.panoptic_quality import LOSSES, panoptic_losses, panoptic_per_class
 
@@ -22,6 +21,8 @@ Row = dict[str, object]
 Floats = npt.NDArray[np.float64]
 CLASS_SCORES = ("PQ", "SQ", "RQ", "IoU", "boundary_IoU", "AP")
 CLASS_INTERVALS = ("PQ", "IoU", "AP")
+IMAGE_SCORES = ("PQ", "mIoU", "pixel_accuracy")
+SEGMENT_FIELDS = [Field.TP, Field.FP, Field.FN]
 # In headlines.json: each is a column of `dvc metrics show` and `dvc exp show`.
 SHOWN = ("PQ", "SQ", "RQ", "PQ/thing", "PQ/stuff", "mIoU", "pixel_accuracy", "AP", "AP50", "ECE")
 SLICE_COLUMNS = ("slicing", "slice", "images", "segments")
@@ -41,7 +42,7 @@ def write_tables(out: Path, analysis: Analysis) -> None:
     headlines = {name: metrics[name] for name in SHOWN if metrics.get(name) is not None}
     write_json(out / "headlines.json", headlines)
     _write_rows(out / "per_class.csv", per_class_rows(analysis))
-    _write_rows(out / "per_image.csv", per_image_rows(evaluation))
+    _write_rows(out / "per_image.csv", per_image_rows(analysis))
     _write_rows(out / "counts.csv", _count_rows(analysis))
     _write_rows(out / "slices.csv", _slice_rows(analysis))
     if analysis.baseline is not None:
@@ -107,20 +108,17 @@ def per_class_rows(analysis: Analysis) -> list[Row]:
     return rows
 
 
-def per_image_rows(evaluation: Evaluation) -> Iterator[Row]:
+def per_image_rows(analysis: Analysis) -> Iterator[Row]:
     """One row per image: its own scores, and its numbers of segments that are TP, FP and FN."""
-    for image in evaluation.images:
-        yield _image_row(evaluation, image)
-
-
-def _image_row(evaluation: Evaluation, image: ImageScores) -> Row:
-    counts = image.counts
-    scores = evaluation.score_counts(counts, image.confusion)
-    row: Row = {"image": image.record.file_name}
-    for metric in ("PQ", "mIoU", "pixel_accuracy"):
-        if evaluation.has(metric):
-            row[metric] = _float_cell(scores[metric])
-    return row | _segment_cells(counts[:, 1:4].sum(axis=0))
+    counts = analysis.image_counts
+    scores = counts.score_each()
+    metrics = list(filter(analysis.evaluation.has, IMAGE_SCORES))
+    num_segments = counts.table[:, :-1, SEGMENT_FIELDS].sum(axis=1)
+    for index, name in enumerate(counts.images):
+        row: Row = {"image": name}
+        for metric in metrics:
+            row[metric] = _float_cell(scores[metric][index])
+        yield row | _segment_cells(num_segments[index])
 
 
 def _count_rows(analysis: Analysis) -> Iterator[Row]:

@@ -2,13 +2,13 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import joblib
+Result = TypeVar("Result")
 
 JOBLIB_BACKENDS = ("loky", "threading", "multiprocessing", "sequential")
 OTHER_BACKENDS = {"dask": "distributed", "ray": "ray.util.joblib"}  # backend -> its module
@@ -26,6 +26,8 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
         ValueError: the backend is unknown, or its package is not installed.
         OSError: a worker process was killed.
     """
+    import joblib
+
     if backend not in JOBLIB_BACKENDS and backend not in OTHER_BACKENDS:
         known = ", ".join((*JOBLIB_BACKENDS, *OTHER_BACKENDS))
         raise ValueError(
@@ -51,6 +53,31 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
             "Expected worker processes that run to their end, but the system killed one, most "
             "likely because memory was short - set prepare.workers to a smaller number"
         ) from error
+
+
+def num_workers(workers: int) -> int:
+    """The number of processes that joblib makes of `workers`, where -1 is one per core."""
+    if workers == 1:  # joblib takes as long to import as 20 images to score
+        return 1
+    import joblib
+
+    return int(joblib.effective_n_jobs(workers))
+
+
+def results_in_order(calls: Iterable[Callable[[], Result]], workers: int) -> Iterator[Result]:
+    """The results of some calls in their order.
+
+    Args:
+        calls: processes can receive them.
+        workers: processes; with one, this process does the calls itself.
+    """
+    if workers == 1:
+        return (call() for call in calls)
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, return_as="generator", **in_this_folder())
+    results: Iterator[Result] = parallel(delayed(call)() for call in calls)
+    return results
 
 
 def in_this_folder() -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Makes a function a command: configuration by Hydra, one message for errors of users."""
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import signal
@@ -78,6 +80,7 @@ def stage(main: Main) -> Callable[[], Any]:
 
     @functools.wraps(main)
     def command() -> Any:
+        atexit.register(_leave_garbage)
         try:
             check_project_conf()
             check_flags(sys.argv[1:])
@@ -107,6 +110,12 @@ def stage(main: Main) -> Callable[[], Any]:
             os.environ.pop(FULL_ERROR, None)
 
     return command
+
+
+def _leave_garbage() -> None:
+    """Do not search what the process leaves behind for garbage: that takes 0.2 s of its end."""
+    if "torch" not in sys.modules:  # its extension modules would report their objects as leaked
+        gc.freeze()
 
 
 def _is_multirun() -> bool:
