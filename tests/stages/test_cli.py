@@ -86,3 +86,21 @@ def test_errors_are_red_on_a_terminal_unless_no_color_is_set(tmp_path):
     assert shown_on_a_terminal(tmp_path).startswith("\x1b[31mgone: expected a folder")
     assert shown_on_a_terminal(tmp_path, NO_COLOR="1").startswith("gone: expected a folder")
     assert "\x1b" not in commands.run("check", "source.root=gone", cwd=tmp_path, status=1)
+
+
+LEAVE_GARBAGE = """
+import gc, sys
+from maskmill.stages.entry import _leave_garbage
+sys.modules["onnx"] = gc
+_leave_garbage()
+print(gc.get_freeze_count() > 0)
+del sys.modules["onnx"]
+_leave_garbage()
+print(gc.get_freeze_count() > 0)
+"""
+
+
+def test_a_process_leaves_its_garbage_unless_onnx_would_report_it_as_leaked(repository):
+    command = [sys.executable, "-c", LEAVE_GARBAGE]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]

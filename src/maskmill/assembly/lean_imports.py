@@ -33,7 +33,7 @@ def import_torchmetrics() -> None:
     with _as_if_missing():
         import torchmetrics  # noqa: F401 - only here, where the packages seem to be missing
     gc.freeze()
-    # Otherwise extension modules, which count their objects, report them as leaked at the end.
+    # Otherwise onnx, which counts its objects, reports them as leaked at the end.
     atexit.register(gc.unfreeze)
     gc.enable()
 

@@ -113,8 +113,8 @@ def stage(main: Main) -> Callable[[], Any]:
 
 
 def _leave_garbage() -> None:
-    """Do not search what the process leaves behind for garbage: that takes 0.2 s of its end."""
-    if "torch" not in sys.modules:  # its extension modules would report their objects as leaked
+    """Do not search what the process leaves behind for garbage, which takes up to two seconds."""
+    if "onnx" not in sys.modules:  # it would report its objects as leaked
         gc.freeze()
 
 
