@@ -1,3 +1,4 @@
+import logging
 import sys
 
 import joblib
@@ -36,13 +37,16 @@ def digest(raw, out, backend):
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_converts_to_the_same_bytes(raw, tmp_path, monkeypatch):
+def test_a_dask_cluster_converts_to_the_same_bytes_in_silence(raw, tmp_path, monkeypatch, caplog):
     distributed = pytest.importorskip("distributed", reason="pip install 'maskmill[dask]'")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        caplog.set_level(logging.INFO, "distributed")  # as at its import
+        caplog.clear()
         assert digest(raw, tmp_path / "dask", "dask") == digest(raw, tmp_path / "one", "sequential")
+        assert caplog.messages == []
 
 
 @pytest.mark.slow

@@ -94,9 +94,10 @@ def test_a_killed_registration_leaves_nothing_pending_and_keeps_its_reason(team,
     process.kill_group()
     process.communicate()
     before = query(team, "select value from model_version_tags where key = 'decision'")
-    again = start("register", *values, cwd=team.folder)
+    again = start("register", *values, "experiment=scenes_panoptic", cwd=team.folder)
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
+    assert "maskmill serve experiment=scenes_panoptic serve.model=models:/street/2" in output
     require_ready(team)
     assert [int(version.version) for version in versions("street")] == [2, 1]
     assert team.aliases() == {"champion": 2}

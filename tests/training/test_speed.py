@@ -3,7 +3,9 @@ from functools import partial
 import pytest
 import torch
 from lightning import Callback
+from torch.nn import functional as F
 
+from maskmill.networks.padding import at_any_size
 from maskmill.training.speed import ChannelsLast, Compiled
 from small_trainings import Losses
 
@@ -43,6 +45,19 @@ def test_every_option_trains_and_its_checkpoint_fits_the_plain_network(
     last_epoch = sum(losses.values[-5:])
     assert last_epoch < 0.95 * first_epoch
     assert weights.keys() == uninterrupted().weights.keys()
+
+
+def enlarged(images):
+    return {"semantic": F.interpolate(images[..., ::2, ::2], scale_factor=2.0, mode="nearest")}
+
+
+@pytest.mark.slow
+def test_a_compiled_network_takes_images_of_other_sizes_as_in_validation():
+    compiled = torch.compile(lambda images: at_any_size(enlarged, images, 32), backend="aot_eager")
+    for size in ((64, 64), (96, 128), (70, 90)):  # from the second one on for any size
+        images = torch.rand(1, 1, *size)
+        plain = at_any_size(enlarged, images, 32)
+        assert torch.equal(compiled(images)["semantic"], plain["semantic"])
 
 
 class MemoryFormats(Callback):

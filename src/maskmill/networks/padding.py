@@ -38,9 +38,13 @@ def at_any_size(body: Callable[[Images], AnyOutputs], images: Images, stride: in
         (1, 3, 33, 50)
     """
     height, width = cast(Any, images).shape[-2:]
-    bottom = max(-height % stride, 2 * stride - height)
-    right = max(-width % stride, 2 * stride - width)
-    return at_size(body, images, (height + bottom, width + right))
+    return at_size(body, images, (_padded(height, stride), _padded(width, stride)))
+
+
+def _padded(side: int, stride: int) -> int:
+    # `-side % stride` is shorter, but torch.compile fails on the remainder of a negative size.
+    num_strides = (side + stride - 1) // stride
+    return max(num_strides, 2) * stride
 
 
 def at_size(

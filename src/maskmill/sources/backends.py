@@ -1,6 +1,7 @@
 """Backends of parallel work: joblib's own, and those of packages that must be started first."""
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -35,8 +36,10 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
             "check conf/prepare"
         )
     if backend == "dask":
+        dask = _import(backend)
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # 40 lines of each start and end
         with (
-            _import(backend).Client(),
+            dask.Client(),
             joblib.parallel_config(backend),
             joblib.Parallel(n_jobs=workers) as pool,
         ):
@@ -44,6 +47,8 @@ def parallel(backend: str, workers: int) -> Iterator[Any]:
         return
     if backend == "ray":
         _import(backend).register_ray()
+        ray = importlib.import_module("ray")
+        ray.init(logging_level=logging.ERROR, ignore_reinit_error=True)
     try:
         settings = in_this_folder() if backend == "loky" else {}
         with joblib.parallel_config(backend, **settings), joblib.Parallel(n_jobs=workers) as pool:
