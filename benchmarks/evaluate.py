@@ -1,6 +1,10 @@
 """Seconds and peak memory of the whole `evaluate` stage on drawn images; run by hand.
 
     python benchmarks/evaluate.py [--images 100 500] [--workers 2] [--baseline]
+    python benchmarks/evaluate.py --panopticapi CLONE [--images 200] [--rounds 5]
+
+With a clone of COCO's panopticapi, its `pq_compute` and `evaluate.metrics=[PQ]` with one worker
+take turns on the same files, and their CPU seconds are compared.
 
 Images of 480 x 640 with 30 segments each: 4 of stuff and 26 things of 8 classes, drawn as ellipses
 over noise; the prediction has them moved by a few pixels, some lost, renamed or invented. The stage
@@ -9,7 +13,9 @@ runs as a process of its own, report included. Peak memory is that of all its pr
 """
 
 import argparse
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +34,7 @@ from maskmill.canonical.png import write_rgb
 from maskmill.metrics.functional.mask_ap import coco_results
 
 HEIGHT, WIDTH, NUM_STUFF, NUM_THINGS = 480, 640, 4, 26
+FOLDERS = ["target=truth", "prediction=new", "out=scores"]
 CATEGORIES = Categories(
     [Category(key, f"class {key}", key > NUM_STUFF, color_of(key)) for key in range(1, 13)]
 )
@@ -104,6 +111,34 @@ def write(root, number):
         write_json(root / name / "instances.json", found)
 
 
+PEER = """
+from panopticapi.evaluation import pq_compute
+pq_compute("truth/panoptic.json", "new/panoptic.json", "truth/panoptic", "new/panoptic")
+"""
+
+
+def compare(root, clone, rounds):
+    """Print the CPU seconds of both commands, which take turns, and the median of their ratios."""
+    environment = os.environ | {"PYTHONPATH": str(clone.resolve())}
+    ours = [sys.executable, "-m", "maskmill.stages.evaluate", "evaluate.metrics=[PQ]"]
+    ours += [f"evaluate.{setting}" for setting in (*FOLDERS, "workers=1")]
+    ratios = []
+    for _ in range(rounds):
+        our_cpu = cpu_seconds(ours, root, os.environ)
+        peer_cpu = cpu_seconds([sys.executable, "-c", PEER], root, environment)
+        ratios.append(our_cpu / peer_cpu)
+        print(f"{our_cpu:.2f} and {peer_cpu:.2f} CPU s: {ratios[-1]:.2f}", flush=True)
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def cpu_seconds(command, root, environment):
+    """Of the whole process with its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def run(root, settings):
     """Seconds, CPU seconds and peak megabytes of the stage."""
     command = [
@@ -143,17 +178,18 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--baseline", action="store_true")
+    parser.add_argument("--panopticapi", type=Path, help="a clone of COCO's panopticapi")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     for number in options.images:
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(temporary)
             write(root, number)
-            settings = [
-                "target=truth",
-                "prediction=new",
-                "out=scores",
-                f"workers={options.workers}",
-            ]
+            if options.panopticapi is not None:
+                print(f"{number} images: maskmill evaluate and pq_compute")
+                compare(root, options.panopticapi, options.rounds)
+                continue
+            settings = [*FOLDERS, f"workers={options.workers}"]
             seconds, cpu, peak = run(root, settings + ["baseline=old"] * options.baseline)
             size = (root / "scores" / "report.html").stat().st_size / 1e6
             name = f"{number:>5} images, {options.workers} workers"
