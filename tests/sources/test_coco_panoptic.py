@@ -52,6 +52,13 @@ def test_the_data_sets_own_ids_and_crowds_are_kept(root, tmp_path):
     assert panoptic.crowds == {5}
 
 
+def test_the_table_comes_from_the_reading_of_the_samples(root):
+    source = source_of(root)
+    assert len(source.samples(Findings())) == 2
+    (root / "panoptic_val.json").unlink()
+    assert source.categories == CATEGORIES
+
+
 def test_the_images_of_a_part_can_be_assigned_to_two_splits(root):
     part = CocoPart("panoptic_val.json", "val2017", {"a": 0.5, "b": 0.5}, seed=2)
     samples = CocoPanoptic(root, [part]).samples(Findings())

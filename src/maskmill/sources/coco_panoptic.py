@@ -96,6 +96,7 @@ class CocoPanoptic(Source):
             )
         self.root = root
         self.parts = tuple(parts)
+        self._tables: dict[str, list[CategoryRow]] = {}  # by JSON file, of those that were read
         self._splits: set[str] = set()
         for part in self.parts:
             self._splits |= part.split.shares.keys()
@@ -162,11 +163,15 @@ class CocoPanoptic(Source):
         return panoptic
 
     def _category_rows(self, part: CocoPart) -> tuple[Path, list[CategoryRow]]:
+        """The path of a JSON file and its table; the file is read unless `samples` has read it."""
+        if part.annotations in self._tables:
+            return inside(self.root, part.annotations), self._tables[part.annotations]
         path, index = read_index(self.root, part, "COCO JSON")
         return path, category_rows(path, index)
 
     def _samples_of(self, part: CocoPart, findings: Findings) -> list[Sample]:
         path, index = read_index(self.root, part, "COCO panoptic JSON")
+        self._tables[part.annotations] = category_rows(path, index)
         image_folder = require_folder(inside(self.root, part.images))
         labels = path.with_suffix("") if part.labels is None else inside(self.root, part.labels)
         label_folder = require_folder(labels)
