@@ -5,11 +5,9 @@
 OUT is a new folder, in which six scenes are drawn and prepared. Each launcher trains the same four
 settings with one thread, one at a time, and the sha256 of each job's weights must be that of the
 first launcher. A job's overhead is the time from the end of the job before it to its own end,
-without the seconds that its MLflow run lasted; with `submitit`, from its submission to its result.
-(Its jobs run at the same time unless each is a batch of its own, and Hydra composes the
-configurations of a batch before it submits them. With the other launchers that comes before the
-first job.) The first job waits for the imports and is not counted. `command` stands beside them:
-the time of `maskmill train` without a sweep, which imports the libraries, beyond its run.
+without the seconds that its MLflow run lasted. The first job waits for the imports and is not
+counted. `command` stands beside them: the time of `maskmill train` without a sweep, which imports
+the libraries, beyond its run.
 """
 
 import hashlib
@@ -40,7 +38,7 @@ ONE_AT_A_TIME = {
     "basic": [],
     "joblib": ["hydra.launcher.n_jobs=1"],
     "ray": ["hydra.launcher.num_jobs=1"],
-    "submitit": ["hydra.sweeper.max_batch_size=1"],
+    "submitit": ["hydra.launcher.num_jobs=1"],
 }
 LAUNCHERS = [*ONE_AT_A_TIME, "command"]
 
@@ -72,24 +70,11 @@ def together(folder, launcher):
     rates = f"optimizer.lr={','.join(RATES)}"
     run(folder, "train", "-m", *TRAIN, rates, *options, f"train.state=out/state_{launcher}")
     jobs = folder / "out/sweeps" / launcher
+    ends = [(jobs / f"{job}/job.json").stat().st_mtime for job in range(len(RATES))]
     seconds = []
-    for job, (begin, end) in enumerate(spans(jobs)[1:], start=1):
-        seconds.append(end - begin - run_seconds(folder, jobs / f"{job}/train"))
+    for job, (before, end) in enumerate(pairwise(ends), start=1):
+        seconds.append(end - before - run_seconds(folder, jobs / f"{job}/train"))
     return [jobs / f"{job}/train" for job in range(len(RATES))], seconds
-
-
-def spans(jobs):
-    """When each job of a sweep began and ended."""
-    submitted = sorted(mtime(path) for path in jobs.glob(".submitit/*/*_submitted.pkl"))
-    if submitted:
-        results = sorted(mtime(path) for path in jobs.glob(".submitit/*/*_result.pkl"))
-        return list(zip(submitted, results, strict=True))
-    ends = [mtime(jobs / f"{job}/job.json") for job in range(len(RATES))]
-    return [(ends[0], ends[0]), *pairwise(ends)]
-
-
-def mtime(path):
-    return path.stat().st_mtime
 
 
 def without_sweep(folder, launcher):

@@ -6,7 +6,9 @@ from maskmill.assembly.job_record import JobRecord, write_job
 from maskmill.assembly.sweep_record import SweepRecord
 from maskmill.assembly.sweep_result import rank_jobs, write_result
 
-CAUTION = "caution: val/mIoU and val/PQ cannot be compared: compare jobs of one task"
+CAUTION = (
+    "caution: val/mIoU and val/PQ cannot be compared with each other, only jobs of the same task"
+)
 
 
 @pytest.mark.parametrize("has_caution", [False, True])

@@ -47,7 +47,7 @@ def prepared(tmp_path_factory):
 def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_setting(prepared):
     line = ["-m", *QUICK, "sweep.name=rates", "optimizer.lr=1e-3,2e-3,3e-4"]
     folder = prepared / "out/sweeps/rates"
-    submitted = ["hydra/launcher=submitit", "hydra.sweeper.max_batch_size=1"]
+    submitted = ["hydra/launcher=submitit", "hydra.launcher.num_jobs=1"]
     process = start("train", *line, *submitted, cwd=prepared)
     while not (folder / "0/job.json").is_file() and process.poll() is None:
         time.sleep(0.05)
@@ -193,7 +193,8 @@ def test_a_job_whose_process_is_killed_does_not_end_the_others(launcher, reason,
     (tmp_path / "dooming.py").write_text(DOOM)
     line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
     line += ["draw.out=drawn_${draw.seed}", "+hydra.callbacks.doom._target_=dooming.Doom"]
-    output = run("draw", *line, f"hydra/launcher={launcher}", cwd=tmp_path, status=1)
+    line += [f"hydra/launcher={launcher}", "hydra.launcher.num_jobs=1"]
+    output = run("draw", *line, cwd=tmp_path, status=1)
     (message,) = re.findall("^.*job 0 .*$", output, re.MULTILINE)
     assert "draw.seed=1 " in message
     assert "ended without a result: " in message
@@ -203,8 +204,34 @@ def test_a_job_whose_process_is_killed_does_not_end_the_others(launcher, reason,
     assert [path.name for path in tmp_path.glob("drawn_*")] == ["drawn_2"]
 
 
-def test_without_slurm_its_launcher_says_so(tmp_path):
+def test_ctrl_c_while_a_launcher_waits_ends_its_jobs_too(tmp_path):
+    line = ["-m", "draw.seed=1,2", "draw.num_train=20000", "draw.out=drawn_${draw.seed}"]
+    process = start("draw", *line, "hydra/launcher=submitit", cwd=tmp_path)
+    while len(list(tmp_path.glob("*drawn_*"))) < 2 and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)  # until the jobs, which hold the pipe, have ended
+    assert process.returncode == 130
+    assert output.splitlines()[-1].endswith("interrupted")
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("has_srun", "reason"), [(False, 'Could not detect "srun"'), (True, "no controller answers")]
+)
+def test_a_refused_submission_is_told_in_one_line(has_srun, reason, tmp_path, monkeypatch):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    if has_srun:
+        for name, script in {
+            "srun": "exit 0",
+            "sbatch": "echo no controller answers >&2; exit 1",
+        }.items():
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
     output = run("draw", "-m", "draw.seed=1,2", "hydra/launcher=slurm", cwd=tmp_path, status=1)
-    assert 'Could not detect "srun"' in output
-    assert output.rstrip().endswith("- correct hydra.launcher")
+    (line,) = (line for line in output.splitlines() if "the jobs were not submitted: " in line)
+    assert reason in line
+    assert line.endswith("- give the command where slurm runs, or correct hydra.launcher")
     assert "Traceback" not in output

@@ -77,11 +77,18 @@ class RayLauncher(Launcher):
                 results.append(ray.get(job))
             except ray.exceptions.RayError as error:
                 overrides = job_overrides[number - initial_job_idx]
-                results.append(lost_job(overrides, number, " ".join(str(error).split())))
+                results.append(lost_job(overrides, number, _reason(ray, error)))
         return results
 
     def _cores(self) -> float | None:
         return None if self.num_jobs is None else self.num_jobs * self.num_cpus
+
+
+def _reason(ray: Any, error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if isinstance(error, ray.exceptions.RayTaskError):
+        lines = lines[-1:]  # of a traceback
+    return " ".join(" ".join(lines).split())
 
 
 def _run(jobs: Any, folder: str, overrides: list[str], number: int, state: Any) -> JobReturn:

@@ -1,17 +1,19 @@
 """`hydra/launcher=slurm` and `submitit`: jobs by submitit. Hydra finds its plugins here.
 
 A launcher of our own, not hydra-submitit-launcher: at the first job that SLURM cancels, release
-1.2.0 stops waiting for the others, and it cannot give submitit another Python, as that whose jobs
-on this machine are forked from the server of the sweep. Hydra imports this module at the start of
-every command.
+1.2.0 stops waiting for the others, and it cannot give submitit another Python command. Ours lets
+jobs on this machine be forked from the server of the sweep. Hydra imports this module at the start
+of every command.
 """
 
 import importlib
 import logging
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
 
-POLL_S = {"local": 0.01, "slurm": 1.0}
-# What submitit calls the same for all clusters
+LOCAL = "local"
+POLL_S = {LOCAL: 0.01, "slurm": 1.0}
+# Parameters that have the same name for all of submitit's clusters
 SHARED = {"name", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node"}
 SHARED |= {"mem_gb", "stderr_to_stdout"}
+# What submitit raises where it finds no SLURM, or for a value that it or SLURM refuses
+REFUSALS = (RuntimeError, ValueError, TypeError, NameError, AssertionError, OSError)
 
 
 class SubmititLauncher(Launcher):
@@ -36,16 +41,23 @@ class SubmititLauncher(Launcher):
     Args:
         cluster: `slurm`, or `local`: processes of this machine.
         submitit_folder: for scripts, output and results of each job; `%j` is its id.
-        max_num_timeout: how often a job that reaches its time limit is submitted again (SLURM).
+        max_num_timeout: how often a job that reaches its time limit is submitted again.
+        num_jobs: jobs at the same time on this machine; None: all. SLURM has `array_parallelism`.
         parameters: of submitit's executor, without the name of the cluster as a prefix.
     """
 
     def __init__(
-        self, cluster: str, submitit_folder: str, max_num_timeout: int = 0, **parameters: Any
+        self,
+        cluster: str,
+        submitit_folder: str,
+        max_num_timeout: int = 0,
+        num_jobs: int | None = None,
+        **parameters: Any,
     ) -> None:
         self.cluster = cluster
         self.folder = submitit_folder
         self.max_num_timeout = max_num_timeout
+        self.num_jobs = num_jobs
         self.parameters = {key: _plain(value) for key, value in parameters.items()}
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
@@ -63,7 +75,7 @@ class SubmititLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and wait for all of them; one that was cancelled or killed has failed."""
-        from maskmill.assembly.launched_job import JobError, Jobs
+        from maskmill.assembly.launched_job import Jobs
 
         assert self.hydra_context is not None
         assert self.task_function is not None
@@ -73,21 +85,47 @@ class SubmititLauncher(Launcher):
         calls = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             calls.append(SubmittedJob(jobs, list(overrides), number, state))
-        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        # SLURM gets one array, which it limits itself.
+        arrays = [[call] for call in calls] if self.cluster == LOCAL else [calls]
+        submitted = list[Any]()
         try:
-            submitted = self._executor().submit_array(calls)
-        # No SLURM, a value that it or submitit refuses
-        except (RuntimeError, ValueError, NameError, AssertionError) as error:
-            log.error("%s - correct hydra.launcher", " ".join(str(error).split()))
-            raise JobError(str(error)) from error
-        log.info("%s: jobs %s", self.cluster, ", ".join(job.job_id for job in submitted))
-        return [self._outcome(job, call) for job, call in zip(submitted, calls, strict=True)]
+            for array in arrays:
+                self._wait_for_room(submitted)
+                submitted += self._submit(array)
+            return [self._outcome(job, call) for job, call in zip(submitted, calls, strict=True)]
+        except BaseException:
+            self._leave(submitted)
+            raise
+
+    def _wait_for_room(self, submitted: Sequence[Any]) -> None:
+        while self.num_jobs and sum(not job.done() for job in submitted) >= self.num_jobs:
+            self._poll()
+
+    def _submit(self, calls: Sequence["SubmittedJob"]) -> Sequence[Any]:
+        from maskmill.assembly.launched_job import SubmissionError
+
+        assert self.config is not None
+        try:
+            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+            with _ctrl_c_ignored():  # also by submitit's process, which would print a traceback
+                jobs: Sequence[Any] = self._executor().submit_array(list(calls))
+        except REFUSALS as error:
+            reason = str(error).strip().partition("\n")[0]
+            log.error(
+                "the jobs were not submitted: %s - give the command where %s runs, or correct "
+                "hydra.launcher",
+                reason,
+                self.cluster,
+            )
+            raise SubmissionError(reason) from error
+        log.info("%s: %s", self.cluster, ", ".join(job.job_id for job in jobs))
+        return jobs
 
     def _executor(self) -> Any:
         submitit: Any = importlib.import_module("submitit")
-        own = {"slurm_max_num_timeout": self.max_num_timeout}
-        if self.cluster == "local":
-            own = {"local_python": _forking_python()}
+        own: dict[str, Any] = {f"{self.cluster}_max_num_timeout": self.max_num_timeout}
+        if self.cluster == LOCAL:
+            own["local_python"] = _forking_python()
         executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, **own)
         named = {}
         for key, value in self.parameters.items():
@@ -98,21 +136,37 @@ class SubmititLauncher(Launcher):
     def _outcome(self, job: Any, call: "SubmittedJob") -> JobReturn:
         from maskmill.assembly.launched_job import lost_job
 
-        submitit: Any = importlib.import_module("submitit")
-        unfinished: Any = submitit.core.utils.UncompletedJobError
         while not job.done():
-            time.sleep(POLL_S.get(self.cluster, 1.0))
+            self._poll()
         reason = f"see {job.paths.stderr}"
-        # On a cluster, submitit waits for the file, which a shared drive may show late.
-        if (self.cluster != "local" or job.paths.result_pickle.exists()) and not job.exception():
-            result: JobReturn = job.results()[0]
-            ended_by = result._return_value
-            if not isinstance(ended_by, unfinished):
-                return result
-            reason = str(ended_by)  # its time limit, once too often
-        elif self.cluster != "local":
+        if self.cluster != LOCAL:
             reason = f"{job.state}, {reason}"  # as SLURM calls it
+        # On a cluster, submitit waits for the file, which a shared drive may show late.
+        if self.cluster != LOCAL or job.paths.result_pickle.exists():
+            submitit: Any = importlib.import_module("submitit")
+            unfinished: Any = submitit.core.utils.UncompletedJobError
+            try:
+                result: JobReturn = job.results()[0]
+            except Exception:  # there is none, or the pickle of an error cannot be read
+                log.debug("", exc_info=True)
+            else:
+                ended_by = result._return_value
+                if not isinstance(ended_by, unfinished):
+                    return result
+                reason = str(ended_by)  # its time limit, once too often
         return lost_job(call.overrides, call.number, reason)
+
+    def _leave(self, jobs: Sequence[Any]) -> None:
+        """End the jobs of this machine; those of a cluster run on."""
+        if self.cluster == LOCAL:
+            for job in jobs:
+                _kill_children(int(job.job_id))
+        elif jobs:
+            ids = sorted({job.job_id.partition("_")[0] for job in jobs})
+            log.warning("the jobs run on: scancel %s ends them", " ".join(ids))
+
+    def _poll(self) -> None:
+        time.sleep(POLL_S.get(self.cluster, 1.0))
 
 
 @dataclass(frozen=True)
@@ -139,7 +193,7 @@ class SubmittedJob:
         return result
 
     def checkpoint(self) -> Any:
-        """What submitit submits when the job has reached its time limit: the same."""
+        """What submitit submits when the job has reached its time limit: this job again."""
         submitit: Any = importlib.import_module("submitit")
         return submitit.helpers.DelayedSubmission(self)
 
@@ -153,6 +207,23 @@ def _forking_python() -> str:
     from maskmill.training import fork_client
 
     return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, SUBMITTED])
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _kill_children(pid: int) -> None:
+    psutil: Any = importlib.import_module("psutil")
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _plain(value: Any) -> Any:

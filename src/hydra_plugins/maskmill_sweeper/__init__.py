@@ -45,12 +45,14 @@ class OptunaSweeper(Sweeper):
         Raises:
             JobError: a setting is wrong or a trial failed, which has been reported.
         """
-        from maskmill.stages.entry import JobError
+        from maskmill.assembly.launched_job import JobError
 
         try:
             from maskmill.assembly.search import Search  # optuna takes a second to import
 
             return Search(self).run(arguments)
+        except JobError:
+            raise
         except (ValueError, OSError) as error:
             log.error("%s", error)
             raise JobError(str(error)) from error

@@ -18,6 +18,10 @@ class JobError(ValueError):
     """A job of a multirun ended with an error, which has been reported."""
 
 
+class SubmissionError(JobError):
+    """The jobs could not be submitted, which has been reported; none of them would."""
+
+
 @dataclass(frozen=True)
 class Jobs:
     """What the jobs of a multirun have in common.
@@ -60,12 +64,12 @@ class Jobs:
 
 
 def lost_job(overrides: Sequence[str], number: int, reason: str) -> JobReturn:
-    """Report a job that has left no result; the others go on.
+    """Report a job that has left no result, so that the others can be waited for.
 
     Args:
         overrides: of the job.
         number: of the job.
-        reason: what is known of its end.
+        reason: why, as far as known.
     """
     shown = " ".join(filter_overrides(overrides))
     message = f"job {number} ({shown}) ended without a result: {reason}"

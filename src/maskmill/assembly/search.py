@@ -14,6 +14,7 @@ from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from maskmill.assembly.launched_job import SubmissionError
 from maskmill.assembly.search_settings import SCORE, SearchSettings, plain_settings, search_settings
 from maskmill.assembly.search_space import parse_space
 from maskmill.assembly.search_trial import SearchTrial
@@ -145,6 +146,8 @@ class Search:
         with self._requeued_if_interrupted(trials), signs_of_life(self.storage, trials):
             try:
                 jobs = self.sweeper.launcher.launch(batch, initial_job_idx=trials[0].number)
+            except SubmissionError:  # the trials wait for another start
+                raise
             except Exception as error:  # whatever a launcher raises when a process of it died
                 log.error("trials %s failed: %s", [trial.number for trial in trials], error)
                 for trial in trials:

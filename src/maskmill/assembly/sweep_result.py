@@ -88,7 +88,8 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
     facts = {"jobs": ranking.counts()}
     metrics = _metrics(read_jobs(folder))
     if len(metrics) > 1:
-        facts["caution"] = f"{' and '.join(metrics)} cannot be compared: compare jobs of one task"
+        kinds = " and ".join(metrics)
+        facts["caution"] = f"{kinds} cannot be compared with each other, only jobs of the same task"
     best = ranking.best
     if best is not None:
         experiment = _write_best(folder, ranking, best)

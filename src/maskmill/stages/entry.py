@@ -57,9 +57,8 @@ def stage(main: Main) -> Callable[[], Any]:
             read_mappings(cfg, HydraConfig.get().overrides.task)
             with missing_threads_as_os_errors():
                 return main(cfg)
-        except (
-            InterruptedError
-        ) as error:  # SIGTERM: the remaining jobs of a sweep are not started either
+        except InterruptedError as error:
+            # SIGTERM: the remaining jobs of a sweep are not started either
             log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt as error:
@@ -100,6 +99,9 @@ def stage(main: Main) -> Callable[[], Any]:
                 return decorated()
         except JobError:
             sys.exit(1)
+        except KeyboardInterrupt as error:  # while a launcher waits for its jobs
+            log.error("%s", str(error) or "interrupted")
+            sys.exit(128 + signal.SIGINT)
         except (HydraException, OmegaConfBaseException) as error:
             sys.stderr.write(f"{explain_override(error, sys.argv[1:])}\n")
             sys.exit(1)
