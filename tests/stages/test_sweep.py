@@ -96,8 +96,9 @@ def test_ctrl_c_ends_a_sweep_without_a_traceback(prepared):
             break
     training = tags(prepared, PROCESS_TAG)["optimizer.lr=0.001"]
     sweep = json.loads((prepared / "out/sweeps/stopped/sweep.json").read_text())["process"]
-    for pid in (int(name.split()[-2]) for name in (training, sweep)):
-        os.killpg(os.getpgid(pid), signal.SIGINT)  # as the terminal sends it
+    groups = dict.fromkeys(os.getpgid(int(name.split()[-2])) for name in (training, sweep))
+    for group in groups:
+        os.killpg(group, signal.SIGINT)  # as the terminal sends it
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in output
@@ -154,54 +155,54 @@ def test_a_sweep_continues_past_a_rank_that_dies_and_repeats_only_that_job(prepa
     assert set(after.values()) == {"FINISHED"}
 
 
-def drawn_by(launcher, folder):
-    """Path -> bytes of what two jobs draw.
-
-    It is a stage without torch, which would take each launcher's own processes ten seconds.
-    """
-    line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
-    run("draw", *line, "draw.out=drawn_${draw.seed}", f"hydra/launcher={launcher}", cwd=folder)
-    files = [path for path in folder.glob("drawn_*/**/*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """What the basic launcher's jobs draw."""
-    return drawn_by("basic", tmp_path_factory.mktemp("basic"))
-
-
-@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
-def test_a_launcher_runs_the_jobs_that_the_basic_one_runs(tmp_path, drawn, launcher):
-    assert drawn_by(launcher, tmp_path) == drawn
-    assert len(drawn) > 6
-
-
 DOOM = """
 import os, signal
 from hydra.experimental.callback import Callback
 
 class Doom(Callback):
     def on_job_start(self, config, **_):
-        if config.draw.seed == 1:
+        if config.draw.seed == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 """
+DRAWN = ["draw.num_train=1", "draw.num_val=1", "draw.num_test=1", "draw.out=drawn_${draw.seed}"]
+
+
+def drawn_in(folder):
+    """Path -> bytes of what the jobs have drawn."""
+    files = [path for path in folder.glob("drawn_*/**/*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """What two jobs of the basic launcher draw.
+
+    It is a stage without torch, which would take each launcher's own processes ten seconds.
+    """
+    folder = tmp_path_factory.mktemp("basic")
+    run("draw", "-m", "draw.seed=1,2", *DRAWN, cwd=folder)
+    assert len(drawn_in(folder)) > 6
+    return drawn_in(folder)
+
+
+def test_joblib_runs_the_jobs_that_the_basic_launcher_runs(tmp_path, drawn):
+    run("draw", "-m", "draw.seed=1,2", *DRAWN, "hydra/launcher=joblib", cwd=tmp_path)
+    assert drawn_in(tmp_path) == drawn
 
 
 @pytest.mark.parametrize(("launcher", "reason"), [("submitit", "_log.err"), ("ray", "died")])
-def test_a_job_whose_process_is_killed_does_not_end_the_others(launcher, reason, tmp_path):
+def test_a_job_whose_process_is_killed_does_not_end_the_others(launcher, reason, tmp_path, drawn):
     (tmp_path / "dooming.py").write_text(DOOM)
-    line = ["-m", "draw.seed=1,2", "draw.num_train=1", "draw.num_val=1", "draw.num_test=1"]
-    line += ["draw.out=drawn_${draw.seed}", "+hydra.callbacks.doom._target_=dooming.Doom"]
-    line += [f"hydra/launcher={launcher}", "hydra.launcher.num_jobs=1"]
-    output = run("draw", *line, cwd=tmp_path, status=1)
-    (message,) = re.findall("^.*job 0 .*$", output, re.MULTILINE)
-    assert "draw.seed=1 " in message
+    doom = "+hydra.callbacks.doom._target_=dooming.Doom"
+    line = [*DRAWN, doom, f"hydra/launcher={launcher}", "hydra.launcher.num_jobs=1"]
+    output = run("draw", "-m", "draw.seed=1,3,2", *line, cwd=tmp_path, status=1)
+    (message,) = re.findall("^.*job 1 .*$", output, re.MULTILINE)
+    assert "draw.seed=3 " in message
     assert "ended without a result: " in message
     assert reason in message
     assert "run the same command again" in message
     assert "Traceback" not in output
-    assert [path.name for path in tmp_path.glob("drawn_*")] == ["drawn_2"]
+    assert drawn_in(tmp_path) == drawn
 
 
 def test_ctrl_c_while_a_launcher_waits_ends_its_jobs_too(tmp_path):

@@ -98,7 +98,7 @@ class SubmititLauncher(Launcher):
             raise
 
     def _wait_for_room(self, submitted: Sequence[Any]) -> None:
-        while self.num_jobs and sum(not job.done() for job in submitted) >= self.num_jobs:
+        while self.num_jobs and sum(not _has_ended(job) for job in submitted) >= self.num_jobs:
             self._poll()
 
     def _submit(self, calls: Sequence["SubmittedJob"]) -> Sequence[Any]:
@@ -136,7 +136,7 @@ class SubmititLauncher(Launcher):
     def _outcome(self, job: Any, call: "SubmittedJob") -> JobReturn:
         from maskmill.assembly.launched_job import lost_job
 
-        while not job.done():
+        while not _has_ended(job):
             self._poll()
         reason = f"see {job.paths.stderr}"
         if self.cluster != LOCAL:
@@ -207,6 +207,11 @@ def _forking_python() -> str:
     from maskmill.training import fork_client
 
     return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, SUBMITTED])
+
+
+def _has_ended(job: Any) -> bool:
+    """Whether a job has left its result, after which its own processes take a moment to end."""
+    return bool(job.paths.result_pickle.exists() or job.done())
 
 
 @contextmanager

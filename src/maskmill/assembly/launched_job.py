@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
@@ -48,6 +49,8 @@ class Jobs:
             state: `Singleton.get_state()` of the process of the multirun.
         """
         setup_globals()
+        # Hydra would look for its plugins again; this process has perhaps found them before.
+        state["instances"][Plugins] = Plugins.instance()
         Singleton.set_state(state)
         config = self.context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
