@@ -88,13 +88,13 @@ def test_a_killed_sweep_continues_in_the_same_runs_and_ends_with_the_best_settin
 
 
 def test_ctrl_c_ends_a_sweep_without_a_traceback(prepared):
-    line = ["-m", *QUICK, "sweep.name=stopped", "optimizer.lr=1e-3,2e-3", "trainer.max_epochs=900"]
+    line = ["-m", *QUICK, "sweep.name=stopped", "optimizer.lr=7e-3,8e-3", "trainer.max_epochs=900"]
     process = start("train", *line, cwd=prepared)
     assert process.stdout is not None
     for text in process.stdout:
         if "epoch 1/" in text:
             break
-    training = tags(prepared, PROCESS_TAG)["optimizer.lr=0.001"]
+    training = tags(prepared, PROCESS_TAG)["optimizer.lr=0.007"]
     sweep = json.loads((prepared / "out/sweeps/stopped/sweep.json").read_text())["process"]
     groups = dict.fromkeys(os.getpgid(int(name.split()[-2])) for name in (training, sweep))
     for group in groups:
