@@ -1,5 +1,6 @@
 """Long JSON files read row by row: the same values and the same messages as `read_json`."""
 
+import io
 import json
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.canonical.files import read_json
-from maskmill.canonical.json_rows import CHUNK, JsonRows, read_json_rows
+from maskmill.canonical.json_rows import JsonRows, read_json_rows
+from maskmill.canonical.plain_rows import CHUNK, is_object, plain_rows
 
 TABLES = ("images", "annotations")
 VALUES = st.recursive(
@@ -37,6 +39,80 @@ def test_any_object_has_the_values_of_read_json(tmp_path_factory, content, inden
     read = read_json_rows(path, TABLES)
     assert isinstance(read["images"], JsonRows)
     assert plain(read) == read_json(path)
+
+
+ROW = {
+    "segmentation": [[1.5, 2.25, -3e-7, 12]],
+    "caption": 'a:b \\"é',
+    "iscrowd": 0,
+    "image_id": 17,
+    "nothing": None,
+    "yes": True,
+}
+ROWS = json.dumps(
+    {"images": [ROW, {"id": 1}, {"size": {"w": 2}}, ROW, {"a": "}, {"}, ROW]}
+).encode()
+TOKENS = [
+    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"0", b"-", b".", b"e"),
+    *(b"NaN", b"-Infinity", b"null", b"\0", b"\x1f", b"\x7f", b"\x80", b"\xff", b"\xed\xa0\x80"),
+    *(
+        b" ",
+        b"\n",
+        b"\x0b",
+        b"\xc2\xa0",
+        b"01",
+        b"1.",
+        b"//",
+        b'"id": 1, ',
+        b"9" * 5000,
+        b"[" * 2000,
+    ),
+]
+
+
+@given(
+    first=st.integers(0, len(ROWS)),
+    removed=st.integers(0, 3),
+    token=st.sampled_from([b"", *TOKENS]),
+)
+def test_damaged_text_has_the_values_or_the_message_of_read_json(
+    tmp_path_factory, first, removed, token
+):
+    path = tmp_path_factory.mktemp("rows") / "a.json"
+    path.write_bytes(ROWS[:first] + token + ROWS[first + removed :])
+    assert outcome(lambda: plain(read_json_rows(path, TABLES))) == outcome(lambda: read_json(path))
+
+
+def outcome(read):
+    """What is read, as text, since NaN equals nothing; or the message."""
+    try:
+        return repr(read())
+    except ValueError as error:
+        return str(error)
+
+
+def test_polygons_are_found_without_decoding_them():
+    text = json.dumps([ROW] * 10_000).encode()
+    found = list(plain_rows(io.BytesIO(text), 1))
+    assert len(found) == 9_999
+    assert {text[start:stop] for start, stop in found} == {json.dumps(ROW).encode()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"id": 1, "id": 2}',
+        b'{"id": 1, "\\u0069d": 2}',
+        b'{"size": {"w": 1, "w": 2}}',
+        b'{"id": ' + b"9" * 5000 + b"}",
+        b'{"id": "\xed\xa0\x80"}',
+        b'{"id": "\x1f"}',
+        b'{"id": 01}',
+        b"[1]",
+    ],
+)
+def test_what_read_json_would_refuse_is_no_object(text):
+    assert not is_object(text)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -17,8 +17,8 @@ from maskmill.canonical.files import (
     read_text,
     require_text_file,
 )
+from maskmill.canonical.plain_rows import CHUNK, plain_rows
 
-CHUNK = 2**18  # bytes that are read at once
 SPACE = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)
 
@@ -143,8 +143,7 @@ class _Scanner:
                 raise ValueError("a key that is no text")
             if key in tables and self._peek() == "[":
                 rows = JsonRows(path, data)
-                for _ in self._items("[", "]"):
-                    _, start, stop = self._value()
+                for start, stop in self._rows():
                     rows.append(start, stop)
                 pairs.append((key, rows))
             else:
@@ -154,9 +153,37 @@ class _Scanner:
             raise ValueError("text behind the object")
         return distinct_keys(pairs)
 
+    def _rows(self) -> Iterator[tuple[int, int]]:
+        """The bytes of the file in which each item of a list begins and ends."""
+        self._expect("[")
+        if self._peek() == "{":
+            behind = None
+            for start, stop in plain_rows(self._file, self._offset):
+                yield start, stop
+                behind = stop
+            self._continue_at(self._offset if behind is None else behind)
+            if behind is not None:
+                self._expect(",")
+        for _ in self._items_until("]"):
+            _, start, stop = self._value()
+            yield start, stop
+
+    def _continue_at(self, offset: int) -> None:
+        """Go on at this byte of the file, where a character begins."""
+        self._file.seek(offset)
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._text = ""
+        self._index = 0
+        self._offset = offset
+        self._is_complete = False
+
     def _items(self, first: str, last: str) -> Iterator[None]:
         """Stop at each item of a list or object, which the caller reads."""
         self._expect(first)
+        yield from self._items_until(last)
+
+    def _items_until(self, last: str) -> Iterator[None]:
+        """Stop at each item behind the first character; see `_items`."""
         if self._peek() != last:
             yield
             while self._peek() == ",":

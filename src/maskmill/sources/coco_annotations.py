@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
@@ -50,6 +51,24 @@ class OwnedRow:
     image_id: Id
 
 
+class RowIds(msgspec.Struct):
+    """The ids of an annotation, if they are whole numbers; msgspec decodes no other value."""
+
+    image_id: int
+    category_id: int
+    id: int
+
+
+@dataclass(frozen=True)
+class AnyIds:
+    """The ids of an annotation as they are in the file, None if it has none."""
+
+    image_id: Any = None
+    category_id: Any = None
+    id: Any = None
+
+
+ROW_IDS = msgspec.json.Decoder(RowIds)
 ANNOTATION = TypeAdapter(AnnotationRow)
 POLYGONS = TypeAdapter(PolygonsRow)
 OWNED = TypeAdapter(OwnedRow)
@@ -59,10 +78,24 @@ BOX: TypeAdapter[tuple[float, ...]] = TypeAdapter(tuple[Number, Number, Number, 
 
 @dataclass(frozen=True, slots=True)
 class ImageRows:
-    """The annotations of an image: their JSON texts, and their indices in the file."""
+    """The annotations of an image: their JSON texts, and their indices in the file.
 
-    texts: list[bytes] = field(default_factory=list)
+    The texts are one array, each behind a comma: the memory of single ones, among which the numbers
+    of others live, would not become free when the sample has its own.
+    """
+
+    texts: bytearray = field(default_factory=bytearray)
     indices: list[int] = field(default_factory=list)
+
+    def add(self, text: bytes, index: int) -> None:
+        """Add an annotation."""
+        self.texts.extend(b",")
+        self.texts.extend(text)
+        self.indices.append(index)
+
+    def as_list(self) -> bytes:
+        """The annotations as the text of a JSON list."""
+        return b"[" + self.texts[1:] + b"]"
 
 
 def rows_by_image(
@@ -80,45 +113,56 @@ def rows_by_image(
     rows_of = {key: ImageRows() for key in known_image_ids(index)}
     index_of_id: dict[int, int] = {}
     for number, text in enumerate(index["annotations"].texts()):
-        row = json.loads(text)
-        if not isinstance(row, dict) or type(row.get("image_id")) is not int:
+        ids = _ids(text)
+        if type(ids.image_id) is not int:
+            row = json.loads(text)
             keep_rows(OWNED, [(item_name("annotations", number, row), row)], path, findings)
             continue
-        _find_repeated_id(row.get("id"), number, index_of_id, path, findings)
-        owner = rows_of.get(row["image_id"])
+        if type(ids.id) is not int:
+            _find_missing_id(ids.id, number, path, findings)
+        elif index_of_id.setdefault(ids.id, number) != number:
+            _find_repeated_id(ids.id, number, index_of_id[ids.id], path, findings)
+        owner = rows_of.get(ids.image_id)
         if owner is None:
             findings.error(
                 path,
-                f"expected an image for {item_name('annotations', number, row)}, but there is no "
-                f"image {row['image_id']}",
+                f"expected an image for {item_name('annotations', number, json.loads(text))}, "
+                f"but there is no image {ids.image_id}",
                 "either add it or remove the row",
             )
-            continue
-        category_id = row.get("category_id")
-        if type(category_id) is not int or category_id not in background:
-            owner.texts.append(text)
-            owner.indices.append(number)
+        elif type(ids.category_id) is not int or ids.category_id not in background:
+            owner.add(text, number)
     return rows_of
 
 
+def _ids(text: bytes) -> RowIds | AnyIds:
+    """The ids of an annotation, from its JSON text."""
+    try:
+        return ROW_IDS.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        row = json.loads(text)
+    if not isinstance(row, dict):
+        return AnyIds()
+    return AnyIds(row.get("image_id"), row.get("category_id"), row.get("id"))
+
+
+def _find_missing_id(row_id: Any, number: int, path: Path, findings: Findings) -> None:
+    findings.warn(
+        path,
+        f"expected a whole number as `id` of annotations[{number}], but got {shorten(row_id)}",
+        "number the annotations; the row is used",
+    )
+
+
 def _find_repeated_id(
-    row_id: Any, number: int, index_of_id: dict[int, int], path: Path, findings: Findings
+    row_id: int, number: int, earlier: int, path: Path, findings: Findings
 ) -> None:
-    if type(row_id) is not int:
-        findings.warn(
-            path,
-            f"expected a whole number as `id` of annotations[{number}], but got {shorten(row_id)}",
-            "number the annotations; the row is used",
-        )
-        return
-    earlier = index_of_id.setdefault(row_id, number)
-    if earlier != number:
-        findings.warn(
-            path,
-            f"expected each annotation id once, but annotations[{earlier}] and "
-            f"annotations[{number}] have id {row_id}",
-            "number the annotations again; both rows are used",
-        )
+    findings.warn(
+        path,
+        f"expected each annotation id once, but annotations[{earlier}] and "
+        f"annotations[{number}] have id {row_id}",
+        "number the annotations again; both rows are used",
+    )
 
 
 def root_category(rows: Sequence[CategoryRow], index: dict[str, Any]) -> int | None:

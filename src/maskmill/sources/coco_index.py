@@ -1,6 +1,7 @@
 """The JSON files of COCO's forms: which images and annotations they list, and for which splits."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -78,6 +79,7 @@ class ListedImage:
 
 
 CATEGORY = TypeAdapter(CategoryRow)
+PLAIN_NAME = re.compile(r"(\w[\w-]*)\.\w+")  # of a file in the folder itself
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,7 @@ def list_images(
                 findings.append(Finding.from_error(error, path))
                 continue
         try:
-            image = inside(folder, row.file_name)
-            name = Path(row.file_name).with_suffix("").as_posix()
+            name, image = _name_and_file(folder, row.file_name)
         except ValueError:
             findings.error(
                 path,
@@ -216,8 +217,21 @@ def list_images(
                 "use names relative to that folder, without '..'",
             )
             continue
-        listed.append(ListedImage(row, name, str(image)))
+        listed.append(ListedImage(row, name, image))
     return listed
+
+
+def _name_and_file(folder: Path, file_name: str) -> tuple[str, str]:
+    """The name of a sample, and the path of its image; see `inside`.
+
+    Raises:
+        ValueError: the file is not below the folder.
+    """
+    match = PLAIN_NAME.fullmatch(file_name)
+    if match is not None:
+        return match[1], str(folder / file_name)
+    image = inside(folder, file_name)
+    return Path(file_name).with_suffix("").as_posix(), str(image)
 
 
 def known_image_ids(index: dict[str, Any]) -> set[int]:

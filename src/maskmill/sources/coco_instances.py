@@ -220,7 +220,7 @@ class CocoInstances(Source):
                 image_file=image.file,
                 labels_file=labels_file,
                 image_id=image.row.id,
-                rows_text=b"[" + b",".join(owned.texts) + b"]",
+                rows_text=owned.as_list(),
                 size=(image.row.height, image.row.width),
                 indices=tuple(owned.indices),
             )
