@@ -7,7 +7,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -252,16 +252,23 @@ def read_run_lengths(root: Path, changed: Path) -> Outcome:
 
 
 def draw_model(root: Path) -> None:
-    """A model as `train` writes it, with weights of one small tensor."""
+    """A model as `train` writes it, with weights of one small tensor, and as it is registered."""
     import torch
 
     from maskmill.canonical.categories import Categories
-    from maskmill.serving.model_files import write_model
+    from maskmill.canonical.files import write_json
+    from maskmill.serving.model_files import describe, write_model
+    from maskmill.serving.prediction_settings import WHOLE, PredictionSettings
 
     categories = Categories.from_list([{"id": 1, "name": "road", "isthing": 0}])
     postprocess = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
     config = {"network": {"_target_": "x"}, "task": {"postprocess": postprocess}}
-    write_model(root / "model", {"weight": torch.ones(3)}, config, categories, "digest")
+    files = write_model(root / "model", {"weight": torch.ones(3)}, config, categories, "digest")
+    views = {"_target_": "maskmill.postprocess.views.Views", "vertical": True}
+    tested = PredictionSettings({**WHOLE, "views": views}, {})
+    copy = root / "registered"
+    copy.mkdir()
+    write_json(copy / "model.json", describe(replace(files, prediction=tested), copy))
 
 
 def read_model_folder(root: Path, changed: Path) -> Outcome:
@@ -270,7 +277,10 @@ def read_model_folder(root: Path, changed: Path) -> Outcome:
     files = read_model(root / "model")
     weights = files.weights()
     files.postprocess()
-    digest = hashlib.sha256(str(weights).encode())
+    registered = read_model(root / "registered")
+    registered.postprocess()
+    registered.prediction.make_inference()
+    digest = hashlib.sha256(f"{weights}{registered.prediction}".encode())
     return Outcome("read", digest.digest())
 
 

@@ -22,10 +22,14 @@ from maskmill.assembly.model_loading import load_model
 from maskmill.assembly.runtimes import FILES, choose_runtime
 from maskmill.canonical.files import write_json
 from maskmill.canonical.png import write_rgb
+from maskmill.postprocess.sliding_window import SlidingWindow
+from maskmill.postprocess.stitched_windows import StitchedWindows
+from maskmill.postprocess.views import Views
 from maskmill.postprocess.whole_image import WholeImage
-from maskmill.serving.model_files import write_model
+from maskmill.serving.model_files import ModelFiles, write_model
 from maskmill.serving.onnx_export import export_onnx
 from maskmill.serving.openvino_export import export_openvino
+from maskmill.serving.prediction_settings import PredictionSettings
 from maskmill.serving.program import export_program
 from strategies import CATEGORIES
 from strided_network import StridedNetwork
@@ -137,6 +141,21 @@ def test_windowed_attention_is_refused_before_torch_tries_to_follow_it(tmp_path)
         export_program(network, tmp_path)
 
 
+WHOLE_TARGET = "maskmill.postprocess.whole_image.WholeImage"
+VIEWS_TARGET = "maskmill.postprocess.views.Views"
+WHOLE = WholeImage()
+FLIPS = WholeImage(Views())
+SCALED = WholeImage(Views(scales=[0.5, 1.0]))
+WINDOWS = SlidingWindow((64, 64))
+STITCHED = StitchedWindows((64, 64))
+
+
+def model_in(folder, prediction=None):
+    """A model, as far as the choice of a runtime looks at it."""
+    prediction = prediction or PredictionSettings()
+    return ModelFiles(folder / "model.json", {}, CATEGORIES, "", "", prediction=prediction)
+
+
 MEASURED = {
     "torch": {"agrees": True, "seconds": 0.3},
     "onnx": {"agrees": True, "seconds": 0.2},
@@ -147,13 +166,13 @@ MEASURED = {
 @pytest.mark.parametrize(
     ("names", "record", "device", "inference", "expected"),
     [
-        (["torch"], None, "cpu", None, "torch"),
-        (["program", "onnx"], None, "cpu", None, "onnx"),
-        (["torch", "onnx", "openvino"], MEASURED, "cpu", None, "onnx"),
-        (["torch", "onnx"], MEASURED, "cpu", WholeImage(), "onnx"),
-        (["torch", "onnx"], MEASURED, "cpu", WholeImage(views=list), "torch"),
-        (["torch", "onnx"], MEASURED, "cuda", None, "torch"),
-        (["program", "onnx"], None, "cuda", None, "program"),
+        (["torch"], None, "cpu", WHOLE, "torch"),
+        (["program", "onnx"], None, "cpu", WHOLE, "onnx"),
+        (["torch", "onnx", "openvino"], MEASURED, "cpu", WHOLE, "onnx"),
+        (["torch", "onnx"], MEASURED, "cpu", STITCHED, "onnx"),
+        (["torch", "onnx"], MEASURED, "cpu", FLIPS, "torch"),
+        (["torch", "onnx"], MEASURED, "cuda", WHOLE, "torch"),
+        (["program", "onnx"], None, "cuda", WHOLE, "program"),
     ],
 )
 def test_auto_takes_the_fastest_that_agrees(tmp_path, names, record, device, inference, expected):
@@ -161,7 +180,21 @@ def test_auto_takes_the_fastest_that_agrees(tmp_path, names, record, device, inf
         (tmp_path / FILES[name]).touch()
     if record is not None:
         write_json(tmp_path / "export.json", {"runtimes": record})
-    assert choose_runtime(tmp_path, device, inference) == expected
+    assert choose_runtime(model_in(tmp_path), device, inference) == expected
+
+
+@pytest.mark.parametrize(
+    ("inference", "expected"),
+    [(WHOLE, "onnx"), (FLIPS, "onnx"), (SCALED, "program"), (WINDOWS, "program")],
+)
+def test_the_graphs_of_a_version_that_was_tested_in_flips_give_logits(
+    tmp_path, inference, expected
+):
+    for name in ("program", "onnx"):
+        (tmp_path / FILES[name]).touch()
+    in_flips = {"_target_": WHOLE_TARGET, "views": {"_target_": VIEWS_TARGET}}
+    files = model_in(tmp_path, PredictionSettings(in_flips))
+    assert choose_runtime(files, "cpu", inference) == expected
 
 
 @pytest.mark.slow  # NNCF takes seconds to import

@@ -38,7 +38,16 @@ def test_the_first_version_is_champion_and_its_files_name_nothing_of_this_clone(
     assert (version["version"], version["alias"]) == (1, "champion")
     assert version["reason"] == "the first version of this model"
     assert set(version) == {"name", "version", "alias", "reason", "fingerprint", "PQ"}
-    searched = {"PQ", "PQ/thing", "mIoU", "git_commit", "trained_by_run", "data_hash", "decision"}
+    searched = {
+        "PQ",
+        "PQ/thing",
+        "mIoU",
+        "git_commit",
+        "trained_by_run",
+        "data_hash",
+        "decision",
+        "inference",
+    }
     tags = version_of("models:/street/1").tags.keys()
     assert tags == searched | {"AP", MODEL_TAG, "maskmill.record"}
     for name in ("version.json", "comparison.html"):

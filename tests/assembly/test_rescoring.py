@@ -13,9 +13,9 @@ from maskmill.assembly.build import build
 from maskmill.assembly.registration import Registration
 from maskmill.assembly.rescoring import predict_split
 from maskmill.canonical.files import read_json
-from maskmill.serving.model_files import write_model
+from maskmill.serving.model_files import read_model, write_model
 from maskmill.tracking.lineage import MODEL_TAG, kept_evaluation
-from maskmill.tracking.models import version_of
+from maskmill.tracking.models import download, version_of
 from maskmill.tracking.store import connect, experiment_id
 from registry_team import GOOD, Drawn, Team
 from strategies import CATEGORIES
@@ -33,9 +33,16 @@ POSTPROCESS = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
 OTHER = 50  # seed of other test images
 
 
-def predict(folder, truth):
+FLIPS = {
+    "_target_": "maskmill.postprocess.whole_image.WholeImage",
+    "views": {"_target_": "maskmill.postprocess.views.Views", "vertical": True},
+}
+IN_FLIPS = {"inference": FLIPS, "postprocess": {}}
+
+
+def predict(folder, truth, settings=SETTINGS):
     """What `maskmill predict` writes of the model in a folder."""
-    return predict_split(str(folder), truth, folder / "predict", SETTINGS)
+    return predict_split(str(folder), truth, folder / "predict", settings)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,47 @@ def test_a_champion_without_scores_on_these_images_is_run_on_them(team, caplog):
     expected = read_json(team.folder / "direct" / "evidence.json")
     assert read_json(kept / "evidence.json")["labels"] == expected["labels"]
     assert read_json(kept / "metrics.json")["PQ"] == pytest.approx(evaluated.scores["PQ"])
+
+
+def test_a_model_that_was_tested_in_flips_is_another_version_than_in_whole_images(team):
+    folder = team.folder / "real"
+    truth = team.drawn.split()
+    name = {"name": "in_flips", "metric": "mIoU"}
+    whole = Registration(team.settings(folder, **name)).run()
+    evaluated = evaluate(folder / "in_flips", truth, predict(folder, truth, IN_FLIPS))
+    settings = team.settings(folder, evaluation=folder / "in_flips", **name)
+    version = Registration(settings).run()
+    assert (whole["version"], version["version"]) == (1, 2)
+    assert whole["fingerprint"] == version["fingerprint"]
+    assert Registration(settings).run()["version"] == 2
+    scores = (
+        f"mIoU {evaluated.scores['mIoU']:.4f} against {whole['mIoU']:.4f} of champion version 1"
+    )
+    assert version["reason"].startswith(scores)
+    assert evaluated.scores["mIoU"] != whole["mIoU"]
+    first, second = (read_model(download(f"models:/in_flips/{n}")).prediction for n in (1, 2))
+    assert first.is_default
+    assert second.as_dict() == IN_FLIPS
+    assert "mean of 4 views" not in version_of("models:/in_flips/1").description
+    assert "whole image, mean of 4 views" in version_of("models:/in_flips/2").description
+
+
+def test_a_champion_in_flips_is_run_in_flips_on_other_images(team):
+    folder = team.folder / "real"
+    truth = team.drawn.split(OTHER)
+    name = {"name": "champion_in_flips", "metric": "mIoU"}
+    evaluate(folder / "flips", team.drawn.split(), predict(folder, team.drawn.split(), IN_FLIPS))
+    Registration(team.settings(folder, evaluation=folder / "flips", **name)).run()
+    team.seed = OTHER
+    in_flips = evaluate(team.folder / "other", truth, predict(folder, truth, IN_FLIPS))
+    whole = evaluate(folder / "whole", truth, predict(folder, truth))
+    version = Registration(team.settings(folder, evaluation=folder / "whole", **name)).run()
+    team.seed = 0
+    assert whole.scores["mIoU"] != in_flips.scores["mIoU"]
+    scores = (
+        f"mIoU {whole.scores['mIoU']:.4f} against {in_flips.scores['mIoU']:.4f} of champion version"
+    )
+    assert version["reason"].startswith(scores)
 
 
 @pytest.mark.parametrize(

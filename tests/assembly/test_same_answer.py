@@ -1,10 +1,14 @@
-"""One model, one answer: predict, registry, pyfunc, HTTP, ONNX, OpenVINO give equal maps."""
+"""One model, one answer: predict, registry, pyfunc, HTTP, ONNX, OpenVINO give equal maps.
+
+A version gives the answers of the inference by which it was tested, without being told.
+"""
 
 import http.client
 import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import mlflow
@@ -23,12 +27,12 @@ from maskmill.assembly.model_loading import load_model
 from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.prediction_job import PredictionJob
 from maskmill.assembly.registration import runtime_sources
+from maskmill.canonical.files import read_json
 from maskmill.canonical.png import read_labels, read_rgb
 from maskmill.serving.image_folder import find_images
-from maskmill.serving.model_files import write_model
-from maskmill.serving.onnx_network import GRAPH, OnnxNetwork
+from maskmill.serving.model_files import read_model, write_model
 from maskmill.serving.packaging import log_model
-from maskmill.serving.predictor import Predictor
+from maskmill.serving.prediction_settings import PredictionSettings
 from maskmill.tracking.models import create_version, download, version_of
 from mlflow_server import free_port
 from strategies import CATEGORIES
@@ -67,9 +71,17 @@ def model(tmp_path_factory, repository):
     return write_model(folder, network.state_dict(), config, CATEGORIES, "digest")
 
 
+@pytest.fixture(scope="module", params=["whole", "flips"])
+def inference(request):
+    """How the model was tested."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def registered(model, photos, tmp_path_factory):
+def registered(model, inference, photos, tmp_path_factory, repository):
     """The model as version 1 of a registry."""
+    node = OmegaConf.to_container(composed(repository, f"inference={inference}").inference)
+    tested = replace(model, prediction=PredictionSettings(node))
     store = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
@@ -77,24 +89,25 @@ def registered(model, photos, tmp_path_factory):
         mlflow.create_experiment("same", artifact_location=str(store / "artifacts"))
         mlflow.set_experiment("same")
         with mlflow.start_run():
-            sources = runtime_sources(model)
-            uri = log_model(model, load_network(model), read_rgb(photos[0]), sources=sources)
+            sources = runtime_sources(tested)
+            uri = log_model(tested, load_network(tested), read_rgb(photos[0]), sources=sources)
         create_version("same", uri, {})
         yield REGISTERED
 
 
-def predicted(repository, out, name, listed):
+def predicted(repository, out, name, listed, *choices):
     """The label maps that `maskmill predict` writes."""
     overrides = [f"predict.model={name}", f"predict.images={listed}", f"predict.out={out}"]
     images = find_images(listed)
-    cfg = composed(repository, *overrides, "predict.batch_size=3", "output=labels")
+    cfg = composed(repository, *overrides, *choices, "predict.batch_size=3", "output=labels")
     PredictionJob(cfg.predict, images).run()
     return [read_labels(out / "semantic" / record.file_name) for record in images.records]
 
 
 @pytest.fixture(scope="module")
-def expected(model, listed, tmp_path_factory, repository):
-    return predicted(repository, tmp_path_factory.mktemp("x") / "out", str(model.folder), listed)
+def expected(model, inference, listed, tmp_path_factory, repository):
+    out = tmp_path_factory.mktemp("x") / "out"
+    return predicted(repository, out, str(model.folder), listed, f"inference={inference}")
 
 
 def require_equal(maps, expected):
@@ -105,7 +118,9 @@ def require_equal(maps, expected):
 
 
 def test_predict_from_the_registry(registered, listed, tmp_path, repository, expected):
-    require_equal(predicted(repository, tmp_path / "out", registered, listed), expected)
+    out = tmp_path / "out"
+    require_equal(predicted(repository, out, registered, listed), expected)
+    assert read_json(out / "prediction.json")["settings"] == settings_of(registered)
 
 
 def test_pyfunc(registered, photos, expected, monkeypatch):
@@ -116,11 +131,22 @@ def test_pyfunc(registered, photos, expected, monkeypatch):
     require_equal(list(loaded.predict(images)["category"]), expected)
 
 
-def test_onnx(registered, model, photos, expected):
-    predictor = Predictor(OnnxNetwork(download(registered) / GRAPH), model.postprocess())
+def settings_of(name):
+    return read_model(download(name)).prediction.as_dict()
+
+
+def test_onnx(registered, photos, expected):
+    model = load_model(registered, device="cpu")
+    assert model.runtime == "onnx"
     images = (read_rgb(photo) for photo in photos)
-    predictions = predictor(images, batch_size=7)
+    predictions = model.predictor(images, batch_size=7)
     require_equal([prediction.semantic for prediction in predictions], expected)
+
+
+def test_the_environment_of_a_version_needs_no_torch(registered):
+    requirements = (download(registered).parents[1] / "requirements.txt").read_text()
+    assert "onnxruntime==" in requirements
+    assert "torch" not in requirements
 
 
 def test_openvino_exported_beside_the_registered_version(
@@ -143,14 +169,15 @@ def test_openvino_exported_beside_the_registered_version(
     assert load_model(registered, device="cpu").runtime == min(seconds, key=seconds.get)
 
 
-def test_http(model, photos, tmp_path, expected):
+def test_http(model, registered, inference, photos, tmp_path, expected):
     port = free_port()
-    values = [f"serve.model={model.folder}", f"serve.port={port}"]
+    name = model.folder if inference == "whole" else registered
+    values = [f"serve.model={name}", f"serve.port={port}"]
     with (tmp_path / "server.log").open("w") as server_log:
         process = subprocess.Popen(
             [preloaded_python(), "-m", "maskmill.stages.cli", "serve", *values],
             cwd=tmp_path,
-            env=command_environment(),
+            env=command_environment() | {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
             stdout=server_log,
             stderr=server_log,
         )

@@ -167,6 +167,12 @@ def nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
 
+def tested(**inference):
+    """How a version predicts, as its description says it."""
+    whole = {"_target_": "maskmill.postprocess.whole_image.WholeImage"}
+    return {"inference": whole | inference, "postprocess": {}}
+
+
 # What is written into a description, where, and the message about it
 BROKEN = [
     ("", "x", "a valid dictionary at the top, but got 'x'"),
@@ -200,6 +206,12 @@ BROKEN = [
     ("data_digest", None, "a valid string at data_digest, but got None"),
     ("weights", 3, "a valid string at weights, but got 3"),
     ("fingerprint", [], "a valid string at fingerprint, but got []"),
+    ("prediction", [], "a valid dictionary at prediction, but got []"),
+    ("prediction", {"postprocess": {}}, "a value at prediction.inference, but got none"),
+    ("prediction", tested(_target_="os.system"), "a class of maskmill.postprocess, but got 'os.s"),
+    ("prediction", tested(views={"_target_": "os.system"}), "but got 'os.system'"),
+    ("prediction", tested(window=[nested(200)]), "expected at most 32 nested levels"),
+    ("prediction", tested(overlap=float("nan")), "overlap: expected a finite number, but got nan"),
 ]
 
 

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from maskmill.serving.model_files import DESCRIPTION, describe, write_model
 from maskmill.serving.onnx_export import export_onnx
 from maskmill.serving.onnx_network import GRAPH
 from maskmill.serving.packaging import copy_sources, export_graph
+from maskmill.serving.prediction_settings import WHOLE, PredictionSettings
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.pyfunc_model import SegmentationModel, load_network
 from strategies import CATEGORIES
@@ -59,19 +61,28 @@ def network():
     return Tiny().eval()
 
 
+@pytest.fixture(scope="module", params=["whole", "flips"])
+def prediction(request):
+    """How the model was tested."""
+    views = {"_target_": "maskmill.postprocess.views.Views", "vertical": True}
+    in_flips = PredictionSettings({**WHOLE, "views": views}, {"top_k": 10})
+    return PredictionSettings() if request.param == "whole" else in_flips
+
+
 @pytest.fixture(scope="module")
-def files(network, tmp_path_factory):
+def files(network, prediction, tmp_path_factory):
     config = {"network": {"_target_": "maskmill.networks.any.Any"}}
     config["task"] = {"postprocess": POSTPROCESS}
     folder = tmp_path_factory.mktemp("trained")
-    return write_model(folder, network.state_dict(), config, CATEGORIES, "digest")
+    trained = write_model(folder, network.state_dict(), config, CATEGORIES, "digest")
+    return replace(trained, prediction=prediction)
 
 
 @pytest.fixture(scope="module")
 def folder(network, files, tmp_path_factory):
     """The artifact of a registered model: graph and description."""
     folder = tmp_path_factory.mktemp("registered")
-    export_onnx(network, folder)
+    export_onnx(network, folder, logits=not files.prediction.is_default)
     write_json(folder / DESCRIPTION, describe(files, folder))
     return folder
 
@@ -85,7 +96,9 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def expected(network, files):
-    return list(Predictor(TorchNetwork(network), files.postprocess())(IMAGES))
+    inference = files.prediction.make_inference()
+    predictor = Predictor(TorchNetwork(network), files.postprocess(), inference=inference)
+    return list(predictor(IMAGES))
 
 
 def test_maps_are_those_of_the_network_in_torch(model, expected):

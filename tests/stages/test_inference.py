@@ -49,7 +49,7 @@ def photo(height, width):
 @pytest.mark.parametrize("task", ["semantic", "panoptic"])
 @pytest.mark.parametrize("way", WAYS)
 def test_any_size_comes_out_at_its_own_size(models, task, way):
-    window = [] if way in {"flips", "tta", "whole"} else ["inference.window=[64,96]"]
+    window = [] if way in {"auto", "flips", "tta", "whole"} else ["inference.window=[64,96]"]
     settings = build(composed(f"inference={way}", *window).predict, PredictSettings)
     model = load_model(str(models[task]), device="cpu", inference=settings.inference)
     photos = [photo(97, 131), photo(97, 131), photo(50, 70)]

@@ -15,6 +15,7 @@ SCORES = {
     "git_commit": "0123456789abcdef+changes",
     "data_hash": "fedcba9876543210",
     "runtimes": "onnx",
+    "inference": "whole image, mean of 4 views",
 }
 
 
@@ -49,11 +50,11 @@ def test_the_table_shows_scores_aliases_lineage_and_reasons(registered, capsys, 
     assert lines[1].split("  ")[1:3] == ["version", "alias"]
     row = [cell.strip() for cell in lines[2].strip().split("  ") if cell.strip()]
     assert row == [
-        *("2", "champion", "PQ 51.2", "48.0 to 54.0", "mIoU 75.0", "0123456789+changes"),
-        *("fedcba9876", "onnx"),
+        *("2", "champion", "PQ 51.2", "48.0 to 54.0", "mIoU 75.0", "whole image, mean of 4 views"),
+        *("0123456789+changes", "fedcba9876", "onnx"),
     ]
     assert lines[3].strip() == "the first version of this model"
-    assert lines[4].split() == ["1", *"-------"]
+    assert lines[4].split() == ["1", *"--------"]
     assert lines[5].strip() == "no decision is kept"
     assert printed(capsys, monkeypatch).splitlines() == lines  # all models
     assert champions("street") == ["2"]

@@ -56,6 +56,7 @@ class Exporting:
         self.source = _registered(settings.model) if is_registered else Path(settings.model)
         self.files = read_model(self.source)
         self.postprocess = self.files.postprocess()
+        self.inference = self.files.prediction.make_inference()
         self.network: nn.Module | None = None
         if (self.source / WEIGHTS).is_file():
             self.network = load_network(self.files)
@@ -91,7 +92,14 @@ class Exporting:
         return record
 
     def _open(self, folder: Path, runtime: str) -> Network:
-        return open_network(folder, runtime, CPU, self.network, temperature=self.temperature)
+        network = open_network(folder, runtime, CPU, self.network, temperature=self.temperature)
+        return self._in_views(network)
+
+    def _in_views(self, network: Network) -> Network:
+        """The network in the views with which the version was tested, if graphs can run them."""
+        views = getattr(self.inference, "views", None)
+        is_whole = views is None or self.inference.needs_torch
+        return network if is_whole else views(network)
 
     def _copy_model(self, folder: Path) -> None:
         """The model's own files, so that the folder is a model too."""
@@ -154,14 +162,18 @@ class Exporting:
         def score_of(network: Network) -> float:
             return score(Predictor(network, self.postprocess), split, metric)
 
+        def score_of_graph(network: Network) -> float:
+            return score_of(self._in_views(network))
+
         before = score_of(self.reference)
         images = islice(_read_images(self.settings.images), self.settings.num_calibration)
         export_int8(
             folder / FILES["openvino"],
             images,
-            score_of,
+            score_of_graph,
             size=_largest(split.records),
             max_loss=self.settings.max_loss,
+            temperature=self.temperature,
         )
         exported = self._open(folder, "openvino_int8")
         after = score_of(exported)

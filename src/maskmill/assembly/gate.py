@@ -17,7 +17,7 @@ from maskmill.evaluation.bootstrap import Resampling
 from maskmill.evaluation.comparison import Difference, compare, differences_of_counts
 from maskmill.evaluation.evidence import Evidence
 from maskmill.evaluation.image_counts import read_image_counts
-from maskmill.tracking.lineage import MODEL_TAG, TEST_TAG
+from maskmill.tracking.lineage import MODEL_TAG, PREDICTION_TAG, TEST_TAG
 from maskmill.tracking.models import CHALLENGER, CHAMPION, champion, version_with_alias
 from maskmill.tracking.promotion import (
     ALIAS_TAG,
@@ -99,7 +99,7 @@ class Gate:
         settings = self.settings
         rules = [settings.metric, settings.margin, settings.confidence, settings.floors]
         limits = [settings.max_latency_ms, settings.latency_size, settings.max_size_mb]
-        against = None if present is None else present.tags.get(MODEL_TAG)
+        against = None if present is None else _identity(present)
         content = json.dumps([self.evidence.digest, against, rules, limits], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -207,7 +207,13 @@ class Gate:
         holder = version_with_alias(version.name, CHALLENGER)
         if holder is None or holder.version == version.version:
             return None
-        if version_facts(holder).get(TEST_TAG) != self.evidence.key:
+        if version_facts(holder).get(TEST_TAG) != self.evidence.test:
             return None
         score = float(holder.tags.get(self.settings.metric, "nan"))
         return holder if score > self.score else None
+
+
+def _identity(version: ModelVersion) -> str:
+    """The model of a version and how it predicts."""
+    prediction = version_facts(version).get(PREDICTION_TAG, "")
+    return f"{version.tags.get(MODEL_TAG)}{prediction}"

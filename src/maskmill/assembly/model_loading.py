@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
+from maskmill.assembly.auto_inference import AutoInference, ChosenInference
 from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import choose_runtime, open_network, require_runtime
 from maskmill.assembly.settings import Runtime
-from maskmill.postprocess.prediction import Inference
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
 
 REGISTRY = "models:/"
+AUTO = AutoInference()
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def load_model(
     name: str,
     *,
     device: str,
-    inference: Inference | None = None,
+    inference: ChosenInference = AUTO,
     postprocess: Mapping[str, Any] | None = None,
     runtime: Runtime = "auto",
 ) -> LoadedModel:
@@ -39,8 +40,8 @@ def load_model(
     Args:
         name: a folder that `train` or `export` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
-        inference: how images go through the network; None: each image as a whole.
-        postprocess: values that replace those the model was trained with.
+        inference: how images go through the network.
+        postprocess: values that replace those the model was trained with, or was tested with.
         runtime: what runs the network; auto: see `choose_runtime`.
 
     Raises:
@@ -51,7 +52,9 @@ def load_model(
     _require_device(device)
     folder = _registered(name) if name.startswith(REGISTRY) else Path(name)
     files = read_model(folder)
-    chosen = choose_runtime(folder, device, inference) if runtime == "auto" else runtime
+    if isinstance(inference, AutoInference):
+        inference = files.prediction.make_inference()
+    chosen = choose_runtime(files, device, inference) if runtime == "auto" else runtime
     require_runtime(folder, chosen)
     network = load_network(files) if chosen.startswith("torch") else None
     segments = files.postprocess(postprocess or {})

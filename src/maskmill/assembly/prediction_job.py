@@ -10,10 +10,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from maskmill.assembly.auto_inference import AutoInference
 from maskmill.assembly.build import build
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.model_loading import LoadedModel, load_model
@@ -24,6 +25,7 @@ from maskmill.serving.batch_prediction import BatchPrediction, split_batches
 from maskmill.serving.image_folder import Images
 from maskmill.serving.output_format import OutputFormat
 from maskmill.serving.prediction_folder import finish_folder
+from maskmill.serving.prediction_settings import PredictionSettings
 from maskmill.serving.unfinished import UnfinishedFolder
 from maskmill.sources.progress import show_progress
 from maskmill.training.launching import die_with_parent
@@ -51,6 +53,7 @@ class PredictionJob:
         self.images = images
         self.batches = split_batches(len(images.records), self.settings.batch_size)
         self.model = load_settings(self.settings)
+        self.prediction = self._prediction()
         self.output_format = make_format(self.settings, self.model)
 
     def run(self) -> int:
@@ -77,7 +80,7 @@ class PredictionJob:
                 self.batches,
                 self.output_format,
                 model=self.model.files,
-                settings=self._plain("inference", "postprocess"),
+                settings=self.prediction.as_dict(),
             )
 
     def _digest(self) -> str:
@@ -85,14 +88,23 @@ class PredictionJob:
         parts = OmegaConf.to_container(self.cfg, resolve=True)
         assert isinstance(parts, dict)
         decisive = {key: value for key, value in parts.items() if key not in WITHOUT_EFFECT}
-        runs = [self.model.files.config["network"], self.model.files.config["task"]]
+        prediction = self.prediction.as_dict()
+        runs = [self.model.files.config["network"], self.model.files.config["task"], prediction]
         code = code_digests(stage_modules("predict", [decisive, *runs]))
         records = [asdict(record) for record in self.images.records]
-        text = json.dumps([self.model.files.fingerprint, decisive, code, records])
+        text = json.dumps([self.model.files.fingerprint, decisive, prediction, code, records])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _plain(self, *keys: str) -> dict[str, Any]:
-        return {key: OmegaConf.to_container(self.cfg[key], resolve=True) for key in keys}
+    def _prediction(self) -> PredictionSettings:
+        """The settings in effect: those of the model, changed by those of the command."""
+        own = self.model.files.prediction
+        changes = cast(dict[str, Any], OmegaConf.to_container(self.cfg.postprocess, resolve=True))
+        inference = own.inference
+        if not isinstance(self.settings.inference, AutoInference):
+            inference = cast(
+                dict[str, Any], OmegaConf.to_container(self.cfg.inference, resolve=True)
+            )
+        return PredictionSettings(inference, {**own.postprocess, **changes})
 
     def _report_earlier_run(self, folder: UnfinishedFolder) -> None:
         num_done = folder.num_batches()

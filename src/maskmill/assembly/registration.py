@@ -26,10 +26,12 @@ from maskmill.evaluation.learning_curves import HISTORY, read_history
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.model_card import model_card
 from maskmill.serving.model_files import ModelFiles, read_model
+from maskmill.serving.prediction_settings import PredictionSettings, in_words
 from maskmill.tracking.descriptions import artifact_link
 from maskmill.tracking.lineage import (
     METRIC_TAG,
     MODEL_TAG,
+    PREDICTION_TAG,
     TEST_TAG,
     WEIGHTS_TAG,
     evaluation_path,
@@ -50,7 +52,7 @@ from maskmill.tracking.restored import restored_run
 from maskmill.tracking.runs import flatten, git_commit, reopened_run
 from maskmill.tracking.store import connect, store_errors
 from maskmill.tracking.unsent import send_unsent
-from maskmill.tracking.version_table import INTERVAL_TAG, METRICS
+from maskmill.tracking.version_table import INFERENCE_TAG, INTERVAL_TAG, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,8 @@ class Registration:
                 "`maskmill evaluate` first or check `register.evaluation`"
             )
         self.metrics: dict[str, Any] = read_json(scores)
-        self.files = read_model(settings.model)
-        settings = decided(settings, self.files)
+        files = read_model(settings.model)
+        settings = decided(settings, files)
         self.settings = settings
         if self.metrics.get(settings.metric) is None:
             numbers = sorted(key for key, value in self.metrics.items() if isinstance(value, float))
@@ -92,8 +94,10 @@ class Registration:
             )
         self.split = PanopticFolder(settings.images)
         self.evidence = require_evidence(
-            settings.evaluation, model=self.files.fingerprint, split=self.split
+            settings.evaluation, model=files.fingerprint, split=self.split
         )
+        tested = PredictionSettings.of(self.evidence.settings)
+        self.files = dataclasses.replace(files, prediction=tested)
         require_known_classes(settings, self.files.categories)
 
     @store_errors()
@@ -116,11 +120,12 @@ class Registration:
         """The version of this model; a killed registration is finished."""
         name = self.settings.name
         fingerprint = self.files.fingerprint
-        version = find_version(name, fingerprint)
+        prediction = self.files.prediction.text()
+        version = find_version(name, fingerprint, prediction)
         if version is not None:
             return version
         run = self._training_run()
-        uri = find_logged_model(run, fingerprint) or self._log_model(run)
+        uri = find_logged_model(run, fingerprint, prediction) or self._log_model(run)
         tags = {
             **self._score_tags(),  # first: MLflow shows tags in this order
             COMMIT_TAG: git_commit(),
@@ -128,6 +133,8 @@ class Registration:
             **{key: value for key, value in run.data.tags.items() if key in ORIGIN_TAGS},
             "data_hash": self.files.data_digest,
             MODEL_TAG: fingerprint,
+            PREDICTION_TAG: prediction,
+            INFERENCE_TAG: in_words(self.files.prediction),
             WEIGHTS_TAG: self.files.weights_digest(),
         }
         return create_version(name, uri, tags)
@@ -180,7 +187,7 @@ class Registration:
         return tags | {
             METRIC_TAG: self.settings.metric,
             INTERVAL_TAG: json.dumps(interval),
-            TEST_TAG: self.evidence.key,
+            TEST_TAG: self.evidence.test,
             EVIDENCE_TAG: self.evidence.digest,
         }
 
@@ -188,12 +195,11 @@ class Registration:
         run = connect().get_run(version.run_id)
         params = run.data.params
         network = self.files.config["network"]["_target_"].rpartition(".")[2]
-        inference = self.evidence.settings.get("inference") or {}
         facts = {
             "network": " + ".join([params.get("network", network), *_present(params, "encoder")]),
             "training data": self.files.data_digest[:12],
             "commit": version.tags.get("git_commit", "unknown"),
-            "inference": inference.get("_target_", "whole").rpartition(".")[2],
+            "inference": in_words(self.files.prediction),
             "model": self.files.fingerprint[:12],
         }
         return model_card(
@@ -258,5 +264,6 @@ def _present(params: Mapping[str, str], name: str) -> list[str]:
 
 def runtime_sources(files: ModelFiles) -> dict[str, Path]:
     """Path within the package -> file, of the code that a registered model needs to predict."""
-    modules = {RUNTIME} | target_modules(files.config["task"]["postprocess"])
+    parts = [files.config["task"]["postprocess"], files.prediction.as_dict()]
+    modules = {RUNTIME} | target_modules(parts)
     return source_files(import_closure(modules))

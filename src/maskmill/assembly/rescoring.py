@@ -1,5 +1,6 @@
 """A registered version predicts and is scored on images on which it has no scores yet."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,30 +12,31 @@ from omegaconf import OmegaConf
 from maskmill.assembly.run_report import add_evaluation
 from maskmill.assembly.scoring import evaluate
 from maskmill.assembly.settings import EvaluateSettings, PredictSettings
-from maskmill.evaluation.evidence import Evidence, read_evidence
+from maskmill.evaluation.evidence import OF_PREDICTION, Evidence, read_evidence
 from maskmill.serving.construction import check_targets
 from maskmill.serving.description import PostprocessTargets
 from maskmill.serving.formats.canonical import Canonical
 from maskmill.serving.image_folder import find_images
-from maskmill.tracking.lineage import MODEL_TAG, find_run, kept_evaluation
+from maskmill.serving.prediction_settings import WHOLE, PredictionSettings
+from maskmill.tracking.lineage import MODEL_TAG, PREDICTION_TAG, find_run, kept_evaluation
 from maskmill.tracking.store import connect
+from maskmill.tracking.version_facts import version_facts
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
 NUM_RESAMPLES = 1000
-WHOLE = {"_target_": "maskmill.postprocess.whole_image.WholeImage", "views": None}
-SCORING = {"background", "void_in_union"}  # the settings of `evaluate`; the others are of `predict`
 
 
 def scores_of(version: ModelVersion, evidence: Evidence, images: Path, folder: Path) -> Path:
     """The evaluation of a version that can be compared with another one.
 
-    It is the one that MLflow keeps; if there is none, the version predicts these images first.
+    It is the one that MLflow keeps; if there is none, the version predicts these images first, in
+    its own way.
 
     Args:
         version: of the registry.
-        evidence: of the evaluation to compare with.
+        evidence: of the evaluation to compare with; its images and its scoring apply.
         images: the split of that evaluation.
         folder: for temporary files.
 
@@ -45,13 +47,15 @@ def scores_of(version: ModelVersion, evidence: Evidence, images: Path, folder: P
         ValueError: the model cannot be loaded or does not fit these images.
     """
     fingerprint = version.tags.get(MODEL_TAG, "")
+    prediction = tested_prediction(version)
+    key = evidence.key_with(prediction.as_dict())
     runs = [version.run_id]
     later = find_run(fingerprint)
     if later is not None and later.info.run_id not in runs:
         runs.append(later.info.run_id)
     for run_id in runs:
-        kept = kept_evaluation(run_id, evidence.key, folder / run_id)
-        if kept is not None and _vouches(kept, fingerprint, evidence.key):
+        kept = kept_evaluation(run_id, key, folder / run_id)
+        if kept is not None and _vouches(kept, fingerprint, key):
             return kept
     log.info(
         "%s version %s has no scores on these %d images: it predicts them now",
@@ -59,7 +63,12 @@ def scores_of(version: ModelVersion, evidence: Evidence, images: Path, folder: P
         version.version,
         len(evidence.images),
     )
-    return _score(version, evidence, images, folder)
+    return _score(version, {**evidence.settings, **prediction.as_dict()}, images, folder)
+
+
+def tested_prediction(version: ModelVersion) -> PredictionSettings:
+    """How a version predicts."""
+    return PredictionSettings.of(json.loads(version_facts(version).get(PREDICTION_TAG) or "{}"))
 
 
 def _vouches(folder: Path, fingerprint: str, key: str) -> bool:
@@ -72,8 +81,7 @@ def _vouches(folder: Path, fingerprint: str, key: str) -> bool:
     return (kept.model, kept.key, kept.other_images) == (fingerprint, key, [])
 
 
-def _score(version: ModelVersion, evidence: Evidence, images: Path, folder: Path) -> Path:
-    settings = evidence.settings
+def _score(version: ModelVersion, settings: Mapping[str, Any], images: Path, folder: Path) -> Path:
     model = f"models:/{version.name}/{version.version}"
     out = folder / "evaluate"
     scoring = EvaluateSettings(
@@ -117,12 +125,12 @@ def predict_split(model: str, images: Path, out: Path, settings: Mapping[str, An
         "out": str(out),
         "batch_size": BATCH_SIZE,
         "device": "cpu",
-        "inference": WHOLE,
+        "inference": dict(WHOLE),
         "postprocess": {},
         "on_problem": "stop",
         "output": {"_target_": f"{Canonical.__module__}.{Canonical.__name__}", "_partial_": True},
     }
-    values |= {key: settings[key] for key in settings.keys() - SCORING}
+    values |= {key: settings[key] for key in OF_PREDICTION if key in settings}
     node = OmegaConf.create({"predict": values}).predict
     from maskmill.assembly.prediction_job import (
         PredictionJob,

@@ -11,9 +11,8 @@ from maskmill.assembly.settings import Runtime
 from maskmill.canonical.files import read_json
 from maskmill.postprocess.prediction import Inference, Network
 from maskmill.postprocess.torch_network import TensorNetwork, Tensors, TorchNetwork
-from maskmill.postprocess.whole_image import WholeImage
 from maskmill.serving import onnx_network, openvino_network
-from maskmill.serving.model_files import PROGRAM, WEIGHTS
+from maskmill.serving.model_files import PROGRAM, WEIGHTS, ModelFiles
 from maskmill.serving.onnx_network import OnnxNetwork
 from maskmill.serving.openvino_network import OpenVinoNetwork, Precision
 
@@ -33,23 +32,24 @@ PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 WITH_LOGITS = ("torch", "program")
 
 
-def choose_runtime(folder: Path, device: str, inference: Inference | None) -> Runtime:
+def choose_runtime(files: ModelFiles, device: str, inference: Inference) -> Runtime:
     """The fastest runtime whose predictions agree with those of the network.
 
     `maskmill export` has compared and timed the runtimes of a folder. Without its record, it is
-    torch where the folder has weights, else ONNX, else the program. Outside of the CPU, and for an
-    inference that averages logits, it is torch or the program.
+    torch where the folder has weights, else ONNX, else the program. Outside of the CPU it is torch
+    or the program, and so it is for an inference that averages logits where the graphs give none.
 
     Args:
-        folder: of a model.
+        files: the model.
         device: cpu, cuda or cuda:N.
-        inference: how images go through the network; None: each image as a whole.
+        inference: how images go through the network.
 
     Raises:
         FileNotFoundError: the folder has none.
     """
-    is_whole = inference is None or (isinstance(inference, WholeImage) and inference.views is None)
-    only = get_args(Runtime) if is_whole and device == "cpu" else WITH_LOGITS
+    folder = files.folder
+    is_any = device == "cpu" and _graphs_suffice(files, inference)
+    only = get_args(Runtime) if is_any else WITH_LOGITS
     present = [name for name in FILES if name in only and _is_usable(folder, name)]
     seconds = _recorded_seconds(folder)
     measured = [name for name in present if name in seconds]
@@ -61,6 +61,13 @@ def choose_runtime(folder: Path, device: str, inference: Inference | None) -> Ru
             "model again or install 'maskmill[onnx]'"
         )
     return cast(Runtime, present[0])
+
+
+def _graphs_suffice(files: ModelFiles, inference: Inference) -> bool:
+    if inference.needs_torch:
+        return False
+    # The graphs of a version that was tested with a mean of logits give logits.
+    return not inference.averages_logits or files.prediction.make_inference().averages_logits
 
 
 def _is_usable(folder: Path, name: str) -> bool:
@@ -110,7 +117,7 @@ def open_network(
         runtime: a key of `FILES`.
         device: cpu, cuda or cuda:N.
         network: with its weights; for torch alone.
-        temperature: of the calibration; graphs contain it.
+        temperature: of the calibration; graphs that give classes contain it.
 
     Raises:
         FileNotFoundError: the file of this runtime is missing.
@@ -133,9 +140,9 @@ def open_network(
     path = folder / FILES[runtime]
     threads = torch.get_num_threads()
     if runtime == "onnx":
-        return OnnxNetwork(path, threads=threads)
+        return OnnxNetwork(path, threads=threads, temperature=temperature)
     precision: Precision = "bf16" if runtime == "openvino_bf16" else "f32"
-    return OpenVinoNetwork(path, threads=threads, precision=precision)
+    return OpenVinoNetwork(path, threads=threads, precision=precision, temperature=temperature)
 
 
 def _in_bf16(network: nn.Module, device: str) -> TensorNetwork:

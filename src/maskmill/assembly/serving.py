@@ -1,13 +1,14 @@
 """The settings of `maskmill serve`, and how its workers load the model."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Interval
 
+from maskmill.assembly.auto_inference import ChosenInference
 from maskmill.assembly.settings import Runtime
 from maskmill.canonical.files import read_text
 from maskmill.canonical.png import RGB
@@ -31,7 +32,7 @@ class ServeSettings:
         device: cpu, cuda or cuda:N.
         threads: of each worker; null: the cores, divided among the workers.
         inference: how images go through the network.
-        postprocess: values that replace those the model was trained with.
+        postprocess: values that replace those the model was trained with, or was tested with.
         batching: how requests become batches.
         limits: of one request.
         api_key_file: a file with the key that clients must send; null: the environment variable
@@ -50,7 +51,7 @@ class ServeSettings:
     port: Annotated[int, Interval(ge=1, le=65535)]
     device: str
     threads: Annotated[int, Ge(1)] | None
-    inference: Callable[..., Any]
+    inference: ChosenInference
     postprocess: dict[str, Any]
     batching: Batching
     limits: Limits
@@ -120,14 +121,14 @@ class ModelLoader:
         device: cpu, cuda or cuda:N.
         threads: of the process.
         inference: how images go through the network.
-        postprocess: values that replace those the model was trained with.
+        postprocess: values that replace those the model was trained with, or was tested with.
         log: a file for the statistics of each answered image; None: none.
         runtime: what runs the network.
     """
 
     device: str
     threads: int
-    inference: Callable[..., Any] | None
+    inference: ChosenInference
     postprocess: Mapping[str, Any]
     log: Path | None = None
     runtime: Runtime = "auto"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len
 
+from maskmill.assembly.auto_inference import ChosenInference
 from maskmill.evaluation.metric_families import ALL_FAMILIES, Family, prefixes
 
 
@@ -124,14 +125,13 @@ class PredictSettings:
         batch_size: images of one size, or windows of one image, per forward pass.
         device: cpu, cuda or cuda:N.
         inference: how images go through the network, see `postprocess.prediction.Inference`.
-        postprocess: values that replace those the model was trained with.
+        postprocess: values that replace those the model was trained with, or was tested with.
         on_problem: `stop` ends with the error of the first image that cannot be read; `exclude`
             leaves such images out and lists them.
         output: the format of the predictions, see `serving.output_format.OutputFormat`.
         overlays: whether to write pictures of the predictions over the images too.
         workers: number of threads.
-        processes: number of processes, each with the model; with `device: cuda`, each on the next
-            GPU.
+        processes: number of processes with the model each; with cuda, each on the next GPU.
         runtime: what runs the network; auto: the fastest whose predictions agree with it, see
             `maskmill.assembly.runtimes.choose_runtime`.
     """
@@ -141,7 +141,7 @@ class PredictSettings:
     out: Path
     batch_size: Annotated[int, Ge(1)]
     device: str
-    inference: Callable[..., Any]
+    inference: ChosenInference
     postprocess: dict[str, Any]
     on_problem: Literal["stop", "exclude"]
     output: Callable[..., Any]
@@ -275,7 +275,7 @@ class MonitorSettings:
     num_listed: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(1)]
     device: str
-    inference: Callable[..., Any]
+    inference: ChosenInference
     prometheus: Path | None
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from maskmill.evaluation.folders import find_class_masks
 
 EVIDENCE = "evidence.json"
 SCORES = ("metrics.json", "counts.csv")  # the files that a registration reads
+OF_PREDICTION = ("inference", "postprocess")  # the settings of `predict`; all others are of scoring
 NUM_KEY_DIGITS = 16
 
 
@@ -68,8 +69,20 @@ class Evidence:
 
     @property
     def key(self) -> str:
-        """Two evaluations with the same key can be compared: same split, same settings."""
+        """Names the evaluation of a model: equal for the same split and the same settings."""
         return comparison_key(self.split, self.settings)
+
+    @property
+    def test(self) -> str:
+        """Two models with the same test can be compared, each predicting in its own way."""
+        scoring = {
+            name: value for name, value in self.settings.items() if name not in OF_PREDICTION
+        }
+        return comparison_key(self.split, scoring)
+
+    def key_with(self, prediction: Mapping[str, Any]) -> str:
+        """The key of the same evaluation of a model with other settings of the prediction."""
+        return comparison_key(self.split, {**self.settings, **prediction})
 
     @property
     def digest(self) -> str:
@@ -78,7 +91,7 @@ class Evidence:
 
 
 def comparison_key(split: SplitDigests, settings: Mapping[str, Any]) -> str:
-    """What evaluations that can be compared have in common, in 16 hexadecimal digits."""
+    """What evaluations on the same split with the same settings have in common: 16 digits."""
     return _digest([asdict(split), dict(settings)])[:NUM_KEY_DIGITS]
 
 

@@ -52,6 +52,14 @@ class Postprocess(Protocol):
 class Inference(Protocol):
     """How images pass through the network: whole, in windows, or in several views."""
 
+    @property
+    def averages_logits(self) -> bool:
+        """Does it need the logits of the network, not its classes alone?"""
+
+    @property
+    def needs_torch(self) -> bool:
+        """Does it compute in torch itself?"""
+
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
     ) -> Iterator[Prediction]:

@@ -51,6 +51,8 @@ class SlidingWindow:
     ) -> None:
         self.tiling = Tiling(window, overlap, margin)
         self.views = views
+        self.averages_logits = True
+        self.needs_torch = True
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int

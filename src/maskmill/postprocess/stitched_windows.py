@@ -44,6 +44,8 @@ class StitchedWindows:
     ) -> None:
         self.tiling = Tiling(window, overlap)
         self.min_iou = min_iou
+        self.averages_logits = False
+        self.needs_torch = False
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from maskmill.postprocess.array_network import MAX_UINT8
 from maskmill.postprocess.prediction import Images, Network, Outputs
 
 Tensors = Mapping[str, Tensor]  # outputs of any network; maskmill.networks.outputs lists the keys
 TensorNetwork = Callable[[Tensor], Tensors]  # images (B, 3, H, W) uint8 to outputs
-MAX_UINT8 = 256  # classes that fit uint8
 
 
 class TorchNetwork:

@@ -18,6 +18,8 @@ class WholeImage:
 
     def __init__(self, views: Callable[..., Any] | None = None) -> None:
         self.views = views
+        self.averages_logits = views is not None
+        self.needs_torch = bool(getattr(views, "needs_torch", False))
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int

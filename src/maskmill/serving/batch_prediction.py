@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from maskmill.canonical.png import RGB
+from maskmill.postprocess.array_network import ArrayNetwork
 from maskmill.postprocess.prediction import Network
 from maskmill.postprocess.torch_network import Tensors, TorchNetwork
 from maskmill.serving.image_folder import Images, OnProblem
@@ -20,7 +21,7 @@ from maskmill.sources.finding import Finding, Findings
 MAX_PIXELS = 2**27
 
 
-class InOneThread:
+class ArrayInOneThread(ArrayNetwork):
     """A network that several threads may call, and that one thread runs, batch by batch.
 
     So the outputs of one batch at a time are in memory. The allocator keeps memory per thread: a
@@ -30,17 +31,22 @@ class InOneThread:
         network: images to outputs.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: ArrayNetwork) -> None:
+        super().__init__(gives_logits=network.gives_logits, temperature=network.temperature)
         self._network = network
         self._thread = ThreadPoolExecutor(1)
 
     def __call__(self, images: Any) -> Any:
-        """The outputs of the network for a batch."""
+        """The outputs for a batch, see `ArrayNetwork`."""
         return self._thread.submit(self._network, images).result()
+
+    def maps(self, images: Any) -> Any:
+        """The outputs as the network gives them, see `ArrayNetwork`."""
+        return self._thread.submit(self._network.maps, images).result()
 
 
 class TorchInOneThread(TorchNetwork):
-    """The same for a network whose logits are averaged, see `require_torch`."""
+    """The same for a network in torch."""
 
     def __init__(self, network: TorchNetwork) -> None:
         device = str(network.device)
@@ -59,7 +65,9 @@ class TorchInOneThread(TorchNetwork):
 
 def in_one_thread(network: Network) -> Network:
     """The network for several threads."""
-    return TorchInOneThread(network) if isinstance(network, TorchNetwork) else InOneThread(network)
+    if isinstance(network, TorchNetwork):
+        return TorchInOneThread(network)
+    return ArrayInOneThread(network) if isinstance(network, ArrayNetwork) else network
 
 
 class BatchPrediction:

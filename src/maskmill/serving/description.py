@@ -5,6 +5,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, cast
 
@@ -41,6 +42,12 @@ class _Config(TypedDict):
 
 
 @with_config(STRICT)
+class _Prediction(TypedDict):
+    inference: _Node
+    postprocess: dict[str, Any]
+
+
+@with_config(STRICT)
 class _Description(TypedDict):
     config: _Config
     categories: list[CategoryRow]
@@ -48,6 +55,7 @@ class _Description(TypedDict):
     calibration: NotRequired[CalibrationSummary]
     reference: NotRequired[str]
     weights: NotRequired[str]
+    prediction: NotRequired[_Prediction]
     fingerprint: NotRequired[str]
     digests: NotRequired[dict[FileName, str]]
 
@@ -102,7 +110,8 @@ def check_description(description: Any, path: Path) -> dict[str, Any]:
         ValueError: a value is missing, of another type, out of range or nested too deeply.
     """
     require_schema(FORM, description, path)
-    for name, value in _values(description["config"], f"{path}: config"):
+    parts = [(key, description[key]) for key in ("config", "prediction") if key in description]
+    for name, value in chain.from_iterable(_values(part, f"{path}: {key}") for key, part in parts):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(
                 f"{name}: expected a finite number, but got {value} - train the model again"

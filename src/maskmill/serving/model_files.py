@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from maskmill.canonical.files import file_digest, read_json, write_bytes, write_
 from maskmill.postprocess.prediction import Postprocess
 from maskmill.serving.construction import check_targets, construct
 from maskmill.serving.description import PostprocessTargets, check_description
+from maskmill.serving.prediction_settings import PredictionSettings
 
 if TYPE_CHECKING:
     from torch import Tensor  # production has none
@@ -40,6 +41,7 @@ class ModelFiles:
         calibration: the calibration error on validation images before and after calibration, see
             `CalibrationSummary`; None without calibration.
         reference: sha256 of reference.json; None without it.
+        prediction: how a registered version predicts; the default for a model that was trained.
     """
 
     description: Path
@@ -49,6 +51,7 @@ class ModelFiles:
     fingerprint: str
     calibration: Mapping[str, Any] | None = None
     reference: str | None = None
+    prediction: PredictionSettings = field(default_factory=PredictionSettings)
 
     @property
     def folder(self) -> Path:
@@ -80,13 +83,13 @@ class ModelFiles:
         """The object that converts network outputs to segments.
 
         Args:
-            changes: values that replace those the model was trained with.
+            changes: values that replace those the model was trained with, or was tested with.
 
         Raises:
             ValueError: see `make_postprocess`.
         """
         name = "predict.postprocess" if changes else f"{self.description}: config.task.postprocess"
-        node = {**self.config["task"]["postprocess"], **changes}
+        node = {**self.config["task"]["postprocess"], **self.prediction.postprocess, **changes}
         return make_postprocess(node, self.categories, name)
 
 
@@ -192,6 +195,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     description = check_description(read_json(path), path)
     node = description["config"]["task"]["postprocess"]
     check_targets(node, f"{path}: config.task.postprocess", PostprocessTargets())
+    check_targets(description.get("prediction"), f"{path}: prediction", PostprocessTargets())
     return description
 
 
@@ -208,6 +212,7 @@ def _described(path: Path, description: Mapping[str, Any], fingerprint: str) -> 
         fingerprint,
         description.get("calibration"),
         description.get("reference"),
+        PredictionSettings.of(description.get("prediction", {})),
     )
 
 
@@ -215,11 +220,13 @@ def describe(files: ModelFiles, folder: Path) -> dict[str, Any]:
     """The description of a registered copy: the model's own, with its fingerprint and digests.
 
     Args:
-        files: the model.
+        files: the model, with the settings by which the copy predicts.
         folder: of the copy, with all its other files; each gets a digest, as the description does.
     """
     description: dict[str, Any] = read_json(files.description) | {"fingerprint": files.fingerprint}
     description.pop(DIGESTS, None)
+    if not files.prediction.is_default:
+        description["prediction"] = files.prediction.as_dict()
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != DESCRIPTION)
     digests = {path.name: file_digest(path) for path in paths}
     digests[DESCRIPTION] = _own_digest(description)

@@ -1,4 +1,4 @@
-"""The network as an ONNX graph, whose classes and confidences are computed inside."""
+"""The network as an ONNX graph, whose classes and confidences can be computed inside."""
 
 import contextlib
 import io
@@ -29,20 +29,25 @@ class Reduced(nn.Module):
     Args:
         network: `Exportable`.
         temperature: of the calibration, see `reduce_logits`.
+        logits: they stay as they are.
     """
 
-    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, temperature: float = 1.0, *, logits: bool) -> None:
         super().__init__()
         self.temperature = temperature
+        self.logits = logits
         self.body = Body(network)
         self.stride = int(network.stride)  # type: ignore[arg-type] # see Exportable
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W) uint8, H and W multiples of the stride, to reduced outputs."""
-        return reduce_logits(self.body(images), self.temperature)
+        """Images (B, 3, H, W) uint8, H and W multiples of the stride, to outputs."""
+        outputs: Outputs = self.body(images)
+        return outputs if self.logits else reduce_logits(outputs, self.temperature)
 
 
-def export_onnx(network: nn.Module, folder: Path, *, temperature: float = 1.0) -> Path:
+def export_onnx(
+    network: nn.Module, folder: Path, *, temperature: float = 1.0, logits: bool = False
+) -> Path:
     """Write the network as a graph for batches of any number of images and any image size.
 
     The older, tracing exporter takes one second where the newer one takes ten to thirty, and gives
@@ -52,7 +57,9 @@ def export_onnx(network: nn.Module, folder: Path, *, temperature: float = 1.0) -
     Args:
         network: `Exportable`, in evaluation mode, on the CPU.
         folder: the folder to write to.
-        temperature: of the calibration, which becomes part of the graph.
+        temperature: of the calibration, which becomes part of a graph that gives classes.
+        logits: the graph gives class logits, which can be averaged; else classes and confidence,
+            which take less time to compute and to move.
 
     Returns:
         the path of the graph.
@@ -61,7 +68,7 @@ def export_onnx(network: nn.Module, folder: Path, *, temperature: float = 1.0) -
         ValueError: neither exporter gives a graph that agrees with the network, or torch.export
             cannot follow it.
     """
-    reduced = Reduced(network, temperature).eval()
+    reduced = Reduced(network, temperature, logits=logits).eval()
     path = folder / GRAPH
     folder.mkdir(parents=True, exist_ok=True)
     differences = []
@@ -136,7 +143,7 @@ def _largest_difference(network: nn.Module, path: Path) -> float:
         images = _images(network, *shape)
         expected = network(images)
         try:
-            outputs = graph(images.numpy())
+            outputs = graph.maps(images.numpy())
         except Exception:  # noqa: BLE001 - a constant size inside; onnxruntime has no common base
             return float("inf")
         for name in expected.keys() - {"classes"}:

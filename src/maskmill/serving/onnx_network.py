@@ -1,63 +1,63 @@
 """A network in ONNX Runtime: images in, outputs out, without torch."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from maskmill.networks.padding import at_any_size
+from maskmill.postprocess.array_network import ArrayNetwork
+from maskmill.postprocess.prediction import Images, Outputs
 
 GRAPH = "model.onnx"
 INPUT = "images"
 STRIDE_ENTRY = "stride"  # in the metadata of the graph
 
-Images = npt.NDArray[np.uint8]
-Arrays = Mapping[str, npt.NDArray[Any]]
+LOGITS = "semantic"  # an output of graphs that do not reduce it to classes and confidence
 
 
-class GraphNetwork(ABC):
-    """A graph that takes images whose sides are multiples of its stride."""
+class GraphNetwork(ArrayNetwork):
+    """A graph that takes images whose sides are multiples of its stride.
 
-    stride: int  # px
+    Args:
+        names: of its outputs.
+        stride: in px.
+        temperature: of the calibration, for a graph that gives logits; others contain it.
+    """
 
-    def __call__(self, images: Images) -> Arrays:
-        """The outputs that post-processing reads.
+    def __init__(self, names: Collection[str], stride: int, temperature: float) -> None:
+        super().__init__(gives_logits=LOGITS in names, temperature=temperature)
+        self.stride = stride
 
-        Args:
-            images: (B, 3, H, W) uint8 of any size.
-
-        Returns:
-            `classes` (B, H, W) uint8 and `confidence` (B, H, W) float32 in place of class logits;
-            the other outputs in float32.
-        """
+    def maps(self, images: Images) -> Outputs:
+        """The outputs of the graph for images (B, 3, H, W) uint8 of any size."""
         return at_any_size(self._run, images, self.stride)
 
     @abstractmethod
-    def _run(self, images: Images) -> Arrays:
+    def _run(self, images: Images) -> Outputs:
         """Run the graph on images of a size that it takes."""
 
 
 class OnnxNetwork(GraphNetwork):
-    """Images to outputs, whose class logits the graph has reduced to classes and confidence.
+    """Images to outputs by ONNX Runtime.
 
     Args:
         path: of the graph.
         threads: of the session; 0: one for each core.
+        temperature: of the calibration, see `GraphNetwork`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: onnxruntime is not installed, or refuses the file.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int = 0, temperature: float = 1.0) -> None:
         self.session = _session(path, threads)
         self.names = [output.name for output in self.session.get_outputs()]
-        self.stride = int(self.session.get_modelmeta().custom_metadata_map[STRIDE_ENTRY])
+        stride = int(self.session.get_modelmeta().custom_metadata_map[STRIDE_ENTRY])
+        super().__init__(self.names, stride, temperature)
 
-    def _run(self, images: Images) -> Arrays:
+    def _run(self, images: Images) -> Outputs:
         outputs = self.session.run(self.names, {INPUT: images})
         return dict(zip(self.names, outputs, strict=True))
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from maskmill.canonical.png import RGB
 from maskmill.networks.padding import at_size
-from maskmill.postprocess.prediction import Network
+from maskmill.postprocess.array_network import ArrayNetwork
+from maskmill.postprocess.prediction import Images, Network, Outputs, Size
 from maskmill.postprocess.whole_image import stack
-from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, Images, OnnxNetwork
+from maskmill.serving.onnx_network import LOGITS, STRIDE_ENTRY, OnnxNetwork
 from maskmill.serving.openvino_network import GRAPH, INT8_GRAPH, SECTION, import_openvino
 
 Score = Callable[[Network], float]
@@ -39,7 +40,13 @@ def export_openvino(onnx_graph: Path, folder: Path) -> Path:
 
 
 def export_int8(
-    graph: Path, images: Iterable[RGB], score: Score, *, size: tuple[int, int], max_loss: float
+    graph: Path,
+    images: Iterable[RGB],
+    score: Score,
+    *,
+    size: Size,
+    max_loss: float,
+    temperature: float = 1.0,
 ) -> Path:
     """Write a graph with 8-bit weights and activations beside its fp32 graph.
 
@@ -52,6 +59,7 @@ def export_int8(
         score: of a network, a fraction.
         size: height and width of the largest image, of these and of those that are scored.
         max_loss: the largest acceptable fall of the score.
+        temperature: of the calibration, for a graph that gives logits.
 
     Returns:
         the path of the XML file.
@@ -70,11 +78,7 @@ def export_int8(
     scores: list[float] = []  # of the fp32 graph first, then with all layers in 8 bits
 
     def validate(compiled: Any, _: Any) -> float:
-        def run(batch: Images) -> Arrays:
-            outputs = compiled([batch])
-            return {output.any_name: outputs[output] for output in compiled.outputs}
-
-        scores.append(score(lambda batch: at_size(run, batch, (height, width))))
+        scores.append(score(CompiledNetwork(compiled, (height, width), temperature)))
         return scores[-1]
 
     quantised = nncf.quantize_with_accuracy_control(
@@ -100,6 +104,30 @@ def export_int8(
     return path
 
 
+class CompiledNetwork(ArrayNetwork):
+    """A graph that was compiled for one size, to which images are padded.
+
+    Args:
+        compiled: by OpenVINO.
+        size: height and width in px.
+        temperature: of the calibration, for a graph that gives logits.
+    """
+
+    def __init__(self, compiled: Any, size: Size, temperature: float) -> None:
+        names = [output.any_name for output in compiled.outputs]
+        super().__init__(gives_logits=LOGITS in names, temperature=temperature)
+        self.compiled = compiled
+        self.size = size
+
+    def maps(self, images: Images) -> Outputs:
+        """The outputs of the graph for images (B, 3, H, W) uint8."""
+        return at_size(self._run, images, self.size)
+
+    def _run(self, images: Images) -> Outputs:
+        outputs = self.compiled([images])
+        return {output.any_name: outputs[output] for output in self.compiled.outputs}
+
+
 def _has_int8_weights(graph: Any) -> bool:
     for node in graph.get_ops():
         if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "i8":
@@ -122,7 +150,7 @@ def _padded(image: RGB, size: tuple[int, int]) -> Images:
     """A batch of one image, padded as `at_size` does it."""
     padded: list[Images] = []
 
-    def keep(images: Images) -> Arrays:
+    def keep(images: Images) -> Outputs:
         padded.append(np.ascontiguousarray(images))
         return {}
 

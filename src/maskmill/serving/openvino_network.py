@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from maskmill.serving.onnx_network import STRIDE_ENTRY, Arrays, GraphNetwork, Images
+from maskmill.postprocess.prediction import Images, Outputs, Size
+from maskmill.serving.onnx_network import STRIDE_ENTRY, GraphNetwork
 
 GRAPH = "openvino.xml"
 INT8_GRAPH = "openvino_int8.xml"
@@ -14,24 +15,31 @@ ANY_SIZE = (-1, -1)
 MAX_SIZES = 8  # compiled graphs in memory; one takes about a second
 
 Precision = Literal["f32", "bf16"]
-Size = tuple[int, int]  # height and width in px
 
 
 class OpenVinoNetwork(GraphNetwork):
-    """Images to outputs, whose class logits the graph has reduced to classes and confidence.
+    """Images to outputs by OpenVINO.
 
     Args:
         path: of the graph's XML file; its weights are beside it.
         threads: of the network; 0: OpenVINO's choice.
         precision: of the kernels. OpenVINO's own choice is bf16 wherever the processor has it,
             which changes a few of a thousand pixels.
+        temperature: of the calibration, see `GraphNetwork`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: openvino is not installed, or refuses the file.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, precision: Precision = "f32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 0,
+        precision: Precision = "f32",
+        temperature: float = 1.0,
+    ) -> None:
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: expected a network in OpenVINO's format, but there is none - "
@@ -47,7 +55,7 @@ class OpenVinoNetwork(GraphNetwork):
         try:
             core = openvino.Core()
             graph = core.read_model(path)
-            self.stride = int(graph.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
+            stride = int(graph.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
             self._compile = lambda model: core.compile_model(model, "CPU", settings)
             self._graph = graph
             self._is_int8 = path.name == INT8_GRAPH
@@ -60,8 +68,9 @@ class OpenVinoNetwork(GraphNetwork):
                 f"{error} - export the model again"
             ) from error
         self.names = [output.any_name for output in graph.outputs]
+        super().__init__(self.names, stride, temperature)
 
-    def _run(self, images: Images) -> Arrays:
+    def _run(self, images: Images) -> Outputs:
         height, width = images.shape[-2:]
         outputs = self._model_for((height, width) if self._is_int8 else ANY_SIZE)([images])
         return {name: outputs[name] for name in self.names}

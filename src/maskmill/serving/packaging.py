@@ -18,6 +18,7 @@ from maskmill.canonical.png import RGB
 from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import DESCRIPTION, REFERENCE, ModelFiles, describe
 from maskmill.serving.onnx_network import GRAPH, OnnxNetwork
+from maskmill.serving.prediction_settings import in_words
 from maskmill.serving.predictor import Predictor
 from maskmill.serving.program import export_program
 
@@ -35,7 +36,9 @@ REQUIREMENTS = (
     *("pydantic", "annotated-types"),
 )
 MIN_SHARE = 0.9999  # of the example's pixels that graph and network must give the same segment
-MODEL_TAG = "maskmill.model"  # by which a registration finds the model again if it was killed
+# By which a registration finds the model again if it was killed
+MODEL_TAG = "maskmill.model"
+PREDICTION_TAG = "maskmill.prediction"
 EXAMPLE_SIDE_PX = 96  # the input example is stored as text, so it is a corner of an image
 
 MAP = (-1, -1, -1)  # (B, H, W) of any size
@@ -97,10 +100,16 @@ def log_model(
             signature=SIGNATURE,
             input_example=np.ascontiguousarray(corner),
             pip_requirements=[f"{name}=={version(name)}" for name in requirements],
-            tags={MODEL_TAG: files.fingerprint},
+            tags=_tags(files),
             metadata={"fingerprint": files.fingerprint, "data_digest": files.data_digest},
         )
     return str(info.model_uri)
+
+
+def _tags(files: ModelFiles) -> dict[str, str]:
+    tags = {MODEL_TAG: files.fingerprint}
+    prediction = files.prediction.text()
+    return tags | ({PREDICTION_TAG: prediction} if prediction else {})
 
 
 def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: RGB) -> bool:
@@ -115,12 +124,21 @@ def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: R
     Returns:
         whether there is a graph; if not, the log says why.
     """
+    inference = files.prediction.make_inference()
+    if inference.needs_torch:
+        log.warning(
+            "the model is registered as a program alone, which needs PyTorch where it predicts, "
+            "because it was tested with %s, which computes in PyTorch",
+            in_words(files.prediction),
+        )
+        return False
     try:
         from maskmill.serving.onnx_export import export_onnx  # its packages are an extra
 
         postprocess = files.postprocess()
         temperature = postprocess.table.calibration.temperature
-        path = export_onnx(network, folder, temperature=temperature)
+        logits = inference.averages_logits
+        path = export_onnx(network, folder, temperature=temperature, logits=logits)
     except (ImportError, ValueError, RuntimeError) as error:  # torch's exporters raise the last
         (folder / GRAPH).unlink(missing_ok=True)
         log.warning(
@@ -130,8 +148,8 @@ def export_graph(network: nn.Module, folder: Path, files: ModelFiles, example: R
         )
         return False
     share = share_of_equal_pixels(
-        Predictor(TorchNetwork(network, temperature=temperature), postprocess),
-        Predictor(OnnxNetwork(path), postprocess),
+        Predictor(TorchNetwork(network, temperature=temperature), postprocess, inference=inference),
+        Predictor(OnnxNetwork(path, temperature=temperature), postprocess, inference=inference),
         example,
     )
     if share < MIN_SHARE:

@@ -36,7 +36,9 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         self.files = read_model(folder)
         postprocess = self.files.postprocess()
         temperature = postprocess.table.calibration.temperature
-        self.predictor = Predictor(load_network(folder, temperature), postprocess)
+        inference = self.files.prediction.make_inference()
+        network = load_network(folder, temperature)
+        self.predictor = Predictor(network, postprocess, inference=inference)
 
     # MLflow compares the annotation with `np.ndarray` itself, which leaves the signature to us;
     # without one it prints a warning at each load.
@@ -100,15 +102,15 @@ def load_network(folder: Path, temperature: float = 1.0) -> Network:
     """The graph in ONNX Runtime, or the program in torch where one of the two is missing.
 
     Args:
-        folder: with the graph, which contains the temperature, and the program.
-        temperature: of the calibration, for the program.
+        folder: with the graph and the program.
+        temperature: of the calibration, for the program and a graph that gives logits.
 
     Raises:
         ValueError: neither ONNX Runtime nor torch can run the model.
     """
     has_graph = (folder / GRAPH).is_file()
     if has_graph and find_spec("onnxruntime"):
-        return OnnxNetwork(folder / GRAPH)
+        return OnnxNetwork(folder / GRAPH, temperature=temperature)
     if not find_spec("torch"):
         missing = "neither ONNX Runtime nor PyTorch is" if has_graph else "PyTorch is not"
         package = "onnxruntime" if has_graph else "torch"

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
@@ -38,16 +37,10 @@ def main(cfg: DictConfig) -> None:
         "scores": _scores(registration.settings.metric, registration.metrics),
         "report": f"{settings.evaluation}/report.html",
         "runs, curves, models": "maskmill ui",
-        "try the model": f"maskmill serve {_experiment()}serve.model=models:/{name}/{number}",
+        "try the model": f"maskmill serve serve.model=models:/{name}/{number}",
     }
     for title, text in shown.items():
         log.info("%-22s%s", title, text)
-
-
-def _experiment() -> str:
-    """The experiment on the line: it names the inference by which the model was evaluated."""
-    name = HydraConfig.get().runtime.choices.get("experiment")
-    return f"experiment={name} " if name else ""
 
 
 def _scores(metric: str, metrics: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from maskmill.tracking.store import connect
 log = logging.getLogger(__name__)
 
 MODEL_TAG = "maskmill.model"
+PREDICTION_TAG = "maskmill.prediction"  # how a version predicts, as JSON; none: whole images
 WEIGHTS_TAG = "maskmill.weights"
 METRIC_TAG = "maskmill.metric"  # the score that decides, as PQ
 TEST_TAG = "maskmill.test"  # key of the evaluation behind the metrics test/...

@@ -16,10 +16,10 @@ from mlflow.exceptions import MlflowException
 
 from maskmill.tracking.address import database_path, repository_root, tracking_uri
 from maskmill.tracking.descriptions import MAX_DESCRIPTION_LENGTH, NOTE, add_to_description
-from maskmill.tracking.lineage import MODEL_TAG
+from maskmill.tracking.lineage import MODEL_TAG, PREDICTION_TAG
 from maskmill.tracking.relocation import ARTIFACTS
 from maskmill.tracking.store import connect
-from maskmill.tracking.version_facts import as_tags
+from maskmill.tracking.version_facts import as_tags, version_facts
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +83,21 @@ def versions(name: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: -int(version.version))
 
 
-def find_version(name: str, fingerprint: str) -> ModelVersion | None:
-    """The version of the model with this fingerprint, so that registering it twice makes one.
+def find_version(name: str, fingerprint: str, prediction: str) -> ModelVersion | None:
+    """The version of a model that predicts in one way, so that registering it twice makes one.
 
     A version that a killed registration left unfinished is deleted.
+
+    Args:
+        name: of the registered model.
+        fingerprint: of the model.
+        prediction: how it predicts, as the fact `PREDICTION_TAG`.
     """
     client = connect()
     query = f"name = '{name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
     for version in client.search_model_versions(query):
+        if version_facts(version).get(PREDICTION_TAG, "") != prediction:
+            continue
         if version.status == READY:
             return version
         log.warning(
@@ -103,7 +110,7 @@ def find_version(name: str, fingerprint: str) -> ModelVersion | None:
     return None
 
 
-def find_logged_model(run: Run, fingerprint: str) -> str | None:
+def find_logged_model(run: Run, fingerprint: str, prediction: str) -> str | None:
     """The URI of the model that a killed registration logged before it made a version.
 
     What such a registration left unfinished is deleted, and the run is finished again.
@@ -115,7 +122,8 @@ def find_logged_model(run: Run, fingerprint: str) -> str | None:
         [run.info.experiment_id], f"source_run_id = '{run_id}'"
     ):
         if model.status == LoggedModelStatus.READY:
-            if model.tags.get(MODEL_TAG) == fingerprint:
+            is_model = model.tags.get(MODEL_TAG) == fingerprint
+            if is_model and model.tags.get(PREDICTION_TAG, "") == prediction:
                 uri = str(model.model_uri)
             continue
         age_s = time.time() - model.creation_timestamp / 1000

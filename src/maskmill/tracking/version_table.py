@@ -14,7 +14,11 @@ from maskmill.tracking.version_facts import version_facts
 INTERVAL_TAG = "maskmill.interval"  # 95 % of that metric
 RUNTIMES_TAG = "runtimes"  # of the exports of a version, as `maskmill export` names them
 METRICS = ("PQ", "PQ/thing", "mIoU", "AP")
-COLUMNS = ("version", "alias", "score", "95 %", "other scores", "commit", "data", "exports")
+INFERENCE_TAG = "inference"  # how a version predicts, in words
+COLUMNS = (
+    *("version", "alias", "score", "95 %", "other scores", "inference", "commit", "data"),
+    "exports",
+)
 NUM_DIGITS = 10  # of a commit or digest
 
 Cells = Sequence[str]
@@ -66,6 +70,7 @@ def _cells(version: ModelVersion) -> Cells:
         own,
         _interval(tags.get(INTERVAL_TAG)),
         ", ".join(other for other in others if other != own) or "-",
+        tags.get(INFERENCE_TAG, "-"),
         _short(tags.get("git_commit")),
         _short(tags.get("data_hash")),
         tags.get(RUNTIMES_TAG, "-"),

@@ -1,0 +1,81 @@
+"""How a model predicts beyond its weights, so that a version answers as it was tested."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from maskmill.postprocess.prediction import Inference
+from maskmill.serving.construction import construct
+from maskmill.serving.description import PostprocessTargets
+
+WHOLE: Mapping[str, Any] = {
+    "_target_": "maskmill.postprocess.whole_image.WholeImage",
+    "views": None,
+}
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """The settings of `predict` that change what a model predicts for an image.
+
+    Args:
+        inference: node of a part in `maskmill.postprocess`, see `Inference`.
+        postprocess: values that replace those the model was trained with.
+    """
+
+    inference: Mapping[str, Any] = field(default_factory=lambda: WHOLE)
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "PredictionSettings":
+        """Those among other settings; whole images and no change where none are given."""
+        return cls(settings.get("inference") or WHOLE, settings.get("postprocess") or {})
+
+    @property
+    def is_default(self) -> bool:
+        """Whole images, and post-processing as in training."""
+        return self == PredictionSettings()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As prediction.json, evidence.json and the description of a version contain them."""
+        return {"inference": dict(self.inference), "postprocess": dict(self.postprocess)}
+
+    def text(self) -> str:
+        """JSON that is equal for equal settings; empty for the default ones."""
+        return "" if self.is_default else json.dumps(self.as_dict(), sort_keys=True)
+
+    def make_inference(self) -> Inference:
+        """The object through which images pass.
+
+        Raises:
+            ValueError: the node names other code than a class of `maskmill.postprocess`, or has an
+                argument or value that the class does not take.
+        """
+        inference: Inference = construct(
+            self.inference, "prediction.inference", PostprocessTargets()
+        )
+        return inference
+
+
+def in_words(settings: PredictionSettings) -> str:
+    """How a model predicts, for people.
+
+    Example:
+        >>> in_words(PredictionSettings(postprocess={"top_k": 5}))
+        'whole image, top_k=5'
+    """
+    name = str(settings.inference["_target_"]).rpartition(".")[2]
+    parts = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()]
+    for key, value in {**settings.inference, **settings.postprocess}.items():
+        if key == "views" and value is not None:
+            parts.append(f"mean of {_num_views(value)} views")
+        elif key not in {"_target_", "views"}:
+            parts.append(f"{key}={value}")
+    return ", ".join(parts)
+
+
+def _num_views(views: Mapping[str, Any]) -> int:
+    flips = 2 ** (bool(views.get("horizontal", True)) + bool(views.get("vertical", False)))
+    return flips * len(views.get("scales", [1.0]))
