@@ -18,7 +18,7 @@ BETWEEN = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
 # that `is_object` looks for all of these.
 KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)
-MAX_BYTES = 4300  # an integer of more digits is no number for Python
+MAX_BYTES = 4300  # Python refuses to read longer integers
 MAX_LISTS = 100
 
 
