@@ -61,12 +61,19 @@ def network():
     return Tiny().eval()
 
 
-@pytest.fixture(scope="module", params=["whole", "flips"])
+FLIPS = {"_target_": "maskmill.postprocess.views.Views", "vertical": True}
+WINDOWS = {"_target_": "maskmill.postprocess.sliding_window.SlidingWindow", "window": [32, 32]}
+TESTED = {
+    "whole": PredictionSettings(),
+    "flips": PredictionSettings({**WHOLE, "views": FLIPS}, {"top_k": 10}),
+    "windows": PredictionSettings({**WINDOWS, "views": FLIPS}),
+}
+
+
+@pytest.fixture(scope="module", params=list(TESTED))
 def prediction(request):
     """How the model was tested."""
-    views = {"_target_": "maskmill.postprocess.views.Views", "vertical": True}
-    in_flips = PredictionSettings({**WHOLE, "views": views}, {"top_k": 10})
-    return PredictionSettings() if request.param == "whole" else in_flips
+    return TESTED[request.param]
 
 
 @pytest.fixture(scope="module")

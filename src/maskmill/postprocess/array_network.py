@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.postprocess.prediction import Images, Outputs
+from maskmill.postprocess.prediction import Images, Network, Outputs
+
+if TYPE_CHECKING:
+    from maskmill.postprocess.torch_network import TorchNetwork
 
 MAX_UINT8 = 256  # classes that fit uint8
 
@@ -34,11 +37,15 @@ class ArrayNetwork(ABC):
             `classes` (B, H, W) and `confidence` (B, H, W) float32 in place of class logits; the
             other outputs in float32.
         """
-        return reduce_arrays(self.maps(images), self.temperature)
+        return self.reduce(self.maps(images))
 
     @abstractmethod
     def maps(self, images: Images) -> Outputs:
         """The outputs as the network gives them, with logits where `gives_logits`."""
+
+    def reduce(self, maps: Outputs) -> Outputs:
+        """Classes and confidence in place of logits, see `reduce_arrays`."""
+        return reduce_arrays(maps, self.temperature)
 
 
 class MeanOfViews(ArrayNetwork):
@@ -60,6 +67,26 @@ class MeanOfViews(ArrayNetwork):
     def maps(self, images: Images) -> Outputs:
         """The means."""
         return self._mean(images)
+
+
+def require_logits(network: Network, purpose: str) -> "ArrayNetwork | TorchNetwork":
+    """The network, if it gives class logits that can be averaged.
+
+    Raises:
+        ValueError: it gives classes only.
+    """
+    if isinstance(network, ArrayNetwork):
+        if network.gives_logits:
+            return network
+    else:
+        from maskmill.postprocess.torch_network import TorchNetwork
+
+        if isinstance(network, TorchNetwork):
+            return network
+    raise ValueError(
+        f"{purpose}: expected a network whose logits can be averaged, but {type(network).__name__} "
+        "gives classes - set predict.runtime=torch"
+    )
 
 
 def reduce_arrays(outputs: Outputs, temperature: float = 1.0) -> dict[str, npt.NDArray[Any]]:

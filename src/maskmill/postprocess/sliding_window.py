@@ -4,19 +4,31 @@ An image of any size needs memory for its final maps and one row of windows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from annotated_types import Ge
-from torch import Tensor
 
+from maskmill.postprocess.array_network import ArrayNetwork, require_logits
+from maskmill.postprocess.either import (
+    Either,
+    add_product,
+    as_array,
+    as_float32,
+    at,
+    concatenate,
+    zeros,
+)
 from maskmill.postprocess.prediction import Image, Network, Outputs, Postprocess, Prediction
-from maskmill.postprocess.torch_network import TorchNetwork, reduce_logits, require_torch
 from maskmill.postprocess.views import Views, check_map
 from maskmill.postprocess.whole_image import stack
 from maskmill.postprocess.windows import Overlap, Span, Tiling, WindowSize
 
-Maps = dict[str, Tensor]
+if TYPE_CHECKING:
+    from maskmill.postprocess.torch_network import TorchNetwork
+
+Maps = dict[str, Either]
 ROWS = 64  # finished at a time; their means and probabilities need memory beside the sums
 
 
@@ -52,7 +64,7 @@ class SlidingWindow:
         self.tiling = Tiling(window, overlap, margin)
         self.views = views
         self.averages_logits = True
-        self.needs_torch = True
+        self.needs_torch = bool(getattr(views, "needs_torch", False))
 
     def __call__(
         self, network: Network, postprocess: Postprocess, images: Iterable[Image], batch_size: int
@@ -62,12 +74,11 @@ class SlidingWindow:
             height, width = image.shape[:2]
             yield from postprocess(self.maps(network, image, batch_size), [(height, width)])
 
-    @torch.inference_mode()
     def maps(self, network: Network, image: Image, batch_size: int) -> Outputs:
         """The blended outputs of one image.
 
         Args:
-            network: images to maps; a `TorchNetwork`.
+            network: images to maps, with logits.
             image: (H, W, 3) uint8.
             batch_size: windows at a time.
 
@@ -76,46 +87,44 @@ class SlidingWindow:
             outputs as (1, channels, H, W) float32.
 
         Raises:
-            ValueError: an output is not a map, or the network is not in torch.
+            ValueError: an output is not a map, or the network gives classes only.
         """
         if self.views is not None:
             network = self.views(network)
-        in_torch = require_torch(network, "inference=sliding_window")
+        with_logits = require_logits(network, "inference=sliding_window")
         height, width = image.shape[:2]
         window_rows = self.tiling.spans(0, height)
         window_columns = self.tiling.spans(1, width)
         band = Band(width)
-        maps: Maps = {}
+        maps: dict[str, npt.NDArray[Any]] = {}
         for index, row in enumerate(window_rows):
-            self._add_windows(band, in_torch, image, row, window_columns, batch_size)
+            self._add_windows(band, with_logits, image, row, window_columns, batch_size)
             stop = height if row.is_last else window_rows[index + 1].start
             for start in range(row.start, stop, ROWS):
                 finished = slice(start, min(start + ROWS, stop))
                 means = band.means(finished.start - row.start, finished.stop - row.start)
-                _store_rows(
-                    maps, reduce_logits(means, in_torch.temperature), finished, (height, width)
-                )
+                _store_rows(maps, with_logits.reduce(means), finished, (height, width))
             band.drop(stop - row.start)
-        return {name: value.numpy() for name, value in maps.items()}
+        return maps
 
     def _add_windows(
         self,
         band: "Band",
-        network: TorchNetwork,
+        network: "ArrayNetwork | TorchNetwork",
         image: Image,
         row: Span,
         columns: list[Span],
         batch_size: int,
     ) -> None:
         """Add one row of windows to the band, which starts at the same row of the image."""
-        importance_y = torch.from_numpy(self.tiling.importance(0, row))  # (H,) of the window
+        importance_y = self.tiling.importance(0, row)  # (H,) of the window
         for batch in _batches(columns, batch_size):
             windows = [image[row.slice, column.slice] for column in batch]
-            outputs = network.tensors(torch.from_numpy(stack(windows)))
+            outputs = network.maps(stack(windows))
             for name, value in outputs.items():
                 check_map(name, value, (row.length, batch[0].length))
             for index, column in enumerate(batch):
-                importance_x = torch.from_numpy(self.tiling.importance(1, column))  # (W,)
+                importance_x = self.tiling.importance(1, column)  # (W,)
                 weight = importance_y[:, None] * importance_x  # (H, W) of the window
                 window_outputs = {name: value[index] for name, value in outputs.items()}
                 band.add(window_outputs, weight, column)
@@ -132,7 +141,7 @@ class Band:
         self.width = width
         self.sums: Maps = {}
 
-    def add(self, outputs: Mapping[str, Tensor], weight: Tensor, span: Span) -> None:
+    def add(self, outputs: Maps, weight: npt.NDArray[np.float32], span: Span) -> None:
         """Add the maps of one window whose first row is that of the band.
 
         Args:
@@ -140,10 +149,10 @@ class Band:
             weight: (H, W).
             span: columns of the window.
         """
-        ones = torch.ones_like(weight)[None]
+        ones = np.ones_like(weight)[None]
         for name, value in {**outputs, "weight": ones}.items():
             sums = self._sums_with_rows(name, value)[:, : value.shape[1], span.slice]
-            sums.addcmul_(value.to(sums.dtype), weight.to(sums.device))
+            add_product(sums, as_float32(value), at(weight, sums))
 
     def means(self, start: int, stop: int) -> Maps:
         """The means over the windows in some rows, each (1, channels, stop - start, W)."""
@@ -151,7 +160,7 @@ class Band:
         means = {}
         for name, sums in self.sums.items():
             if name != "weight":
-                means[name] = (sums[:, start:stop] / weight.to(sums.device))[None]
+                means[name] = (sums[:, start:stop] / at(weight, sums))[None]
         return means
 
     def drop(self, num_rows: int) -> None:
@@ -164,25 +173,31 @@ class Band:
                 sums[:, start : start + chunk.shape[1]] = chunk
             sums[:, num_kept:] = 0
 
-    def _sums_with_rows(self, name: str, value: Tensor) -> Tensor:
+    def _sums_with_rows(self, name: str, value: Either) -> Either:
         """The sums of an output, on its device, extended to at least the rows of `value`."""
         sums = self.sums.get(name)
         if sums is None:
-            sums = value.new_zeros((len(value), 0, self.width), dtype=torch.float32)
+            sums = zeros((len(value), 0, self.width), value)
         num_missing = value.shape[1] - sums.shape[1]
         if num_missing > 0:
-            zeros = value.new_zeros((len(value), num_missing, self.width), dtype=torch.float32)
-            sums = torch.cat([sums, zeros], dim=1)
+            new = zeros((len(value), num_missing, self.width), value)
+            sums = concatenate([sums, new], axis=1)
         self.sums[name] = sums
         return sums
 
 
-def _store_rows(maps: Maps, finished: Maps, rows: slice, size: tuple[int, int]) -> None:
+def _store_rows(
+    maps: dict[str, npt.NDArray[Any]],
+    finished: Mapping[str, Either],
+    rows: slice,
+    size: tuple[int, int],
+) -> None:
     """Write finished rows (..., rows, W) into the maps (..., H, W) of the image."""
     for name, value in finished.items():
+        array = as_array(value)
         if name not in maps:
-            maps[name] = torch.empty(*value.shape[:-2], *size, dtype=value.dtype)
-        maps[name][..., rows, :] = value
+            maps[name] = np.empty((*array.shape[:-2], *size), array.dtype)
+        maps[name][..., rows, :] = array
 
 
 def _batches(spans: list[Span], batch_size: int) -> Iterator[list[Span]]:

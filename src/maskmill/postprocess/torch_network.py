@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from maskmill.postprocess.array_network import MAX_UINT8
-from maskmill.postprocess.prediction import Images, Network, Outputs
+from maskmill.postprocess.prediction import Images, Outputs
 
 Tensors = Mapping[str, Tensor]  # outputs of any network; maskmill.networks.outputs lists the keys
 TensorNetwork = Callable[[Tensor], Tensors]  # images (B, 3, H, W) uint8 to outputs
@@ -44,7 +44,15 @@ class TorchNetwork:
         Args:
             images: (B, 3, H, W) uint8.
         """
-        return as_arrays(self.tensors(torch.from_numpy(images)), self.temperature)
+        return as_arrays(self.maps(images), self.temperature)
+
+    def maps(self, images: Images) -> Tensors:
+        """The outputs with class logits, of images (B, 3, H, W) uint8."""
+        return self.tensors(torch.from_numpy(images))
+
+    def reduce(self, maps: Tensors) -> Tensors:
+        """Classes and confidence in place of logits, see `reduce_logits`."""
+        return reduce_logits(maps, self.temperature)
 
     @torch.inference_mode()
     def tensors(self, images: Tensor) -> Tensors:
@@ -100,17 +108,3 @@ def reduce_logits(outputs: Tensors, temperature: float = 1.0) -> dict[str, Tenso
     reduced = {"classes": classes.squeeze(1).to(integer), "confidence": total.reciprocal()}
     others = {name: value for name, value in outputs.items() if name != "semantic"}
     return reduced | others
-
-
-def require_torch(network: Network, purpose: str) -> TorchNetwork:
-    """The network, if it gives class logits that can be averaged.
-
-    Raises:
-        ValueError: it is another runtime, which gives classes only.
-    """
-    if not isinstance(network, TorchNetwork):
-        raise ValueError(
-            f"{purpose}: expected a network in torch, whose logits can be averaged, but got "
-            f"{type(network).__name__} - set predict.runtime=torch"
-        )
-    return network

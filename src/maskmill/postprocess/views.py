@@ -5,16 +5,17 @@ Tensors and NumPy arrays take the same way. Scales need torch, flips do not.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, MinLen
 
-from maskmill.postprocess.array_network import ArrayNetwork, MeanOfViews
+from maskmill.postprocess.array_network import ArrayNetwork, MeanOfViews, require_logits
+from maskmill.postprocess.either import Either, as_float32, at, flip
 from maskmill.postprocess.prediction import Network, Size
 
-Maps = Mapping[str, Any]  # tensors or arrays
-MapNetwork = Callable[[Any], Maps]  # images (B, 3, H, W) uint8 to maps of the same kind
+Maps = Mapping[str, Either]
+MapNetwork = Callable[[Either], Maps]  # images (B, 3, H, W) uint8 to maps of the same kind
 Y = -2  # axes of maps
 X = -1
 OFFSET = "offset"  # (B, 2, H, W), (dy, dx) in px: the only output with a direction
@@ -60,16 +61,24 @@ class Views:
         Raises:
             ValueError: the network does not give logits, or not in torch where scales need it.
         """
-        if isinstance(network, ArrayNetwork) and network.gives_logits and not self.needs_torch:
-            return MeanOfViews(network, self.average)
-        from maskmill.postprocess.torch_network import TorchNetwork, require_torch
+        with_logits = require_logits(network, "views")
+        if isinstance(with_logits, ArrayNetwork):
+            return self._of_arrays(with_logits)
+        from maskmill.postprocess.torch_network import TorchNetwork
 
-        in_torch = require_torch(network, "views")
         return TorchNetwork(
-            self.average(in_torch.tensors),
-            device=str(in_torch.device),
-            temperature=in_torch.temperature,
+            self.average(with_logits.tensors),
+            device=str(with_logits.device),
+            temperature=with_logits.temperature,
         )
+
+    def _of_arrays(self, network: ArrayNetwork) -> MeanOfViews:
+        if self.needs_torch:
+            raise ValueError(
+                "views.scales: expected a network in torch, which scales images, but got "
+                f"{type(network).__name__} - either set predict.runtime=torch or scales=[1.0]"
+            )
+        return MeanOfViews(network, self.average)
 
     def average(self, network: MapNetwork) -> MapNetwork:
         """A function that returns the mean over all views.
@@ -77,8 +86,8 @@ class Views:
         All outputs must be maps, because queries of different views do not correspond.
         """
 
-        def mean(images: Any) -> Maps:
-            total: dict[str, Any] = {}
+        def mean(images: Either) -> Maps:
+            total: dict[str, Either] = {}
             for scale, flipped_axes in self.views:
                 outputs = predict_view(network, images, scale, flipped_axes)
                 for name, value in outputs.items():
@@ -89,8 +98,8 @@ class Views:
 
 
 def predict_view(
-    network: MapNetwork, images: Any, scale: float, flipped_axes: tuple[int, ...]
-) -> dict[str, Any]:
+    network: MapNetwork, images: Either, scale: float, flipped_axes: tuple[int, ...]
+) -> dict[str, Either]:
     """The outputs for one view, resized and flipped back to the image.
 
     Args:
@@ -107,7 +116,7 @@ def predict_view(
     """
     height, width = images.shape[-2:]
     view_size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    view = _flip(_resize_images(images, view_size), flipped_axes)
+    view = flip(_resize_images(images, view_size), flipped_axes)
     maps = {}
     for name, value in network(view).items():
         check_map(name, value, view_size)
@@ -115,7 +124,7 @@ def predict_view(
     return maps
 
 
-def check_map(name: str, value: Any, size: Size) -> None:
+def check_map(name: str, value: Either, size: Size) -> None:
     """Check that an output is a map (B, channels, H, W) of this size.
 
     Raises:
@@ -129,13 +138,7 @@ def check_map(name: str, value: Any, size: Size) -> None:
         )
 
 
-def _flip(value: Any, axes: tuple[int, ...]) -> Any:
-    if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(np.flip(value, axes))
-    return value.flip(axes)
-
-
-def _resize_images(images: Any, size: Size) -> Any:
+def _resize_images(images: Either, size: Size) -> Either:
     """Images (B, 3, H, W) uint8 at another size; an exported program accepts uint8 only."""
     if images.shape[-2:] == size:
         return images
@@ -145,11 +148,11 @@ def _resize_images(images: Any, size: Size) -> Any:
     return resized.round().clamp(0, 255).to(images.dtype)
 
 
-def _undo_view(name: str, value: Any, size: Size, flipped_axes: tuple[int, ...]) -> Any:
+def _undo_view(name: str, value: Either, size: Size, flipped_axes: tuple[int, ...]) -> Either:
     """Resize and flip a map of a view back to the image; offsets are scaled and mirrored too."""
     view_height, view_width = value.shape[-2:]
     height, width = size
-    value = _flip(_as_float32(value), flipped_axes)
+    value = flip(as_float32(value), flipped_axes)
     if (view_height, view_width) != size:
         from torch.nn import functional as F
 
@@ -158,17 +161,5 @@ def _undo_view(name: str, value: Any, size: Size, flipped_axes: tuple[int, ...])
         return value
     factor_y = height / view_height * (-1 if Y in flipped_axes else 1)
     factor_x = width / view_width * (-1 if X in flipped_axes else 1)
-    return _scale_channels(value, (factor_y, factor_x))
-
-
-def _as_float32(value: Any) -> Any:
-    return value.astype(np.float32) if isinstance(value, np.ndarray) else value.float()
-
-
-def _scale_channels(value: Any, factors: tuple[float, float]) -> Any:
-    """Maps (B, 2, H, W) times a factor for each channel."""
-    if isinstance(value, np.ndarray):
-        return value * np.array(factors, np.float32).reshape(1, 2, 1, 1)
-    import torch
-
-    return value * torch.tensor(factors, device=value.device).view(1, 2, 1, 1)
+    factors = np.array([factor_y, factor_x], np.float32).reshape(1, 2, 1, 1)
+    return value * at(factors, value)
