@@ -2,15 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.postprocess.prediction import Images, Network, Outputs
-
-if TYPE_CHECKING:
-    from maskmill.postprocess.torch_network import TorchNetwork
+from maskmill.postprocess.prediction import Images, Outputs
 
 MAX_UINT8 = 256  # classes that fit uint8
 
@@ -67,26 +64,6 @@ class MeanOfViews(ArrayNetwork):
     def maps(self, images: Images) -> Outputs:
         """The means."""
         return self._mean(images)
-
-
-def require_logits(network: Network, purpose: str) -> "ArrayNetwork | TorchNetwork":
-    """The network, if it gives class logits that can be averaged.
-
-    Raises:
-        ValueError: it gives classes only.
-    """
-    if isinstance(network, ArrayNetwork):
-        if network.gives_logits:
-            return network
-    else:
-        from maskmill.postprocess.torch_network import TorchNetwork
-
-        if isinstance(network, TorchNetwork):
-            return network
-    raise ValueError(
-        f"{purpose}: expected a network whose logits can be averaged, but {type(network).__name__} "
-        "gives classes - set predict.runtime=torch"
-    )
 
 
 def reduce_arrays(outputs: Outputs, temperature: float = 1.0) -> dict[str, npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge
 
-from maskmill.postprocess.array_network import ArrayNetwork, require_logits
+from maskmill.postprocess.array_network import ArrayNetwork
 from maskmill.postprocess.either import (
     Either,
     add_product,
@@ -21,7 +21,7 @@ from maskmill.postprocess.either import (
     zeros,
 )
 from maskmill.postprocess.prediction import Image, Network, Outputs, Postprocess, Prediction
-from maskmill.postprocess.views import Views, check_map
+from maskmill.postprocess.views import Views, check_map, require_logits
 from maskmill.postprocess.whole_image import stack
 from maskmill.postprocess.windows import Overlap, Span, Tiling, WindowSize
 

@@ -10,9 +10,12 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Gt, MinLen
 
-from maskmill.postprocess.array_network import ArrayNetwork, MeanOfViews, require_logits
+from maskmill.postprocess.array_network import ArrayNetwork, MeanOfViews
 from maskmill.postprocess.either import Either, as_float32, at, flip
 from maskmill.postprocess.prediction import Network, Size
+
+if TYPE_CHECKING:
+    from maskmill.postprocess.torch_network import TorchNetwork
 
 Maps = Mapping[str, Either]
 MapNetwork = Callable[[Either], Maps]  # images (B, 3, H, W) uint8 to maps of the same kind
@@ -95,6 +98,26 @@ class Views:
             return {name: value / len(self.views) for name, value in total.items()}
 
         return mean
+
+
+def require_logits(network: Network, purpose: str) -> "ArrayNetwork | TorchNetwork":
+    """The network, if it gives class logits that can be averaged.
+
+    Raises:
+        ValueError: it gives classes only.
+    """
+    if isinstance(network, ArrayNetwork):
+        if network.gives_logits:
+            return network
+    else:
+        from maskmill.postprocess.torch_network import TorchNetwork
+
+        if isinstance(network, TorchNetwork):
+            return network
+    raise ValueError(
+        f"{purpose}: expected a network whose logits can be averaged, but {type(network).__name__} "
+        "gives classes - set predict.runtime=torch"
+    )
 
 
 def predict_view(
