@@ -5,7 +5,7 @@ Tensors and NumPy arrays take the same way. Scales need torch, flips do not.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from annotated_types import Gt, MinLen
