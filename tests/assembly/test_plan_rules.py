@@ -6,7 +6,12 @@ import pytest
 
 from maskmill.assembly.plan_choice import Machine
 from maskmill.assembly.plan_rules import choose_parts, choose_task
-from maskmill.assembly.plan_schedule import Length, choose_batch, choose_schedule
+from maskmill.assembly.plan_schedule import (
+    Length,
+    affordable_validations,
+    choose_batch,
+    choose_schedule,
+)
 from maskmill.data.profile import DataProfile, Spread
 
 CPU = Machine("cpu", cores=2, memory=8 * 10**9, weights="package")
@@ -139,6 +144,8 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("inference", {"upright_class": None}, "flips"),
         ("inference", {"upright_class": None, "largest_area": 10**8}, "sliding_window_tta"),
         ("inference", {"upright_class": None, "task": "semantic"}, "whole"),
+        ("data.area_power", {"size_ratio": 1.5}, None),
+        ("data.area_power", {"size_ratio": 1.6}, 0.5),
         ("trainer", {}, None),
         ("trainer", {"machine": GPU}, "gpu"),
         ("data.num_workers", {"machine": GPU}, 8),
@@ -199,8 +206,8 @@ def test_few_images_are_varied_more(num_images, scale, brightness):
     assert (window["scale"], colors["brightness"]) == (scale, brightness)
 
 
-def planned(num_samples, *, machine=CPU, num_images=100, epochs=None, weights=True):
-    length = Length(num_images, num_samples, "test", 192 * 192, epochs)
+def planned(num_samples, *, machine=CPU, num_images=100, epochs=None, weights=True, **settings):
+    length = Length(num_images, num_samples, "test", 192 * 192, epochs, **settings)
     batch = choose_batch(length, machine)
     schedule = choose_schedule(length, batch[0].value, has_weights=weights)
     return {choice.key: choice.value for choice in [*batch, *schedule]}
@@ -226,8 +233,9 @@ def test_the_batch_follows_length_data_and_memory(changes, batch, accumulated):
 @pytest.mark.parametrize(
     ("changes", "epochs", "every"),
     [
-        ({"num_samples": 1950}, 19, 1),  # of 25 steps of 4, all 100 images
-        ({"num_samples": 2190}, 20, 2),  # 21, less one that no validation would follow
+        ({"num_samples": 1450}, 14, 1),  # of 25 steps of 4, all 100 images
+        ({"num_samples": 1950}, 18, 2),  # 19, less one that no validation would follow
+        ({"num_samples": 950, "validations": 2}, 8, 4),
         ({"num_samples": 10}, 1, 1),
         ({"num_samples": 2300, "epochs": 23}, 23, 1),  # the user's epochs stay
         ({"num_samples": 2400, "epochs": 24}, 24, 2),
@@ -237,6 +245,14 @@ def test_the_batch_follows_length_data_and_memory(changes, batch, accumulated):
 def test_the_last_validation_is_at_the_end(changes, epochs, every):
     plan = planned(**changes)
     assert (plan["trainer.max_epochs"], plan["trainer.check_val_every_n_epoch"]) == (epochs, every)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "validations"),
+    [(1.0, 10), (6.0, 10), (6.1, 9), (20.0, 3), (30.0, 2), (1000.0, 2)],
+)
+def test_validations_take_a_tenth_of_the_minutes_but_two_remain(seconds, validations):
+    assert affordable_validations(seconds, 600.0) == validations
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import albumentations as A
 import numpy as np
 import pytest
@@ -66,6 +68,29 @@ def test_a_training_batch_is_uint8_and_of_the_crop_size(root):
     assert batch["instance"].dtype == torch.int32
     assert set(batch["semantic"].unique().tolist()) <= {0, 1, 255}
     assert (batch["semantic"][batch["instance"] > 0] == 1).all()
+
+
+def test_images_are_seen_by_their_area_and_a_repeat_is_another_crop(tmp_path):
+    # 30 x 40, 60 x 80 and 120 x 160 px: 1, 4 and 16 of 21 crops, here 1, 4 and 16 of 21 samples
+    sizes = ((30, 40), (60, 80), (120, 160))
+    write_split(tmp_path / "train", 3, sizes)
+    source = module(tmp_path, batch_size=3, area_power=1.0)
+    counts = Counter()
+    repeats = []
+    loader = source.train_dataloader()
+    for epoch in range(70):
+        loader.sampler.set_epoch(epoch)
+        (batch,) = loader
+        counts.update(batch["index"])
+        largest = [batch["image"][row] for row in range(3) if batch["index"][row] == 2]
+        if len(largest) > 1:
+            repeats.append(torch.equal(largest[0], largest[1]))
+    # by area: 10, 40 and 160 of 210; the rounding has a standard deviation of at most 4 in 70
+    assert counts[0] == pytest.approx(10, abs=13)
+    assert counts[1] == pytest.approx(40, abs=13)
+    assert counts[2] == pytest.approx(160, abs=13)
+    assert repeats
+    assert not any(repeats)
 
 
 CUDA = pytest.param(

@@ -12,6 +12,7 @@ HUE, HUE_OF_STAINS = 0.02, 0.1
 SAME_SIZE = 1.5  # ratio of areas up to which windows may be shares of an image
 RATIO = [0.8, 1.25]
 CROP_SIZE = "${data.crop_size}"
+AREA_POWER = 0.5
 
 
 def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
@@ -46,6 +47,17 @@ def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
     colors = {"brightness": strength, "contrast": strength, "saturation": strength, "hue": hue}
     transforms.append({"_target_": "albumentations.ColorJitter", **colors, "p": 0.5})
     return [Choice("augment.transforms", transforms, "; ".join(reasons))]
+
+
+def sampling(profile: DataProfile) -> list[Choice]:
+    """How often an image is seen: where sizes differ, a crop shows less of a large image."""
+    if profile.size_ratio <= SAME_SIZE:
+        return []
+    reason = (
+        f"the largest image has {profile.size_ratio:.2g} times the area of the smallest: with the "
+        "root of its area, since a crop shows a small part of it"
+    )
+    return [Choice("data.area_power", AREA_POWER, reason)]
 
 
 def _strength(num_images: int) -> tuple[float, float, str]:

@@ -6,7 +6,7 @@ All rules are pure functions. docs/planning.md lists them with their sources.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from maskmill.assembly.plan_augmentation import augmentation
+from maskmill.assembly.plan_augmentation import augmentation, sampling
 from maskmill.assembly.plan_choice import Choice, Machine
 from maskmill.assembly.plan_objects import grouping, network_scale, scaling
 from maskmill.data.profile import DataProfile
@@ -61,6 +61,7 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
         *_loss(profile, task),
         crop,
         *augmentation(profile, crop.value),
+        *sampling(profile),
         *_inference(profile, machine, crop.value, in_flips=in_flips),
     ]
     if task != "semantic":

@@ -8,7 +8,8 @@ BYTES_PER_PIXEL = 2500  # of a crop in a training step; 1,900 to 2,500 measured 
 CPU_BATCH, GPU_BATCH = 8, 16
 SMALL_BATCH = 4  # for short trainings, which need steps
 SHORT_STEPS, LONG_STEPS = 1000, 20_000
-NUM_VALIDATIONS = 10
+MIN_VALIDATIONS, MAX_VALIDATIONS = 2, 10
+VALIDATION_SHARE = 0.1  # of the minutes
 MAX_RATE = 2e-3  # of AdamW for a batch of 8
 PRETRAINED = 0.7  # of that rate, so that the features change slowly
 FEW_STEPS = 100
@@ -24,6 +25,7 @@ class Length:
         origin: of `num_samples`, for the reasons.
         crop_px: pixels of a sample that the network sees.
         epochs: that the user has set; None: as many as the samples pay for.
+        validations: how many, about.
     """
 
     num_images: int
@@ -31,6 +33,13 @@ class Length:
     origin: str
     crop_px: int
     epochs: int | None = None
+    validations: int = MAX_VALIDATIONS
+
+
+def affordable_validations(seconds: float, budget: float) -> int:
+    """How many validations of so many seconds take a tenth of the budget, from 2 to 10."""
+    affordable = int(VALIDATION_SHARE * budget / max(seconds, 1e-9))
+    return min(max(affordable, MIN_VALIDATIONS), MAX_VALIDATIONS)
 
 
 def choose_batch(length: Length, machine: Machine) -> list[Choice]:
@@ -66,7 +75,7 @@ def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> li
     steps_per_epoch = max(length.num_images // batch_size, 1)
     trained_per_epoch = steps_per_epoch * min(batch_size, length.num_images)
     epochs = length.epochs or max(length.num_samples // trained_per_epoch, 1)
-    every = max(epochs // NUM_VALIDATIONS, 1)
+    every = max(round(epochs / length.validations), 1)
     if length.epochs is None:
         epochs = epochs // every * every
     while epochs % every:  # the last validation is that of the final weights

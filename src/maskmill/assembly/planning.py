@@ -19,8 +19,8 @@ from maskmill.assembly.plan_choice import Choice, Device, Machine, Weights
 from maskmill.assembly.plan_rules import choose_parts, choose_task
 from maskmill.assembly.plan_schedule import (
     FEW_STEPS,
-    NUM_VALIDATIONS,
     Length,
+    affordable_validations,
     choose_batch,
     choose_schedule,
 )
@@ -163,10 +163,12 @@ def _measured_length(
     per_sample = LOADING / measured.images_per_second
     val_px = profile.num_val * profile.height * profile.width * _scale(parts) ** 2
     validation = per_sample * VALIDATION_WORK * val_px / crop_px
-    seconds = 60 * settings.minutes - (NUM_VALIDATIONS + CALIBRATION_PASSES) * validation
-    num_samples = int(max(seconds, 0.2 * 60 * settings.minutes) / per_sample)
+    budget = 60 * settings.minutes
+    num_validations = affordable_validations(validation, budget)
+    seconds = budget - (num_validations + CALIBRATION_PASSES) * validation
+    num_samples = int(max(seconds, 0.2 * budget) / per_sample)
     origin = f"{settings.minutes:g} minutes at {measured.images_per_second:.3g} crops/s here"
-    return Length(profile.num_images, num_samples, origin, crop_px)
+    return Length(profile.num_images, num_samples, origin, crop_px, validations=num_validations)
 
 
 def _check(cfg: DictConfig, data: Path) -> None:

@@ -13,7 +13,7 @@ from maskmill.data.dataset import Batch, SegmentationDataset, collate
 from maskmill.data.loader_processes import set_up_loader_process
 from maskmill.data.sampling import Draw, EvaluationSampler, ShuffledSampler
 from maskmill.data.shared_memory import fitting_workers, tensor_bytes
-from maskmill.data.splits import open_split
+from maskmill.data.splits import Split, open_split
 from maskmill.data.transforms import Augmentation
 
 Side = Annotated[int, Interval(ge=1, le=16_384)]  # px; one such image has 0.8 GB
@@ -66,6 +66,9 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: loader processes; 0 loads in the training process. The samples are the same
             for any number.
         seed: seed of the order and the augmentation.
+        area_power: how often an image is seen in an epoch: 0: once; 1: in proportion to its area
+            (at least that of a crop), so that all parts of all images are seen alike; 0.5: the
+            root of the area. An epoch always has as many samples as there are images.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class SegmentationDataModule(LightningDataModule):
         batch_size: Annotated[int, Ge(1)],
         num_workers: Annotated[int, Ge(0)],
         seed: int,
+        area_power: Annotated[float, Interval(ge=0, le=1)] = 0.0,
     ) -> None:
         super().__init__()
         self.root = root
@@ -85,6 +89,7 @@ class SegmentationDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.area_power = area_power
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented batches of one size.
@@ -106,7 +111,10 @@ class SegmentationDataModule(LightningDataModule):
                 "${data.crop_size}"
             )
         rank, world_size = self._rank_and_world_size()
-        sampler = ShuffledSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
+        weights = self._weights(dataset.split) if self.area_power else None
+        sampler = ShuffledSampler(
+            len(dataset), seed=self.seed, weights=weights, rank=rank, world_size=world_size
+        )
         drop_last = len(sampler) >= self.batch_size
         return self._loader(ResumableLoader, dataset, sampler, drop_last=drop_last)
 
@@ -126,6 +134,15 @@ class SegmentationDataModule(LightningDataModule):
             if isinstance(value, Tensor):
                 moved[key] = value.to(device, non_blocking=True)
         return cast(Batch, moved)
+
+    def _weights(self, split: Split) -> list[float]:
+        """One per image; a smaller image than a crop counts as one crop."""
+        crop_px = self.crop_size[0] * self.crop_size[1]
+        weights = []
+        for index in range(len(split)):
+            height, width = split.size(index)
+            weights.append(float(max(height * width, crop_px) ** self.area_power))
+        return weights
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is None:

@@ -65,7 +65,7 @@ class SegmentationDataset(Dataset[Sample]):
         split: the stored samples, see `data.splits`.
         augmentation: applied to training samples. None leaves the images unchanged and adds the
             ground truth for metrics.
-        seed: seed of the augmentation, combined with epoch and index.
+        seed: seed of the augmentation, combined with epoch, index and repeat.
     """
 
     def __init__(
@@ -108,7 +108,9 @@ class SegmentationDataset(Dataset[Sample]):
         return sample
 
     def _training_sample(self, draw: Draw, augmentation: Augmentation) -> Sample:
-        seed = (self.seed, draw.epoch, draw.sample)
+        seed: Seed = (self.seed, draw.epoch, draw.sample)
+        if draw.repeat:
+            seed = (*seed, draw.repeat)
         categories = self.split.categories
 
         def augmented(index: int, seed: Seed) -> View:

@@ -116,10 +116,19 @@ class ShardReader:
             ValueError: the sample is incomplete, cannot be decoded, or has another form.
         """
         row, image, labels = self.members(index)
-        where = f"sample {index} of {self.where}"
-        values = parse_json(decode_text(row, where), where)
-        require_schema(SAMPLE_ROW, values, where)
-        return values, _image(image, where), _ids(labels, where)
+        where = self._where(index)
+        return _row(row, where), _image(image, where), _ids(labels, where)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """COCO's image row with its `segments_info`, without reading image and labels.
+
+        Raises:
+            ValueError: the row cannot be decoded, or has another form.
+        """
+        sample = self._table[index].tolist()
+        file = self._files[sample[Column.SHARD]]
+        data = self._store.read(file, sample[Column.START], sample[Column.ROW_SIZE])
+        return _row(data, self._where(index))
 
     def members(self, index: int) -> tuple[bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """The contents of the three files of a sample, from one read.
@@ -143,6 +152,9 @@ class ShardReader:
         image = np.frombuffer(data, np.uint8, sample[Column.IMAGE_SIZE], image_start)
         labels = np.frombuffer(data, np.uint8, sample[Column.LABELS_SIZE], labels_start)
         return row, image, labels
+
+    def _where(self, index: int) -> str:
+        return f"sample {index} of {self.where}"
 
     def _read_index(self) -> dict[str, Any]:
         try:
@@ -195,6 +207,12 @@ def _table(shards: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
     for number, shard in enumerate(shards):
         rows += [[number, *sample] for sample in shard["samples"]]
     return np.array(rows, dtype=np.int64).reshape(-1, len(Column))
+
+
+def _row(data: bytes, where: str) -> dict[str, Any]:
+    values = parse_json(decode_text(data, where), where)
+    require_schema(SAMPLE_ROW, values, where)
+    return dict(values)
 
 
 def _image(data: npt.NDArray[np.uint8], where: str) -> RGB:

@@ -74,6 +74,10 @@ class Split(Protocol):
         """The file name of the image."""
         ...
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image, without reading it."""
+        ...
+
 
 class FolderSplit:
     """A split that `prepare` wrote, read from its files.
@@ -94,6 +98,11 @@ class FolderSplit:
     def name(self, index: int) -> str:
         """The file name of the image."""
         return self._records[index].file_name
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image, from the index."""
+        record = self._records[index]
+        return record.height, record.width
 
     def __getitem__(self, index: int) -> LabelledImage:
         record = self._records[index]
@@ -123,6 +132,11 @@ class ShardedSplit:
         """The file name of the image, which is read from the shard."""
         row, _, _ = self._shards.read(index)
         return str(row["file_name"])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the image, from its row in the shard."""
+        row = self._shards.row(index)
+        return int(row["height"]), int(row["width"])
 
     def __getitem__(self, index: int) -> LabelledImage:
         row, image, ids = self._shards.read(index)
