@@ -146,6 +146,8 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("inference", {"upright_class": None, "task": "semantic"}, "whole"),
         ("data.area_power", {"size_ratio": 1.5}, None),
         ("data.area_power", {"size_ratio": 1.6}, 0.5),
+        ("callbacks.channels_last", {}, {"_target_": "maskmill.training.speed.ChannelsLast"}),
+        ("callbacks.channels_last", {"machine": GPU}, None),
         ("trainer", {}, None),
         ("trainer", {"machine": GPU}, "gpu"),
         ("data.num_workers", {"machine": GPU}, 8),

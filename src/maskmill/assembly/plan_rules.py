@@ -22,6 +22,7 @@ SCALED_CROP_PER_OBJECT = 2  # where crops are enlarged and cost more
 WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
 RARE_SHARE = 0.02  # of the labelled pixels
 WEIGHT_POWER_OF_OBJECTS = 0.5
+CHANNELS_LAST = {"_target_": "maskmill.training.speed.ChannelsLast"}
 LARGE_THINGS = 96  # px, the side of COCO's large objects
 
 
@@ -67,7 +68,10 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
     if task != "semantic":
         choices += scaling(profile)
         choices += grouping(profile, has_stuff=task == "panoptic")
-    if machine.device == "gpu":
+    if machine.device == "cpu":
+        reason = "convolutions on a CPU take up to a third less time in this memory format"
+        choices.append(Choice("callbacks.channels_last", CHANNELS_LAST, reason))
+    else:
         choices.append(Choice.of_group("trainer", "gpu", "PyTorch sees a GPU"))
         workers = max(1, min(machine.cores - 1, 8))
         reason = f"{machine.cores} cores feed the GPU"
