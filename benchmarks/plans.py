@@ -27,6 +27,7 @@ import sys
 from pathlib import Path
 
 TIMED_EPOCHS = (1, 4)
+DIFFERENCE = ("difference", "difference_low", "difference_high")  # columns of differences.csv
 VEGETATION = [  # CWFID's masks of plants, which are separate annotations, as a semantic data set
     "source=camvid",
     "source.pairs=[{_target_: maskmill.sources.pairs.FolderPairs, images: images, labels: masks,"
@@ -105,11 +106,11 @@ class Project:
 
     def difference(self, metric):
         """Planned minus default, with the bounds of its interval."""
-        path = self.folder / "out/evaluated_planned/comparison.csv"
+        path = self.folder / "out/evaluated_planned/differences.csv"
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 if row["kind"] == "all" and row["metric"] == metric:
-                    return tuple(float(row[key]) for key in ("difference", "lower", "upper"))
+                    return tuple(float(row[key]) for key in DIFFERENCE)
         raise AssertionError(f"{path} has no {metric}")
 
 
