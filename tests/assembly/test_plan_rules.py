@@ -11,6 +11,7 @@ from maskmill.assembly.plan_schedule import (
     affordable_validations,
     choose_batch,
     choose_schedule,
+    is_short,
 )
 from maskmill.data.profile import DataProfile, Spread
 
@@ -38,9 +39,9 @@ USUAL = {"object_side": Spread(9, 50, 64)}  # crops of 192 px, at their own size
 ALIKE = {"thing_names": (), "object_side": None}
 
 
-def chosen(key, *, machine=CPU, task="panoptic", **changes):
+def chosen(key, *, machine=CPU, task="panoptic", is_short=False, **changes):
     """The value of a key in the plan of a street scene with changes; None without that choice."""
-    choices = choose_parts(replace(STREET, **changes), machine, task)
+    choices = choose_parts(replace(STREET, **changes), machine, task, is_short=is_short)
     assert all(choice.reason for choice in choices)
     return {choice.key: choice.value for choice in choices}.get(key)
 
@@ -90,6 +91,11 @@ def test_a_task_that_the_data_do_not_allow_is_refused(changes, message):
             {"object_side": Spread(9, 32, 65)}, [160, 160], id="twice-65-at-twice-the-size"
         ),
         pytest.param({"object_side": Spread(9, 32, 400)}, [192, 192], id="384-px-of-the-network"),
+        pytest.param(
+            {"object_side": Spread(9, 99, 394), "is_short": True, "height": 966, "width": 1296},
+            [416, 416],
+            id="once-394-at-half-the-size",
+        ),
         pytest.param({"machine": GPU, "object_side": Spread(9, 50, 90)}, [288, 288], id="gpu"),
         pytest.param({"task": "semantic", **ALIKE}, [256, 256], id="no-objects"),
         pytest.param({"machine": GPU, "task": "semantic", **ALIKE}, [352, 480], id="whole-image"),
@@ -116,6 +122,7 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("network.width", {"machine": GPU}, 128),
         ("network.atrous_rates", {"object_side": Spread(9, 50, 96)}, None),
         ("network.atrous_rates", {"object_side": Spread(9, 50, 97)}, [6, 12, 18]),
+        ("network.atrous_rates", {"object_side": Spread(9, 99, 192), "is_short": True}, None),
         ("network.start_at_zero", {}, True),
         ("network.start_at_zero", {"task": "semantic"}, None),
         ("network.scale", {"object_side": Spread(9, 10, 20)}, 2.0),  # not more than twice
@@ -123,8 +130,14 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("network.scale", {"object_side": Spread(9, 46, 60)}, None),
         ("network.scale", {"object_side": Spread(9, 900, 999)}, None),
         ("network.scale", {"task": "semantic"}, None),
+        ("network.scale", {"object_side": Spread(9, 90, 99), "is_short": True}, None),
+        ("network.scale", {"object_side": Spread(9, 91, 99), "is_short": True}, 0.5),
+        ("network.scale", {"object_side": Spread(9, 900, 999), "is_short": True}, 0.5),
+        ("network.scale", {"object_side": Spread(9, 45, 60), "is_short": True}, 2.0),
+        ("network.scale", {"task": "semantic", "is_short": True}, None),
         ("network.output_stride", {"object_side": Spread(9, 45, 60)}, 32),
         ("network.output_stride", {"object_side": Spread(9, 46, 60)}, None),
+        ("network.output_stride", {"object_side": Spread(9, 99, 99), "is_short": True}, None),
         ("encoder", {}, "efficientnet_lite0"),
         ("encoder", {"machine": replace(CPU, weights="none")}, "resnet10t"),
         ("encoder.name", {"machine": replace(CPU, weights="hub")}, "resnet18"),
@@ -247,6 +260,11 @@ def test_the_batch_follows_length_data_and_memory(changes, batch, accumulated):
 def test_the_last_validation_is_at_the_end(changes, epochs, every):
     plan = planned(**changes)
     assert (plan["trainer.max_epochs"], plan["trainer.check_val_every_n_epoch"]) == (epochs, every)
+
+
+@pytest.mark.parametrize(("num_samples", "short"), [(799, True), (800, False)])
+def test_a_training_of_less_than_200_steps_of_4_is_short(num_samples, short):
+    assert is_short(Length(100, num_samples, "test", 192 * 192)) == short
 
 
 @pytest.mark.parametrize(

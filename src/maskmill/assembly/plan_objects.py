@@ -8,21 +8,25 @@ from maskmill.data.profile import DataProfile, Spread
 # px of the network that half of the objects should have: 16 cells of the outputs, whose stride is 4
 SEEN_SIDE = 64
 DOUBLINGS = (0, 1)  # of the image's sides: the size of the image, or twice
+SHORT_DOUBLINGS = (-1, 1)  # of a training with few steps: also half, with a quarter of the work
 SIGMA_PER_OBJECT = 1 / 8  # of the side
 SIGMA_PX = (2.0, 12.0)  # px of the network
 STUFF_PER_IMAGE = 2048 / (1024 * 2048)  # smallest stuff area of Panoptic-DeepLab, of the image
 
 
-def network_scale(profile: DataProfile) -> float:
-    """1 or 2: the factor that brings the median object closer to `SEEN_SIDE`."""
+def network_scale(profile: DataProfile, *, is_short: bool = False) -> float:
+    """The factor that brings the median object closer to `SEEN_SIDE`.
+
+    Returns:
+        1 or 2; in a short training also 0.5.
+    """
     doublings = round(log2(SEEN_SIDE / max(_sides(profile).middle, 1)))
-    lowest, highest = DOUBLINGS
+    lowest, highest = SHORT_DOUBLINGS if is_short else DOUBLINGS
     return float(2.0 ** min(max(doublings, lowest), highest))
 
 
-def scaling(profile: DataProfile) -> list[Choice]:
+def scaling(profile: DataProfile, scale: float) -> list[Choice]:
     """The scale of the network and the stride of its encoder; none for the size of the images."""
-    scale = network_scale(profile)
     if scale == 1:
         return []
     middle = _sides(profile).middle
@@ -30,15 +34,17 @@ def scaling(profile: DataProfile) -> list[Choice]:
         f"half of the objects are at most {middle:.0f} px long: the network sees them at "
         f"{scale:g} times their size, closer to {SEEN_SIDE} px"
     )
+    if scale < 1:
+        reason += "; a step takes a quarter of the time, and the training is short"
+        return [Choice("network.scale", scale, reason)]
     stride = "16 px of the image, as in the paper, at half the work of a stride of 16"
     return [Choice("network.scale", scale, reason), Choice("network.output_stride", 32, stride)]
 
 
-def grouping(profile: DataProfile, *, has_stuff: bool) -> list[Choice]:
+def grouping(profile: DataProfile, scale: float, *, has_stuff: bool) -> list[Choice]:
     """Sizes of Panoptic-DeepLab's targets and of its grouping, relative to the objects."""
     middle = _sides(profile).middle
     half = f"half of the objects are at most {middle:.0f} px long"
-    scale = network_scale(profile)
     smallest_sigma, largest_sigma = SIGMA_PX
     sigma = min(max(middle * SIGMA_PER_OBJECT, smallest_sigma / scale), largest_sigma / scale)
     offset_weight = round(min(max(1 / middle, 0.01), 0.1), 3)

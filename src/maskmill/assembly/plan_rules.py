@@ -17,8 +17,7 @@ SIDE_STEP = 32  # the encoders' stride
 SMALLEST_CROP = 96  # px
 USUAL_CROP = {"cpu": 256, "gpu": 512}  # px, without objects
 OBJECT_CROP = {"cpu": (192, 384), "gpu": (256, 768)}  # px of the network
-CROP_PER_OBJECT = 3  # sides of a large object
-SCALED_CROP_PER_OBJECT = 2  # where crops are enlarged and cost more
+CROP_PER_OBJECT = {0.5: 1.0, 1.0: 3.0, 2.0: 2.0}  # by scale: sides of a large object
 WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
 RARE_SHARE = 0.02  # of the labelled pixels
 WEIGHT_POWER_OF_OBJECTS = 0.5
@@ -51,13 +50,22 @@ def choose_task(profile: DataProfile, task: Task | None) -> Task:
     return task
 
 
-def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]:
-    """Everything but batch size, length and learning rate, which need the speed of a step."""
-    scale = 1.0 if task == "semantic" else network_scale(profile)
+def choose_parts(
+    profile: DataProfile, machine: Machine, task: Task, *, is_short: bool = False
+) -> list[Choice]:
+    """Everything but batch size, length and learning rate, which need the speed of a step.
+
+    Args:
+        profile: of the data.
+        machine: that trains.
+        task: of `choose_task`.
+        is_short: the budget pays for few steps, so that cheaper ones are better.
+    """
+    scale = 1.0 if task == "semantic" else network_scale(profile, is_short=is_short)
     crop = crop_size(profile, machine, scale)
     in_flips = task != "semantic" and profile.upright_class is None
     choices = [
-        *_network(profile, machine, task),
+        *_network(profile, machine, task, scale),
         *_encoder(profile, machine),
         *_loss(profile, task),
         crop,
@@ -66,8 +74,8 @@ def choose_parts(profile: DataProfile, machine: Machine, task: Task) -> list[Cho
         *_inference(profile, machine, crop.value, in_flips=in_flips),
     ]
     if task != "semantic":
-        choices += scaling(profile)
-        choices += grouping(profile, has_stuff=task == "panoptic")
+        choices += scaling(profile, scale)
+        choices += grouping(profile, scale, has_stuff=task == "panoptic")
     if machine.device == "cpu":
         reason = "convolutions on a CPU take up to a third less time in this memory format"
         choices.append(Choice("callbacks.channels_last", CHANNELS_LAST, reason))
@@ -91,8 +99,7 @@ def crop_size(profile: DataProfile, machine: Machine, scale: float = 1.0) -> Cho
     objects = "no objects"
     if profile.object_side is not None:
         smallest, largest = OBJECT_CROP[machine.device]
-        per_object = CROP_PER_OBJECT if scale == 1 else SCALED_CROP_PER_OBJECT
-        wanted = per_object * profile.object_side.high
+        wanted = CROP_PER_OBJECT[scale] * profile.object_side.high
         side = _stepped(min(max(wanted, smallest / scale), largest / scale))
         objects = f"95 % of the objects are at most {profile.object_side.high:.0f} px long"
     height = side
@@ -117,7 +124,7 @@ def _fitting(side: int, image_side: int) -> int:
     return max(inside, min(SMALLEST_CROP, _stepped(image_side)))
 
 
-def _network(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]:
+def _network(profile: DataProfile, machine: Machine, task: Task, scale: float) -> list[Choice]:
     if task == "semantic":
         if machine.device == "cpu":
             reason = (
@@ -143,7 +150,7 @@ def _network(profile: DataProfile, machine: Machine, task: Task) -> list[Choice]
     if machine.device == "gpu":
         reason = "half the paper's width of 256; the default of 64 is for a CPU"
         choices.append(Choice("network.width", 128, reason))
-    if sides.high > LARGE_THINGS:
+    if sides.high * scale > LARGE_THINGS:
         reason = (
             f"the paper's rates, for context around objects of up to {sides.high:.0f} px; the "
             "default of 2, 4, 6 is for objects below 96 px"

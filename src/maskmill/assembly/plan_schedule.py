@@ -13,6 +13,7 @@ VALIDATION_SHARE = 0.1  # of the minutes
 MAX_RATE = 2e-3  # of AdamW for a batch of 8
 PRETRAINED = 0.7  # of that rate, so that the features change slowly
 FEW_STEPS = 100
+CHEAP_STEPS = 200  # below them, a step should cost less
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def affordable_validations(seconds: float, budget: float) -> int:
     """How many validations of so many seconds take a tenth of the budget, from 2 to 10."""
     affordable = int(VALIDATION_SHARE * budget / max(seconds, 1e-9))
     return min(max(affordable, MIN_VALIDATIONS), MAX_VALIDATIONS)
+
+
+def is_short(length: Length) -> bool:
+    """Whether the budget pays for so few steps that cheaper ones are better."""
+    return length.num_samples < CHEAP_STEPS * SMALL_BATCH
 
 
 def choose_batch(length: Length, machine: Machine) -> list[Choice]:

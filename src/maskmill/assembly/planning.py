@@ -23,6 +23,7 @@ from maskmill.assembly.plan_schedule import (
     affordable_validations,
     choose_batch,
     choose_schedule,
+    is_short,
 )
 from maskmill.assembly.plan_settings import PlanSettings
 from maskmill.assembly.planned_file import planned_text, require_replaceable, write_planned
@@ -84,13 +85,12 @@ def make_plan(settings: PlanSettings, overrides: Sequence[str]) -> Plan:
         task,
     )
     parts = choose_parts(profile, machine, task)
-    crop_px = _seen_px(parts)
-    if settings.epochs is not None:
-        num_samples = settings.epochs * profile.num_images
-        origin = f"{settings.epochs} epochs"
-        length = Length(profile.num_images, num_samples, origin, crop_px, settings.epochs)
-    else:
-        length = _measured_length(settings, profile, parts, overrides, machine)
+    length = _length(settings, profile, parts, overrides, machine)
+    if is_short(length):
+        cheaper = choose_parts(profile, machine, task, is_short=True)
+        if cheaper != parts:
+            parts = cheaper
+            length = _length(settings, profile, parts, overrides, machine)
     batch = choose_batch(length, machine)
     batch_size = int(batch[0].value) * (int(batch[1].value) if len(batch) > 1 else 1)
     schedule = choose_schedule(length, batch_size, has_weights=machine.weights != "none")
@@ -145,6 +145,21 @@ def _seen_px(choices: Sequence[Choice]) -> int:
             height, width = choice.value
             return int(height * width * _scale(choices) ** 2)
     raise AssertionError("the crop size is chosen for all data")
+
+
+def _length(
+    settings: PlanSettings,
+    profile: DataProfile,
+    parts: Sequence[Choice],
+    overrides: Sequence[str],
+    machine: Machine,
+) -> Length:
+    """The epochs of the user, or what the minutes pay for."""
+    if settings.epochs is None:
+        return _measured_length(settings, profile, parts, overrides, machine)
+    num_samples = settings.epochs * profile.num_images
+    origin = f"{settings.epochs} epochs"
+    return Length(profile.num_images, num_samples, origin, _seen_px(parts), settings.epochs)
 
 
 def _measured_length(
