@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from maskmill.canonical.files import read_json
 from maskmill.canonical.json_rows import JsonRows, read_json_rows
-from maskmill.canonical.plain_rows import CHUNK, is_object, plain_rows
+from maskmill.canonical.plain_rows import CHUNK, MAX_WAITING, is_object, plain_rows
 
 TABLES = ("images", "annotations")
 VALUES = st.recursive(
@@ -49,8 +49,9 @@ ROW = {
     "nothing": None,
     "yes": True,
 }
+SEGMENTS = {"segments_info": [{"id": 1, "bbox": [1, 2]}, {"id": 2}], "file_name": "a.png"}
 ROWS = json.dumps(
-    {"images": [ROW, {"id": 1}, {"size": {"w": 2}}, ROW, {"a": "}, {"}, ROW]}
+    {"images": [ROW, {"id": 1}, SEGMENTS, {"size": {"w": 2}}, ROW, {"a": "}, {"}, ROW]}
 ).encode()
 TOKENS = [
     *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"0", b"-", b".", b"e"),
@@ -91,11 +92,19 @@ def outcome(read):
         return str(error)
 
 
-def test_polygons_are_found_without_decoding_them():
-    text = json.dumps([ROW] * 10_000).encode()
+@pytest.mark.parametrize("row", [ROW, SEGMENTS])
+def test_objects_are_found_without_decoding_them(row):
+    text = json.dumps([row] * 10_000).encode()
     found = list(plain_rows(io.BytesIO(text), 1))
     assert len(found) == 9_999
-    assert {text[start:stop] for start, stop in found} == {json.dumps(ROW).encode()}
+    assert {text[start:stop] for start, stop in found} == {json.dumps(row).encode()}
+
+
+def test_what_seems_to_be_one_long_object_is_left_to_the_caller():
+    text = b"[" + b'{"a": "{"}, ' * (4 * MAX_WAITING // 12)
+    file = io.BytesIO(text)
+    assert list(plain_rows(file, 1)) == []
+    assert file.tell() < len(text)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,7 @@ def test_polygons_are_found_without_decoding_them():
         b'{"id": 1, "id": 2}',
         b'{"id": 1, "\\u0069d": 2}',
         b'{"size": {"w": 1, "w": 2}}',
+        b'{"a": [{"w": 1, "w": 2}]}',
         b'{"id": ' + b"9" * 5000 + b"}",
         b'{"id": "\xed\xa0\x80"}',
         b'{"id": "\x1f"}',

@@ -53,6 +53,28 @@ def test_predictions_without_a_table_are_scored_by_id(folders):
     assert evaluate_folders(*folders).scores() == before
 
 
+@pytest.mark.parametrize("side", [0, 1], ids=["target", "prediction"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.pop(), "Expected every id of the map among the segments"),
+        (lambda rows: rows.append({"id": 900, "category_id": 7}), "contains ids [900], but no"),
+    ],
+    ids=["unlisted", "absent"],
+)
+@pytest.mark.parametrize("metrics", [["PQ"], ["PQ", "AP"]], ids=["PQ", "AP"])
+def test_ids_that_differ_from_their_list_are_named_with_the_file(
+    folders, side, change, message, metrics
+):
+    write_instances(folders[1], PREDS)
+    edit(folders[side], lambda index: change(index["annotations"][1]["segments_info"]))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        evaluate_folders(*folders, metrics=metrics)
+    folder = folders[side]
+    assert str(caught.value).startswith(f"{folder / 'panoptic'}")
+    assert message in str(caught.value)
+
+
 def whole(value, category_id):
     """An image of 8 x 8 px that consists of one segment; 0: of none."""
     return Panoptic.from_ids(np.full((8, 8), value, np.int32), {value: category_id})

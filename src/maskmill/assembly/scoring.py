@@ -11,6 +11,7 @@ from maskmill.evaluation.analysis import analyse
 from maskmill.evaluation.bootstrap import Interval, Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.evidence import Evidence, collect_evidence
+from maskmill.evaluation.folders import read_pair
 from maskmill.evaluation.slices import Slicing, read_tags
 from maskmill.reporting.evaluation_folder import write_evaluation
 from maskmill.reporting.examples import Gallery
@@ -51,8 +52,14 @@ def score(settings: EvaluateSettings) -> Gallery:
         metrics=settings.metrics,
         workers=settings.workers,
     )
-    evaluation = evaluate(prediction=settings.prediction)
-    baseline = None if settings.baseline is None else evaluate(prediction=settings.baseline)
+    # Each folder is opened once: the index of many images takes a while to read.
+    _, prediction = read_pair(target, settings.prediction)
+    evaluation = evaluate(prediction=prediction)
+    baseline = None
+    baseline_folder = None
+    if settings.baseline is not None:
+        _, baseline_folder = read_pair(target, settings.baseline)
+        baseline = evaluate(prediction=baseline_folder)
     analysis = analyse(
         evaluation,
         Resampling(settings.num_resamples, settings.seed),
@@ -64,10 +71,10 @@ def score(settings: EvaluateSettings) -> Gallery:
     return Gallery.from_folders(
         analysis,
         target,
-        settings.prediction,
+        prediction,
         images=images,
         num_examples=settings.num_examples,
-        baseline=settings.baseline,
+        baseline=baseline_folder,
         origin=find_origin(settings.prediction, settings.model),
     )
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside
-from maskmill.canonical.panoptic import Panoptic, make_panoptic
+from maskmill.canonical.panoptic import ListedPanoptic, Panoptic
 from maskmill.canonical.panoptic_index import PanopticIndex, RowsById, read_panoptic_index
 from maskmill.canonical.png import RGB, read_ids, read_rgb, write_ids
 
@@ -161,13 +161,12 @@ class PanopticFolder:
         >>> categories = Categories.from_list([{"id": 26, "name": "car", "isthing": 1}])
         >>> _ = write_index(folder, categories, [record], [row])
         >>> split = PanopticFolder(folder)
-        >>> split.records
-        (ImageRecord(id=5, file_name='a.jpg', height=1, width=3),)
         >>> split.panoptic(5).ids
         array([[0, 1, 1]], dtype=int32)
     """
 
     def __init__(self, path: Path, *, expected: Categories | None = None) -> None:
+        self.path = path
         self.json_path = path if path.suffix == ".json" else path / "panoptic.json"
         self.png_folder = self.json_path.with_suffix("")
         self.image_folder = self.json_path.parent / "images"
@@ -231,10 +230,7 @@ class PanopticFolder:
         return records
 
     def only(self, records: Iterable[ImageRecord]) -> "PanopticFolder":
-        """The same folder with the annotations of some images and no records.
-
-        It is small enough to send to another process, which then need not read the JSON.
-        """
+        """The annotations of some images, without records: small enough for another process."""
         part = copy.copy(self)
         part._annotations = {record.id: self._annotations[record.id] for record in records}
         part._images = None
@@ -248,10 +244,14 @@ class PanopticFolder:
             FileNotFoundError: the PNG does not exist.
             ValueError: the PNG does not decode, or disagrees with segments_info on the ids.
         """
+        return self.listed(image_id).measured()
+
+    def listed(self, image_id: int) -> ListedPanoptic:
+        """The labels of one image, before map and segments_info are compared; see `panoptic`."""
         row = self.annotation(image_id)
         path = inside(self.png_folder, row["file_name"])
         where = f"{path} (image {image_id} of {self.json_path})"
-        return make_panoptic(read_ids(path), row["segments_info"], where)
+        return ListedPanoptic.from_rows(read_ids(path), row["segments_info"], where)
 
     def annotation(self, image_id: int) -> dict[str, Any]:
         """The annotation of one image, as in the JSON file."""

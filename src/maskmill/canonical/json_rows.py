@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
+import msgspec
+
 from maskmill.canonical.files import (
     distinct_keys,
     has_mark,
@@ -55,10 +57,10 @@ class JsonRows(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return list(map(self.__getitem__, range(len(self))[index]))
-        return json.loads(self.text(index))
+        return decode_row(self.text(index))
 
     def __iter__(self) -> Iterator[Any]:
-        return map(json.loads, self.texts())
+        return map(decode_row, self.texts())
 
     def text(self, index: int) -> bytes:
         """The JSON text of a row.
@@ -91,6 +93,14 @@ class JsonRows(Sequence[Any]):
                 f"{self._path}: expected the file as it was read before, but it has changed - "
                 "run the command again"
             )
+
+
+def decode_row(text: bytes) -> Any:
+    """The value of a row; msgspec has the same ones in less time, but no NaN or infinity."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return json.loads(text)
 
 
 def _open(path: Path, data: bytes | None) -> BinaryIO:

@@ -72,7 +72,8 @@ def _inflate(compressed: bytes, size: int) -> npt.NDArray[np.uint8] | None:
     stream = zlib_ng.decompressobj()  # a sixth of the time that zlib takes for ids
     try:
         inflated = stream.decompress(compressed, size + 1)  # one more reaches the stream's checksum
-    except (zlib_ng.error, MemoryError):  # a decoder of images says what is wrong
+    # A decoder of images says what is wrong.
+    except (zlib_ng.error, MemoryError):  # type: ignore[not-a-type] # its stub says instance
         return None
     if len(inflated) != size or not stream.eof or stream.unused_data:
         return None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -17,15 +17,17 @@ BETWEEN = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
 # an integer, does not look at the encoding of these values, and keeps the last of repeated keys, so
 # that `is_object` looks for all of these.
 KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+KEYS_OF_EACH = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)
 MAX_BYTES = 4300  # Python refuses to read longer integers
 MAX_LISTS = 100
+MAX_WAITING = 2**22  # bytes of one object: `plain_rows` leaves longer ones to its caller
 
 
 def plain_rows(file: BinaryIO, start: int) -> Iterator[tuple[int, int]]:
     """The first bytes and the ends of the objects at the beginning of a list, all but its last.
 
-    They end at the first item that may be something else, such as an object with a list of objects:
+    They end at the first item that may be something else, such as an object with a brace in a text:
     the next item begins at the end of the last object, behind a comma.
 
     Args:
@@ -37,12 +39,20 @@ def plain_rows(file: BinaryIO, start: int) -> Iterator[tuple[int, int]]:
     while chunk := file.read(max(CHUNK, len(waiting))):
         waiting += chunk
         first = 0
+        counted = 0
+        num_open = 0
         for match in BETWEEN.finditer(waiting):
             end = match.start() + 1
+            num_open += waiting.count(b"{", counted, end) - waiting.count(b"}", counted, end)
+            counted = end
+            if num_open:  # between two objects in a list of this one
+                continue
             if not is_object(waiting[first:end]):
                 return
             yield start + first, start + end
             first = match.end() - 1
+        if not first and len(waiting) > MAX_WAITING:
+            return
         waiting = waiting[first:]
         start += first
 
@@ -55,11 +65,27 @@ def is_object(text: bytes) -> bool:
         (True, False, False)
     """
     if text.isascii() and len(text) <= MAX_BYTES and text.count(b"[") < MAX_LISTS:
-        # A repeated key, a nested object or a text contains more colons than there are keys.
+        # A repeated key or a colon in a text leaves more colons than there are keys.
         with suppress(msgspec.DecodeError, ValueError, RecursionError):
-            if text.count(b":") == len(KEYS.decode(text)):
+            values = KEYS.decode(text)
+            num_more = text.count(b":") - len(values)
+            if not num_more or num_more == _num_keys_of_lists(values):
                 return True
     try:  # the rare rest, such as an object that contains NaN
         return isinstance(DECODER.decode(text.decode()), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _num_keys_of_lists(values: Mapping[str, msgspec.Raw]) -> int:
+    """How many keys the objects in lists have, if no list contains anything else.
+
+    Raises:
+        msgspec.DecodeError: a list with objects contains something else.
+    """
+    num_keys = 0
+    for value in values.values():
+        text = bytes(value)
+        if text.startswith(b"[") and b"{" in text:
+            num_keys += sum(map(len, KEYS_OF_EACH.decode(text)))
+    return num_keys

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.folder import PanopticFolder
-from maskmill.canonical.panoptic import Panoptic, make_panoptic
+from maskmill.canonical.panoptic import ListedPanoptic, Panoptic
 from maskmill.canonical.png import RGB, read_ids
 from maskmill.data.shards import INDEX, ShardReader
 from maskmill.data.stores import LocalStore, open_store
@@ -58,7 +58,7 @@ class LabelledImage:
         Raises:
             ValueError: the ids of the map and of `segments_info` differ.
         """
-        return make_panoptic(self.ids, self.segments_info, self.name)
+        return ListedPanoptic.from_rows(self.ids, self.segments_info, self.name).measured()
 
 
 class Split(Protocol):

@@ -170,7 +170,7 @@ def _image_id(pair: tuple[ImageRecord, MaskMatches | None]) -> int:
 
 def evaluate_folders(
     target: Path | PanopticFolder,
-    prediction: Path,
+    prediction: Path | PanopticFolder,
     *,
     background: bool | None = None,
     void_in_union: bool = False,
@@ -205,8 +205,9 @@ def evaluate_folders(
     if background is None:
         background = folder.categories.background_index is not None
     needs_masks = "AP" in metrics or "boundary" in metrics
-    results = read_results(prediction, folder) if needs_masks else None
-    masks = find_class_masks(prediction)
+    path = prediction if isinstance(prediction, Path) else prediction.path
+    results = read_results(path, folder) if needs_masks else None
+    masks = find_class_masks(path)
     scorer = FolderScorer(folder, pred_folder, masks, background, void_in_union, metrics)
     num_tasks = TASKS_PER_WORKER * num_workers(workers)
     size = max(chunk, min(MAX_CHUNK, -(-len(folder.records) // num_tasks)))

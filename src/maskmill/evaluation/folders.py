@@ -10,7 +10,7 @@ from maskmill.canonical.categories import Categories
 from maskmill.canonical.files import inside, read_json
 from maskmill.canonical.folder import ImageRecord, PanopticFolder, png_name
 from maskmill.canonical.freed_memory import keep_freed_memory
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.panoptic import ListedPanoptic
 from maskmill.canonical.png import read_labels
 from maskmill.evaluation.image_scores import score_image
 from maskmill.evaluation.metric_families import ALL_FAMILIES, Family
@@ -21,8 +21,15 @@ from maskmill.metrics.functional.mask_ap import Row, results_by_image
 Results = dict[int, list[Row]]  # image id -> its COCO results
 
 
+def open_folder(
+    folder: Path | PanopticFolder, *, expected: Categories | None = None
+) -> PanopticFolder:
+    """A folder that is open already, or that of a path; see `PanopticFolder`."""
+    return PanopticFolder(folder, expected=expected) if isinstance(folder, Path) else folder
+
+
 def read_pair(
-    target: Path | PanopticFolder, prediction: Path
+    target: Path | PanopticFolder, prediction: Path | PanopticFolder
 ) -> tuple[PanopticFolder, PanopticFolder]:
     """The ground truth and the prediction, after checking that they belong together.
 
@@ -31,13 +38,13 @@ def read_pair(
         ValueError: the ground truth has no image or the same one twice, an image has no prediction,
             or the prediction gives a category id another name or kind; see `PanopticFolder`.
     """
-    target_folder = PanopticFolder(target) if isinstance(target, Path) else target
+    target_folder = open_folder(target)
     if not target_folder.records:
         raise ValueError(
             f"{target_folder.json_path}: expected at least one image, but there is none - "
             "check the split"
         )
-    pred_folder = PanopticFolder(prediction, expected=target_folder.categories)
+    pred_folder = open_folder(prediction, expected=target_folder.categories)
     _require_predictions(target_folder, pred_folder)
     return target_folder, pred_folder
 
@@ -112,8 +119,8 @@ class FolderScorer:
         keep_freed_memory()
         scores = []
         for record in records:
-            target = self.target.panoptic(record.id)
-            pred = self.pred.panoptic(record.id)
+            target = self.target.listed(record.id)
+            pred = self.pred.listed(record.id)
             classes = self._classes(record, pred)
             try:
                 image = score_image(
@@ -128,12 +135,14 @@ class FolderScorer:
                     metrics=self.metrics,
                 )
             except ValueError as error:
+                for labels in (target, pred):
+                    labels.measured()  # says what is wrong within one of them
                 where = f"{self.pred.json_path}: image {record.file_name}"
                 raise ValueError(f"{where}: {error}") from error
             scores.append(image)
         return ScoredChunk(scores)
 
-    def _classes(self, record: ImageRecord, pred: Panoptic) -> Labels:
+    def _classes(self, record: ImageRecord, pred: ListedPanoptic) -> Labels:
         """The class mask of an image; its segments where there is no folder of class masks."""
         if self.semantic is None:
             return pred

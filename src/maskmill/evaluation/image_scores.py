@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.folder import ImageRecord
-from maskmill.canonical.panoptic import Panoptic
+from maskmill.canonical.panoptic import VOID_ID, ListedPanoptic
 from maskmill.canonical.runs import Overlaps, overlaps_of_runs, run_lengths, run_starts
 from maskmill.evaluation.metric_families import ALL_FAMILIES, Family
 from maskmill.metrics.functional.boundary_iou import boundary_areas
@@ -26,10 +26,10 @@ from maskmill.metrics.functional.masks import Masks
 from maskmill.metrics.functional.panoptic_quality import Counts, count_matches
 from maskmill.metrics.functional.segment_matching import (
     Matches,
+    Segmented,
     class_indices,
     match_overlaps,
     require_same_size,
-    scores_of,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -128,7 +128,7 @@ class _SharedRuns:
     pred: npt.NDArray[np.int32]  # (R,) ids
 
     @classmethod
-    def cut(cls, target: Panoptic, pred: Panoptic) -> "_SharedRuns":
+    def cut(cls, target: Segmented, pred: Segmented) -> "_SharedRuns":
         """Cut both maps; they have one size."""
         starts = run_starts(target.ids, pred.ids)
         return cls(
@@ -159,8 +159,8 @@ class _SharedRuns:
 
 def score_image(
     record: ImageRecord,
-    pred: Panoptic,
-    target: Panoptic,
+    pred: Segmented,
+    target: Segmented,
     categories: Categories,
     *,
     classes: Labels,
@@ -184,18 +184,21 @@ def score_image(
         metrics: the families of scores that are asked for.
 
     Raises:
-        ValueError: the maps differ in size, or an id is not in the table.
+        ValueError: the maps differ in size, an id is not in the table, or a map has other ids than
+            its segments.
     """
     require_same_size(pred.size, target.size)
     num_classes = categories.num_classes
     runs = _SharedRuns.cut(target, pred)
     shared = runs.overlaps()
+    if not (_are_listed(shared.first, target) and _are_listed(shared.second, pred)):
+        raise ValueError("Expected in both maps the ids of their segments, but they differ")
     matches = match_overlaps(
         shared,
         class_indices(pred, categories),
         class_indices(target, categories),
         crowds=target.crowds,
-        scores=scores_of(pred),
+        scores=pred.score_of,
         background=background,
         void_in_union=void_in_union,
     )
@@ -223,9 +226,14 @@ def score_image(
     )
 
 
+def _are_listed(ids: Ints, labels: Segmented) -> bool:
+    """Whether these ids and no others are those of the segments, but for void."""
+    return set(ids.tolist()) - {VOID_ID} == labels.category_of.keys()
+
+
 def _match_results(
     results: Sequence[Row] | None,
-    target: Panoptic,
+    target: Segmented,
     categories: Categories,
     metrics: Sequence[Family],
 ) -> dict[str, Any]:
@@ -233,7 +241,8 @@ def _match_results(
     if results is None:
         return {"masks": None, "mask_boundaries": None}
     pred_masks = masks_of_results(results, target.size)
-    target_masks = Masks.from_things(target, categories)
+    measured = target.measured() if isinstance(target, ListedPanoptic) else target
+    target_masks = Masks.from_things(measured, categories)
     matching = ImageMatching(pred_masks, target_masks)
     return {
         "masks": matching.by_mask() if "AP" in metrics else None,

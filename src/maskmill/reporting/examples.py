@@ -10,6 +10,7 @@ from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.analysis import Analysis
 from maskmill.evaluation.comparison import Difference
 from maskmill.evaluation.deciding import Task, find_task
+from maskmill.evaluation.folders import open_folder
 from maskmill.reporting.origin import NO_ORIGIN, Origin
 from maskmill.reporting.pages import format_percent, format_points
 from maskmill.reporting.pictures import draw_example, find_image
@@ -77,17 +78,17 @@ class Gallery:
         cls,
         analysis: Analysis,
         target: PanopticFolder,
-        prediction: Path,
+        prediction: Path | PanopticFolder,
         *,
         images: Path,
         num_examples: int,
-        baseline: Path | None,
+        baseline: Path | PanopticFolder | None,
         origin: Origin = NO_ORIGIN,
     ) -> "Gallery":
         """The gallery of a prediction folder and, if there is one, of the baseline's folder."""
         table = target.categories
-        other = None if baseline is None else PanopticFolder(baseline, expected=table)
-        pred = PanopticFolder(prediction, expected=table)
+        pred = open_folder(prediction, expected=table)
+        other = None if baseline is None else open_folder(baseline, expected=table)
         return cls(analysis, target, pred, images, num_examples, other, origin)
 
     def draw(self, index: int, caption: str, *, with_baseline: bool = False) -> Example:

@@ -7,16 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import IGNORE_INDEX, Categories
-from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID, Panoptic
+from maskmill.canonical.panoptic import VOID_CATEGORY, VOID_ID
 from maskmill.canonical.runs import IntMap, Overlaps, overlaps, relabel, run_lengths, run_starts
 from maskmill.metrics.functional.ratios import mean_over_classes, ratio, sum_over_classes
-from maskmill.metrics.functional.segment_matching import class_indices, require_same_size
+from maskmill.metrics.functional.segment_matching import (
+    Segmented,
+    class_indices,
+    require_same_size,
+)
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Matrix = Ints
 UNKNOWN = -1
-Labels = npt.NDArray[np.int32] | Panoptic  # category ids of pixels, or segments
+Labels = npt.NDArray[np.int32] | Segmented  # category ids of pixels, or segments
 
 
 def confusion_matrix(pred: Labels, target: Labels, categories: Categories) -> Matrix:
@@ -146,7 +150,7 @@ def class_map(labels: Labels, categories: Categories) -> npt.NDArray[np.uint8]:
     values = _index_of_values(labels, categories)
     indices = relabel(values.map, values.index, default=IGNORE_INDEX).astype(np.uint8)  # K < 255
     unknown = indices == IGNORE_INDEX
-    if not isinstance(labels, Panoptic) and unknown.any():
+    if isinstance(labels, np.ndarray) and unknown.any():
         _indices(np.unique(labels[unknown]).astype(np.int64), values.index)
     return indices
 
@@ -160,12 +164,12 @@ class _Values:
 
 
 def _index_of_values(labels: Labels, categories: Categories) -> _Values:
-    if isinstance(labels, Panoptic):
-        return _Values(labels.ids, class_indices_with_void(labels, categories))
-    return _Values(labels, {VOID_CATEGORY: categories.num_classes} | categories.index)
+    if isinstance(labels, np.ndarray):
+        return _Values(labels, {VOID_CATEGORY: categories.num_classes} | categories.index)
+    return _Values(labels.ids, class_indices_with_void(labels, categories))
 
 
-def class_indices_with_void(panoptic: Panoptic, categories: Categories) -> dict[int, int]:
+def class_indices_with_void(panoptic: Segmented, categories: Categories) -> dict[int, int]:
     """Segment id -> class index 0..K-1, and K for void."""
     return {VOID_ID: categories.num_classes} | class_indices(panoptic, categories)
 

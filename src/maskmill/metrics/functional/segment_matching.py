@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.panoptic import VOID_ID, Panoptic
+from maskmill.canonical.panoptic import VOID_ID, ListedPanoptic, Panoptic
 from maskmill.canonical.runs import Overlaps, overlaps
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Segmented = Panoptic | ListedPanoptic
 
 MATCH_IOU = 0.5  # exclusive: above it a match is unique
 LOCALIZATION_IOU = 0.1  # exclusive: the lower bound of TIDE (Bolya et al., ECCV 2020)
@@ -111,7 +112,7 @@ def find_matches(
         class_indices(pred, categories),
         class_indices(target, categories),
         crowds=target.crowds,
-        scores=scores_of(pred),
+        scores=pred.score_of,
         background=background,
         void_in_union=void_in_union,
     )
@@ -130,7 +131,7 @@ def require_same_size(pred: tuple[int, ...], target: tuple[int, ...]) -> None:
         )
 
 
-def class_indices(panoptic: Panoptic, categories: Categories) -> dict[int, int]:
+def class_indices(panoptic: Segmented, categories: Categories) -> dict[int, int]:
     """Segment id -> class index 0..K-1.
 
     Raises:
@@ -139,11 +140,6 @@ def class_indices(panoptic: Panoptic, categories: Categories) -> dict[int, int]:
     index_of = categories.index
     categories.require_known(panoptic.category_of.values())
     return {key: index_of[category_id] for key, category_id in panoptic.category_of.items()}
-
-
-def scores_of(panoptic: Panoptic) -> dict[int, float]:
-    """Segment id -> score, of the segments that have one."""
-    return {segment.id: segment.score for segment in panoptic.segments if segment.score is not None}
 
 
 def match_overlaps(
