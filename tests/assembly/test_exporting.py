@@ -225,7 +225,8 @@ def score(network):
     return float(network(np.zeros((1, 3, 40, 60), np.uint8))["classes"].shape == size)
 graph = Path({str(graph)!r})
 path = export_int8(graph, images, score, size=(71, 97), max_loss=0.0)
-networks = [OpenVinoNetwork(path, threads=1), OpenVinoNetwork(graph, threads=1)]
+int8 = OpenVinoNetwork(path, threads=1, precision="bf16")
+networks = [int8, OpenVinoNetwork(graph, threads=1)]
 batch = np.stack(images).transpose(0, 3, 1, 2)
 shares = []
 for height, width in ((71, 97), (33, 50)):

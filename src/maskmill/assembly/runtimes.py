@@ -141,7 +141,7 @@ def open_network(
     threads = torch.get_num_threads()
     if runtime == "onnx":
         return OnnxNetwork(path, threads=threads, temperature=temperature)
-    precision: Precision = "bf16" if runtime == "openvino_bf16" else "f32"
+    precision: Precision = "f32" if runtime == "openvino" else "bf16"
     return OpenVinoNetwork(path, threads=threads, precision=precision, temperature=temperature)
 
 

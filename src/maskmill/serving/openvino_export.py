@@ -12,6 +12,7 @@ from maskmill.postprocess.array_network import ArrayNetwork
 from maskmill.postprocess.prediction import Images, Network, Outputs, Size
 from maskmill.postprocess.whole_image import stack
 from maskmill.serving.onnx_network import LOGITS, STRIDE_ENTRY, OnnxNetwork
+from maskmill.serving.openvino_graph import normalize_channels_in_place
 from maskmill.serving.openvino_network import GRAPH, INT8_GRAPH, SECTION, import_openvino
 
 Score = Callable[[Network], float]
@@ -33,6 +34,7 @@ def export_openvino(onnx_graph: Path, folder: Path) -> Path:
     openvino = import_openvino()
     # Not `convert_model`, which reports every conversion to its authors.
     graph = openvino.Core().read_model(onnx_graph)
+    normalize_channels_in_place(graph)
     stride = OnnxNetwork(onnx_graph, threads=1).stride
     graph.set_rt_info(str(stride), [SECTION, STRIDE_ENTRY])
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
