@@ -167,7 +167,7 @@ def nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
 
-def tested(**inference):
+def as_tested(**inference):
     """How a version predicts, as its description says it."""
     whole = {"_target_": "maskmill.postprocess.whole_image.WholeImage"}
     return {"inference": whole | inference, "postprocess": {}}
@@ -208,10 +208,18 @@ BROKEN = [
     ("fingerprint", [], "a valid string at fingerprint, but got []"),
     ("prediction", [], "a valid dictionary at prediction, but got []"),
     ("prediction", {"postprocess": {}}, "a value at prediction.inference, but got none"),
-    ("prediction", tested(_target_="os.system"), "a class of maskmill.postprocess, but got 'os.s"),
-    ("prediction", tested(views={"_target_": "os.system"}), "but got 'os.system'"),
-    ("prediction", tested(window=[nested(200)]), "expected at most 32 nested levels"),
-    ("prediction", tested(overlap=float("nan")), "overlap: expected a finite number, but got nan"),
+    (
+        "prediction",
+        as_tested(_target_="os.system"),
+        "a class of maskmill.postprocess, but got 'os.s",
+    ),
+    ("prediction", as_tested(views={"_target_": "os.system"}), "but got 'os.system'"),
+    ("prediction", as_tested(window=[nested(200)]), "expected at most 32 nested levels"),
+    (
+        "prediction",
+        as_tested(overlap=float("nan")),
+        "overlap: expected a finite number, but got nan",
+    ),
 ]
 
 
