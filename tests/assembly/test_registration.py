@@ -12,6 +12,7 @@ from drawn_folders import BOX
 from maskmill.assembly.gate import Gate
 from maskmill.assembly.registration import Registration, decided
 from maskmill.canonical.files import read_json
+from maskmill.evaluation.evidence import read_evidence, write_evidence
 from maskmill.tracking.lineage import MODEL_TAG, find_run
 from maskmill.tracking.models import champion, version_of, versions
 from maskmill.tracking.promotion import move_champion, promote, rollback
@@ -343,9 +344,23 @@ def test_the_model_card_is_the_description_and_the_logged_model_page_is_linked(t
     run = team.client.get_run(version.run_id)
     run_page = f"#/experiments/{run.info.experiment_id}/runs/{version.run_id}"
     assert f"({run_page})" in version.description
-    assert f"({run_page}/artifacts/register/comparison.html)" in version.description
+    assert f"({run_page}/artifacts/register/street_1/comparison.html)" in version.description
     note = run.data.tags["mlflow.note.content"]
     link = "[street version 1](#/models/street/versions/1)"
-    assert f"- **Registered**: {link}: the first version of this model" in note
+    assert f"- **Registered as street 1**: {link}: the first version of this model" in note
     assert f"{run_page}/artifacts/evaluate/" in note
     assert version.run_id == find_run(version.tags[MODEL_TAG]).info.run_id
+
+
+def test_an_inference_of_ones_own_is_no_part_of_a_version(team):
+    folder, model = team.train()
+    team.score(folder, model, GOOD)
+    out = folder / "evaluate"
+    evidence = read_evidence(out)
+    own = {"inference": {"_target_": "mine.inference.Spiral"}}
+    write_evidence(out, dataclasses.replace(evidence, settings=evidence.settings | own))
+    expected = (
+        r"evidence\.json: settings\.inference: expected one of .*, but got 'mine\.inference\."
+    )
+    with pytest.raises(ValueError, match=expected):
+        Registration(team.settings(folder))

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from maskmill.serving.model_files import (
     read_model,
     write_model,
 )
+from maskmill.serving.prediction_settings import PredictionSettings
 from strategies import CATEGORIES
 
 CONFIG = {
@@ -137,16 +139,34 @@ def test_a_model_file_cannot_name_code_outside_the_postprocessing(name):
         make_postprocess({"_target_": name}, CATEGORIES, "predict.postprocess")
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [({}, r"model\.json: config\.task\.postprocess\."), ({"size": 3}, r"^predict\.postprocess\.")],
-)
-def test_a_misspelt_class_of_a_model_is_named_with_its_file(tmp_path, changes, name):
+@pytest.mark.parametrize("changes", [{}, {"size": 3}])
+def test_a_misspelt_class_of_a_model_is_named_with_its_file(tmp_path, changes):
     node = {"_target_": "maskmill.postprocess.semantic.SmanticSegments"}
     config = CONFIG | {"task": {"postprocess": node}}
     files = write_model(tmp_path, WEIGHTS, config, CATEGORIES, "digest")
-    with pytest.raises(ValueError, match=f"{name}_target_: expected a class of maskmill"):
+    where = r"model\.json: config\.task\.postprocess\."
+    with pytest.raises(ValueError, match=f"{where}_target_: expected a class of maskmill"):
         files.postprocess(changes)
+
+
+@pytest.mark.parametrize(
+    ("tested", "changes", "where"),
+    [({"size": 3}, {}, r"model\.json: prediction\."), ({}, {"size": 3}, r"^predict\.")],
+)
+def test_a_value_that_the_postprocess_lacks_is_named_where_it_stands(
+    tmp_path, tested, changes, where
+):
+    files = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    files = replace(files, prediction=PredictionSettings(postprocess=tested))
+    with pytest.raises(ValueError, match=f"{where}postprocess.size: .* has no argument 'size'"):
+        files.postprocess(changes)
+
+
+def test_the_same_weights_in_flips_have_another_identity(tmp_path):
+    files = write_model(tmp_path, WEIGHTS, CONFIG, CATEGORIES, "digest")
+    in_flips = replace(files, prediction=PredictionSettings(as_tested(views={"a": 1})["inference"]))
+    assert files.identity == files.fingerprint == in_flips.fingerprint
+    assert in_flips.identity != files.identity
 
 
 def test_a_postprocess_value_out_of_range_raises_a_value_error():
@@ -165,6 +185,9 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
 
 def nested(depth):
     return json.loads("[" * depth + "]" * depth)
+
+
+WINDOWS = "maskmill.postprocess.sliding_window.SlidingWindow"
 
 
 def as_tested(**inference):
@@ -208,17 +231,28 @@ BROKEN = [
     ("fingerprint", [], "a valid string at fingerprint, but got []"),
     ("prediction", [], "a valid dictionary at prediction, but got []"),
     ("prediction", {"postprocess": {}}, "a value at prediction.inference, but got none"),
-    (
-        "prediction",
-        as_tested(_target_="os.system"),
-        "a class of maskmill.postprocess, but got 'os.s",
-    ),
+    ("prediction", as_tested(_target_="os.system"), "SlidingWindow, maskmill.postprocess"),
+    ("prediction", as_tested(_target_=WINDOWS.replace("SlidingWindow", "Band")), "Band'"),
+    ("prediction", as_tested(_partial_=True), "_partial_: expected arguments by name, but got"),
     ("prediction", as_tested(views={"_target_": "os.system"}), "but got 'os.system'"),
-    ("prediction", as_tested(window=[nested(200)]), "expected at most 32 nested levels"),
+    ("prediction", as_tested(views=as_tested()["inference"]), "whole_image.WholeImage'"),
     (
         "prediction",
-        as_tested(overlap=float("nan")),
-        "overlap: expected a finite number, but got nan",
+        as_tested(views=3),
+        "expected one of maskmill.postprocess.views.Views, but got 3",
+    ),
+    ("prediction", as_tested(padding=nested(200)), "expected at most 32 nested levels"),
+    (
+        "prediction",
+        as_tested(padding=float("nan")),
+        "padding: expected a finite number, but got nan",
+    ),
+    ("prediction", as_tested(padding=3), "WholeImage has no argument 'padding'"),
+    ("prediction", as_tested(_target_=WINDOWS, window=[64, 1]), "inference.window: expected tuple"),
+    (
+        "prediction",
+        as_tested() | {"postprocess": {"_partial_": True}},
+        "postprocess._partial_: exp",
     ),
 ]
 
@@ -234,7 +268,8 @@ def test_a_broken_description_is_named(tmp_path, where, value, message):
         part = part[int(key) if isinstance(part, list) else key]
     part[int(last) if isinstance(part, list) else last] = value
     path.write_text(json.dumps(content[""]))
-    expected = rf"model\.json: .*{re.escape(message)}.* - (correct|train|merge)"
+    ways_out = "correct|train|merge|predict|remove|register|set"
+    expected = rf"model\.json: .*{re.escape(message)}.* - ({ways_out})"
     with pytest.raises(ValueError, match=expected):
         read_model(tmp_path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 
 from maskmill.assembly.limits import missed_floors, missed_limits
-from maskmill.assembly.rescoring import scores_of
+from maskmill.assembly.rescoring import scores_of, tested_prediction
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.evaluation.bootstrap import Resampling
@@ -207,7 +207,8 @@ class Gate:
         holder = version_with_alias(version.name, CHALLENGER)
         if holder is None or holder.version == version.version:
             return None
-        if version_facts(holder).get(TEST_TAG) != self.evidence.test:
+        before = self.evidence.key_with(tested_prediction(holder).as_dict())  # of earlier commits
+        if version_facts(holder).get(TEST_TAG) not in {self.evidence.test, before}:
             return None
         score = float(holder.tags.get(self.settings.metric, "nan"))
         return holder if score > self.score else None

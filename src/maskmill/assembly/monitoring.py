@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from maskmill.assembly.auto_inference import AutoInference
 from maskmill.assembly.settings import MonitorSettings
 from maskmill.canonical.categories import Categories
 from maskmill.evaluation.drift import require_images
 from maskmill.evaluation.monitoring import Comparison, compare_with_reference
 from maskmill.evaluation.observation import NUM_DIGITS, Observation, observe, read_log
 from maskmill.evaluation.reference import read_reference
+from maskmill.postprocess.whole_image import WholeImage
 from maskmill.serving.image_folder import find_images
 from maskmill.serving.model_files import REFERENCE, ModelFiles, read_model
+from maskmill.serving.prediction_settings import in_words
 from maskmill.sources.finding import Findings, group_by_kind
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,12 @@ def monitor(settings: MonitorSettings) -> Monitored:
     reference = read_reference(files.folder / REFERENCE, digest=files.reference)
     if settings.log is not None:
         observations = _logged(settings.log, files)[-settings.last :]
+        if not files.prediction.is_default:
+            log.warning(
+                "the server predicts with %s, but the reference was measured on whole images: what "
+                "concerns predictions may differ by that alone",
+                in_words(files.prediction),
+            )
     else:
         observations = _predicted(settings)
     require_images(len(observations), settings.log or settings.images)
@@ -59,7 +68,7 @@ def _model_files(name: str) -> ModelFiles:
 
 def _logged(path: Path, files: ModelFiles) -> list[Observation]:
     """The observations of this model; a server that follows an alias logs several models."""
-    version = files.fingerprint[:NUM_DIGITS]
+    version = files.identity[:NUM_DIGITS]
     own = []
     num_others = 0
     for seen in read_log(path):
@@ -78,7 +87,10 @@ def _predicted(settings: MonitorSettings) -> list[Observation]:
     images = find_images(Path(str(settings.images)))
     for group in group_by_kind(images.findings):
         log.warning("%d times: %s", len(group), group[0])
-    model = load_model(settings.model, device=settings.device, inference=settings.inference)
+    inference = settings.inference
+    if isinstance(inference, AutoInference):
+        inference = WholeImage()  # as the reference was measured
+    model = load_model(settings.model, device=settings.device, inference=inference)
     observations = []
     remaining = iter(range(len(images.records)))
     while batch := list(islice(remaining, settings.batch_size)):

@@ -21,7 +21,7 @@ from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
 from maskmill.canonical.yaml_file import read_yaml
 from maskmill.evaluation.deciding import find_task
-from maskmill.evaluation.evidence import require_evidence
+from maskmill.evaluation.evidence import EVIDENCE, require_evidence
 from maskmill.evaluation.learning_curves import HISTORY, read_history
 from maskmill.reporting.comparison_page import write_comparison
 from maskmill.reporting.model_card import model_card
@@ -60,7 +60,6 @@ RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the m
 EVIDENCE_TAG = "maskmill.evidence"
 CONFIGURATION = Path("out/conf/train.yaml")  # with which the pipeline trained the model
 PAGE = "comparison.html"
-PAGE_FOLDER = "register"  # among the files of the run
 
 
 class Registration:
@@ -97,6 +96,7 @@ class Registration:
             settings.evaluation, model=files.fingerprint, split=self.split
         )
         tested = PredictionSettings.of(self.evidence.settings)
+        tested.make_inference(f"{settings.evaluation}/{EVIDENCE}: settings")
         self.files = dataclasses.replace(files, prediction=tested)
         require_known_classes(settings, self.files.categories)
 
@@ -208,15 +208,16 @@ class Registration:
             number=int(version.version),
             decision=decision.reason,
             facts=facts,
-            links=self._links(run),
+            links=self._links(version, run),
         )
 
-    def _links(self, run: Run) -> list[str]:
+    def _links(self, version: ModelVersion, run: Run) -> list[str]:
         """Where MLflow shows what this version is based on."""
         where = (run.info.experiment_id, run.info.run_id)
-        files = (f"{evaluation_path(self.evidence.key)}/report.html", f"{PAGE_FOLDER}/{PAGE}")
-        page = f"[{run.info.run_name}](#/experiments/{where[0]}/runs/{where[1]})"
-        return [page, *[artifact_link(*where, file) for file in files]]
+        page = f"{_page_folder(version)}/{PAGE}"
+        files = (f"{evaluation_path(self.evidence.key)}/report.html", page)
+        link = f"[{run.info.run_name}](#/experiments/{where[0]}/runs/{where[1]})"
+        return [link, *[artifact_link(*where, file) for file in files]]
 
     def _write(self, version: ModelVersion, decision: Decision) -> dict[str, Any]:
         out = self.settings.out
@@ -232,7 +233,7 @@ class Registration:
         page = out / PAGE
         if not (decision.is_champion_already and self._restore_page(version, page)):
             write_comparison(page, described, decision.differences, num_resamples=NUM_RESAMPLES)
-            connect().log_artifact(version.run_id, str(page), PAGE_FOLDER)
+            connect().log_artifact(version.run_id, str(page), _page_folder(version))
         write_json(out / "version.json", described)
         # What DVC compares: the same in every clone, whatever else its registry has.
         same = {key: described[key] for key in ("name", "fingerprint", metric)}
@@ -242,11 +243,16 @@ class Registration:
     def _restore_page(self, version: ModelVersion, page: Path) -> bool:
         """Write the page of the comparison that made the version champion, if MLflow has it."""
         with tempfile.TemporaryDirectory() as folder:
-            kept = run_artifact(version.run_id, f"{PAGE_FOLDER}/{PAGE}", Path(folder))
+            kept = run_artifact(version.run_id, f"{_page_folder(version)}/{PAGE}", Path(folder))
             if kept is None:
                 return False
             write_bytes(page, kept.read_bytes())
             return True
+
+
+def _page_folder(version: ModelVersion) -> str:
+    """Among the files of the run, from which several versions may come."""
+    return f"register/{version.name}_{version.version}"
 
 
 def decided(settings: RegisterSettings, files: ModelFiles) -> RegisterSettings:

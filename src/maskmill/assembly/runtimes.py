@@ -55,6 +55,12 @@ def choose_runtime(files: ModelFiles, device: str, inference: Inference) -> Runt
     measured = [name for name in present if name in seconds]
     if measured:
         return cast(Runtime, min(measured, key=lambda name: seconds[name]))
+    others = [name for name in FILES if _is_usable(folder, name)]
+    if not present and others:
+        raise FileNotFoundError(
+            f"{folder}: expected weights or a program, which run on any device and give logits, "
+            f"but found {', '.join(others)} alone - set inference=auto and predict.device=cpu"
+        )
     if not present:
         raise FileNotFoundError(
             f"{folder}: expected a network, but found none that runs here - either export the "
@@ -64,7 +70,8 @@ def choose_runtime(files: ModelFiles, device: str, inference: Inference) -> Runt
 
 
 def _graphs_suffice(files: ModelFiles, inference: Inference) -> bool:
-    if inference.needs_torch:
+    # A project's own class may say neither.
+    if getattr(inference, "needs_torch", True):
         return False
     # The graphs of a version that was tested with a mean of logits give logits.
     return not inference.averages_logits or files.prediction.make_inference().averages_logits

@@ -163,5 +163,5 @@ class ModelLoader:
             return ServedModel(predict, files.categories, files.fingerprint)
         from maskmill.evaluation.observation import NUM_DIGITS, ObservationLog
 
-        statistics = ObservationLog(self.log, version=files.fingerprint[:NUM_DIGITS])
+        statistics = ObservationLog(self.log, version=files.identity[:NUM_DIGITS])
         return ServedModel(predict, files.categories, files.fingerprint, statistics.observe)

@@ -79,7 +79,7 @@ class Views:
         if self.needs_torch:
             raise ValueError(
                 "views.scales: expected a network in torch, which scales images, but got "
-                f"{type(network).__name__} - either set predict.runtime=torch or scales=[1.0]"
+                f"{type(network).__name__} - either set predict.runtime=auto or scales=[1.0]"
             )
         return MeanOfViews(network, self.average)
 
@@ -116,7 +116,7 @@ def require_logits(network: Network, purpose: str) -> "ArrayNetwork | TorchNetwo
             return network
     raise ValueError(
         f"{purpose}: expected a network whose logits can be averaged, but {type(network).__name__} "
-        "gives classes - set predict.runtime=torch"
+        "gives classes - either set predict.runtime=auto or inference=auto"
     )
 
 

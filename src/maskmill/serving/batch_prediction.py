@@ -11,6 +11,7 @@ from maskmill.canonical.png import RGB
 from maskmill.postprocess.array_network import ArrayNetwork
 from maskmill.postprocess.prediction import Network
 from maskmill.postprocess.torch_network import Tensors, TorchNetwork
+from maskmill.postprocess.whole_image import WholeImage
 from maskmill.serving.image_folder import Images, OnProblem
 from maskmill.serving.output_format import OutputFormat
 from maskmill.serving.predictor import Predictor
@@ -94,8 +95,14 @@ class BatchPrediction:
         *,
         on_problem: OnProblem,
     ) -> None:
-        network = in_one_thread(predictor.network)
-        self.predictor = Predictor(network, predictor.postprocess, inference=predictor.inference)
+        network = predictor.network
+        inference = predictor.inference
+        if isinstance(inference, WholeImage) and inference.views is not None:
+            network = inference.views(network)  # the mean is made in the one thread too
+            inference = WholeImage()
+        self.predictor = Predictor(
+            in_one_thread(network), predictor.postprocess, inference=inference
+        )
         self.images = images
         self.output_format = output_format
         self.folder = folder

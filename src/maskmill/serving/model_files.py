@@ -58,6 +58,14 @@ class ModelFiles:
         """The folder with its files."""
         return self.description.parent
 
+    @property
+    def identity(self) -> str:
+        """What answers alike: the fingerprint, and for a version how it predicts."""
+        if self.prediction.is_default:
+            return self.fingerprint
+        content = f"{self.fingerprint}{self.prediction.text()}"
+        return hashlib.sha256(content.encode()).hexdigest()
+
     def weights(self) -> "dict[str, Tensor]":
         """The state dict of the network, on the CPU.
 
@@ -88,9 +96,15 @@ class ModelFiles:
         Raises:
             ValueError: see `make_postprocess`.
         """
-        name = "predict.postprocess" if changes else f"{self.description}: config.task.postprocess"
-        node = {**self.config["task"]["postprocess"], **self.prediction.postprocess, **changes}
-        return make_postprocess(node, self.categories, name)
+        node = dict(self.config["task"]["postprocess"])
+        where = f"{self.description}: config.task.postprocess"
+        postprocess = make_postprocess(node, self.categories, where)
+        tested = (f"{self.description}: prediction.postprocess", self.prediction.postprocess)
+        for name, values in (tested, ("predict.postprocess", changes)):
+            if values:  # each on its own, so that an error names where the value stands
+                node |= values
+                postprocess = make_postprocess(node, self.categories, name)
+        return postprocess
 
 
 def write_model(
@@ -195,7 +209,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     description = check_description(read_json(path), path)
     node = description["config"]["task"]["postprocess"]
     check_targets(node, f"{path}: config.task.postprocess", PostprocessTargets())
-    check_targets(description.get("prediction"), f"{path}: prediction", PostprocessTargets())
+    if "prediction" in description:
+        PredictionSettings.of(description["prediction"]).check(f"{path}: prediction")
     return description
 
 

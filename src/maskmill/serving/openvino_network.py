@@ -50,9 +50,10 @@ class OpenVinoNetwork(GraphNetwork):
             )
         openvino = import_openvino()
         core = openvino.Core()
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            precision = "f32"
         settings: dict[str, str | int] = {
-            "INFERENCE_PRECISION_HINT": precision if has_bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads:
@@ -91,7 +92,9 @@ class OpenVinoNetwork(GraphNetwork):
         Where all sizes are known, 8 bits are a sixth faster, and products of matrices in bf16 a
         quarter; convolutions alone gain nothing.
         """
-        if size not in self._models:
+        if size in self._models:
+            self._models[size] = self._models.pop(size)  # the last to be dropped
+        else:
             if len(self._models) == MAX_SIZES:
                 self._models.pop(next(iter(self._models)))
             graph = self._graph.clone()

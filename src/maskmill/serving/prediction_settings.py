@@ -2,18 +2,22 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from maskmill.postprocess.prediction import Inference
-from maskmill.serving.construction import construct
+from maskmill.serving.construction import PARTIAL, TARGET, construct
 from maskmill.serving.description import PostprocessTargets
 
-WHOLE: Mapping[str, Any] = {
-    "_target_": "maskmill.postprocess.whole_image.WholeImage",
-    "views": None,
-}
+WHOLE_IMAGE = "maskmill.postprocess.whole_image.WholeImage"
+INFERENCES = (
+    WHOLE_IMAGE,
+    "maskmill.postprocess.sliding_window.SlidingWindow",
+    "maskmill.postprocess.stitched_windows.StitchedWindows",
+)
+VIEWS = "maskmill.postprocess.views.Views"
+WHOLE: Mapping[str, Any] = {"_target_": WHOLE_IMAGE, "views": None}
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,50 @@ class PredictionSettings:
         """JSON that is equal for equal settings; empty for the default ones."""
         return "" if self.is_default else json.dumps(self.as_dict(), sort_keys=True)
 
-    def make_inference(self) -> Inference:
+    def make_inference(self, where: str = "prediction") -> Inference:
         """The object through which images pass.
 
+        Args:
+            where: these settings stand, for messages.
+
         Raises:
-            ValueError: the node names other code than a class of `maskmill.postprocess`, or has an
-                argument or value that the class does not take.
+            ValueError: the node names anything but an inference of this package, or has an argument
+                or value that it does not take.
         """
-        inference: Inference = construct(
-            self.inference, "prediction.inference", PostprocessTargets()
-        )
+        name = f"{where}.inference"
+        _require(self.inference, INFERENCES, name)
+        views = self.inference.get("views")
+        if views is not None:
+            _require(views, (VIEWS,), f"{name}.views")
+        inference: Inference = construct(self.inference, name, PostprocessTargets())
         return inference
+
+    def check(self, where: str) -> None:
+        """Check what a description says, apart from the names of the post-processing's values.
+
+        Raises:
+            ValueError: see `make_inference`; or a value of the post-processing is no plain one.
+        """
+        self.make_inference(where)
+        for key in self.postprocess:
+            if key.startswith("_"):
+                raise ValueError(
+                    f"{where}.postprocess.{key}: expected names of arguments, but got {key} - "
+                    "register the model again"
+                )
+
+
+def _require(node: Any, targets: Collection[str], name: str) -> None:
+    target = node.get(TARGET) if isinstance(node, Mapping) else node
+    if target not in targets:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(targets)}, but got {target!r} - "
+            "predict and evaluate with one of these, and register again"
+        )
+    if PARTIAL in node:
+        raise ValueError(
+            f"{name}.{PARTIAL}: expected arguments by name, but got {PARTIAL} - remove it"
+        )
 
 
 def in_words(settings: PredictionSettings) -> str:

@@ -174,7 +174,9 @@ def describe_version(version: ModelVersion, card: str, reason: str) -> None:
         client.set_logged_model_tags(version.source.removeprefix("models:/"), {NOTE: text})
     number = version.version
     link = f"[{version.name} version {number}](#/models/{version.name}/versions/{number})"
-    add_to_description(version.run_id, "Registered", f"{link}: {reason}")
+    add_to_description(
+        version.run_id, f"Registered as {version.name} {number}", f"{link}: {reason}"
+    )
 
 
 def version_with_alias(name: str, alias: str) -> ModelVersion | None:
