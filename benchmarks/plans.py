@@ -1,20 +1,22 @@
 """Does `source=` alone learn better with a plan than with the fixed default?
 
-    python benchmarks/plans.py DATA OUT [SET ...] [--minutes 4] [--seed 0]
+    python benchmarks/plans.py DATA OUT [SET ...] [--seed 0]
 
 DATA holds the data sets in the folders of `SETS`; OUT gets a project for each. Each line below is a
 command as a user would type it, with one thread:
 
     maskmill prepare source=SET                    maskmill prepare source=SET
-    maskmill plan source=SET plan.minutes=4        maskmill train source=SET trainer.max_epochs=E
+    maskmill plan source=SET plan.epochs=P         maskmill train source=SET trainer.max_epochs=E
     maskmill train experiment=planned source=SET   maskmill predict source=SET
     maskmill predict experiment=planned            maskmill evaluate
 
-The fixed default is what conf/config.yaml has. Its epochs E are those that take as much CPU time as
-the planned training did: two short trainings give the time of an epoch. It validates twice, a plan
-ten times. Neither is calibrated afterwards (`train.calibrate=false`), which does not change these
-scores. They are of the test split, with `evaluate`'s 95 % interval over images, and that of the
-paired difference. Parts that OUT has already are not run again.
+The epochs P of `SETS` take some CPU minutes; a plan of epochs, unlike one of minutes, does not
+depend on what else the machine does. The fixed default is what conf/config.yaml has. Its epochs E
+are those that take as much CPU time as the planned training did: two short trainings give the time
+of an epoch. It validates twice, a plan about ten times. Neither is calibrated afterwards
+(`train.calibrate=false`), which does not change these scores. They are of the test split, with the
+95 % interval over images of `evaluate`, and that of the paired difference. Parts that OUT has
+already are not run again.
 """
 
 import argparse
@@ -36,14 +38,14 @@ VEGETATION = [  # CWFID's masks of plants, which are separate annotations, as a 
     "source.categories=[{id: 0, name: plant}, {id: 1, name: soil}]",
     "source.void_ids=[]",
 ]
-SETS = {  # name -> folder of DATA, overrides, score
-    "camvid": ("camvid", ["source=camvid"], "mIoU"),
-    "ccp": ("ccp", ["source=ccp"], "mIoU"),
-    "dsb2018": ("dsb2018", ["source=dsb2018"], "PQ"),
-    "cwfid": ("cwfid", ["source=cwfid"], "PQ"),
-    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], "PQ"),
-    "cwfid_vegetation": ("cwfid", VEGETATION, "mIoU"),
-    "scenes": (None, ["source=scenes"], "PQ"),  # drawn, the default was written for them
+SETS = {  # name -> folder of DATA, overrides, epochs of the plan, score
+    "camvid": ("camvid", ["source=camvid"], 12, "mIoU"),
+    "ccp": ("ccp", ["source=ccp"], 3, "mIoU"),
+    "dsb2018": ("dsb2018", ["source=dsb2018"], 27, "PQ"),
+    "cwfid": ("cwfid", ["source=cwfid"], 60, "PQ"),
+    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], 4, "PQ"),
+    "cwfid_vegetation": ("cwfid", VEGETATION, 30, "mIoU"),
+    "scenes": (None, ["source=scenes"], 12, "PQ"),  # drawn; the default was written for them
 }
 
 
@@ -136,14 +138,14 @@ def default_length(epochs, every):
 
 def compare(name, options):
     """Print the row of a data set."""
-    folder, overrides, metric = SETS[name]
+    folder, overrides, num_epochs, metric = SETS[name]
     project_folder = (options.out / name).resolve()
     data = (options.data / folder).resolve() if folder else project_folder / "data"
     project = Project(project_folder, data, overrides, options.seed)
     if folder is None and not data.is_dir():
         project.run("draw", "draw", f"draw.out={data}")
     project.run("prepare", "prepare", "prepare.workers=1")
-    project.run("plan", "plan", f"plan.minutes={options.minutes}")
+    project.run("plan", "plan", f"plan.epochs={num_epochs}")
     planned_s = project.train("planned", "experiment=planned")
     epochs = equal_epochs(project, planned_s)
     default_s = project.train("default", *default_length(epochs, epochs // 2))
@@ -170,7 +172,6 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET")
-    parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(

@@ -1,9 +1,9 @@
 """CamVid by a plan beside the recipe that segmentation-models-pytorch (smp) publishes for it.
 
-    python benchmarks/smp_camvid.py CAMVID OUT [--seeds 0 1 2] [--minutes 6]
+    python benchmarks/smp_camvid.py CAMVID OUT [--seeds 0 1 2] [--epochs 12]
 
 CAMVID is SegNet's copy of the data; OUT gets a project. Ours is `maskmill plan source=camvid
-plan.minutes=6` and `maskmill train experiment=planned` for each seed. The recipe is that of
+plan.epochs=12` and `maskmill train experiment=planned` for each seed. The recipe is that of
 examples/camvid_segmentation_multiclass.ipynb of smp, as a plain PyTorch loop: FPN, Dice, Adam with
 2e-4 and a cosine to 1e-5, and its augmentation on crops of 320 px. Both have one thread, the same
 training images and encoder (EfficientNet-Lite0 with ImageNet weights), and the same CPU time: the
@@ -111,14 +111,14 @@ def main():
     parser.add_argument("camvid", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = options.out.resolve()
     project = Project(folder, options.camvid.resolve(), ["source=camvid"], 0)
     project.run("prepare", "prepare", "prepare.workers=1")
-    project.run("plan", "plan", f"plan.minutes={options.minutes}")
+    project.run("plan", "plan", f"plan.epochs={options.epochs}")
     print("| seed | plan, CPU min | recipe, CPU min (steps) | plan, mIoU | recipe, mIoU |")
     print("|---|---|---|---|---|")
     ours = []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from maskmill.assembly.plan_choice import Machine
-from maskmill.assembly.plan_rules import choose_parts, choose_task
+from maskmill.assembly.plan_rules import FROZEN_STATISTICS, choose_parts, choose_task
 from maskmill.assembly.plan_schedule import (
     Length,
     affordable_validations,
@@ -159,6 +159,8 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("inference", {"upright_class": None, "task": "semantic"}, "whole"),
         ("data.area_power", {"size_ratio": 1.5}, None),
         ("data.area_power", {"size_ratio": 1.6}, 0.5),
+        ("callbacks.frozen_statistics", {"brightness_spread": 45.0}, None),
+        ("callbacks.frozen_statistics", {"brightness_spread": 46.0}, FROZEN_STATISTICS),
         ("callbacks.channels_last", {}, {"_target_": "maskmill.training.speed.ChannelsLast"}),
         ("callbacks.channels_last", {"machine": GPU}, None),
         ("trainer", {}, None),

@@ -37,7 +37,7 @@ def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
         why_flips,
     ]
     hue = HUE
-    if profile.brightness_spread > BRIGHTNESS_MODES:
+    if has_brightness_modes(profile):
         transforms.append({"_target_": "albumentations.InvertImg", "p": 0.2})
         reasons.append(
             f"dark and bright images (their mean levels differ by {profile.brightness_spread:.0f})"
@@ -47,6 +47,11 @@ def augmentation(profile: DataProfile, crop: Sequence[int]) -> list[Choice]:
     colors = {"brightness": strength, "contrast": strength, "saturation": strength, "hue": hue}
     transforms.append({"_target_": "albumentations.ColorJitter", **colors, "p": 0.5})
     return [Choice("augment.transforms", transforms, "; ".join(reasons))]
+
+
+def has_brightness_modes(profile: DataProfile) -> bool:
+    """Whether some images are dark and others bright, as fluorescence and stained tissue."""
+    return profile.brightness_spread > BRIGHTNESS_MODES
 
 
 def sampling(profile: DataProfile) -> list[Choice]:

@@ -6,7 +6,7 @@ All rules are pure functions. docs/planning.md lists them with their sources.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from maskmill.assembly.plan_augmentation import augmentation, sampling
+from maskmill.assembly.plan_augmentation import augmentation, has_brightness_modes, sampling
 from maskmill.assembly.plan_choice import Choice, Machine
 from maskmill.assembly.plan_objects import grouping, network_scale, scaling
 from maskmill.data.profile import DataProfile
@@ -22,6 +22,7 @@ WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are p
 RARE_SHARE = 0.02  # of the labelled pixels
 WEIGHT_POWER_OF_OBJECTS = 0.5
 CHANNELS_LAST = {"_target_": "maskmill.training.speed.ChannelsLast"}
+FROZEN_STATISTICS = {"_target_": "maskmill.training.batch_norm.FrozenStatistics", "start": 0.6}
 LARGE_THINGS = 96  # px, the side of COCO's large objects
 
 
@@ -76,6 +77,12 @@ def choose_parts(
     if task != "semantic":
         choices += scaling(profile, scale)
         choices += grouping(profile, scale, has_stuff=task == "panoptic")
+    if has_brightness_modes(profile):
+        reason = (
+            "dark and bright images: a batch has other statistics than an image alone, so those "
+            "of prediction are trained with at last"
+        )
+        choices.append(Choice("callbacks.frozen_statistics", FROZEN_STATISTICS, reason))
     if machine.device == "cpu":
         reason = "convolutions on a CPU take up to a third less time in this memory format"
         choices.append(Choice("callbacks.channels_last", CHANNELS_LAST, reason))
