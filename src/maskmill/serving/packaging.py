@@ -33,7 +33,7 @@ MLFLOW_ENVIRONMENT_LOG.addFilter(lambda record: "installed pip version" not in s
 # bring scikit-learn, SciPy, Matplotlib and PyArrow, which need twice as much space as all of these.
 REQUIREMENTS = (
     *("mlflow-skinny", "pandas", "numpy", "opencv-python-headless", "pycocotools"),
-    *("pydantic", "annotated-types"),
+    *("pydantic", "annotated-types", "zlib-ng"),
 )
 MIN_SHARE = 0.9999  # of the example's pixels that graph and network must give the same segment
 # By which a registration finds the model again if it was killed

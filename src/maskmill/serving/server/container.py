@@ -18,6 +18,7 @@ REQUIREMENTS = (
     *("annotated-types", "fastapi", "httptools", "hydra-core", "jinja2", "numpy", "omegaconf"),
     *("opencv-python-headless", "pillow", "prometheus-client", "pycocotools", "pydantic"),
     *("python-multipart", "pyyaml", "safetensors", "typing-extensions", "uvicorn", "uvloop"),
+    "zlib-ng",
 )
 NETWORKS = ("segmentation-models-pytorch", "timm", "torch", "torchvision", "transformers")
 REGISTRY = ("mlflow", "onnxruntime")
