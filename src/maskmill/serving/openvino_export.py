@@ -12,7 +12,7 @@ from maskmill.postprocess.array_network import ArrayNetwork
 from maskmill.postprocess.prediction import Images, Network, Outputs, Size
 from maskmill.postprocess.whole_image import stack
 from maskmill.serving.onnx_network import LOGITS, STRIDE_ENTRY, OnnxNetwork
-from maskmill.serving.openvino_graph import normalize_channels_in_place
+from maskmill.serving.openvino_graph import give_own_constants, normalize_channels_in_place
 from maskmill.serving.openvino_network import GRAPH, INT8_GRAPH, SECTION, import_openvino
 
 Score = Callable[[Network], float]
@@ -72,6 +72,7 @@ def export_int8(
     openvino = import_openvino()
     nncf = _import_nncf()
     model = openvino.Core().read_model(graph)
+    give_own_constants(model)
     stride = int(model.get_rt_info([SECTION, STRIDE_ENTRY]).astype(str))
     # 8 bits are right for one height and width alone, see `OpenVinoNetwork`
     height, width = (max(-(-side // stride), 2) * stride for side in size)

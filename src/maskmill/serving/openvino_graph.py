@@ -49,6 +49,33 @@ def normalize_channels_in_place(graph: Any) -> int:
     return count
 
 
+def give_own_constants(graph: Any) -> int:
+    """Give each operation a constant of its own, where several share one.
+
+    NNCF corrects the bias of each layer. Layers that share one, as those of Mask2Former's
+    predictions do, would get new ones of the same name, which it then refuses.
+
+    Args:
+        graph: an `openvino.Model`, which is changed.
+
+    Returns:
+        the number of copies.
+    """
+    from openvino import opset13 as operations
+
+    count = 0
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "Constant":
+            continue
+        _, *others = node.output(0).get_target_inputs()
+        for target in others:
+            count += 1
+            copy = operations.constant(node.get_data())
+            copy.set_friendly_name(f"{node.get_friendly_name()}_{count}")
+            target.replace_source_output(copy.output(0))
+    return count
+
+
 def _normalization(last: Any) -> tuple[Any, Any, Any, Any] | None:
     """The operations of a normalization that ends in this one, in their order; None for others."""
     chain = [last]
