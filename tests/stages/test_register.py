@@ -97,7 +97,7 @@ def test_a_killed_registration_leaves_nothing_pending_and_keeps_its_reason(team,
     again = start("register", *values, "experiment=scenes_panoptic", cwd=team.folder)
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
-    assert "maskmill serve experiment=scenes_panoptic serve.model=models:/street/2" in output
+    assert "maskmill serve serve.model=models:/street/2" in output
     require_ready(team)
     assert [int(version.version) for version in versions("street")] == [2, 1]
     assert team.aliases() == {"champion": 2}

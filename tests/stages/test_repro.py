@@ -171,12 +171,13 @@ def origin_of_version(folder, fingerprint):
 
 def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(clone):
     version = json.loads((clone / "out/register/version.json").read_text())["version"]
+    page_folder = f"register/maskmill_{version}"
     client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
     run = client.get_run(client.get_model_version("maskmill", str(version)).run_id)
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
     evaluation = f"evaluate/{tags['maskmill.test']}"
     files = set()
-    for folder in (evaluation, "register", "images"):
+    for folder in (evaluation, page_folder, "images"):
         files |= {file.path for file in client.list_artifacts(run.info.run_id, folder)}
     digest = json.loads((clone / "out/prepare/dataset.json").read_text())["digest"]
     assert params["epochs"] == "1"
@@ -200,7 +201,7 @@ def test_the_run_in_mlflow_carries_parameters_data_lineage_and_the_evaluation(cl
         f"{evaluation}/report.html",
         f"{evaluation}/counts.csv",
         f"{evaluation}/evidence.json",
-        "register/comparison.html",
+        f"{page_folder}/comparison.html",
     } <= files
     assert any(path.startswith("images/example-0+step+") for path in files)
     for words in ("**Test**: PQ ", "**Validation**: best_val/PQ ", "[maskmill version "):
