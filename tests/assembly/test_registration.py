@@ -3,6 +3,7 @@
 import dataclasses
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -364,3 +365,20 @@ def test_an_inference_of_ones_own_is_no_part_of_a_version(team):
     )
     with pytest.raises(ValueError, match=expected):
         Registration(team.settings(folder))
+
+
+def test_the_page_of_a_champion_of_an_earlier_commit_is_found(team):
+    team.register(BAD)
+    folder, model = team.train()
+    team.score(folder, model, GOOD)
+    settings = team.settings(folder)
+    assert Registration(settings).run()["alias"] == "champion"
+    page = folder / "register" / "comparison.html"
+    expected = page.read_text()
+    run = team.client.get_run(version_of("models:/street/2").run_id)
+    kept = Path(run.info.artifact_uri.removeprefix("file://")) / "register"
+    (kept / "street_2" / page.name).rename(kept / page.name)  # where it was before
+    page.unlink()
+    Registration(settings).run()
+    assert page.read_text() == expected
+    assert "Differences from the champion" in expected

@@ -187,6 +187,7 @@ def nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
 
+VIEWS = "maskmill.postprocess.views.Views"
 WINDOWS = "maskmill.postprocess.sliding_window.SlidingWindow"
 
 
@@ -236,6 +237,8 @@ BROKEN = [
     ("prediction", as_tested(_partial_=True), "_partial_: expected arguments by name, but got"),
     ("prediction", as_tested(views={"_target_": "os.system"}), "but got 'os.system'"),
     ("prediction", as_tested(views=as_tested()["inference"]), "whole_image.WholeImage'"),
+    ("prediction", as_tested(views={"_target_": VIEWS, "scales": [1e6]}), "or equal to 4"),
+    ("prediction", as_tested(views={"_target_": VIEWS, "scales": [1.0] * 99}), "at most 16 items"),
     (
         "prediction",
         as_tested(views=3),

@@ -60,6 +60,7 @@ RUNTIME = "maskmill.serving.pyfunc_model"  # MLflow runs its file wherever the m
 EVIDENCE_TAG = "maskmill.evidence"
 CONFIGURATION = Path("out/conf/train.yaml")  # with which the pipeline trained the model
 PAGE = "comparison.html"
+PAGE_FOLDER = "register"  # among the files of the run
 
 
 class Registration:
@@ -242,17 +243,18 @@ class Registration:
 
     def _restore_page(self, version: ModelVersion, page: Path) -> bool:
         """Write the page of the comparison that made the version champion, if MLflow has it."""
-        with tempfile.TemporaryDirectory() as folder:
-            kept = run_artifact(version.run_id, f"{_page_folder(version)}/{PAGE}", Path(folder))
-            if kept is None:
-                return False
-            write_bytes(page, kept.read_bytes())
-            return True
+        for place in (_page_folder(version), PAGE_FOLDER):  # earlier commits had one for a run
+            with tempfile.TemporaryDirectory() as folder:
+                kept = run_artifact(version.run_id, f"{place}/{PAGE}", Path(folder))
+                if kept is not None:
+                    write_bytes(page, kept.read_bytes())
+                    return True
+        return False
 
 
 def _page_folder(version: ModelVersion) -> str:
     """Among the files of the run, from which several versions may come."""
-    return f"register/{version.name}_{version.version}"
+    return f"{PAGE_FOLDER}/{version.name}_{version.version}"
 
 
 def decided(settings: RegisterSettings, files: ModelFiles) -> RegisterSettings:

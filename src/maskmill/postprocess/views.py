@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from annotated_types import Gt, MinLen
+from annotated_types import Interval, Len
 
 from maskmill.postprocess.array_network import ArrayNetwork, MeanOfViews
 from maskmill.postprocess.either import Either, as_float32, at, flip
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Maps = Mapping[str, Either]
 MapNetwork = Callable[[Either], Maps]  # images (B, 3, H, W) uint8 to maps of the same kind
+Scale = Annotated[float, Interval(gt=0, le=4)]
 Y = -2  # axes of maps
 X = -1
 OFFSET = "offset"  # (B, 2, H, W), (dy, dx) in px: the only output with a direction
@@ -30,7 +31,8 @@ class Views:
     Logits are averaged, as in nnU-Net (Isensee et al., Nature Methods 2021).
 
     Args:
-        scales: factors of the image's sides; 1 is its own size.
+        scales: factors of the image's sides, at most 4; 1 is its own size. They are bounded, since
+            a model file may name them.
         horizontal: add a view of each scale with left and right swapped.
         vertical: add a view of each scale with top and bottom swapped.
 
@@ -44,7 +46,7 @@ class Views:
     def __init__(
         self,
         *,
-        scales: Annotated[Sequence[Annotated[float, Gt(0)]], MinLen(1)] = (1.0,),
+        scales: Annotated[Sequence[Scale], Len(1, 16)] = (1.0,),
         horizontal: bool = True,
         vertical: bool = False,
     ) -> None:

@@ -65,7 +65,7 @@ class TorchInOneThread(TorchNetwork):
 
 
 def in_one_thread(network: Network) -> Network:
-    """The network for several threads."""
+    """A network of any runtime for several threads; a plain function stays as it is."""
     if isinstance(network, TorchNetwork):
         return TorchInOneThread(network)
     return ArrayInOneThread(network) if isinstance(network, ArrayNetwork) else network

@@ -72,7 +72,8 @@ class PredictionSettings:
         """Check what a description says, apart from the names of the post-processing's values.
 
         Raises:
-            ValueError: see `make_inference`; or a value of the post-processing is no plain one.
+            ValueError: see `make_inference`; or a key of the post-processing is the name of no
+                argument, such as `_partial_`.
         """
         self.make_inference(where)
         for key in self.postprocess:
