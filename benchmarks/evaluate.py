@@ -1,10 +1,10 @@
 """Seconds and peak memory of the whole `evaluate` stage on drawn images; run by hand.
 
     python benchmarks/evaluate.py [--images 100 500] [--workers 2] [--baseline]
-    python benchmarks/evaluate.py --panopticapi CLONE [--images 200] [--rounds 5]
+    python benchmarks/evaluate.py --panopticapi CLONE [--images 200] [--rounds 5] [--everything]
 
-With a clone of COCO's panopticapi, its `pq_compute` and `evaluate.metrics=[PQ]` with one worker
-take turns on the same files, and their CPU seconds are compared.
+With a clone of COCO's panopticapi, its `pq_compute` and `evaluate.metrics=[PQ]` with one worker, or
+`evaluate` with all metrics, take turns on the same files, and their CPU seconds are compared.
 
 Images of 480 x 640 with 30 segments each: 4 of stuff and 26 things of 8 classes, drawn as ellipses
 over noise; the prediction has them moved by a few pixels, some lost, renamed or invented. The stage
@@ -117,10 +117,10 @@ pq_compute("truth/panoptic.json", "new/panoptic.json", "truth/panoptic", "new/pa
 """
 
 
-def compare(root, clone, rounds):
+def compare(root, clone, rounds, metrics):
     """Print the CPU seconds of both commands, which take turns, and the median of their ratios."""
     environment = os.environ | {"PYTHONPATH": str(clone.resolve())}
-    ours = [sys.executable, "-m", "maskmill.stages.evaluate", "evaluate.metrics=[PQ]"]
+    ours = [sys.executable, "-m", "maskmill.stages.evaluate", *metrics]
     ours += [f"evaluate.{setting}" for setting in (*FOLDERS, "workers=1")]
     ratios = []
     for _ in range(rounds):
@@ -180,14 +180,16 @@ def main():
     parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--panopticapi", type=Path, help="a clone of COCO's panopticapi")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--everything", action="store_true", help="all metrics in place of PQ")
     options = parser.parse_args()
     for number in options.images:
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(temporary)
             write(root, number)
             if options.panopticapi is not None:
-                print(f"{number} images: maskmill evaluate and pq_compute")
-                compare(root, options.panopticapi, options.rounds)
+                metrics = [] if options.everything else ["evaluate.metrics=[PQ]"]
+                print(f"{number} images: maskmill evaluate {' '.join(metrics)} and pq_compute")
+                compare(root, options.panopticapi, options.rounds, metrics)
                 continue
             settings = [*FOLDERS, f"workers={options.workers}"]
             seconds, cpu, peak = run(root, settings + ["baseline=old"] * options.baseline)

@@ -1,4 +1,8 @@
-"""AP of weighted images, of which intervals need a thousand: it visits correct predictions only."""
+"""AP of weighted images, of which intervals need a thousand: it visits runs of correct predictions.
+
+Recall rises at correct predictions only, and precision rises along a run of them that no wrong one
+interrupts. So the end of each run decides, and there are few runs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +14,10 @@ from maskmill.evaluation.bootstrap import Array
 from maskmill.metrics.functional.average_precision import (
     LIMITS,
     LOW_LIMITS,
+    RECALLS,
     ClassMatches,
     correct_needed,
     matches_by_class,
-    precision_envelope,
 )
 from maskmill.metrics.functional.mask_matching import (
     AREA_RANGES,
@@ -27,20 +31,116 @@ from maskmill.metrics.functional.ratios import ratio
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int32]
-BLOCK = 2**16  # elements of a temporary array: it stays in the processor's cache
+BLOCK = 2**18  # elements of a temporary array: 1 MB, which stays in the processor's cache
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Predictions side by side with the same outcome, as columns (L,).
+
+    Args:
+        starts: position of the first prediction of each run.
+        stops: the position behind its last one.
+    """
+
+    starts: Ints
+    stops: Ints
+
+    @classmethod
+    def where(cls, chosen: Bools) -> "_Runs":
+        """The runs of chosen predictions (D,)."""
+        steps = np.diff(chosen.astype(np.int8), prepend=0, append=0)
+        return cls(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1))
+
+    def weigh(self, detections: Counts) -> Counts:
+        """How often the predictions of all runs up to each count, (R, L).
+
+        Args:
+            detections: (R, D + 1) how often the first 0, 1, ... D predictions count.
+        """
+        stops = detections.take(self.stops, axis=1)
+        starts = detections.take(self.starts, axis=1)
+        return np.cumsum(stops - starts, axis=1, dtype=np.int32)
 
 
 @dataclass(frozen=True)
 class _Level:
-    """The D predictions of a category at one size range and IoU threshold.
+    """The predictions of a category at one size range and IoU threshold.
 
     Args:
-        correct: (P,) indices of the correct ones.
-        counted: (D,) whether a prediction counts at all; None where all do.
+        correct: runs of correct ones.
+        uncounted: runs of those that do not count at all.
     """
 
-    correct: Ints
-    counted: Bools | None
+    correct: _Runs
+    uncounted: _Runs
+
+    @classmethod
+    def from_outcome(cls, outcome: npt.NDArray[np.uint8]) -> "_Level":
+        """The level of outcomes (D,)."""
+        return cls(
+            _Runs.where(outcome == MaskOutcome.CORRECT),
+            _Runs.where(outcome == MaskOutcome.UNCOUNTED),
+        )
+
+    def average_precision(self, detections: Counts, reached: npt.NDArray[np.uint8]) -> Array:
+        """Average precision, (R,).
+
+        Args:
+            detections: (R, D + 1) how often the first 0, 1, ... D predictions count.
+            reached: (R, G + 1) how many recalls are reached by 0, 1, ... G correct predictions.
+        """
+        # for each run:  precision = max(correct so far / counted so far, from this run on)
+        #                average += precision * recalls that this run reaches / 101
+        if not len(self.correct.stops):
+            return np.zeros(len(detections))
+        true_positives = self.correct.weigh(detections)
+        counted = detections.take(self.correct.stops, axis=1)
+        if len(self.uncounted.stops):
+            uncounted = np.pad(self.uncounted.weigh(detections), ((0, 0), (1, 0)))
+            runs_before = np.searchsorted(self.uncounted.starts, self.correct.starts)
+            counted -= uncounted.take(runs_before, axis=1)
+        precision = np.zeros((len(counted), counted.shape[1] + 1))  # the last: of no recall
+        np.divide(true_positives, counted + np.spacing(1), out=precision[:, :-1])
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        row = np.arange(len(reached))[:, None] * reached.shape[1]
+        recalls = reached.take(true_positives + row)  # reached[row, true_positives]
+        new = np.diff(recalls, axis=1, prepend=np.uint8(0), append=np.uint8(len(RECALLS)))
+        # Repeated in place of multiplied: the same additions as for images that count once.
+        precision = np.repeat(best.reshape(-1), new.reshape(-1)).reshape(-1, len(RECALLS))
+        average: Array = precision.mean(axis=1)
+        return average
+
+
+@dataclass(frozen=True)
+class _SizeRange:
+    """The predictions of a category that count in a size range.
+
+    Args:
+        image: (D,) the image of each prediction that counts at some threshold, by falling score.
+        levels: for each threshold.
+    """
+
+    image: Ints
+    levels: list[_Level]
+
+    @classmethod
+    def from_outcome(cls, image: Ints, outcome: npt.NDArray[np.uint8]) -> "_SizeRange":
+        """The size range of outcomes (T, D)."""
+        counted = (outcome != MaskOutcome.UNCOUNTED).any(axis=0)
+        return cls(image[counted], list(map(_Level.from_outcome, outcome[:, counted])))
+
+    def average_precision(self, weights: Counts, reached: npt.NDArray[np.uint8]) -> Array:
+        """Average precision, (R, T).
+
+        Args:
+            weights: (R, N).
+            reached: see `_Level.average_precision`.
+        """
+        detections = np.zeros((len(weights), len(self.image) + 1), np.int32)
+        np.cumsum(weights.take(self.image, axis=1), axis=1, out=detections[:, 1:])
+        values = [level.average_precision(detections, reached) for level in self.levels]
+        return np.stack(values, axis=1)
 
 
 @dataclass(frozen=True)
@@ -48,15 +148,13 @@ class _Class:
     """One category in all images.
 
     Args:
-        image: (D,) the image of each prediction, by falling score.
-        levels: for each size range, each threshold.
+        ranges: the size ranges.
         num_objects: (A, N) objects to find.
         num_correct: (A, T, N) correct predictions of each image.
         num_correct_of_few: (2, T, N) those among an image's first and first ten.
     """
 
-    image: Ints
-    levels: list[list[_Level]]
+    ranges: list[_SizeRange]
     num_objects: Array
     num_correct: Array
     num_correct_of_few: Array
@@ -65,29 +163,26 @@ class _Class:
     def from_matches(cls, matches: ClassMatches, num_ranges: int) -> "_Class":
         """The category in the first size ranges."""
         num_images = matches.num_objects.shape[1]
-        levels = []
+        ranges = []
         num_correct = np.zeros((num_ranges, len(THRESHOLDS), num_images))
         num_correct_of_few = np.zeros((len(LOW_LIMITS), len(THRESHOLDS), num_images))
         for area, outcomes in enumerate(matches.outcome[:num_ranges]):
-            levels.append([_level(outcome) for outcome in outcomes])
-            for threshold, level in enumerate(levels[area]):
-                num_correct[area, threshold] = np.bincount(
-                    matches.image[level.correct], minlength=num_images
-                )
-        for threshold, level in enumerate(levels[0]):
-            for row, limit in enumerate(LOW_LIMITS):
-                among_few = level.correct[matches.rank[level.correct] < limit]
-                num_correct_of_few[row, threshold] = np.bincount(
-                    matches.image[among_few], minlength=num_images
-                )
+            ranges.append(_SizeRange.from_outcome(matches.image, outcomes))
+            for threshold, correct in enumerate(outcomes == MaskOutcome.CORRECT):
+                num_correct[area, threshold] = _count(matches.image[correct], num_images)
+                if area == 0:
+                    for row, limit in enumerate(LOW_LIMITS):
+                        among_few = correct & (matches.rank < limit)
+                        num_correct_of_few[row, threshold] = _count(
+                            matches.image[among_few], num_images
+                        )
         num_objects = matches.num_objects[:num_ranges].astype(np.float64)
-        return cls(matches.image, levels, num_objects, num_correct, num_correct_of_few)
+        return cls(ranges, num_objects, num_correct, num_correct_of_few)
 
 
-def _level(outcome: npt.NDArray[np.uint8]) -> _Level:
-    counted = outcome != MaskOutcome.UNCOUNTED
-    correct = np.flatnonzero(outcome == MaskOutcome.CORRECT)
-    return _Level(correct, None if counted.all() else counted)
+def _count(image: Ints, num_images: int) -> Ints:
+    """How many predictions each image has, (N,)."""
+    return np.bincount(image, minlength=num_images)
 
 
 class WeightedAP:
@@ -165,25 +260,30 @@ def _average_precision(matches: _Class, weights: Counts, num_objects: Ints) -> A
         num_objects: (R, A).
     """
     ap = np.zeros((len(weights), *matches.num_correct.shape[:2]))
-    step = max(1, BLOCK // max(1, len(matches.image)))
+    length = max(len(matches.ranges[0].image), int(num_objects.max(initial=0)))
+    step = max(1, BLOCK // max(1, length))
     for first in range(0, len(weights), step):
         rows = slice(first, first + step)
-        times = weights[rows][:, matches.image]  # (r, D) how often each prediction counts
-        all_detections = np.cumsum(times, axis=1, dtype=np.int32)
-        for area, thresholds in enumerate(matches.levels):
-            needed = correct_needed(np.maximum(num_objects[rows, area], 1))  # (r, 101)
-            for threshold, level in enumerate(thresholds):
-                detections = all_detections
-                if level.counted is not None:
-                    detections = np.cumsum(times * level.counted, axis=1, dtype=np.int32)
-                # Precision is highest at a correct prediction and recall rises nowhere else: the
-                # other predictions need not be visited.
-                true_positives = np.cumsum(times[:, level.correct], axis=1, dtype=np.int32)
-                _, precision = precision_envelope(
-                    true_positives, detections[:, level.correct], needed
-                )
-                ap[rows, area, threshold] = precision.mean(axis=1)
+        for area, size_range in enumerate(matches.ranges):
+            reached = _recalls_reached(num_objects[rows, area])
+            ap[rows, area] = size_range.average_precision(weights[rows], reached)
     return ap
+
+
+def _recalls_reached(num_objects: Ints) -> npt.NDArray[np.uint8]:
+    """How many of the 101 recalls are reached by 0, 1, ... correct predictions.
+
+    Args:
+        num_objects: (R,) objects to find.
+
+    Returns:
+        (R, G + 1), where G is the largest number of objects.
+    """
+    needed = correct_needed(np.maximum(num_objects, 1))  # (R, 101)
+    length = max(1, int(num_objects.max())) + 1
+    row = np.arange(len(needed))[:, None]
+    new = np.bincount((needed + length * row).reshape(-1), minlength=length * len(needed))
+    return np.cumsum(new.reshape(-1, length), axis=1, dtype=np.uint8)
 
 
 def _mean(values: Array) -> Array:
