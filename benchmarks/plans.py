@@ -40,10 +40,10 @@ VEGETATION = [  # CWFID's masks of plants, which are separate annotations, as a 
 ]
 SETS = {  # name -> folder of DATA, overrides, epochs of the plan, score
     "camvid": ("camvid", ["source=camvid"], 12, "mIoU"),
-    "ccp": ("ccp", ["source=ccp"], 3, "mIoU"),
+    "ccp": ("ccp", ["source=ccp"], 10, "mIoU"),
     "dsb2018": ("dsb2018", ["source=dsb2018"], 27, "PQ"),
     "cwfid": ("cwfid", ["source=cwfid"], 60, "PQ"),
-    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], 4, "PQ"),
+    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], 8, "PQ"),
     "cwfid_vegetation": ("cwfid", VEGETATION, 30, "mIoU"),
     "scenes": (None, ["source=scenes"], 12, "PQ"),  # drawn; the default was written for them
 }

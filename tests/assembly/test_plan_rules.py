@@ -163,6 +163,8 @@ def test_the_crop_holds_objects_and_fits_into_the_image(changes, size):
         ("callbacks.frozen_statistics", {"brightness_spread": 46.0}, FROZEN_STATISTICS),
         ("callbacks.channels_last", {}, {"_target_": "maskmill.training.speed.ChannelsLast"}),
         ("callbacks.channels_last", {"machine": GPU}, None),
+        ("callbacks.kept_memory", {}, {"_target_": "maskmill.training.speed.KeptMemory"}),
+        ("callbacks.kept_memory", {"machine": GPU}, None),
         ("trainer", {}, None),
         ("trainer", {"machine": GPU}, "gpu"),
         ("data.num_workers", {"machine": GPU}, 8),

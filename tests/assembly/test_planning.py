@@ -87,6 +87,20 @@ def test_a_plan_of_epochs_is_the_same_again_and_names_its_reasons(prepared, proj
 
 
 @pytest.mark.slow
+def test_validations_of_a_plan_of_epochs_take_a_tenth_of_its_work_but_two_remain(prepared, project):
+    # a validation image needs a third of the work of a training sample of the same size
+    data = prepared("camvid")
+    profile = read_profile(data)
+    choices = {choice.key: choice.value for choice in plan(data, epochs=12).choices}
+    height, width = choices["data.crop_size"]
+    validation = profile.num_val * profile.height * profile.width / 3
+    affordable = 0.1 * 12 * profile.num_images * height * width / validation
+    num_validations = 12 / choices["trainer.check_val_every_n_epoch"]
+    assert affordable < 10  # of a plan that does not look at the work
+    assert 2 <= num_validations <= affordable
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["optimizer: {lr: 9}", "# a note"])
 def test_an_edited_experiment_is_not_replaced(prepared, project, line):
     path = plan(prepared("camvid")).path

@@ -22,6 +22,7 @@ WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are p
 RARE_SHARE = 0.02  # of the labelled pixels
 WEIGHT_POWER_OF_OBJECTS = 0.5
 CHANNELS_LAST = {"_target_": "maskmill.training.speed.ChannelsLast"}
+KEPT_MEMORY = {"_target_": "maskmill.training.speed.KeptMemory"}
 FROZEN_STATISTICS = {"_target_": "maskmill.training.batch_norm.FrozenStatistics", "start": 0.6}
 LARGE_THINGS = 96  # px, the side of COCO's large objects
 
@@ -86,6 +87,8 @@ def choose_parts(
     if machine.device == "cpu":
         reason = "convolutions on a CPU take up to a third less time in this memory format"
         choices.append(Choice("callbacks.channels_last", CHANNELS_LAST, reason))
+        reason = "a step gets the memory of the step before, not from the system page by page"
+        choices.append(Choice("callbacks.kept_memory", KEPT_MEMORY, reason))
     else:
         choices.append(Choice.of_group("trainer", "gpu", "PyTorch sees a GPU"))
         workers = max(1, min(machine.cores - 1, 8))

@@ -9,7 +9,7 @@ CPU_BATCH, GPU_BATCH = 8, 16
 SMALL_BATCH = 4  # for short trainings, which need steps
 SHORT_STEPS, LONG_STEPS = 1000, 20_000
 MIN_VALIDATIONS, MAX_VALIDATIONS = 2, 10
-VALIDATION_SHARE = 0.1  # of the minutes
+VALIDATION_SHARE = 0.1  # of the training
 MAX_RATE = 2e-3  # of AdamW for a batch of 8
 PRETRAINED = 0.7  # of that rate, so that the features change slowly
 FEW_STEPS = 100
@@ -37,9 +37,14 @@ class Length:
     validations: int = MAX_VALIDATIONS
 
 
-def affordable_validations(seconds: float, budget: float) -> int:
-    """How many validations of so many seconds take a tenth of the budget, from 2 to 10."""
-    affordable = int(VALIDATION_SHARE * budget / max(seconds, 1e-9))
+def affordable_validations(cost: float, budget: float) -> int:
+    """How many validations take a tenth of the budget, from 2 to 10.
+
+    Args:
+        cost: of a validation, in seconds or in pixels of training samples.
+        budget: of the training, in the same unit.
+    """
+    affordable = int(VALIDATION_SHARE * budget / max(cost, 1e-9))
     return min(max(affordable, MIN_VALIDATIONS), MAX_VALIDATIONS)
 
 

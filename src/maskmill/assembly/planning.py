@@ -147,6 +147,12 @@ def _seen_px(choices: Sequence[Choice]) -> int:
     raise AssertionError("the crop size is chosen for all data")
 
 
+def _validation_px(profile: DataProfile, choices: Sequence[Choice]) -> float:
+    """The pixels of training samples that take as much work as a validation."""
+    val_px = profile.num_val * profile.height * profile.width * _scale(choices) ** 2
+    return VALIDATION_WORK * val_px
+
+
 def _length(
     settings: PlanSettings,
     profile: DataProfile,
@@ -158,8 +164,10 @@ def _length(
     if settings.epochs is None:
         return _measured_length(settings, profile, parts, overrides, machine)
     num_samples = settings.epochs * profile.num_images
+    crop_px = _seen_px(parts)
+    validations = affordable_validations(_validation_px(profile, parts), num_samples * crop_px)
     origin = f"{settings.epochs} epochs"
-    return Length(profile.num_images, num_samples, origin, _seen_px(parts), settings.epochs)
+    return Length(profile.num_images, num_samples, origin, crop_px, settings.epochs, validations)
 
 
 def _measured_length(
@@ -176,8 +184,7 @@ def _measured_length(
     text = planned_text([*parts, *batch], summary="To measure the speed of a step.")
     measured = _measure(_composed(text, overrides), int(batch[0].value))
     per_sample = LOADING / measured.images_per_second
-    val_px = profile.num_val * profile.height * profile.width * _scale(parts) ** 2
-    validation = per_sample * VALIDATION_WORK * val_px / crop_px
+    validation = per_sample * _validation_px(profile, parts) / crop_px
     budget = 60 * settings.minutes
     num_validations = affordable_validations(validation, budget)
     seconds = budget - (num_validations + CALIBRATION_PASSES) * validation

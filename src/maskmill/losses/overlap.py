@@ -7,7 +7,6 @@ present, theirs and ours are equal (a test compares them).
 
 from typing import Annotated
 
-import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
@@ -61,15 +60,19 @@ class Tversky(nn.Module):
             ValueError: the number of class weights is not K.
         """
         target = batch["semantic"].long()
-        labelled = (target != IGNORE_INDEX).unsqueeze(1)  # (B, 1, H, W)
-        probs = outputs["semantic"].float().softmax(dim=1) * labelled
-        probs = probs.transpose(0, 1).flatten(1)  # (K, B H W)
-        check_weights(self.class_weights, len(probs))
-        class_index = (target.unsqueeze(1) * labelled).view(1, -1)  # (1, B H W)
-        one_hot = torch.zeros_like(probs).scatter_(0, class_index, 1.0) * labelled.view(1, -1)
-        num_pixels = one_hot.sum(dim=1)  # (K,)
-        true_positives = (probs * one_hot).sum(dim=1)
-        false_positives = probs.sum(dim=1) - true_positives
+        labelled = target != IGNORE_INDEX  # (B, H, W)
+        probs = outputs["semantic"].float().softmax(dim=1)  # (B, K, H, W)
+        num_classes = probs.shape[1]
+        check_weights(self.class_weights, num_classes)
+        class_index = target * labelled  # (B, H, W)
+        prob_of_target = probs.gather(1, class_index.unsqueeze(1)).squeeze(1) * labelled
+        # Sums over pixels, without maps of one-hot targets, which would be as large as the logits.
+        of_class = class_index.flatten()
+        zeros = probs.new_zeros(num_classes)
+        true_positives = zeros.scatter_add(0, of_class, prob_of_target.flatten())  # (K,)
+        num_pixels = zeros.scatter_add(0, of_class, labelled.flatten().to(probs.dtype))  # (K,)
+        num_predicted = (probs * labelled.unsqueeze(1)).sum(dim=(0, 2, 3))  # (K,)
+        false_positives = num_predicted - true_positives
         false_negatives = num_pixels - true_positives
         cost = self.alpha * false_positives + self.beta * false_negatives
         loss = 1 - true_positives / (true_positives + cost).clamp(min=1e-6)
