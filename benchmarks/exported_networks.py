@@ -56,8 +56,11 @@ def prepared_scenes(work):
     return folder
 
 
-def exported_model(name, work, *, steps, int8):
-    """The folder of one network's exports, made unless it is there."""
+def exported_model(name, work, *, steps, int8, max_loss=1.0):
+    """The folder of one network's exports, made unless it is there.
+
+    `max_loss`: what INT8 may lose; 1 reports the loss, whatever it is.
+    """
     folder = work / f"{name}-export"
     if folder.exists():
         return folder
@@ -74,7 +77,7 @@ def exported_model(name, work, *, steps, int8):
         num_images=3,
         int8=int8,
         num_calibration=30,
-        max_loss=1.0,  # report the loss, whatever it is
+        max_loss=max_loss,
     )
     Exporting(settings).run()
     print(f"{name}: exported in {time.process_time() - start:.0f} CPU s", flush=True)

@@ -108,6 +108,7 @@ def test_a_job_that_slurm_ends_saves_once_and_the_same_job_resumes(prepared):
     outputs, statuses = ended(tasks)
     assert statuses == [143, 143], outputs
     assert outputs[0].count("received SIGTERM at step") == 1
+    assert "SIGTERM" not in outputs[1]  # the first task speaks for all
     assert "Bypassing SIGTERM" not in "".join(outputs)
     (state,) = (prepared / "out/ended/state").iterdir()
     assert (state / "last.ckpt").is_file()
@@ -122,4 +123,5 @@ def test_a_job_that_slurm_ends_saves_once_and_the_same_job_resumes(prepared):
         raise AssertionError("it did not go on")
     for task in tasks:
         task.kill()
-        task.communicate()
+    outputs, _ = ended(tasks)
+    assert "resuming from" not in outputs[1]

@@ -216,7 +216,7 @@ class TrainingJob:
 
     def _fit(self, trainer: Trainer, task: LightningModule, data: SegmentationDataModule) -> None:
         checkpoint = find_checkpoint(self.state.folder, set_aside=rank() == 0)
-        if checkpoint is not None:
+        if checkpoint is not None and rank() == 0:
             log.info("resuming from %s", checkpoint)
         # weights_only: a checkpoint holds tensors and numbers, and must not be able to hold more
         path = str(checkpoint) if checkpoint else None

@@ -30,6 +30,7 @@ from maskmill.assembly.override_errors import explain_broken_file, explain_overr
 from maskmill.assembly.run_mode import prepare_mode
 from maskmill.assembly.suggestions import check_top_level
 from maskmill.stages.resources import message_of, missing_threads_as_os_errors
+from maskmill.training.launching import is_first
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def stage(main: Main) -> Callable[[], Any]:
                 return main(cfg)
         except InterruptedError as error:
             # SIGTERM: the remaining jobs of a sweep are not started either
-            log.error("%s", error)
+            if is_first():
+                log.error("%s", error)
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt as error:
             log.error("%s", str(error) or "interrupted")

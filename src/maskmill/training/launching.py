@@ -58,6 +58,12 @@ def is_launched() -> bool:
     return "SLURM_PROCID" in os.environ and num_tasks > 1
 
 
+def is_first() -> bool:
+    """Does this process speak for all: rank 0 of torchrun or SLURM, or the only one?"""
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    return not is_launched() or rank == "0"
+
+
 def run_worker(module: str, argument: Path) -> None:
     """Run `python -m module argument` as a child process and wait for it.
 
