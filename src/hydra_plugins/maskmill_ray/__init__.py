@@ -12,12 +12,11 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+from maskmill.assembly.launched_job import JobLauncher
 
 
-class RayLauncher(Launcher):
+class RayLauncher(JobLauncher):
     """Runs each job as a task of Ray, as soon as the resources that it asks for are free.
 
     Args:
@@ -36,24 +35,11 @@ class RayLauncher(Launcher):
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.num_jobs = num_jobs
-        self.hydra_context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
-        self.config: DictConfig | None = None
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Receive what runs the jobs."""
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and wait for all of them; one whose process dies has failed."""
-        from maskmill.assembly.launched_job import Jobs, lost_job
-
         ray: Any = importlib.import_module("ray")  # takes seconds
         if not ray.is_initialized():
             cores = None if self.address else self._cores()
@@ -62,10 +48,7 @@ class RayLauncher(Launcher):
         task = ray.remote(_run).options(
             num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0
         )
-        assert self.hydra_context is not None
-        assert self.task_function is not None
-        assert self.config is not None
-        jobs = ray.put(Jobs(self.hydra_context, self.task_function, self.config))
+        jobs = ray.put(self.jobs)
         folder = str(Path.cwd())
         state = Singleton.get_state()
         waiting = []
@@ -77,7 +60,7 @@ class RayLauncher(Launcher):
                 results.append(ray.get(job))
             except ray.exceptions.RayError as error:
                 overrides = job_overrides[number - initial_job_idx]
-                results.append(lost_job(overrides, number, _reason(ray, error)))
+                results.append(self.jobs.lost(overrides, number, _reason(ray, error)))
         return results
 
     def _cores(self) -> float | None:

@@ -20,9 +20,9 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+
+from maskmill.assembly.launched_job import JobLauncher, Jobs, SubmissionError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ SHARED |= {"mem_gb", "stderr_to_stdout"}
 REFUSALS = (RuntimeError, ValueError, TypeError, NameError, AssertionError, OSError)
 
 
-class SubmititLauncher(Launcher):
+class SubmititLauncher(JobLauncher):
     """Submits the jobs of a sweep and waits for all of them.
 
     Args:
@@ -59,32 +59,15 @@ class SubmititLauncher(Launcher):
         self.max_num_timeout = max_num_timeout
         self.num_jobs = num_jobs
         self.parameters = {key: _plain(value) for key, value in parameters.items()}
-        self.hydra_context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
-        self.config: DictConfig | None = None
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Receive what runs the jobs."""
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and wait for all of them; one that was cancelled or killed has failed."""
-        from maskmill.assembly.launched_job import Jobs
-
-        assert self.hydra_context is not None
-        assert self.task_function is not None
-        assert self.config is not None
-        jobs = Jobs(self.hydra_context, self.task_function, self.config)
         state = Singleton.get_state()
         calls = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            calls.append(SubmittedJob(jobs, list(overrides), number, state))
+            calls.append(SubmittedJob(self.jobs, list(overrides), number, state))
         # SLURM gets one array, which it limits itself.
         arrays = [[call] for call in calls] if self.cluster == LOCAL else [calls]
         submitted = list[Any]()
@@ -102,11 +85,8 @@ class SubmititLauncher(Launcher):
             self._poll()
 
     def _submit(self, calls: Sequence["SubmittedJob"]) -> Sequence[Any]:
-        from maskmill.assembly.launched_job import SubmissionError
-
-        assert self.config is not None
         try:
-            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+            Path(self.jobs.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
             with _ctrl_c_ignored():  # also by submitit's process, which would print a traceback
                 jobs: Sequence[Any] = self._executor().submit_array(list(calls))
         except REFUSALS as error:
@@ -134,8 +114,6 @@ class SubmititLauncher(Launcher):
         return executor
 
     def _outcome(self, job: Any, call: "SubmittedJob") -> JobReturn:
-        from maskmill.assembly.launched_job import lost_job
-
         while not _has_ended(job):
             self._poll()
         reason = f"see {job.paths.stderr}"
@@ -154,7 +132,7 @@ class SubmititLauncher(Launcher):
                 if not isinstance(ended_by, unfinished):
                     return result
                 reason = str(ended_by)  # its time limit, once too often
-        return lost_job(call.overrides, call.number, reason)
+        return self.jobs.lost(call.overrides, call.number, reason)
 
     def _leave(self, jobs: Sequence[Any]) -> None:
         """End the jobs of this machine; those of a cluster run on."""
@@ -174,13 +152,13 @@ class SubmittedJob:
     """A job, which submitit pickles, also to submit it again at its time limit.
 
     Args:
-        jobs: `assembly.launched_job.Jobs`.
+        jobs: what they have in common.
         overrides: of the job.
         number: of the job.
         state: `Singleton.get_state()` of the process of the sweep.
     """
 
-    jobs: Any
+    jobs: Jobs
     overrides: list[str]
     number: int
     state: dict[Any, Any]
@@ -189,8 +167,7 @@ class SubmittedJob:
         """Run the job in this process."""
         submitit: Any = importlib.import_module("submitit")
         job_id = submitit.JobEnvironment().job_id
-        result: JobReturn = self.jobs.run(self.overrides, self.number, job_id, self.state)
-        return result
+        return self.jobs.run(self.overrides, self.number, job_id, self.state)
 
     def checkpoint(self) -> Any:
         """What submitit submits when the job has reached its time limit: this job again."""

@@ -75,10 +75,6 @@ class SweepCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Keep what the job returned, or why it failed."""
         is_pruned = self.trial is not None and self.trial.end()
-        folder = Path(config.hydra.sweep.dir)
-        sweep = read_sweep(folder)
-        if config.hydra.job.name != COMMAND or sweep is None:
-            return
         result = job_return._return_value
         # Of several objectives, the first ranks the jobs.
         score = result[0] if isinstance(result, (list, tuple)) else result
@@ -87,18 +83,41 @@ class SweepCallback(Callback):
             status, score, error = "FAILED", None, f"{result}"
         elif is_pruned:
             status, score = "PRUNED", None
-        overrides = list(config.hydra.overrides.task)
-        record = JobRecord(
-            job=config.hydra.job.num,
-            overrides=overrides,
-            own=sweep.own_overrides(overrides),
-            status=status,
-            metric=MONITORED.get(config.task._target_.rpartition(".")[2], "score"),
-            score=score,
-            error=error,
-            choices=dict(config.hydra.runtime.choices),
-        )
-        write_job(Path(config.hydra.runtime.output_dir), record)
+        keep_job(config, Path(config.hydra.runtime.output_dir), status, score=score, error=error)
+
+
+def keep_job(
+    config: DictConfig,
+    folder: Path,
+    status: str,
+    *,
+    score: float | None = None,
+    error: str | None = None,
+) -> None:
+    """Write the record of a job of a sweep of trainings; of other commands nothing.
+
+    Args:
+        config: of the job.
+        folder: of the job.
+        status: FINISHED, FAILED or PRUNED.
+        score: what the job returned.
+        error: why it failed.
+    """
+    sweep = read_sweep(Path(config.hydra.sweep.dir))
+    if config.hydra.job.name != COMMAND or sweep is None:
+        return
+    overrides = list(config.hydra.overrides.task)
+    record = JobRecord(
+        job=config.hydra.job.num,
+        overrides=overrides,
+        own=sweep.own_overrides(overrides),
+        status=status,
+        metric=MONITORED.get(config.task._target_.rpartition(".")[2], "score"),
+        score=score,
+        error=error,
+        choices=dict(config.hydra.runtime.choices),
+    )
+    write_job(folder, record)
 
 
 def require_package(part: str, target: str) -> None:
