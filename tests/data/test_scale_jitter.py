@@ -36,6 +36,18 @@ def test_at_scale_one_the_image_just_fits_and_the_rest_is_black_and_void():
     assert np.array_equal(np.flatnonzero(image.any(axis=(0, 2))), columns)
 
 
+@pytest.mark.parametrize("source", [(20, 10), (200, 100)])
+def test_without_fitting_images_of_all_sizes_keep_their_own_pixels_at_scale_one(source):
+    ids = np.arange(1, np.prod(source) + 1, dtype=np.int32).reshape(source)
+    transform = Augmentation([ScaleJitter((40, 40), (1.0, 1.0), fit=False)])
+    _, moved = transform(np.zeros((*source, 3), np.uint8), ids, (0,))
+    rows, columns = np.nonzero(moved)
+    seen = moved[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert seen.shape == (min(source[0], 40), min(source[1], 40))
+    assert (np.diff(seen, axis=1) == 1).all()
+    assert (np.diff(seen, axis=0) == source[1]).all()
+
+
 def test_at_scale_two_half_of_each_side_is_visible_at_twice_the_size():
     painted = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
     for seed in range(10):

@@ -44,12 +44,13 @@ class Placement:
 class ScaleJitter(albumentations.DualTransform):
     """Scale the image by a random factor, then crop or pad it at a random position to one size.
 
-    At a scale of 1, the whole image just fits into the result. Padding is black and void.
-    Ghiasi et al., CVPR 2021 (arXiv:2012.07177), sec. 3.
+    At a scale of 1, the whole image just fits into the result, or, with `fit=False`, keeps its own
+    size. Padding is black and void. Ghiasi et al., CVPR 2021 (arXiv:2012.07177), sec. 3.
 
     Args:
         size: height and width of the result in px.
         scale: smallest and largest factor; 0.1 and 2.0 in the paper.
+        fit: False for images of several sizes that show objects at one size.
         p: probability of being applied; batches of one size need 1.
 
     Raises:
@@ -65,11 +66,13 @@ class ScaleJitter(albumentations.DualTransform):
 
         size: tuple[Side, Side]
         scale: tuple[Factor, Factor]
+        fit: bool
 
     def __init__(
         self,
         size: tuple[int, int],
         scale: tuple[float, float] = (0.1, 2.0),
+        fit: bool = True,
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p)
@@ -80,6 +83,7 @@ class ScaleJitter(albumentations.DualTransform):
             )
         self.size = tuple(size)
         self.scale = tuple(scale)
+        self.fit = fit
 
     def get_params_dependent_on_data(
         self, params: Mapping[str, Any], data: Mapping[str, Any]
@@ -87,8 +91,9 @@ class ScaleJitter(albumentations.DualTransform):
         """Draw the scale and the position for an image of `params["shape"]`."""
         height, width = params["shape"][:2]
         new_height, new_width = self.size
-        scale = self.py_random.uniform(*self.scale)
-        factor = scale * min(new_height / height, new_width / width)
+        factor = self.py_random.uniform(*self.scale)
+        if self.fit:
+            factor *= min(new_height / height, new_width / width)
         rows = self._span(height, new_height, factor)
         columns = self._span(width, new_width, factor)
         return {"placement": Placement(rows, columns)}
