@@ -82,7 +82,7 @@ def measure(name, work, steps):
         node = OmegaConf.to_container(configuration(f"task={task}").task.postprocess, resolve=True)
         if "PanopticMasks" in node["_target_"]:
             node |= CONFIDENCE
-        postprocess = make_postprocess(node, files.categories)
+        postprocess = make_postprocess(node, files.categories, f"task={task}")
         cells = []
         for runtime in RUNTIMES:
             rows = []

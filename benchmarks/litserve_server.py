@@ -9,6 +9,7 @@ import sys
 
 import litserve
 
+from maskmill.assembly.model_loading import AUTO
 from maskmill.assembly.serving import ModelLoader
 from maskmill.serving.segment_rows import segment_rows
 from maskmill.sources.finding import Findings
@@ -17,7 +18,7 @@ from maskmill.sources.images import decode_photo
 
 class Segments(litserve.LitAPI):
     def setup(self, device):
-        self.model = ModelLoader("cpu", 1, None, {})(sys.argv[1])
+        self.model = ModelLoader("cpu", 1, AUTO, {})(sys.argv[1])
 
     def decode_request(self, request):
         return decode_photo(request["image"].file.read(), "image", Findings())

@@ -247,7 +247,9 @@ def mean_iou(rounds, random):
         maps[0][maps[0] == IGNORE_INDEX] = 0  # torchmetrics has no pixel without a prediction
         tensors = [torch.from_numpy(one) for one in maps]
         works = {
-            "ours": lambda: semantic_scores(index_confusion(*maps, NUM_CLASSES), background=False)
+            "ours": lambda: semantic_scores(
+                index_confusion(maps[0], maps[1], NUM_CLASSES), background=False
+            )
         }
         for name, validate in (("as it comes", True), ("validate_args=False", False)):
             stock = MulticlassJaccardIndex(

@@ -59,7 +59,7 @@ class BareLoop:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimizer.step()
-        self.scheduler.step()
+        self.scheduler.step()  # pyrefly: ignore[missing-argument] - it is no ReduceLROnPlateau
 
     def time_block(self):
         start = now()

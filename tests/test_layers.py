@@ -33,6 +33,23 @@ def test_lint_is_clean(command, repository):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
+def test_scripts_that_are_run_by_hand_call_what_exists(repository):
+    """Nothing else runs all of them, so a changed signature would be noticed months later."""
+    scripts = [*repository.glob("benchmarks/**/*.py")]
+    folders = ["src", ".", "benchmarks", "benchmarks/campaign", "tests"]
+    command = [BIN / "pyrefly", "check", *scripts, "--python-interpreter-path", sys.executable]
+    for folder in folders:
+        command += ["--search-path", folder]
+    for kind in (
+        *("missing-argument", "bad-argument-count", "unexpected-keyword"),
+        *("missing-module-attribute", "unknown-name"),
+    ):
+        command += ["--only", kind]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_no_module_outgrows_its_noun(repository):
     long = {
         path.name: count
