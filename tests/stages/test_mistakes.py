@@ -350,11 +350,11 @@ MISTAKES = {
     ),
     "no-images": (
         *("predict", ["predict.images=nowhere"], None),
-        *("nowhere: expected a prepared split, a folder of images", "check `predict.images`"),
+        *("nowhere: expected a prepared split, a folder of images", "check this path"),
     ),
     "empty-folder-of-images": (
         *("predict", ["predict.images=empty"], makes_an_empty_folder),
-        *("empty: expected a prepared split, a folder of images", "check `predict.images`"),
+        *("empty: expected a prepared split, a folder of images", "check this path"),
     ),
     "predictions-over-the-images": (
         *("predict", ["predict.images=a", "predict.out=a"], writes("a/a.jpg", "x")),

@@ -107,7 +107,7 @@ def find_images(images: str | Path, *, on_problem: OnProblem = "stop") -> Images
         notes = "".join(f"; {finding.what}" for finding in findings)
         raise FileNotFoundError(
             f"{images}: expected a prepared split, a folder of images, an image, a pattern or a "
-            f"list of images ({LIST_SUFFIX}), but found no image{notes} - check `predict.images`"
+            f"list of images ({LIST_SUFFIX}), but found no image{notes} - check this path"
         )
     found = _read_headers(names, findings, on_problem, str(images))
     require_distinct_png_names(found.records)
