@@ -78,10 +78,20 @@ def test_absent_classes_have_no_score():
     assert "val/PQ/thing" not in values
 
 
-@pytest.mark.parametrize(("num_classes", "num_curves"), [(20, 24), (21, 4)])
-def test_the_deciding_score_becomes_curves_of_its_classes_if_they_are_few(num_classes, num_curves):
+@pytest.mark.parametrize(
+    ("num_classes", "num_scored", "num_curves"),
+    [
+        (20, 20, 24),
+        (21, 21, 4),
+        (21, 3, 4),  # as in the epochs in which all 21 have a score
+        (20, 3, 7),
+    ],
+)
+def test_the_deciding_score_becomes_curves_of_its_classes_if_they_are_few(
+    num_classes, num_scored, num_curves
+):
     names = ["val/mIoU", "val/fwIoU", "val/PQ/lost/missed", "val/PQ/thing", "val/PQ", "val/loss"]
-    names += [f"val/{metric}/{number}" for metric in ("PQ", "IoU") for number in range(num_classes)]
-    logged = logged_scores(dict.fromkeys(names, torch.tensor(0.5)), "val/PQ")
+    names += [f"val/{metric}/{number}" for metric in ("PQ", "IoU") for number in range(num_scored)]
+    logged = logged_scores(dict.fromkeys(names, torch.tensor(0.5)), "val/PQ", num_classes)
     assert list(logged)[:4] == ["val/PQ", "val/loss", "val/PQ/thing", "val/mIoU"]
     assert len(logged) == num_curves

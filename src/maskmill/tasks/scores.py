@@ -78,12 +78,16 @@ class Scores(nn.Module):
         return scores
 
 
-def logged_scores(scores: Mapping[str, Tensor], monitor: str) -> dict[str, Tensor]:
+def logged_scores(
+    scores: Mapping[str, Tensor], monitor: str, num_classes: int
+) -> dict[str, Tensor]:
     """The scores that become curves: `monitor`, the means, and each class if there are few.
 
     Args:
         scores: name -> scalar, as `Scores.compute` returns them.
         monitor: the score that decides; its classes are logged, not those of other scores.
+        num_classes: of the category table; those with a score differ from epoch to epoch, but
+            Lightning does not allow a score to be logged in one epoch only.
     """
     names = dict.fromkeys([monitor, *(f"val/{name}" for name in LOGGED)])
     metric = monitor.split("/")[1].removeprefix("m")  # val/mIoU is the mean of val/IoU/<class>
@@ -92,6 +96,6 @@ def logged_scores(scores: Mapping[str, Tensor], monitor: str) -> dict[str, Tenso
         is_class = name.startswith(f"val/{metric}/") and not name.startswith(f"val/{metric}/lost/")
         if is_class and name not in names:
             classes.append(name)
-    if len(classes) <= MAX_CLASSES:
+    if num_classes <= MAX_CLASSES:
         names |= dict.fromkeys(classes)
     return {name: scores[name] for name in names if name in scores}

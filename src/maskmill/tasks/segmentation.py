@@ -140,7 +140,7 @@ class SegmentationTask(LightningModule):
         if self.monitor not in scores:
             scores[self.monitor] = tensor(float("nan"))
             self._warn_undefined()
-        logged = logged_scores(scores, self.monitor)
+        logged = logged_scores(scores, self.monitor, len(self.categories))
         self.log_dict(logged, prog_bar=False)
         rest = {name: value for name, value in scores.items() if name not in logged}
         self.log_dict(rest, prog_bar=False, logger=False)
