@@ -43,7 +43,7 @@ SETS = {  # name -> folder of DATA, overrides, epochs of the plan, score
     "ccp": ("ccp", ["source=ccp"], 10, "mIoU"),
     "dsb2018": ("dsb2018", ["source=dsb2018"], 27, "PQ"),
     "cwfid": ("cwfid", ["source=cwfid"], 60, "PQ"),
-    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], 8, "PQ"),
+    "coco128_seg": ("coco128-seg", ["source=coco128_seg"], 6, "PQ"),
     "cwfid_vegetation": ("cwfid", VEGETATION, 30, "mIoU"),
     "scenes": (None, ["source=scenes"], 12, "PQ"),  # drawn; the default was written for them
 }
@@ -106,9 +106,9 @@ class Project:
         )
         return json.loads((self.folder / evaluation / "metrics.json").read_text())
 
-    def difference(self, metric):
-        """Planned minus default, with the bounds of its interval."""
-        path = self.folder / "out/evaluated_planned/differences.csv"
+    def difference(self, metric, name="planned"):
+        """The evaluation of that name minus its baseline, with the bounds of its interval."""
+        path = self.folder / f"out/evaluated_{name}/differences.csv"
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 if row["kind"] == "all" and row["metric"] == metric:
