@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+
+from commands import preloaded_python
 
 STARTUP_S = 240
 
@@ -84,7 +85,7 @@ def mlflow_server(folder, *, database, artifacts):
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # four processes, for prompts
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options],
+            [preloaded_python(), "-m", "mlflow", "server", *options],
             cwd=folder,
             env=environment,
             stdout=log,

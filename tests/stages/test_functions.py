@@ -26,7 +26,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 import maskmill
-from commands import run
+from commands import SMALL_ENCODER, run
 from maskmill.canonical.dataset_file import read_prediction_file
 from maskmill.sources.scenes import SceneSet
 
@@ -38,7 +38,11 @@ FUNCTIONS = ["check", "prepare", "train", "predict", "evaluate", "register", "lo
 
 
 def draw(folder):
+    """A project with few scenes, whose default encoder is a small one."""
     SceneSet(folder / "data", num_train=4, num_val=2, num_test=2, seed=0).write()
+    encoder = (REPOSITORY / "conf/encoder/resnet10t.yaml").read_text()
+    (folder / "conf/encoder").mkdir(parents=True)
+    (folder / "conf/encoder/resnet10t.yaml").write_text(encoder.replace("resnet10t", SMALL_ENCODER))
     return folder
 
 
