@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 
-from maskmill.assembly.launched_job import JobLauncher
+from maskmill.assembly.job_launcher import JobLauncher
 
 
 class RayLauncher(JobLauncher):
@@ -60,7 +60,7 @@ class RayLauncher(JobLauncher):
                 results.append(ray.get(job))
             except ray.exceptions.RayError as error:
                 overrides = job_overrides[number - initial_job_idx]
-                results.append(self.jobs.lost(overrides, number, _reason(ray, error)))
+                results.append(self.lost(overrides, number, _reason(ray, error)))
         return results
 
     def _cores(self) -> float | None:

@@ -22,7 +22,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from maskmill.assembly.launched_job import JobLauncher, Jobs, SubmissionError
+from maskmill.assembly.job_launcher import JobLauncher
+from maskmill.assembly.launched_job import Jobs, SubmissionError
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class SubmititLauncher(JobLauncher):
                 if not isinstance(ended_by, unfinished):
                     return result
                 reason = str(ended_by)  # its time limit, once too often
-        return self.jobs.lost(call.overrides, call.number, reason)
+        return self.lost(call.overrides, call.number, reason)
 
     def _leave(self, jobs: Sequence[Any]) -> None:
         """End the jobs of this machine; those of a cluster run on."""

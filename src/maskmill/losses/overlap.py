@@ -29,6 +29,7 @@ class Tversky(nn.Module):
             means 1 for all.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 1, 1)
         >>> target = torch.zeros(1, 1, 1, dtype=torch.uint8)
         >>> Tversky(alpha=0.3, beta=0.7)({"semantic": logits}, {"semantic": target})
@@ -94,6 +95,7 @@ class Dice(Tversky):
             means 1 for all.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 1, 1)
         >>> target = torch.zeros(1, 1, 1, dtype=torch.uint8)
         >>> Dice()({"semantic": logits}, {"semantic": target})
@@ -117,6 +119,7 @@ class Jaccard(Tversky):
             means 1 for all.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 1, 1)
         >>> target = torch.zeros(1, 1, 1, dtype=torch.uint8)
         >>> Jaccard()({"semantic": logits}, {"semantic": target})

@@ -6,9 +6,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 
+from hydra_plugins.maskmill_submitit import SubmititLauncher
 from maskmill.assembly.conf_search_path import packaged_conf
 from maskmill.assembly.job_record import read_jobs
-from maskmill.assembly.launched_job import Jobs
 from maskmill.assembly.sweep_record import SweepRecord, write_sweep
 
 
@@ -20,8 +20,9 @@ def test_a_lost_job_is_kept_as_failed_beside_the_others(tmp_path):
         own = [f"hydra.sweep.dir={tmp_path}", "hydra.job.name=train"]
         config = loader.load_configuration("config", own, RunMode.MULTIRUN)
         context = HydraContext(loader, Callbacks())
-        jobs = Jobs(context, print, config)
-        result = jobs.lost(["optimizer.lr=3e-3", "seed=4"], 7, "CANCELLED, see 12_log.err")
+        launcher = SubmititLauncher("local", str(tmp_path))
+        launcher.setup(hydra_context=context, task_function=print, config=config)
+        result = launcher.lost(["optimizer.lr=3e-3", "seed=4"], 7, "CANCELLED, see 12_log.err")
     assert result.status == JobStatus.FAILED
     (record,) = read_jobs(tmp_path)
     assert (record.job, record.own) == (7, ["optimizer.lr=3e-3"])
