@@ -11,6 +11,7 @@ from small_trainings import Losses
 
 # Validation batches of one size: the last, of one image, would be compiled again.
 FULL_BATCHES = {"limit_val_batches": 2}
+FUSED = partial(torch.optim.AdamW, lr=0.02, fused=True)
 OPTIONS = [
     pytest.param([], {}, id="default"),
     pytest.param([ChannelsLast], {}, id="channels-last"),
@@ -27,7 +28,12 @@ OPTIONS = [
     ),
     pytest.param([], {"accumulate_grad_batches": 2}, id="accumulation"),
     pytest.param([], {"gradient_clip_val": 1.0}, id="clipping"),
-    pytest.param([], {"optimizer": partial(torch.optim.AdamW, lr=0.02, fused=True)}, id="fused"),
+    pytest.param([], {"optimizer": FUSED}, id="fused"),
+    pytest.param(
+        [],
+        {"optimizer": FUSED, "precision": "bf16-mixed", "gradient_clip_val": 1.0},
+        id="fused-bf16-clipping",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from maskmill.networks.layers import learned_parameters
 
+AMP_OFFER = "_step_supports_amp_scaling"  # attribute of fused optimizers
 ParameterGroup = dict[str, Any]
 OptimizerFactory = Callable[[Iterable[ParameterGroup]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler]
@@ -43,11 +44,23 @@ def configure(
             "neither `max_epochs` nor `max_steps` - set one of them in `trainer`"
         )
     built = optimizer(parameter_groups(network))
+    _unscale_before_step(built)
     _apply_lr_scale(built, ("lr",))
     schedule = scheduler(built, total_steps=int(total_steps))
     if isinstance(schedule, OneCycleLR):  # it has given all groups the same peak
         _apply_lr_scale(built, ("lr", "initial_lr", "max_lr", "min_lr"))
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _unscale_before_step(optimizer: Optimizer) -> None:
+    """Let Lightning clip the gradients of a fused optimizer in mixed precision too.
+
+    A fused optimizer offers to divide the gradients by the scale of float16 itself, in its step,
+    which is after clipping; Lightning therefore refuses to clip. Without the offer, they are
+    divided before, as for any other optimizer, and bfloat16 has no scale.
+    """
+    if getattr(optimizer, AMP_OFFER, False):
+        setattr(optimizer, AMP_OFFER, False)
 
 
 def parameter_groups(network: nn.Module) -> list[ParameterGroup]:
