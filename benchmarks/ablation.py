@@ -1,12 +1,13 @@
-"""What does each choice of a plan give? The planned training, with one choice undone at a time.
+"""What does each choice of a plan give? The planned training, with one choice changed at a time.
 
     python benchmarks/ablation.py DATA OUT [SET ...] [--seeds 0 1 2]
 
 DATA and the sets are those of plans.py; OUT gets a project for each. Every variant of a set trains
 for the epochs of `EPOCHS` with the same seeds, one thread, in this process, and is scored on the
-test split. A variant names the choice that it undoes, and is left out where the plan does not have
-it. The difference is that of the means over the seeds, with the standard error of the paired
-differences; the time is that of the trainings.
+test split. A variant of `UNDONE` names the choice that it undoes, and is left out where the plan
+does not have it; one of `ADDED` names the choice that it adds, and is left out where the plan has
+it; those of `PREDICTED` train nothing. The difference is that of the means over the seeds, with the
+standard error of the paired differences; the time is that of the trainings.
 """
 
 import argparse
@@ -22,19 +23,37 @@ from plans import SETS, Project
 
 import maskmill
 
-EPOCHS = {"cwfid_vegetation": 12}
+EPOCHS = {"cwfid_vegetation": 12, "dsb2018": 15}
 PLANNED = "the plan"
-TRAININGS = {  # variant -> choice of the plan that it undoes, overrides
-    "random weights of the encoder": ("encoder", ["encoder.weights=null"]),
-    "a learning rate without the factor 0.7": ("optimizer.lr", ["optimizer.lr={lr}"]),
-    "cross-entropy without Dice": ("loss", ["loss=cross_entropy"]),
-    "no colours": ("augment.transforms", ["augment.transforms={without_colours}"]),
-    "no flips": ("augment.transforms", ["augment.transforms={without_flips}"]),
+AVERAGE = "{_target_: maskmill.training.averaging.WeightAverage, decay: 0.95, start_epoch: 0}"
+FROZEN = "{_target_: maskmill.training.batch_norm.FrozenStatistics, start: 0.6}"
+UNDONE = {  # variant -> choice of the plan that it undoes, override
+    "random weights of the encoder": ("encoder", "encoder.weights=null"),
+    "a learning rate without the factor 0.7": ("optimizer.lr", "optimizer.lr={lr}"),
+    "cross-entropy without Dice": ("loss", "loss=cross_entropy"),
+    "no colours": ("augment.transforms", "augment.transforms={without_colours}"),
+    "no flips": ("augment.transforms", "augment.transforms={without_flips}"),
+    "no inverted images": ("augment.transforms", "augment.transforms={without_inversion}"),
+    "each image as often": ("data.area_power", "data.area_power=0"),
+    "batch norms never fixed": ("callbacks.frozen_statistics", "~callbacks.frozen_statistics"),
+}
+ADDED = {  # variant -> choice that the plan lacks, override
+    "windows in px": ("segment_share", "augment.transforms={windows}"),
+    "a third of these over segments": ("segment_share", "augment.transforms={over_segments}"),
+    "averaged weights": ("callbacks.average", f"+callbacks.average={AVERAGE}"),
+    "batch norms fixed": ("callbacks.frozen_statistics", f"+callbacks.frozen_statistics={FROZEN}"),
+    "rates by layer, 0.8": ("encoder.layer_decay", "encoder.layer_decay=0.8"),
+}
+PREDICTED = {  # variant -> the same for predictions of the planned training
+    "whole images at prediction": ("inference", "inference=whole"),
+    "four flips at prediction": ("inference", "inference=flips"),
 }
 DROPPED = {
     "without_colours": ("ColorJitter",),
     "without_flips": ("D4", "HorizontalFlip"),
+    "without_inversion": ("InvertImg",),
 }
+WINDOWS = ("RandomResizedCrop", "PadIfNeeded", "RandomSizedCrop")
 
 
 class Ablation:
@@ -50,35 +69,36 @@ class Ablation:
         plan = yaml.safe_load(path.read_text())
         self.choices = _choices(plan)
         self.values = {"lr": plan["optimizer"]["lr"] / 0.7}
+        transforms = plan["augment"]["transforms"]
         for key, names in DROPPED.items():
-            kept = []
-            for transform in plan["augment"]["transforms"]:
-                if transform["_target_"].rpartition(".")[2] not in names:
-                    kept.append(transform)
-            if kept != plan["augment"]["transforms"]:
-                self.values[key] = yaml.safe_dump(
-                    kept, default_flow_style=True, width=10**9
-                ).strip()
+            kept = [transform for transform in transforms if _name(transform) not in names]
+            if kept != transforms:
+                self.values[key] = _flow(kept)
+        self.values["windows"] = _flow(_with_windows(transforms, 0.0))
+        self.values["over_segments"] = _flow(_with_windows(transforms, 0.33))
 
     def print_rows(self):
-        """One row for each variant whose choice the plan has."""
+        """One row for each variant that differs from the plan."""
         planned = self.scores(PLANNED, [])
-        for variant, (choice, overrides) in TRAININGS.items():
-            filled = [self._filled(override) for override in overrides]
-            is_possible = "{without" not in str(filled)
-            if is_possible and choice in self.choices:
-                self._print_difference(variant, self.scores(variant, filled), planned)
+        for variant, (choice, override) in (UNDONE | ADDED | PREDICTED).items():
+            filled = self._filled(override)
+            is_undone = variant in UNDONE
+            is_same = filled == f"{choice}={self.choices.get(choice)}"
+            is_other = variant in PREDICTED or (choice in self.choices) == is_undone
+            if is_same or not is_other or "={without" in filled:
+                continue
+            self._print_difference(variant, self.scores(variant, [filled]), planned)
 
     def scores(self, variant, overrides):
         """Scores of the seeds on the test split; prints the row's beginning."""
         scores = []
         minutes = []
         for seed in self.seeds:
-            trained = f"out/{variant.replace(' ', '_')}_{seed}"
+            trained = _folder(PLANNED if variant in PREDICTED else variant, seed)
             common = [*self.project.overrides, "experiment=planned", f"seed={seed}"]
             common += [f"train.out={trained}", f"train.state={trained}_state"]
             minutes.append(self._train(trained, [*common, *overrides]))
-            scores.append(self._score(trained, [*common, *overrides]))
+            scores.append(self._score(_folder(variant, seed), [*common, *overrides]))
         mean = 100 * np.mean(scores)
         print(f"| {variant} | {sum(minutes):.1f} | {mean:.1f}", end="", flush=True)
         if variant == PLANNED:
@@ -114,6 +134,29 @@ class Ablation:
         if len(differences) > 1:
             error = f" +- {differences.std(ddof=1) / len(differences) ** 0.5:.1f}"
         print(f" | {differences.mean():+.1f}{error} |", flush=True)
+
+
+def _folder(variant, seed):
+    return f"out/{variant.replace(' ', '_')}_{seed}"
+
+
+def _name(transform):
+    return transform["_target_"].rpartition(".")[2]
+
+
+def _flow(values):
+    """YAML in one line, for an override."""
+    return yaml.safe_dump(values, default_flow_style=True, width=10**9).strip()
+
+
+def _with_windows(transforms, segment_share):
+    """The transforms with windows by ScaleJitter in the place of the plan's."""
+    first = next(index for index, value in enumerate(transforms) if _name(value) in WINDOWS)
+    rest = [transform for transform in transforms if _name(transform) not in WINDOWS]
+    window = {"size": "${data.crop_size}", "scale": [0.67, 1.5], "fit": False}
+    window["segment_share"] = segment_share
+    target = "maskmill.data.scale_jitter.ScaleJitter"
+    return [*rest[:first], {"_target_": target, **window}, *rest[first:]]
 
 
 def _choices(plan):

@@ -73,13 +73,66 @@ def test_image_and_ids_move_together():
         assert difference[inner].max() <= 5  # at most half a pixel of blur
 
 
+def one_small_segment(height=300, width=400, row=37, column=391):
+    ids = np.ones((height, width), np.int32)
+    ids[row : row + 2, column : column + 2] = 9
+    return np.zeros((height, width, 3), np.uint8), ids
+
+
+@pytest.mark.parametrize(("row", "column"), [(37, 391), (0, 0), (298, 398), (150, 200)])
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.67, 1.5), (3.0, 3.0)])
+def test_every_segment_is_drawn_as_often_however_small(row, column, scale):
+    image, ids = one_small_segment(row=row, column=column)
+    transform = Augmentation([ScaleJitter((64, 64), scale, fit=False, segment_share=1.0)])
+    shown = 0
+    for seed in range(400):
+        _, moved = transform(image, ids, (seed,))
+        shown += bool((moved == 9).any())
+    # half of the windows are placed over the segment of 4 pixels, binomial with a deviation of 10;
+    # of the others, few contain it by chance
+    assert 160 < shown < 265
+
+
+def test_the_pixel_is_anywhere_in_the_window():
+    image, ids = one_small_segment(row=150, column=200)
+    ids[ids == 1] = 0
+    transform = Augmentation([ScaleJitter((64, 64), (1.0, 1.0), fit=False, segment_share=1.0)])
+    corners = []
+    for seed in range(400):
+        _, moved = transform(image, ids, (seed,))
+        corners.append(np.argwhere(moved == 9).min(axis=0))
+    corners = np.array(corners)
+    assert corners.min() <= 1
+    assert corners.max() >= 62
+    assert np.abs(corners.mean(axis=0) - 31).max() < 5  # uniform: a deviation of 18.5 / sqrt(400)
+
+
+def test_the_share_is_that_of_the_windows_and_without_segments_they_are_anywhere():
+    image, ids = one_small_segment()
+    transform = Augmentation([ScaleJitter((64, 64), (1.0, 1.0), fit=False, segment_share=0.25)])
+    shown = sum(bool((transform(image, ids, (seed,))[1] == 9).any()) for seed in range(400))
+    assert 25 < shown < 85  # an eighth, with a deviation of 7, and by chance
+    _, moved = transform(image, np.zeros_like(ids), (0,))
+    assert not moved.any()
+
+
+def test_without_a_share_the_draws_are_those_without_the_argument():
+    image, ids = one_small_segment()
+    ids = np.arange(1, ids.size + 1, dtype=np.int32).reshape(ids.shape)
+    for seed in range(5):
+        _, first = jitter((64, 64), (1.0, 2.0))(image, ids, (seed,))
+        again = Augmentation([ScaleJitter((64, 64), (1.0, 2.0), segment_share=0.0)])
+        assert np.array_equal(first, again(image, ids, (seed,))[1])
+
+
 def test_a_scale_in_the_wrong_order_is_refused():
     with pytest.raises(ValueError, match=r"but got \(2\.0, 1\.0\) - swap them"):
         ScaleJitter((4, 4), (2.0, 1.0))
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("size", (0, 4)), ("scale", (0.0, 1.0)), ("p", 1.5)]
+    ("argument", "value"),
+    [("size", (0, 4)), ("scale", (0.0, 1.0)), ("segment_share", 1.5), ("p", 1.5)],
 )
 def test_a_value_out_of_range_is_refused(argument, value):
     values = {"size": (4, 4), "scale": (0.5, 1.0), argument: value}
