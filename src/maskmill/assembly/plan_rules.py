@@ -21,8 +21,6 @@ CROP_PER_OBJECT = {0.5: 1.0, 1.0: 3.0, 2.0: 2.0}  # by scale: sides of a large o
 WHOLE_IMAGE_PX = {"cpu": 2048 * 1024, "gpu": 2048 * 2048}  # larger images are predicted in windows
 RARE_SHARE = 0.02  # of the labelled pixels
 WEIGHT_POWER_OF_OBJECTS = 0.5
-CHANNELS_LAST = {"_target_": "maskmill.training.speed.ChannelsLast"}
-KEPT_MEMORY = {"_target_": "maskmill.training.speed.KeptMemory"}
 FROZEN_STATISTICS = {"_target_": "maskmill.training.batch_norm.FrozenStatistics", "start": 0.6}
 LARGE_THINGS = 96  # px, the side of COCO's large objects
 
@@ -84,12 +82,7 @@ def choose_parts(
             "of prediction are trained with at last"
         )
         choices.append(Choice("callbacks.frozen_statistics", FROZEN_STATISTICS, reason))
-    if machine.device == "cpu":
-        reason = "convolutions on a CPU take up to a third less time in this memory format"
-        choices.append(Choice("callbacks.channels_last", CHANNELS_LAST, reason))
-        reason = "a step gets the memory of the step before, not from the system page by page"
-        choices.append(Choice("callbacks.kept_memory", KEPT_MEMORY, reason))
-    else:
+    if machine.device == "gpu":
         choices.append(Choice.of_group("trainer", "gpu", "PyTorch sees a GPU"))
         workers = max(1, min(machine.cores - 1, 8))
         reason = f"{machine.cores} cores feed the GPU"
