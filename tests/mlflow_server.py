@@ -98,7 +98,7 @@ def mlflow_server(folder, *, database, artifacts):
         while not _answers(port):
             in_time = time.monotonic() < deadline and process.poll() is None
             assert in_time, (folder / "server.log").read_text()
-            time.sleep(0.5)
+            time.sleep(0.1)
         yield gate
     finally:
         gate.close()

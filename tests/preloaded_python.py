@@ -24,6 +24,8 @@ MODULES = (
     "notebook",
     "many_images_growth",
     "dvc",
+    "mlflow",
+    "uvicorn",
 )
 
 

@@ -24,33 +24,47 @@ from pathlib import Path
 
 import mlflow
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
 from mlflow.utils import requirements_utils
+from omegaconf import OmegaConf
+from PIL import Image
 
 from maskmill.serving.program import trace
 
 PRELOADED = [
+    "maskmill.assembly.headline",
     "maskmill.assembly.prediction_job",
+    "maskmill.assembly.raw_data",
     "maskmill.assembly.registration",
     "maskmill.assembly.scoring",
     "maskmill.assembly.training_job",
     "maskmill.assembly.tuning",
+    "maskmill.losses.panoptic_deeplab",
     "maskmill.networks.encoders",
     "maskmill.networks.panoptic_deeplab",
+    "maskmill.postprocess.panoptic",
     "maskmill.reporting.evaluation_folder",
     "maskmill.serving.onnx_export",
     "maskmill.serving.packaging",
+    "maskmill.sources.convert",
+    "maskmill.sources.scenes",
+    "maskmill.stages.entry",
     "albumentations",
     "alembic.command",
     "alembic.config",
+    "colorlog",
     "dvc.cli.parser",
     "dvc.commands.repro",
     "dvc.scm",
     "git",
+    "hydra.experimental.callback",
     "hydra.main",
+    "joblib",
     "mlflow.models.display_utils",
     "mlflow.pyfunc",
     "mlflow.pyfunc.scoring_server",
+    "mlflow.pyfunc.utils.environment",
     "mlflow.store.model_registry.sqlalchemy_workspace_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
@@ -58,19 +72,21 @@ PRELOADED = [
     "mlflow.tracing.export.utils",
     "mlflow.tracing.processor.base_mlflow",
     "mlflow.tracing.processor.otel",
+    "mlflow.utils.search_logged_model_utils",
     "onnx",
     "onnxruntime",
     "opentelemetry.sdk.trace",
     "s3fs",
     "segmentation_models_pytorch",
     "sqlalchemy.dialects.sqlite",
+    "tabulate",
     "torch._functorch.partitioners",
     "torch._inductor.ir",
     "torch.distributed.algorithms.ddp_comm_hooks.debugging_hooks",
     "torch.distributed.checkpoint",
     "torch.export._trace",
     "torch.fx.experimental.validator",
-    "torch.onnx._internal.torchscript_exporter.symbolic_opset20",
+    *(f"torch.onnx._internal.torchscript_exporter.symbolic_opset{i}" for i in range(7, 21)),
     "torch.onnx._internal.torchscript_exporter.utils",
 ]
 LENGTH = struct.Struct("!I")
@@ -83,6 +99,7 @@ def serve(folder):
         importlib.import_module(name)
     _read_own_sources()
     _export_once()
+    _parse_once()
     _create_database(folder / "mlflow.db")
     gc.collect()
     gc.freeze()  # the collector would copy the pages of all objects in each process
@@ -134,6 +151,13 @@ def _export_once():
     )
     trace(network.eval(), torch.zeros(2, 3, 24, 32), stride=8)
     requirements_utils._init_modules_to_packages_map()  # asks each package for its modules
+
+
+def _parse_once():
+    """Fill the tables of the grammars of Hydra and OmegaConf, and Pillow's list of formats."""
+    OverridesParser.create().parse_overrides(["a=b", "+a.b=[1,2.5e-3]", "a@b={c: ${d.e}}", "a=1,2"])
+    OmegaConf.to_container(OmegaConf.create({"a": "${b}", "b": 1}), resolve=True)
+    Image.preinit()
 
 
 def _create_database(path):
@@ -225,21 +249,38 @@ def _become(streams, python, module, arguments, cwd, environment):
 
 
 def _spawn(path, arguments, kept):
-    """Start an interpreter with some open files; multiprocessing's fork server is forked."""
-    code = arguments[-1]
-    if "multiprocessing.forkserver" not in code:
+    """Start an interpreter with some open files; those of multiprocessing's own are forked."""
+    is_worker = arguments[-1] == "--multiprocessing-fork"
+    code = arguments[-2 if is_worker else -1]
+    if not is_worker and "multiprocessing.forkserver" not in code:
         return SPAWN(path, arguments, kept)
     pid = os.fork()
     if pid == 0:
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-            if int(name) > 2 and int(name) not in kept:
-                with suppress(OSError):  # the folder that was listed
-                    os.close(int(name))
+        status = 1
         try:
+            if is_worker:
+                _forget_parent()
+                sys.argv = ["-c", arguments[-1]]
+            for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+                if int(name) > 2 and int(name) not in kept:
+                    with suppress(OSError):  # the folder that was listed
+                        os.close(int(name))
             exec(code)
+            status = 0
+        except SystemExit as error:
+            status = error.code or 0
         finally:
-            os._exit(0)
+            os._exit(status)
     return pid
+
+
+def _forget_parent():
+    """Handle signals and exits as a new interpreter does."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    atexit._clear()
 
 
 def _forget_another_package(package):
