@@ -10,10 +10,11 @@ import time
 
 import pytest
 
+from maskmill.tracking import address
 from maskmill.tracking.address import check_store, shown
 from maskmill.tracking.store import connect
 
-pytestmark = pytest.mark.slow  # MLflow's import, and a wait of five seconds
+pytestmark = pytest.mark.slow  # MLflow's import
 
 FILE_STORE_FIX = "either unset MLFLOW_TRACKING_URI to use mlflow.db of this project, or set it to"
 
@@ -48,12 +49,17 @@ def test_a_server_that_is_down_is_refused_and_the_password_is_not_shown(free_por
     assert seconds() < 10
 
 
-def test_a_server_that_does_not_answer_is_refused(seconds):
+def test_a_server_that_does_not_answer_is_refused(monkeypatch):
+    assert address.TIMEOUT_S < 10
+    monkeypatch.setattr(address, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ValueError, match=f"127.0.0.1:{port}.* but got: timed out"):
             check_store(f"http://127.0.0.1:{port}")
-    assert seconds() < 10
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # one request: it waits for the time-out once
+            silent.accept()
 
 
 def test_a_host_that_does_not_exist_is_refused(seconds):
