@@ -1,8 +1,11 @@
 """What all tests share: the hypothesis profile, the repository's folder, and third-party data."""
 
+import atexit
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,32 @@ REPOSITORY = Path(__file__).parents[1]
 LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sharded")
 
 
+MEMORY = Path("/dev/shm")
+MEMORY_OF_FILES = 6 * 2**30  # bytes; the suite writes about two thirds of it
+
+
+def folder_in_memory() -> str | None:
+    """A folder in memory, until this process ends; None if there is too little.
+
+    Each commit of MLflow's database waits for the disk, up to 24 ms; a registration makes a
+    hundred. `--basetemp FOLDER` keeps what the tests write.
+    """
+    if not MEMORY.is_dir():
+        return None
+    status = os.statvfs(MEMORY)
+    runs_programs = not status.f_flag & os.ST_NOEXEC
+    if not runs_programs or status.f_bavail * status.f_frsize < MEMORY_OF_FILES:
+        return None
+    folder = tempfile.mkdtemp(prefix="mm-", dir=MEMORY)  # short: sockets have short names
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses its temporary folder
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the warnings that a training ignores too; share a server among all processes."""
+    if config.option.basetemp is None:
+        config.option.basetemp = folder_in_memory()
     gc.disable()  # until the tests: a fifth of the time to import them, which leaves no garbage
     server_folder()
     list_choices_where_needed()  # as in each command: many tests compose

@@ -3,6 +3,7 @@
 import os
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -149,8 +150,10 @@ def test_a_database_or_folder_without_write_permission_is_refused(tmp_path, data
     path = tmp_path / "mlflow.db"
     path.write_bytes(database.read_bytes())
     path.chmod(0o444)
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # pytest-xdist has a folder per process
-        folder.chmod(0o555 if folder == tmp_path else 0o755)
+    for folder in tmp_path.parents:  # those of pytest are its user's alone
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            folder.chmod(0o755)
+    tmp_path.chmod(0o555)
     command = [sys.executable, "-c", AS_NOBODY, f"sqlite:///{tmp_path / name}"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     tmp_path.chmod(0o755)
