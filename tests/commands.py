@@ -27,6 +27,7 @@ QUICK = [
     "trainer.log_every_n_steps=1",
     "train.calibrate=false",
 ]
+QUICK_PANOPTIC = [*QUICK, "network.dual_decoder=false"]  # of the default network
 # Left by pytest or an outer training run, these would lead a command elsewhere.
 REMOVED = {"MLFLOW_TRACKING_URI", "DVC_ROOT", "MASTER_ADDR", "MASTER_PORT"}
 TESTS = Path(__file__).parent
