@@ -16,7 +16,7 @@ from s3_server import s3_server
 
 pytestmark = pytest.mark.slow
 
-QUICK = [*commands.QUICK, "trainer.max_epochs=2", "train.calibrate=true"]
+QUICK = [*commands.QUICK_PANOPTIC, "trainer.max_epochs=2", "train.calibrate=true"]
 UNCALIBRATED = "train.calibrate=false"  # where weights alone are compared
 
 
