@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
+from maskmill.assembly.rare_collection import rare_collection
 from maskmill.assembly.settings import PredictSettings
 from maskmill.canonical.output_folder import require_replaceable
 from maskmill.serving.image_folder import find_images
@@ -23,9 +24,8 @@ def main(cfg: DictConfig) -> int:
     images = find_images(settings.images, on_problem=settings.on_problem)
     for group in group_by_kind(images.findings):
         log.warning("%d times: %s", len(group), group[0])
-    from maskmill.assembly.prediction_job import (
-        PredictionJob,
-    )  # torch takes seconds: not for --help
+    with rare_collection():  # torch takes seconds: not for --help
+        from maskmill.assembly.prediction_job import PredictionJob
 
     job = PredictionJob(cfg.predict, images)
     num_predictions = job.run()

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.headline import HEADLINE, headline
+from maskmill.assembly.rare_collection import rare_collection
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.stages.entry import stage
 from maskmill.tracking.address import check_store, tracking_uri
@@ -20,10 +21,12 @@ def main(cfg: DictConfig) -> None:
     """Register once, then decide the alias."""
     settings = build(cfg.register, RegisterSettings)
     check_store(tracking_uri())
-    from maskmill.assembly.registration import Registration  # torch takes seconds: not for --help
+    with rare_collection():
+        # MLflow takes seconds: not for --help
+        from maskmill.assembly.registration import Registration
 
-    registration = Registration(settings)
-    version = registration.run()
+        registration = Registration(settings)
+        version = registration.run()
     name, number = version["name"], version["version"]
     log.info(
         "%s version %s is %s (%s) -> %s",

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from maskmill.assembly.chosen import keep_choices
 from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.lean_imports import import_torchmetrics
+from maskmill.assembly.rare_collection import rare_collection
 from maskmill.assembly.sweep_record import FORKED, job_tracking, parse
 from maskmill.canonical.files import read_json
 from maskmill.canonical.yaml_file import write_yaml
@@ -35,10 +36,9 @@ def main(cfg: DictConfig) -> float:
     check_combination(cfg, hydra_cfg.runtime.choices)
     check_store(tracking_uri())
     if is_launched() or (cfg.trainer.devices == 1 and not is_job):
-        import_torchmetrics()
-        from maskmill.assembly.training_job import (
-            fit,  # torch takes seconds to import, and the launcher needs none
-        )
+        with rare_collection():  # torch takes seconds to import, and the launcher needs none
+            import_torchmetrics()
+            from maskmill.assembly.training_job import fit
 
         return fit(cfg)
     return _fit_in_processes(cfg)
