@@ -194,5 +194,14 @@ def test_the_best_checkpoint_monitors_the_score_of_the_task(train, tmp_path):
     assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "best.ckpt")
 
 
+@pytest.mark.slow
+def test_the_best_checkpoint_has_the_weights_alone(train, tmp_path):
+    weights, _ = train(tmp_path, max_epochs=1)
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best.keys() == {"state_dict"}
+    assert best["state_dict"].keys() == weights.keys()
+    assert "optimizer_states" in torch.load(tmp_path / "last.ckpt", weights_only=True)
+
+
 def test_more_than_one_best_checkpoint_may_be_kept():
     assert BestCheckpoint(save_top_k=3).save_top_k == 3  # before the score's name is known

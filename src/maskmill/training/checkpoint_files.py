@@ -36,12 +36,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write a file next to the target, then rename it.
 
+        The best weights are written without the state of the optimizer, which only the last
+        checkpoint needs and which is twice as large.
+
         Raises:
             OSError: it cannot be written, because the disk is full for example; earlier
                 checkpoints are untouched.
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name != LAST:
+            checkpoint = {"state_dict": checkpoint["state_dict"]}
         new = _write(checkpoint, target)
         if target.name == LAST and target.exists():
             target.replace(target.with_name(PREVIOUS))
