@@ -29,7 +29,8 @@ AVERAGE = "{_target_: maskmill.training.averaging.WeightAverage, decay: 0.95, st
 FROZEN = "{_target_: maskmill.training.batch_norm.FrozenStatistics, start: 0.6}"
 UNDONE = {  # variant -> choice of the plan that it undoes, override
     "random weights of the encoder": ("encoder", "encoder.weights=null"),
-    "a learning rate without the factor 0.7": ("optimizer.lr", "optimizer.lr={lr}"),
+    "half the learning rate": ("optimizer.lr", "optimizer.lr={half_lr}"),
+    "twice the learning rate": ("optimizer.lr", "optimizer.lr={twice_lr}"),
     "cross-entropy without Dice": ("loss", "loss=cross_entropy"),
     "no colours": ("augment.transforms", "augment.transforms={without_colours}"),
     "no flips": ("augment.transforms", "augment.transforms={without_flips}"),
@@ -53,7 +54,7 @@ DROPPED = {
     "without_flips": ("D4", "HorizontalFlip"),
     "without_inversion": ("InvertImg",),
 }
-WINDOWS = ("RandomResizedCrop", "PadIfNeeded", "RandomSizedCrop")
+WINDOWS = ("RandomResizedCrop", "ScaleJitter")
 
 
 class Ablation:
@@ -68,12 +69,14 @@ class Ablation:
         path = self.project.folder / "conf/experiment/planned.yaml"
         plan = yaml.safe_load(path.read_text())
         self.choices = _choices(plan)
-        self.values = {"lr": plan["optimizer"]["lr"] / 0.7}
+        rate = plan["optimizer"]["lr"]
+        self.values = {"half_lr": rate / 2, "twice_lr": 2 * rate}
         transforms = plan["augment"]["transforms"]
         for key, names in DROPPED.items():
             kept = [transform for transform in transforms if _name(transform) not in names]
             if kept != transforms:
                 self.values[key] = _flow(kept)
+        self.planned_transforms = f"augment.transforms={_flow(transforms)}"
         self.values["windows"] = _flow(_with_windows(transforms, 0.0))
         self.values["over_segments"] = _flow(_with_windows(transforms, 0.33))
 
@@ -83,7 +86,7 @@ class Ablation:
         for variant, (choice, override) in (UNDONE | ADDED | PREDICTED).items():
             filled = self._filled(override)
             is_undone = variant in UNDONE
-            is_same = filled == f"{choice}={self.choices.get(choice)}"
+            is_same = filled in {f"{choice}={self.choices.get(choice)}", self.planned_transforms}
             is_other = variant in PREDICTED or (choice in self.choices) == is_undone
             if is_same or not is_other or "={without" in filled:
                 continue
@@ -154,7 +157,8 @@ def _with_windows(transforms, segment_share):
     first = next(index for index, value in enumerate(transforms) if _name(value) in WINDOWS)
     rest = [transform for transform in transforms if _name(transform) not in WINDOWS]
     window = {"size": "${data.crop_size}", "scale": [0.67, 1.5], "fit": False}
-    window["segment_share"] = segment_share
+    if segment_share:
+        window["segment_share"] = segment_share
     target = "maskmill.data.scale_jitter.ScaleJitter"
     return [*rest[:first], {"_target_": target, **window}, *rest[first:]]
 

@@ -12,6 +12,7 @@ HUE, HUE_OF_STAINS = 0.02, 0.1
 SAME_SIZE = 1.5  # ratio of areas up to which windows may be shares of an image
 RATIO = [0.8, 1.25]
 CROP_SIZE = "${data.crop_size}"
+SCALE_JITTER = "maskmill.data.scale_jitter.ScaleJitter"
 AREA_POWER = 0.5
 
 
@@ -84,15 +85,8 @@ def _windows(profile: DataProfile, crop: Sequence[int], zoom: float) -> list[dic
         scale = [round(share / zoom**2, 3), round(min(share * zoom**2, 1.0), 3)]
         window = {"size": CROP_SIZE, "scale": scale, "ratio": _ratio(crop), "mask_interpolation": 0}
         return [{"_target_": "albumentations.RandomResizedCrop", **window}]
-    # no larger than most images: else a part of the sample would be padding
-    tallest = min(int(height * zoom), max(profile.shortest_side, height))
-    padded = {"min_height": tallest, "min_width": int(tallest * width / height) + 1}
-    sized = {"min_max_height": [int(height / zoom), tallest], "size": CROP_SIZE}
-    shape = {"w2h_ratio": round(width / height, 4), "mask_interpolation": 0}
-    return [
-        {"_target_": "albumentations.PadIfNeeded", **padded},
-        {"_target_": "albumentations.RandomSizedCrop", **sized, **shape},
-    ]
+    scale = [round(1 / zoom, 2), zoom]
+    return [{"_target_": SCALE_JITTER, "size": CROP_SIZE, "scale": scale, "fit": False}]
 
 
 def _ratio(crop: Sequence[int]) -> list[float]:

@@ -10,10 +10,10 @@ SMALL_BATCH = 4  # for short trainings, which need steps
 SHORT_STEPS, LONG_STEPS = 1000, 20_000
 MIN_VALIDATIONS, MAX_VALIDATIONS = 2, 10
 VALIDATION_SHARE = 0.1  # of the training
-MAX_RATE = 2e-3  # of AdamW for a batch of 8
-PRETRAINED = 0.7  # of that rate, so that the features change slowly
+MAX_RATE = 2e-3  # of AdamW for a batch of 4
+SHORT_RATE, LONG_RATE = 2.0, 0.5  # times that in a short and in a long training
 FEW_STEPS = 100
-CHEAP_STEPS = 200  # below them, a step should cost less
+CHEAP_STEPS = 200  # below them, a step should cost less and change more
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,12 @@ def choose_batch(length: Length, machine: Machine) -> list[Choice]:
     ]
 
 
-def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> list[Choice]:
+def choose_schedule(length: Length, batch_size: int) -> list[Choice]:
     """Epochs, validations, learning rate and its schedule.
 
     Args:
         length: of the training.
         batch_size: samples per optimizer step.
-        has_weights: the encoder is pretrained.
     """
     steps_per_epoch = max(length.num_images // batch_size, 1)
     trained_per_epoch = steps_per_epoch * min(batch_size, length.num_images)
@@ -89,14 +88,10 @@ def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> li
     every = max(round(epochs / length.validations), 1)
     if length.epochs is None:
         epochs = epochs // every * every
-    while epochs % every:  # the last validation is that of the final weights
-        every -= 1
+    every = _nearest_divisor(epochs, every)  # the last validation is that of the final weights
     steps = epochs * steps_per_epoch
-    factor = PRETRAINED if has_weights else 1.0
-    rate = float(f"{factor * MAX_RATE * (batch_size / 8) ** 0.5:.2g}")
-    start = (
-        f"times {PRETRAINED}, since the encoder is pretrained" if has_weights else "random weights"
-    )
+    factor, why_factor = _rate_factor(steps)
+    rate = factor * MAX_RATE * (batch_size / 4) ** 0.5
     choices = [
         Choice(
             "trainer.max_epochs",
@@ -112,8 +107,8 @@ def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> li
         Choice("callbacks.pictures.every_n_epochs", epochs, "at the end"),
         Choice(
             "optimizer.lr",
-            rate,
-            f"{MAX_RATE:g} for a batch of 8, with the root of the batch size; {start}",
+            float(f"{rate:.2g}"),
+            f"{MAX_RATE:g} for a batch of 4, with the root of the batch size{why_factor}",
         ),
     ]
     if steps >= LONG_STEPS:
@@ -126,3 +121,18 @@ def choose_schedule(length: Length, batch_size: int, *, has_weights: bool) -> li
         reason = f"{steps} steps: up and down to zero, the fastest for a short training"
         choices.append(Choice.of_group("scheduler", "one_cycle", reason))
     return choices
+
+
+def _rate_factor(steps: int) -> tuple[float, str]:
+    """Times the usual rate, and why."""
+    if steps < CHEAP_STEPS:
+        return SHORT_RATE, f"; times {SHORT_RATE:g}, since {steps} steps are few"
+    if steps >= LONG_STEPS:
+        return LONG_RATE, f"; times {LONG_RATE:g}, since {steps} steps are many"
+    return 1.0, ""
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """The divisor of a number with the smallest ratio to the wanted one, up or down."""
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    return min(divisors, key=lambda divisor: max(divisor / wanted, wanted / divisor))

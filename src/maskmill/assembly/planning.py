@@ -93,7 +93,7 @@ def make_plan(settings: PlanSettings, overrides: Sequence[str]) -> Plan:
             length = _length(settings, profile, parts, overrides, machine)
     batch = choose_batch(length, machine)
     batch_size = int(batch[0].value) * (int(batch[1].value) if len(batch) > 1 else 1)
-    schedule = choose_schedule(length, batch_size, has_weights=machine.weights != "none")
+    schedule = choose_schedule(length, batch_size)
     choices = [*parts, *batch, *schedule]
     if length.num_samples < FEW_STEPS * batch_size:
         log.warning(

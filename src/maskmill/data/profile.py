@@ -41,7 +41,6 @@ class DataProfile:
         num_val: of the validation split.
         height: median of the images.
         width: median of the images.
-        shortest_side: 5th percentile of the shorter sides.
         largest_area: of an image.
         size_ratio: area of the largest image divided by that of the smallest.
         thing_names: the countable classes.
@@ -60,7 +59,6 @@ class DataProfile:
     num_val: int
     height: int
     width: int
-    shortest_side: int
     largest_area: int
     size_ratio: float
     thing_names: tuple[str, ...]
@@ -113,7 +111,6 @@ def read_profile(root: Path) -> DataProfile:
         num_val=dataset["splits"].get("val", {}).get("num_images", 0),
         height=int(np.median(sizes[:, 0])),
         width=int(np.median(sizes[:, 1])),
-        shortest_side=int(np.percentile(sizes.min(axis=1), 5)),
         largest_area=int(areas.max()),
         size_ratio=float(areas.max() / areas.min()),
         thing_names=tuple(name for name in names if names[name]),
