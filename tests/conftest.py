@@ -27,7 +27,7 @@ LONGEST = ("test_repro", "test_train", "test_zoo", "test_sweep", "test_train_sha
 
 
 MEMORY = Path("/dev/shm")
-MEMORY_OF_FILES = 6 * 2**30  # bytes; the suite writes about two thirds of it
+MEMORY_OF_FILES = 6 * 2**30  # bytes that must be free
 
 
 def folder_in_memory() -> str | None:
