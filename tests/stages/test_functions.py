@@ -34,15 +34,22 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "python.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 OVERRIDES = ["trainer.max_epochs=1", "data.batch_size=2", "data.num_workers=0"]
+QUICK = {
+    "encoder/resnet10t.yaml": ("resnet10t", SMALL_ENCODER),
+    "network/panoptic_deeplab.yaml": ("dual_decoder: true", "dual_decoder: false"),
+    "prepare/default.yaml": ("workers: -1", "workers: 1"),
+}
 FUNCTIONS = ["check", "prepare", "train", "predict", "evaluate", "register", "load_model"]
 
 
 def draw(folder):
-    """A project with few scenes, whose default encoder is a small one."""
+    """A project with few scenes, whose default network is a small one, prepared in one process."""
     SceneSet(folder / "data", num_train=4, num_val=2, num_test=2, seed=0).write()
-    encoder = (REPOSITORY / "conf/encoder/resnet10t.yaml").read_text()
-    (folder / "conf/encoder").mkdir(parents=True)
-    (folder / "conf/encoder/resnet10t.yaml").write_text(encoder.replace("resnet10t", SMALL_ENCODER))
+    for name, (old, new) in QUICK.items():
+        text = (REPOSITORY / "conf" / name).read_text()
+        assert old in text, name
+        (folder / "conf" / name).parent.mkdir(parents=True)
+        (folder / "conf" / name).write_text(text.replace(old, new))
     return folder
 
 
