@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 SHORTER = {
     "conf/encoder/resnet10t.yaml": ("name: resnet10t", f"name: {SMALL_ENCODER}"),
-    "conf/trainer/cpu.yaml": ("max_epochs: 28", "max_epochs: 2"),
+    "conf/trainer/cpu.yaml": ("max_epochs: 30", "max_epochs: 2"),
     "conf/data/default.yaml": ("num_workers: 2", "num_workers: 0"),
     "conf/prepare/default.yaml": ("workers: -1", "workers: 1"),
     "conf/evaluate/default.yaml": ("num_resamples: 1000", "num_resamples: 20"),
