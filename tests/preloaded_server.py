@@ -249,38 +249,21 @@ def _become(streams, python, module, arguments, cwd, environment):
 
 
 def _spawn(path, arguments, kept):
-    """Start an interpreter with some open files; those of multiprocessing's own are forked."""
-    is_worker = arguments[-1] == "--multiprocessing-fork"
-    code = arguments[-2 if is_worker else -1]
-    if not is_worker and "multiprocessing.forkserver" not in code:
+    """Start an interpreter with some open files; multiprocessing's fork server is forked."""
+    code = arguments[-1]
+    if "multiprocessing.forkserver" not in code:
         return SPAWN(path, arguments, kept)
     pid = os.fork()
     if pid == 0:
-        status = 1
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            if int(name) > 2 and int(name) not in kept:
+                with suppress(OSError):  # the folder that was listed
+                    os.close(int(name))
         try:
-            if is_worker:
-                _forget_parent()
-                sys.argv = ["-c", arguments[-1]]
-            for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-                if int(name) > 2 and int(name) not in kept:
-                    with suppress(OSError):  # the folder that was listed
-                        os.close(int(name))
             exec(code)
-            status = 0
-        except SystemExit as error:
-            status = error.code or 0
         finally:
-            os._exit(status)
+            os._exit(0)
     return pid
-
-
-def _forget_parent():
-    """Handle signals and exits as a new interpreter does."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit._clear()
 
 
 def _forget_another_package(package):

@@ -18,6 +18,7 @@ LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the last one before LAST
 SUFFIX = ".ckpt"
 UNREADABLE = ".unreadable"  # ending of a checkpoint that was set aside
+_BEST_KEYS = ("state_dict", "epoch", "global_step")  # of the best weights
 _EXPECTED_KEYS = {"state_dict", "optimizer_states", "loops", "callbacks", "global_step"}
 
 
@@ -36,8 +37,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write a file next to the target, then rename it.
 
-        The best weights are written without the state of the optimizer, which only the last
-        checkpoint needs and which is twice as large.
+        Only the last checkpoint has the state of the optimizer, which is twice as large as the
+        weights: no training resumes from the best ones.
 
         Raises:
             OSError: it cannot be written, because the disk is full for example; earlier
@@ -46,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.name != LAST:
-            checkpoint = {"state_dict": checkpoint["state_dict"]}
+            checkpoint = {key: checkpoint[key] for key in _BEST_KEYS}
         new = _write(checkpoint, target)
         if target.name == LAST and target.exists():
             target.replace(target.with_name(PREVIOUS))
