@@ -40,6 +40,7 @@ def postgres_server():
                 os.chown(path, account["user"], account["group"])
         port = free_port()
         options = ["--username=team", f"--pwfile={folder}/password", "--auth=scram-sha-256"]
+        options += ["--no-sync"]  # no data to keep: nothing here waits for the disk
         subprocess.run(
             [programs / "initdb", "--pgdata", folder / "data", *options],
             check=True,
@@ -48,6 +49,7 @@ def postgres_server():
             **account,
         )
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        settings += ["-c", "fsync=off"]
         server = subprocess.Popen(
             [programs / "postgres", "-D", folder / "data", "-p", str(port), *settings],
             stderr=subprocess.DEVNULL,

@@ -148,6 +148,7 @@ def test_a_misspelt_setting_is_found(line, configuration):
 
 QUICK = {
     "encoder/resnet10t": ["name: resnet10t", f"name: {SMALL_ENCODER}"],
+    "network/panoptic_deeplab": ["dual_decoder: true", "dual_decoder: false"],
     "trainer/cpu": ["max_epochs: 30", "max_epochs: 1"],
     "data/default": ["num_workers: 2", "num_workers: 0"],
     "prepare/default": ["workers: -1", "workers: 1"],

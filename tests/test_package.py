@@ -279,14 +279,18 @@ def venv(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def forked(venv, tmp_path_factory):
-    """The settings of `run` with which `maskmill` runs the installed wheel in forked processes."""
+    """The settings of `run` with which `maskmill` and `dvc` run in forked processes.
+
+    `maskmill` is that of the installed wheel. Other tests run both as users do.
+    """
     (site_packages,) = venv.glob("lib/python*/site-packages")
     spec = PathFinder.find_spec("maskmill", [str(site_packages)])
     assert Path(spec.origin).is_relative_to(site_packages)
     folder = tmp_path_factory.mktemp("forked")
-    program = folder / "maskmill"
-    program.write_text(f'#!/bin/sh\nexec {preloaded_python()} -m maskmill.stages.cli "$@"\n')
-    program.chmod(0o755)
+    for name, module in (("maskmill", "maskmill.stages.cli"), ("dvc", "dvc")):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {preloaded_python()} -m {module} "$@"\n')
+        program.chmod(0o755)
     srun = folder / "srun"  # of a login node; Lightning notices it, and nothing runs it
     srun.write_text("#!/bin/sh\nexit 1\n")
     srun.chmod(0o755)
@@ -303,7 +307,7 @@ def street(venv, forked, tmp_path_factory):
     run("maskmill", "draw", *FEW_SCENES, cwd=folder, venv=venv)
     params = {"group": {"experiment": "scenes_panoptic"}, "set": QUICK}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run("dvc", "init", "--quiet", cwd=folder, venv=venv)
+    run("dvc", "init", "--quiet", cwd=folder, venv=venv, **forked)
     output = run("dvc", "repro", cwd=folder, venv=venv, **forked)
     (folder / "repro.txt").write_text(output)
     return folder

