@@ -10,11 +10,9 @@ images is compared with the plan on the test images, with the 95 % interval of t
 difference. One thread; the CPU minutes are those of the planned training.
 """
 
-import argparse
 import json
-from pathlib import Path
 
-from plans import SETS, Project, shown
+from plans import SETS, Project, parser_of, shown
 
 EPOCHS = {"cwfid_vegetation": 12, "camvid": 2}
 SPACE = [
@@ -74,12 +72,8 @@ def compare(name, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("sets", nargs="*", default=list(EPOCHS), metavar="SET")
+    parser = parser_of(__doc__.splitlines()[0], EPOCHS)
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(
         "| data, score | plan, CPU min | trials | plan | best trial | best - plan | its settings |"

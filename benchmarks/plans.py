@@ -167,13 +167,18 @@ def shown(metrics, metric):
     return f"{100 * metrics[metric]:.1f} ({100 * lower:.1f} to {100 * upper:.1f})"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(description, sets):
+    """Reads DATA, OUT, the names of data sets and the seed."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET")
+    parser.add_argument("sets", nargs="*", default=list(sets), metavar="SET")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser
+
+
+def main():
+    options = parser_of(__doc__.splitlines()[0], SETS).parse_args()
     print(
         "| data, score | test images | planned, CPU min | default, CPU min | planned | default "
         "| difference |"
