@@ -20,7 +20,7 @@ from maskmill.training.checkpoint_files import LAST
 from maskmill.training.context import RunContext
 from maskmill.training.validation_schedule import (
     require_checkpoint_settings,
-    require_validation,
+    validate_at_the_end,
 )
 
 STOPPED_EARLY = "maskmill.stopped_early"
@@ -30,6 +30,7 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoints with the best score of the task (`monitor` of the task).
 
     An undefined score (NaN) is the worst one; among undefined scores the last checkpoint is kept.
+    The last weights are always validated, whatever the interval of validations.
 
     Args:
         filename: file name without suffix; `{epoch:03d}` is replaced.
@@ -65,10 +66,17 @@ class BestCheckpoint(ModelCheckpoint):
         self.monitor = str(pl_module.monitor)
         super().setup(trainer, pl_module, stage)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a training that would end before its first validation."""
-        require_validation(trainer)
-        super().on_train_start(trainer, pl_module)
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Score the last weights too; Lightning calls checkpoints after its timer."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        validate_at_the_end(trainer, batch_idx)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best scores, also if the folder of the run has been moved."""

@@ -1,4 +1,4 @@
-"""Refuses trainings that would end before their first validation and so leave no model."""
+"""A validation after the last batch, so that the final weights are scored and may be kept."""
 
 from lightning import Trainer
 
@@ -25,45 +25,37 @@ def require_checkpoint_settings(trainer: Trainer) -> None:
             )
 
 
-def require_validation(trainer: Trainer) -> None:
-    """Refuse a training that ends before its first validation; call it when the data is known.
+def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
+    """Let Lightning validate after this batch if the training ends with it.
 
-    Raises:
-        ValueError: naming the settings that decide when validation and training end.
+    Lightning itself validates at its intervals alone: every second of five epochs leaves the last
+    one without a score. Call it after a batch, before Lightning decides.
+
+    Args:
+        trainer: of a running training.
+        batch_idx: of the batch within its epoch.
     """
-    if trainer.val_check_batch is None:  # by time, which nobody knows before
+    if trainer.should_stop:  # by time; Lightning validates then, if the epoch is one of its own
+        trainer.check_val_every_n_epoch = 1
         return
     num_batches = int(trainer.num_training_batches)
-    first, start = _first_validation(trainer, num_batches)
-    last, end = _last_batch(trainer, num_batches)
-    if first > last:
-        raise ValueError(
-            f"Expected a validation, which chooses the weights of the model, but the first would "
-            f"follow batch {first} ({start}={getattr(trainer, start)}) and training ends after "
-            f"batch {last} ({end}={getattr(trainer, end)}; {num_batches} batches an epoch) - "
-            f"either lower trainer.{start} or raise trainer.{end}"
-        )
+    if trainer.current_epoch * num_batches + batch_idx + 1 < _num_batches(trainer, num_batches):
+        return
+    trainer.check_val_every_n_epoch = 1
+    if trainer.val_check_batch is None:  # the interval is one of time
+        trainer._last_val_time = float("-inf")  # type: ignore[bad-assignment] # no hint there
+    else:
+        trainer.val_check_batch = batch_idx + 1
 
 
-def _first_validation(trainer: Trainer, num_batches: int) -> tuple[int, str]:
-    """The number of batches before the first validation, and the setting that decides it."""
-    interval = trainer.val_check_batch
-    assert interval is not None
-    if trainer.check_val_every_n_epoch is None:  # the interval counts across epochs
-        return int(interval), "val_check_interval"
-    skipped = (trainer.check_val_every_n_epoch - 1) * num_batches
-    setting = "check_val_every_n_epoch" if skipped else "val_check_interval"
-    return skipped + int(min(interval, num_batches)), setting
-
-
-def _last_batch(trainer: Trainer, num_batches: int) -> tuple[float, str]:
-    """The number of batches after which training ends, and the setting that ends it."""
-    ends: list[tuple[float, str]] = [(float("inf"), "max_epochs")]
+def _num_batches(trainer: Trainer, batches_per_epoch: int) -> float:
+    """The number of batches after which the training ends."""
+    ends = [float("inf")]
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        ends.append((trainer.max_epochs * num_batches, "max_epochs"))
+        ends.append(trainer.max_epochs * batches_per_epoch)
     if trainer.max_steps >= 0:
         accumulated = trainer.accumulate_grad_batches
-        steps_per_epoch = -(-num_batches // accumulated)
+        steps_per_epoch = -(-batches_per_epoch // accumulated)
         num_epochs, num_left = divmod(trainer.max_steps, steps_per_epoch)
-        ends.append((num_epochs * num_batches + num_left * accumulated, "max_steps"))
+        ends.append(num_epochs * batches_per_epoch + num_left * accumulated)
     return min(ends)
