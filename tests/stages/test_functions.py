@@ -63,6 +63,7 @@ def state():
         "signals": [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
         "random": [random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()],
         "deterministic": torch.get_deterministic_debug_mode(),
+        "fills": torch.utils.deterministic.fill_uninitialized_memory,
         "mlflow": mlflow.get_tracking_uri(),
         "hydra": [GlobalHydra.instance().hydra, HydraConfig.instance().cfg],
         "plugins": list(Plugins.instance().discover(SearchPathPlugin)),

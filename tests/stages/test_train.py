@@ -16,7 +16,8 @@ from s3_server import s3_server
 
 pytestmark = pytest.mark.slow
 
-QUICK = [*commands.QUICK_PANOPTIC, "trainer.max_epochs=2", "train.calibrate=true"]
+EACH_EPOCH = "callbacks.resume.every_n_seconds=null"  # a checkpoint
+QUICK = [*commands.QUICK_PANOPTIC, "trainer.max_epochs=2", "train.calibrate=true", EACH_EPOCH]
 UNCALIBRATED = "train.calibrate=false"  # where weights alone are compared
 
 

@@ -18,6 +18,7 @@ TRAINING = [
     "trainer.num_nodes=2",
     "trainer.devices=1",
     "data.root=out/prepare",
+    "callbacks.resume.every_n_seconds=null",  # a checkpoint each epoch
 ]
 
 

@@ -101,6 +101,7 @@ def train(make_task, make_data):
         workers=0,
         batch_size=2,
         every_n_steps=1,
+        resume=None,
         network=Tiny,
         optimizer=None,
         flush=lambda: None,
@@ -110,7 +111,7 @@ def train(make_task, make_data):
         task = make_task(network, optimizer)
         datamodule = make_data(workers, batch_size)
         best = BestCheckpoint(filename="best")
-        resume = ResumeCheckpoint(every_n_steps=every_n_steps)
+        resume = resume or ResumeCheckpoint(every_n_steps=every_n_steps)
         callbacks = [*callbacks, StepSeed(3), best, resume]
         attach(callbacks, RunContext(folder, flush, show))
         defaults = {

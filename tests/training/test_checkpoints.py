@@ -165,6 +165,27 @@ def test_a_checkpoint_is_saved_by_time(train, tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.slow
+def test_an_epoch_ends_without_a_checkpoint_before_it_is_time_but_the_training_does_not(
+    train, uninterrupted, tmp_path
+):
+    by_time = ResumeCheckpoint(every_n_seconds=3600)
+    with pytest.raises(Killed):
+        train(tmp_path, KillAt(2, 3), resume=by_time)
+    assert not (tmp_path / "last.ckpt").exists()
+    weights, _ = train(tmp_path, resume=ResumeCheckpoint(every_n_seconds=3600))
+    assert is_same(uninterrupted().weights, weights)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 15
+
+
+@pytest.mark.slow
+def test_sigterm_in_the_first_validation_says_that_there_is_no_checkpoint(train, tmp_path):
+    resume = ResumeCheckpoint(every_n_seconds=3600)
+    with pytest.raises(InterruptedError, match=r"step 5: stopped, before the first checkpoint"):
+        train(tmp_path, TermAt(0, 1, True), resume=resume)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)

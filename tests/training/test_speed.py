@@ -6,7 +6,7 @@ from lightning import Callback
 from torch.nn import functional as F
 
 from maskmill.networks.padding import at_any_size
-from maskmill.training.speed import ChannelsLast, Compiled
+from maskmill.training.speed import ChannelsLast, Compiled, KeptMemory
 from small_trainings import Losses
 
 # Validation batches of one size: the last, of one image, would be compiled again.
@@ -51,6 +51,15 @@ def test_every_option_trains_and_its_checkpoint_fits_the_plain_network(
     last_epoch = sum(losses.values[-5:])
     assert last_epoch < 0.95 * first_epoch
     assert weights.keys() == uninterrupted().weights.keys()
+
+
+@pytest.mark.slow
+def test_memory_that_is_not_filled_changes_no_bit(train, uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    weights, _ = train(tmp_path, KeptMemory())
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    expected = uninterrupted().weights
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
 
 def enlarged(images):

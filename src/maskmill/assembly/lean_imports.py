@@ -1,7 +1,8 @@
-"""Imports torchmetrics, which Lightning needs, without packages that maskmill does not use in it.
+"""Imports Lightning and torchmetrics without packages that maskmill does not use in them.
 
 Wherever they are installed, torchmetrics imports matplotlib for its plots, transformers for its
 metrics of text, and scipy.signal for a name that it once had: more processor time than torch takes.
+Lightning imports the file systems of object stores, to ask whether a folder is one of theirs.
 """
 
 import atexit
@@ -22,7 +23,8 @@ UNUSED = ("matplotlib", "scipy", "transformers")
 def import_torchmetrics() -> None:
     """Import torchmetrics without its plots and its metrics of text; call it before Lightning.
 
-    A project that lists code of its own gets all of torchmetrics, since its code may plot a metric.
+    Lightning then imports no object store either. A project that lists code of its own gets all of
+    torchmetrics, since its code may plot a metric.
 
     Raises:
         ValueError: the list of the project has another form.
@@ -32,10 +34,19 @@ def import_torchmetrics() -> None:
     gc.disable()  # nothing that is imported becomes garbage, and there is a million objects of it
     with _as_if_missing():
         import torchmetrics  # noqa: F401 - only here, where the packages seem to be missing
+    _ask_imported_storage_only()
     gc.freeze()
     # Otherwise onnx, which counts its objects, reports them as leaked at the end.
     atexit.register(gc.unfreeze)
     gc.enable()
+
+
+def _ask_imported_storage_only() -> None:
+    """Let Lightning import no object store: a file system of one that is not imported is none."""
+    from lightning.fabric.utilities import cloud_io
+
+    is_available = cloud_io.module_available
+    cloud_io.module_available = lambda name: name in sys.modules and is_available(name)
 
 
 @contextmanager

@@ -106,6 +106,7 @@ def _same_random_numbers() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     torch = sys.modules.get("torch")
     mode = 0 if torch is None else torch.get_deterministic_debug_mode()
+    fills = True if torch is None else torch.utils.deterministic.fill_uninitialized_memory
     try:
         if torch is None:  # a new one, of which the caller has seen nothing
             yield
@@ -119,6 +120,7 @@ def _same_random_numbers() -> Iterator[None]:
         np.random.set_state(numpy)
         if "torch" in sys.modules:
             sys.modules["torch"].set_deterministic_debug_mode(mode)
+            sys.modules["torch"].utils.deterministic.fill_uninitialized_memory = fills
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from maskmill.data.dataset import Batch
 from maskmill.training.checkpoint_files import LAST
 from maskmill.training.context import RunContext
 from maskmill.training.validation_schedule import (
+    is_last_batch,
     require_checkpoint_settings,
     validate_at_the_end,
 )
@@ -106,7 +107,8 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         every_n_steps: interval in optimizer steps within an epoch; None: not by steps.
-        every_n_seconds: interval in seconds within an epoch; None: not by time.
+        every_n_seconds: interval in seconds, also at the ends of epochs; None: not by time, and at
+            the end of every epoch.
     """
 
     def __init__(
@@ -196,12 +198,17 @@ class ResumeCheckpoint(Checkpoint):
             self._stop_after_sigterm(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save at the end of an epoch.
+        """Save at the end of an epoch if it is time, and at that of the training.
 
         This callback runs last: the others have used the epoch's scores, which no checkpoint has.
         """
-        self._save(trainer)
-        self._stop_after_sigterm(trainer)
+        last_batch_idx = int(trainer.num_training_batches) - 1
+        is_last = trainer.should_stop or is_last_batch(trainer, last_batch_idx)
+        is_due = self.every_n_seconds is None or self._is_due(trainer.global_step)
+        is_needed = is_due or is_last or self._received_sigterm
+        if trainer.strategy.reduce_boolean_decision(is_needed, all=False):
+            self._save(trainer)
+            self._stop_after_sigterm(trainer)
 
     def _is_due(self, step: int) -> bool:
         if self.every_n_steps is not None and step % self.every_n_steps == 0:
@@ -221,9 +228,14 @@ class ResumeCheckpoint(Checkpoint):
 
     def _stop_after_sigterm(self, trainer: Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._received_sigterm, all=False):
+            kept = "before the first checkpoint - the same command starts again"
+            if self._saved_step > 0:
+                kept = (
+                    f"with the checkpoint of step {self._saved_step} in {self.path} - the same "
+                    "command resumes from it"
+                )
             raise InterruptedError(
-                f"received SIGTERM at step {trainer.global_step}: stopped, with the checkpoint of "
-                f"step {self._saved_step} in {self.path} - the same command resumes from it"
+                f"received SIGTERM at step {trainer.global_step}: stopped, {kept}"
             )
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:

@@ -23,15 +23,19 @@ class ChannelsLast(Callback):
 
 
 class KeptMemory(Callback):
-    """Memory of a step stays with the process for the next step, on a CPU under Linux.
+    """Memory of a step is used by the next step as it is; results have the same bits.
 
-    For logits of many classes, a third of a step is otherwise spent on getting memory from the
-    system. The process keeps what it needed at most until it ends. Results have the same bits.
+    On a CPU under Linux it stays with the process until that ends: for logits of many classes, a
+    third of a step is otherwise spent on getting memory from the system. With deterministic
+    algorithms PyTorch also fills each new tensor with NaN, in thousands of small writes a step, to
+    expose code that reads what it never wrote; that is left out.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the C library."""
+        """Tell the C library and PyTorch."""
         keep_all_freed_memory()
+        filling = torch.utils.deterministic
+        filling.fill_uninitialized_memory = False  # type: ignore[missing-attribute] # a property
 
 
 class Compiled(Callback):

@@ -38,8 +38,7 @@ def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
     if trainer.should_stop:  # by time; Lightning validates then, if the epoch is one of its own
         trainer.check_val_every_n_epoch = 1
         return
-    num_batches = int(trainer.num_training_batches)
-    if trainer.current_epoch * num_batches + batch_idx + 1 < _num_batches(trainer, num_batches):
+    if not is_last_batch(trainer, batch_idx):
         return
     trainer.check_val_every_n_epoch = 1
     if trainer.val_check_batch is None:  # the interval is one of time
@@ -48,8 +47,9 @@ def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
         trainer.val_check_batch = batch_idx + 1
 
 
-def _num_batches(trainer: Trainer, batches_per_epoch: int) -> float:
-    """The number of batches after which the training ends."""
+def is_last_batch(trainer: Trainer, batch_idx: int) -> bool:
+    """Does the training end with this batch of the current epoch, by its epochs or steps?"""
+    batches_per_epoch = int(trainer.num_training_batches)
     ends = [float("inf")]
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         ends.append(trainer.max_epochs * batches_per_epoch)
@@ -58,4 +58,4 @@ def _num_batches(trainer: Trainer, batches_per_epoch: int) -> float:
         steps_per_epoch = -(-batches_per_epoch // accumulated)
         num_epochs, num_left = divmod(trainer.max_steps, steps_per_epoch)
         ends.append(num_epochs * batches_per_epoch + num_left * accumulated)
-    return min(ends)
+    return trainer.current_epoch * batches_per_epoch + batch_idx + 1 >= min(ends)
