@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 import hydra
@@ -82,6 +83,7 @@ def stage(main: Main) -> Callable[[], Any]:
     @functools.wraps(main)
     def command() -> Any:
         atexit.register(_leave_garbage)
+        sys.meta_path.insert(0, _BeforeOnnx())
         try:
             check_project_conf()
             check_flags(sys.argv[1:])
@@ -117,9 +119,21 @@ def stage(main: Main) -> Callable[[], Any]:
 
 
 def _leave_garbage() -> None:
-    """Do not search what the process leaves behind for garbage, which takes up to two seconds."""
-    if "onnx" not in sys.modules:  # it would report its objects as leaked
+    """Do not search what the process leaves behind for garbage, which takes up to two seconds.
+
+    onnx would report its objects as leaked, so that what came after it is searched.
+    """
+    if "onnx" not in sys.modules:
         gc.freeze()
+
+
+class _BeforeOnnx(MetaPathFinder):
+    """Leaves out of the last search for garbage what was there before onnx is imported."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Find nothing, but notice the import."""
+        if fullname == "onnx":
+            gc.freeze()
 
 
 def _is_multirun() -> bool:
