@@ -12,7 +12,7 @@ from maskmill.assembly.composition import read_params, set_values
 
 REPOSITORY = Path(__file__).parents[2]
 CONF = REPOSITORY / "conf"
-CHOSEN_FOR_A_STAGE = ("encoder", "class_weights", "inference", "output")  # by interpolation
+CHOSEN_FOR_A_STAGE = ("sizes", "encoder", "class_weights", "inference", "output")  # interpolated
 
 
 def is_call(node):

@@ -54,10 +54,11 @@ CHECKPOINTS = {
 
 def nodes_of(group):
     """Choice -> its file, without weights of classes, which come from a data set."""
+    others = {"class_weights": None, "sizes": OmegaConf.load(CONF / "sizes" / "scenes.yaml")}
     nodes = {}
     for name in choices_of(group):
-        files = {group: OmegaConf.load(CONF / group / f"{name}.yaml"), "class_weights": None}
-        nodes[name] = OmegaConf.create(files)[group]
+        own = {group: OmegaConf.load(CONF / group / f"{name}.yaml")}
+        nodes[name] = OmegaConf.create(own | others)[group]
     return nodes
 
 

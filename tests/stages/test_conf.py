@@ -1,9 +1,11 @@
 """Every file under conf/ fits the constructor it names."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.utils import get_class, get_object
 from omegaconf import OmegaConf
 
@@ -34,7 +36,8 @@ def nodes(path):
             stack += [(name, item) for item in value]
 
 
-FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment")
+NO_CALLS = {"experiment", "sizes"}  # values of other groups
+FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in NO_CALLS)
 
 
 @pytest.mark.slow
@@ -57,6 +60,39 @@ def test_config_begins_with_its_reason(path):
     first = [line for line in path.read_text().splitlines() if not line.startswith("# @package")][0]
     assert first.startswith("# ")
     assert len(first) > 20
+
+
+SIZE_IN_PX = re.compile(r"\w*_px|nms_kernel|window|crop_size|size|offset_weight")
+# Files that may have sizes of their own, and why
+WITH_SIZES = {
+    "loss/panoptic_deeplab_paper.yaml": "arXiv:1911.10194",  # the paper's sizes
+    "serve/default.yaml": "HTTP",  # a limit on what a client may send
+    "inference/sliding_window.yaml": "window",
+    "inference/sliding_window_tta.yaml": "window",
+    "inference/stitched_windows.yaml": "window",
+}
+
+
+def sizes_in_px(value, key=""):
+    """The keys of sizes that are written as numbers other than 0, at any depth."""
+    if isinstance(value, dict):
+        inner = [(str(name), item) for name, item in value.items()]
+    elif isinstance(value, list):
+        inner = [(key, item) for item in value]
+    else:
+        is_number = isinstance(value, int | float) and value != 0
+        return {key} if is_number and SIZE_IN_PX.fullmatch(key) else set()
+    return set().union(*(sizes_in_px(item, name) for name, item in inner))
+
+
+def test_only_the_group_sizes_has_sizes_in_px():
+    found = {}
+    for path in FILES:
+        content = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+        found[path.relative_to(CONF).as_posix()] = sizes_in_px(content)
+    assert {name for name, keys in found.items() if keys} == WITH_SIZES.keys()
+    for name, reason in WITH_SIZES.items():
+        assert reason in (CONF / name).read_text().partition("_target_")[0]
 
 
 @pytest.mark.slow
