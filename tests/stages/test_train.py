@@ -67,6 +67,10 @@ def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, undisturbed)
     assert (digest,) in tags
 
 
+def test_the_scenes_get_no_warning_of_the_size_of_their_crops(undisturbed):
+    assert "crops have" not in undisturbed[0]
+
+
 def test_training_from_s3_gives_the_weights_of_training_from_files(prepared, whole):
     with s3_server("data-sets") as bucket:
         run("shard", f"shard.out={bucket}/scenes/v1", "shard.shard_mb=1", cwd=prepared)

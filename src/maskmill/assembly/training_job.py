@@ -20,6 +20,7 @@ from maskmill.assembly.calibration import is_calibrated
 from maskmill.assembly.chosen import run_parameters
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.composition import stage_configuration
+from maskmill.assembly.crop_check import warn_of_small_crops
 from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
 from maskmill.assembly.network_loading import described_network
 from maskmill.assembly.reference import write_calibrated
@@ -120,6 +121,7 @@ class TrainingJob:
         datamodule = build_datamodule(self.cfg)
         task = build_task(self.cfg, self.categories)
         trainer = self.build_trainer()  # before the run: a wrong value leaves none behind
+        warn_of_small_crops(datamodule.crop_size, self.dataset)
         with self._locked(), self.tracked() as run_id:
             self.log_to(run_id, trainer)
             self._fit(trainer, task, datamodule)
