@@ -44,6 +44,7 @@ def work(tmp_path_factory, repository):
     network = build(cfg.network, nn.Module, num_classes=CATEGORIES.num_outputs)
     config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")}
     config["task"]["postprocess"]["calibration"] = CALIBRATION
+    config["data"] = {"crop_size": [32, 64]}
     write_model(folder / "model", network.state_dict(), config, CATEGORIES, "digest")
     (folder / "photos").mkdir()
     for number, (height, width) in enumerate(SIZES):
@@ -93,6 +94,13 @@ def test_a_killed_job_resumes_and_other_settings_begin_anew(job, tmp_path, monke
     job("inference=tta").run()
     assert "interrupted" not in caplog.text
     assert contents(tmp_path / "out") != contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_the_size_of_the_windows_is_among_the_settings(job, tmp_path):
+    job("inference=sliding_window").run()
+    settings = json.loads((tmp_path / "out/prediction.json").read_text())["settings"]
+    assert settings["inference"]["window"] == [32, 64]
 
 
 @pytest.mark.slow

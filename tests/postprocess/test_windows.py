@@ -77,6 +77,15 @@ def test_values_out_of_range_raise_a_value_error(build_from_config, values):
         build_from_config("sliding_window.SlidingWindow", **{"window": [64, 64]} | values)
 
 
+def test_windows_get_a_size_of_at_least_the_alignment():
+    assert Tiling(None, 0.25).with_window((20, 96)) == Tiling((32, 96), 0.25)
+
+
+def test_windows_without_a_size_raise_a_value_error():
+    with pytest.raises(ValueError, match="Expected `window`, .* but got None - set it"):
+        Tiling(None).spans(0, 64)
+
+
 @pytest.mark.parametrize("values", [{"margin": 16}, {"overlap": 0.0, "margin": 1}], ids=str)
 def test_margins_that_leave_pixels_without_a_window_raise_a_value_error(values):
     with pytest.raises(ValueError, match="Expected `margin` below half of the .* but got"):

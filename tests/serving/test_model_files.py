@@ -252,6 +252,7 @@ BROKEN = [
     ),
     ("prediction", as_tested(padding=3), "WholeImage has no argument 'padding'"),
     ("prediction", as_tested(_target_=WINDOWS, window=[64, 1]), "inference.window: expected tuple"),
+    ("prediction", as_tested(_target_=WINDOWS, window=None), "window: expected height and width"),
     (
         "prediction",
         as_tested() | {"postprocess": {"_partial_": True}},

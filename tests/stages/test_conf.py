@@ -67,9 +67,6 @@ SIZE_IN_PX = re.compile(r"\w*_px|nms_kernel|window|crop_size|size|offset_weight"
 WITH_SIZES = {
     "loss/panoptic_deeplab_paper.yaml": "arXiv:1911.10194",  # the paper's sizes
     "serve/default.yaml": "HTTP",  # a limit on what a client may send
-    "inference/sliding_window.yaml": "window",
-    "inference/sliding_window_tta.yaml": "window",
-    "inference/stitched_windows.yaml": "window",
 }
 
 

@@ -1,5 +1,6 @@
 """Every file of conf/inference, as the stage `predict` builds it, with a real network."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from torch import nn
 from maskmill.assembly.build import build
 from maskmill.assembly.model_loading import load_model
 from maskmill.assembly.settings import PredictSettings
+from maskmill.canonical.files import read_json, write_json
 from maskmill.postprocess.stitched_windows import StitchedWindows
 from maskmill.serving.model_files import write_model
 from strategies import CATEGORIES
 
 CONF = Path(__file__).parents[2] / "conf"
 WAYS = sorted(path.stem for path in CONF.glob("inference/*.yaml"))
+WINDOWS = [way for way in WAYS if "window" in way]
+CROP = (64, 96)  # of the training
 
 
 def composed(*overrides):
@@ -36,6 +40,7 @@ def models(tmp_path_factory):
         config = {
             name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("network", "task")
         }
+        config["data"] = {"crop_size": list(CROP)}
         folders[task] = tmp_path_factory.mktemp(task)
         write_model(folders[task], weights, config, CATEGORIES, "digest")
     return folders
@@ -49,8 +54,7 @@ def photo(height, width):
 @pytest.mark.parametrize("task", ["semantic", "panoptic"])
 @pytest.mark.parametrize("way", WAYS)
 def test_any_size_comes_out_at_its_own_size(models, task, way):
-    window = [] if way in {"auto", "flips", "tta", "whole"} else ["inference.window=[64,96]"]
-    settings = build(composed(f"inference={way}", *window).predict, PredictSettings)
+    settings = build(composed(f"inference={way}").predict, PredictSettings)
     model = load_model(str(models[task]), device="cpu", inference=settings.inference)
     photos = [photo(97, 131), photo(97, 131), photo(50, 70)]
     predictions = list(model.predictor(photos, batch_size=2))
@@ -62,6 +66,33 @@ def test_any_size_comes_out_at_its_own_size(models, task, way):
     ]
     for prediction in predictions:
         assert set(np.unique(prediction.semantic)) <= set(CATEGORIES.ids.tolist())
+
+
+def windows(folder, *overrides):
+    """The size of the windows in which a model predicts."""
+    settings = build(composed(*overrides).predict, PredictSettings)
+    model = load_model(str(folder), device="cpu", inference=settings.inference)
+    return model.predictor.inference.tiling.window
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WINDOWS)
+def test_windows_have_the_size_of_the_training_crops_unless_another_is_set(models, way):
+    assert windows(models["semantic"], f"inference={way}") == CROP
+    assert windows(models["semantic"], f"inference={way}", "inference.window=[32,64]") == (32, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [None, {"crop_size": 64}, {"crop_size": [64, 0]}, [64, 64]])
+def test_a_model_that_does_not_say_the_size_of_its_crops_needs_one_for_windows(
+    models, tmp_path, data
+):
+    shutil.copytree(models["semantic"], tmp_path, dirs_exist_ok=True)
+    description = read_json(tmp_path / "model.json")
+    description["config"]["data"] = data
+    write_json(tmp_path / "model.json", description)
+    with pytest.raises(ValueError, match=r"model.json: expected .* crops .* set inference.window"):
+        windows(tmp_path, "inference=sliding_window")
 
 
 @pytest.mark.slow

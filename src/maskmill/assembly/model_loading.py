@@ -11,6 +11,7 @@ from maskmill.assembly.auto_inference import AutoInference, ChosenInference
 from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import choose_runtime, open_network, require_runtime
 from maskmill.assembly.settings import Runtime
+from maskmill.assembly.trained_windows import with_trained_windows
 from maskmill.serving.model_files import ModelFiles, read_model
 from maskmill.serving.predictor import Predictor
 
@@ -40,7 +41,8 @@ def load_model(
     Args:
         name: a folder that `train` or `export` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
-        inference: how images go through the network.
+        inference: how images go through the network; windows without a size get that of the
+            crops that the model was trained with.
         postprocess: values that replace those the model was trained with, or was tested with.
         runtime: what runs the network; auto: see `choose_runtime`.
 
@@ -54,6 +56,7 @@ def load_model(
     files = read_model(folder)
     if isinstance(inference, AutoInference):
         inference = files.prediction.make_inference()
+    inference = with_trained_windows(inference, files)
     chosen = choose_runtime(files, device, inference) if runtime == "auto" else runtime
     require_runtime(folder, chosen)
     network = load_network(files) if chosen.startswith("torch") else None

@@ -20,6 +20,7 @@ from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.model_loading import LoadedModel, load_model
 from maskmill.assembly.overlays import WithOverlays
 from maskmill.assembly.settings import PredictSettings
+from maskmill.assembly.trained_windows import tiling_of
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.serving.batch_prediction import BatchPrediction, split_batches
 from maskmill.serving.image_folder import Images
@@ -104,6 +105,9 @@ class PredictionJob:
             inference = cast(
                 dict[str, Any], OmegaConf.to_container(self.cfg.inference, resolve=True)
             )
+            tiling = tiling_of(self.model.predictor.inference)
+            if tiling is not None and tiling.window is not None:
+                inference["window"] = list(tiling.window)  # of the training crops, if it was null
         return PredictionSettings(inference, {**own.postprocess, **changes})
 
     def _report_earlier_run(self, folder: UnfinishedFolder) -> None:

@@ -44,7 +44,8 @@ class SlidingWindow:
     heap, benchmarks/large_image.py measures about 30 bytes per pixel.
 
     Args:
-        window: height and width in px.
+        window: height and width in px; None: those of the crops that the model was trained with,
+            which are known when it is loaded.
         overlap: minimum share of a window that the next window covers too.
         margin: px at a window's inner edges that are ignored, see `Tiling`.
         views: flips and scales of each window to average over; None uses the window alone.
@@ -55,7 +56,7 @@ class SlidingWindow:
 
     def __init__(
         self,
-        window: WindowSize,
+        window: WindowSize | None,
         *,
         overlap: Overlap = 0.5,
         margin: Annotated[int, Ge(0)] = 0,

@@ -30,14 +30,15 @@ class StitchedWindows:
     two rows of windows.
 
     Args:
-        window: height and width in px.
+        window: height and width in px; None: those of the crops that the model was trained with,
+            which are known when it is loaded.
         overlap: minimum share of a window that the next window covers too.
         min_iou: minimum IoU inside the overlap.
     """
 
     def __init__(
         self,
-        window: WindowSize,
+        window: WindowSize | None,
         *,
         overlap: Overlap = 0.5,
         min_iou: Annotated[float, Interval(gt=0, le=1)] = 0.5,

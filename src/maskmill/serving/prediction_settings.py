@@ -65,6 +65,11 @@ class PredictionSettings:
         views = self.inference.get("views")
         if views is not None:
             _require(views, (VIEWS,), f"{name}.views")
+        if self.inference.get("window", ()) is None:
+            raise ValueError(
+                f"{name}.window: expected height and width in px, but got None - set it, or "
+                "predict, evaluate and register again"
+            )
         inference: Inference = construct(self.inference, name, PostprocessTargets())
         return inference
 
