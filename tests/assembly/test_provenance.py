@@ -58,6 +58,7 @@ def test_an_interpolation_is_shown_with_its_value(printed):
     text = printed("seed=5", "config.group=data")
     assert "seed: '${seed}'" in text
     assert origins(text)["seed"] == "maskmill/conf/data/default.yaml = 5"
+    assert origins(text)["crop_size"] == "maskmill/conf/data/default.yaml = [96, 160]"
 
 
 @pytest.mark.slow

@@ -112,12 +112,19 @@ def _lines(node: DictConfig, key: str, prefix: str, origins: Mapping[str, str]) 
     raw = OmegaConf.to_container(node, resolve=False)
     assert isinstance(raw, dict)
     text = f"{indent}{_yaml({key: raw.get(key)})}"
-    found = f" = {_yaml(node[key])}" if _is_resolved_scalar(node, key) else ""
+    found = f" = {_resolved(node, key)}" if _stands_for_value(node, key) else ""
     yield f"{text:<{COLUMN}}  # {_origin(name, origins)}{found}"
 
 
-def _is_resolved_scalar(node: DictConfig, key: str) -> bool:
-    return OmegaConf.is_interpolation(node, key) and not OmegaConf.is_config(node[key])
+def _stands_for_value(node: DictConfig, key: str) -> bool:
+    """Is it an interpolation of a single value or a list?"""
+    return OmegaConf.is_interpolation(node, key) and not OmegaConf.is_dict(node[key])
+
+
+def _resolved(node: DictConfig, key: str) -> str:
+    value = node[key]
+    is_list = OmegaConf.is_config(value)
+    return _yaml(OmegaConf.to_container(value, resolve=True) if is_list else value)
 
 
 def _yaml(value: Any) -> str:
