@@ -17,6 +17,7 @@ from maskmill.assembly.monitoring import monitor
 from maskmill.assembly.reference import score_names, write_calibrated
 from maskmill.assembly.serving import ModelLoader
 from maskmill.assembly.settings import MonitorSettings
+from maskmill.assembly.train_settings import TrainSettings
 from maskmill.canonical.png import read_rgb, write_rgb
 from maskmill.data.splits import open_split
 from maskmill.evaluation.observation import ObservationLog
@@ -61,7 +62,8 @@ def draft(tmp_path_factory):
 
 def calibrate(draft, data, out):
     splits = [open_split(data, name) for name in ("train", "val")]
-    return write_calibrated(draft, *splits, out, device="cpu")
+    settings = TrainSettings(str(data), out, out)
+    return write_calibrated(draft, *splits, settings, device="cpu")
 
 
 @pytest.fixture(scope="module")

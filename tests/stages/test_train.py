@@ -1,6 +1,7 @@
 """The train stage as users start it: alone, killed and resumed, on two processes."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -69,6 +70,17 @@ def test_the_weights_hash_is_printed_and_a_tag_of_the_run(prepared, undisturbed)
 
 def test_the_scenes_get_no_warning_of_the_size_of_their_crops(undisturbed):
     assert "crops have" not in undisturbed[0]
+
+
+def test_fitted_thresholds_are_in_the_model_and_change_no_weight(prepared, whole):
+    tuned = ["out=out/tuned", "data.root=out/prepare", "train.tune_thresholds=true"]
+    output = run("train", *QUICK, *tuned, cwd=prepared)
+    assert "thresholds on 3 validation images: " in output
+    assert weights(prepared / "out/tuned/train")[0] == whole[0]
+    model = json.loads((prepared / "out/tuned/train/model.json").read_text())
+    fitted = model["calibration"]["thresholds"]
+    assert fitted["after"] >= fitted["before"]
+    assert fitted["values"].items() <= model["config"]["task"]["postprocess"].items()
 
 
 def test_training_from_s3_gives_the_weights_of_training_from_files(prepared, whole):

@@ -183,9 +183,9 @@ def calibration_node(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def with_calibration(config: Mapping[str, Any], calibration: Calibration) -> dict[str, Any]:
-    """The configuration of a model whose post-processing has this calibration."""
-    postprocess = {**config["task"]["postprocess"], NODE: calibration_node(calibration)}
+def with_postprocess(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a model whose post-processing has these arguments."""
+    postprocess = {**config["task"]["postprocess"], **values}
     return {**config, "task": {**config["task"], "postprocess": postprocess}}
 
 

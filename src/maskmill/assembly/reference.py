@@ -1,10 +1,20 @@
-"""Calibrates a trained model, and writes what `maskmill monitor` compares with, in one go."""
+"""Fits what follows a network to images, and writes what `maskmill monitor` compares with."""
 
 import logging
-from pathlib import Path
+from dataclasses import replace
 
-from maskmill.assembly.calibration import Calibrator, Change, Examples, with_calibration
+from maskmill.assembly.calibration import (
+    NODE,
+    Calibrator,
+    Change,
+    Examples,
+    calibration_node,
+    is_calibrated,
+    with_postprocess,
+)
 from maskmill.assembly.network_loading import load_network
+from maskmill.assembly.threshold_fit import MAX_IMAGES, FittedThresholds, fit_thresholds
+from maskmill.assembly.train_settings import TrainSettings
 from maskmill.data.splits import Split
 from maskmill.evaluation.calibration import CalibrationResult
 from maskmill.evaluation.label_free import shifted_scores
@@ -17,16 +27,18 @@ from maskmill.evaluation.reference import (
 )
 from maskmill.evaluation.shifts import SHIFTS
 from maskmill.postprocess.calibration import Calibration
+from maskmill.postprocess.torch_network import TorchNetwork
 from maskmill.serving.model_files import ModelFiles, write_model
 
 log = logging.getLogger(__name__)
 
 MAX_SHIFTED = 24  # validation images that are predicted with each change
 MAX_TRAIN = 200  # training images that are measured
+THRESHOLDS = "thresholds"  # in the summary of a calibration
 
 
 def write_calibrated(
-    draft: ModelFiles, train: Split, val: Split, out: Path, *, device: str
+    draft: ModelFiles, train: Split, val: Split, settings: TrainSettings, *, device: str
 ) -> ModelFiles:
     """Write a model again with its calibration, and with its reference for `maskmill monitor`.
 
@@ -36,24 +48,44 @@ def write_calibrated(
         draft: the model without calibration.
         train: the training images.
         val: the validation images.
-        out: the folder to write to.
+        settings: the folder to write to, and whether thresholds are fitted before.
         device: on which the images are predicted.
     """
     network = load_network(draft).to(device)
+    thresholds = None
+    if settings.tune_thresholds:
+        examples = Examples(val, MAX_IMAGES)
+        metric = score_names(draft)[-1]
+        forward = TorchNetwork(network, device=device)
+        thresholds = fit_thresholds(forward, draft, examples, metric)
+    if thresholds is not None:
+        draft = replace(draft, config=with_postprocess(draft.config, thresholds.values))
     calibrator = Calibrator(network, draft, Examples(val), device=device)
     result = calibrator.fit()
     reference = build_reference(calibrator, result.calibration, train)
+    summary = result.summary()
+    if settings.tune_thresholds:
+        summary[THRESHOLDS] = thresholds.summary() if thresholds is not None else None
     model = write_model(
-        out,
+        settings.out,
         draft.weights(),
-        with_calibration(draft.config, result.calibration),
+        with_postprocess(draft.config, {NODE: calibration_node(result.calibration)}),
         draft.categories,
         draft.data_digest,
-        calibration=result.summary(),
+        calibration=summary,
         reference=write_reference(reference),
     )
+    if thresholds is not None:
+        log.info("%s", describe_thresholds(thresholds))
     log.info("%s", describe_result(result))
     return model
+
+
+def is_fitted(files: ModelFiles, settings: TrainSettings) -> bool:
+    """Has a finished model what these settings ask for after the training, and no more?"""
+    is_tuned = THRESHOLDS in (files.calibration or {})
+    is_wanted = settings.calibrate and settings.tune_thresholds
+    return is_calibrated(files) == settings.calibrate and is_tuned == is_wanted
 
 
 def build_reference(calibrator: Calibrator, calibration: Calibration, train: Split) -> Reference:
@@ -100,6 +132,15 @@ def _label(
         )
         rows.append(row)
     return rows
+
+
+def describe_thresholds(fitted: FittedThresholds) -> str:
+    """The chosen values and the score before and after, in a line."""
+    chosen = "as configured"
+    if fitted.values:
+        chosen = ", ".join(f"{name} {value}" for name, value in fitted.values.items())
+    scores = f"{fitted.metric} {100 * fitted.before:.1f} -> {100 * fitted.after:.1f} %"
+    return f"thresholds on {fitted.num_images} validation images: {chosen}  {scores}"
 
 
 def describe_result(result: CalibrationResult) -> str:

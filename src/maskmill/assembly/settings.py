@@ -81,26 +81,6 @@ class ShardSettings:
             )
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """Input and output of a training run.
-
-    Args:
-        data: what `prepare` or `shard` wrote; a folder or s3://BUCKET/PREFIX.
-        out: folder for the model.
-        state: parent of the folders from which killed runs resume.
-        calibrate: fit confidences and scores to the validation images when training ends.
-        once: reuse the model of a finished run with the same fingerprint; set for the jobs of a
-            sweep.
-    """
-
-    data: str
-    out: Path
-    state: Path
-    calibrate: bool = True
-    once: bool = False
-
-
 Runtime = Literal[
     "auto",
     "torch",

@@ -16,15 +16,14 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
-from maskmill.assembly.calibration import is_calibrated
 from maskmill.assembly.chosen import run_parameters
 from maskmill.assembly.code_digests import code_digests, stage_modules
 from maskmill.assembly.composition import stage_configuration
 from maskmill.assembly.crop_check import warn_of_small_crops
 from maskmill.assembly.hardware import ENVIRONMENT_TAG, environment
 from maskmill.assembly.network_loading import described_network
-from maskmill.assembly.reference import write_calibrated
-from maskmill.assembly.settings import TrainSettings
+from maskmill.assembly.reference import is_fitted, write_calibrated
+from maskmill.assembly.train_settings import TrainSettings
 from maskmill.assembly.training_parts import (
     build_datamodule,
     build_task,
@@ -115,7 +114,7 @@ class TrainingJob:
     def run(self) -> float:
         """Train, or reuse a finished run with this fingerprint, and return the best score."""
         finished = finished_model(self.state) if self.settings.once else None
-        if finished is not None and is_calibrated(finished) == self.settings.calibrate:
+        if finished is not None and is_fitted(finished, self.settings):
             return self._reuse(finished)
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         datamodule = build_datamodule(self.cfg)
@@ -253,7 +252,7 @@ class TrainingJob:
             train = open_split(self.settings.data, "train")
             val = open_split(self.settings.data, "val")
             device = str(trainer.strategy.root_device)
-            model = write_calibrated(draft, train, val, self.settings.out, device=device)
+            model = write_calibrated(draft, train, val, self.settings, device=device)
         else:
             model = write_model(self.settings.out, *parts)
         self.history.write(self.settings.out / HISTORY)

@@ -11,7 +11,7 @@ from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
-from maskmill.assembly.settings import TrainSettings
+from maskmill.assembly.train_settings import TrainSettings
 from maskmill.assembly.training_parts import build_datamodule, build_task, read_dataset
 from maskmill.canonical.categories import Categories
 from maskmill.data.datamodule import SegmentationDataModule

@@ -95,12 +95,27 @@ class CalibrationGap(TypedDict):
 
 
 @with_config(STRICT)
+class ThresholdSummary(TypedDict):
+    """Thresholds fitted to validation images, see `assembly.threshold_fit`."""
+
+    values: dict[str, FiniteFloat]
+    metric: Text
+    num_images: Count
+    before: Fraction
+    after: Fraction
+
+
+@with_config(STRICT)
 class CalibrationSummary(TypedDict):
-    """What calibration changed on the validation images."""
+    """What calibration changed on the validation images.
+
+    `thresholds` is None if they were to be fitted, and there were none.
+    """
 
     num_images: Count
     pixels: NotRequired[CalibrationGap]
     segments: NotRequired[CalibrationGap]
+    thresholds: NotRequired[ThresholdSummary | None]
 
 
 @with_config(STRICT)
