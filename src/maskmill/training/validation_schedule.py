@@ -48,14 +48,8 @@ def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
 
 
 def is_last_batch(trainer: Trainer, batch_idx: int) -> bool:
-    """Does the training end with this batch of the current epoch, by its epochs or steps?"""
-    batches_per_epoch = int(trainer.num_training_batches)
-    ends = [float("inf")]
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        ends.append(trainer.max_epochs * batches_per_epoch)
-    if trainer.max_steps >= 0:
-        accumulated = trainer.accumulate_grad_batches
-        steps_per_epoch = -(-batches_per_epoch // accumulated)
-        num_epochs, num_left = divmod(trainer.max_steps, steps_per_epoch)
-        ends.append(num_epochs * batches_per_epoch + num_left * accumulated)
-    return trainer.current_epoch * batches_per_epoch + batch_idx + 1 >= min(ends)
+    """Does the training end with this batch of the current epoch, whose step is done?"""
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return True
+    is_last_epoch = 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch + 1
+    return is_last_epoch and batch_idx + 1 >= trainer.num_training_batches
