@@ -148,9 +148,9 @@ def test_the_standard_error_of_a_mean_is_that_of_its_formula():
 @pytest.mark.parametrize(
     ("calibration", "wanted"),
     [
-        ({"num_images": 4}, [(True, False)]),
-        ({"num_images": 4, "thresholds": None}, [(True, True)]),
-        (None, [(False, False), (False, True)]),
+        ({"num_images": 4}, (True, False)),
+        ({"num_images": 4, "thresholds": None}, (True, True)),
+        (None, (False, False)),
     ],
     ids=["calibrated", "tuned", "neither"],
 )
@@ -158,7 +158,16 @@ def test_a_finished_model_is_reused_only_if_the_same_was_fitted(tmp_path, calibr
     node = {"_target_": "maskmill.postprocess.calibration.Calibration", "temperature": 1.0}
     postprocess = CONFIGURED | ({"calibration": node} if calibration else {})
     files = replace(described(tmp_path, postprocess), calibration=calibration)
-    for calibrate in (True, False):
-        for tune in (True, False):
-            settings = TrainSettings("data", tmp_path, tmp_path, calibrate, tune)
-            assert is_fitted(files, settings) == ((calibrate, tune) in wanted)
+    for asked in [(True, False), (True, True), (False, False)]:
+        settings = TrainSettings("data", tmp_path, tmp_path, *asked)
+        assert is_fitted(files, settings) == (asked == wanted)
+
+
+def test_thresholds_without_a_calibration_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"train.tune_thresholds: .* set train.calibrate=true or"):
+        TrainSettings("data", tmp_path, tmp_path, calibrate=False, tune_thresholds=True)
+
+
+def test_a_task_without_thresholds_says_so(tmp_path, examples):
+    fitted = fit_thresholds(Answers(examples), described(tmp_path, SEMANTIC), examples, "mIoU")
+    assert "nothing to fit" in describe_thresholds(fitted)

@@ -327,10 +327,6 @@ MISTAKES = {
         *("train", [*FAST, "encoder.name=resnet1000"], None),
         *("a timm model, but got 'resnet1000'", "did you mean one of ['resnet200'"),
     ),
-    "validation-that-never-runs": (
-        *("train", [*FAST, "trainer.check_val_every_n_epoch=5"], None),
-        *("the first would follow batch 5", "lower trainer.check_val_every_n_epoch"),
-    ),
     "batch-of-one": (
         *("train", [*FAST, "data.batch_size=1"], None),
         *("at least two images per batch in training, but got one", "raise data.batch_size"),

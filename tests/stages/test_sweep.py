@@ -102,7 +102,7 @@ def test_ctrl_c_ends_a_sweep_without_a_traceback(prepared):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in output
-    assert output.splitlines()[-1].endswith("the same command resumes it from the last checkpoint")
+    assert output.splitlines()[-1].endswith("from its last checkpoint if there is one")
 
 
 CRASH = """

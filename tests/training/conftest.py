@@ -157,7 +157,7 @@ def uninterrupted(train, tmp_path_factory):
     results = {}
 
     def run(make_callback=None, **settings):
-        key = (make_callback, *sorted(settings.items()))
+        key = (make_callback, str(sorted(settings.items())))
         if key not in results:
             folder = tmp_path_factory.mktemp("uninterrupted")
             samples = Samples()

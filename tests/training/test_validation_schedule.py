@@ -55,6 +55,7 @@ class Validations(Callback):
         ({"val_check_interval": 7, "check_val_every_n_epoch": None}, [7, 14, 15]),
         ({"val_check_interval": 16, "check_val_every_n_epoch": None}, [15]),
         ({"val_check_interval": {"hours": 1}}, [15]),
+        ({"val_check_interval": {"hours": 1}, "max_steps": 7}, [7]),
     ],
     ids=str,
 )
@@ -65,13 +66,26 @@ def test_the_last_weights_are_validated_at_whatever_interval(train, tmp_path, se
     assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "best.ckpt")
 
 
+OUT_OF_TIME = {"max_time": {"microseconds": 1}, "max_epochs": 9}
+
+
 @pytest.mark.slow
-def test_weights_are_validated_when_the_time_is_over(train, tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "batches"),
+    [
+        ({"check_val_every_n_epoch": 3}, [1]),
+        ({"check_val_every_n_epoch": 3, "min_epochs": 4}, [15, 20]),
+        ({"check_val_every_n_epoch": 4, "min_steps": 7}, [7]),
+        ({"min_epochs": 3, "max_steps": 12}, [5, 10, 12]),
+        ({"min_epochs": 3, "val_check_interval": 16, "check_val_every_n_epoch": None}, [15]),
+    ],
+    ids=str,
+)
+def test_the_last_weights_are_validated_when_the_time_is_over(train, tmp_path, settings, batches):
     validations = Validations()
-    time = {"max_time": {"microseconds": 1}, "check_val_every_n_epoch": 3, "max_epochs": 9}
-    _, trainer = train(tmp_path, validations, **time)
-    assert validations.batches == [trainer.global_step]
-    assert trainer.global_step < 45
+    _, trainer = train(tmp_path, validations, **OUT_OF_TIME | settings)
+    assert validations.batches == batches
+    assert trainer.global_step == batches[-1]
 
 
 @pytest.mark.slow
@@ -81,6 +95,10 @@ def test_weights_are_validated_when_the_time_is_over(train, tmp_path):
         ({"check_val_every_n_epoch": 2}, {"epoch": 2, "batch": 3}),
         ({"check_val_every_n_epoch": 2}, {"epoch": 2, "batch": 1, "validating": True}),
         ({"max_steps": 13}, {"epoch": 2, "batch": 1, "validating": True}),
+        (
+            {"max_steps": 13, "val_check_interval": {"hours": 1}},
+            {"epoch": 2, "batch": 1, "validating": True},
+        ),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""A warning where the default crops of the embedded scenes meet much larger images."""
+"""A warning where images are much larger than the default crops, those of the scenes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from maskmill.canonical.yaml_file import read_yaml
 log = logging.getLogger(__name__)
 
 SCENES = "sizes/scenes.yaml"  # the default sizes
-SMALL_SHARE = 0.1  # of an image; a smaller crop shows little of it
+SMALL_SHARE = 0.1  # of an image; a smaller crop shows little of it, or little detail
 
 
 @rank_zero_only
@@ -33,7 +33,7 @@ def small_crops(crop_size: Sequence[int], images: Mapping[str, Any] | None) -> s
 
     The crops are too small if they have less than `SMALL_SHARE` of the pixels of an image with the
     smallest height and the smallest width. Other sizes than those of the scenes were chosen by
-    somebody, and are not judged.
+    somebody, and are not checked.
 
     Args:
         crop_size: height and width in px.

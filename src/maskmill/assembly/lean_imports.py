@@ -34,15 +34,15 @@ def import_torchmetrics() -> None:
     gc.disable()  # nothing that is imported becomes garbage, and there is a million objects of it
     with _as_if_missing():
         import torchmetrics  # noqa: F401 - only here, where the packages seem to be missing
-    _ask_imported_storage_only()
+    _check_imported_storage_only()
     gc.freeze()
     # Otherwise onnx, which counts its objects, reports them as leaked at the end.
     atexit.register(gc.unfreeze)
     gc.enable()
 
 
-def _ask_imported_storage_only() -> None:
-    """Let Lightning import no object store: a file system of one that is not imported is none."""
+def _check_imported_storage_only() -> None:
+    """Let Lightning import no object store: without its package, no file system can be one."""
     from lightning.fabric.utilities import cloud_io
 
     is_available = cloud_io.module_available

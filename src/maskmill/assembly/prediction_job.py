@@ -106,8 +106,9 @@ class PredictionJob:
                 dict[str, Any], OmegaConf.to_container(self.cfg.inference, resolve=True)
             )
             tiling = tiling_of(self.model.predictor.inference)
-            if tiling is not None and tiling.window is not None:
-                inference["window"] = list(tiling.window)  # of the training crops, if it was null
+            is_open = inference.get("window", ()) is None
+            if is_open and tiling is not None and tiling.window is not None:
+                inference["window"] = list(tiling.window)  # of the training crops
         return PredictionSettings(inference, {**own.postprocess, **changes})
 
     def _report_earlier_run(self, folder: UnfinishedFolder) -> None:

@@ -1,4 +1,4 @@
-"""Fits what follows a network to images, and writes what `maskmill monitor` compares with."""
+"""Fits thresholds and calibration to images, and writes what `maskmill monitor` compares with."""
 
 import logging
 from dataclasses import replace
@@ -75,17 +75,16 @@ def write_calibrated(
         calibration=summary,
         reference=write_reference(reference),
     )
-    if thresholds is not None:
+    if settings.tune_thresholds:
         log.info("%s", describe_thresholds(thresholds))
     log.info("%s", describe_result(result))
     return model
 
 
 def is_fitted(files: ModelFiles, settings: TrainSettings) -> bool:
-    """Has a finished model what these settings ask for after the training, and no more?"""
+    """Was exactly what these settings ask for fitted to this model?"""
     is_tuned = THRESHOLDS in (files.calibration or {})
-    is_wanted = settings.calibrate and settings.tune_thresholds
-    return is_calibrated(files) == settings.calibrate and is_tuned == is_wanted
+    return is_calibrated(files) == settings.calibrate and is_tuned == settings.tune_thresholds
 
 
 def build_reference(calibrator: Calibrator, calibration: Calibration, train: Split) -> Reference:
@@ -134,8 +133,10 @@ def _label(
     return rows
 
 
-def describe_thresholds(fitted: FittedThresholds) -> str:
+def describe_thresholds(fitted: FittedThresholds | None) -> str:
     """The chosen values and the score before and after, in a line."""
+    if fitted is None:
+        return "thresholds: nothing to fit (a task without objects, or no segment in val)"
     chosen = "as configured"
     if fitted.values:
         chosen = ", ".join(f"{name} {value}" for name, value in fitted.values.items())

@@ -51,7 +51,7 @@ class FittedThresholds:
 def fit_thresholds(
     network: Network, files: ModelFiles, examples: Examples, metric: str
 ) -> FittedThresholds | None:
-    """Choose the values with the best score, if they are better than the configured ones for sure.
+    """Choose the values with the best score, if they are clearly better than the configured ones.
 
     That is by more than one standard error of the difference, a jackknife over the images (Efron
     and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 11): with few images the best of
@@ -78,8 +78,8 @@ def fit_thresholds(
     best = int(np.nanargmax(score))
     total = counts.sum(axis=1, keepdims=True)
     without_each = panoptic_means(total - counts, is_thing)[metric]  # (M, N)
-    is_sure = score[best] - score[0] > standard_error(without_each[best] - without_each[0])
-    chosen = best if is_sure else 0
+    is_significant = score[best] - score[0] > standard_error(without_each[best] - without_each[0])
+    chosen = best if is_significant else 0
     return FittedThresholds(
         values=[{}, *candidates][chosen],
         metric=metric,

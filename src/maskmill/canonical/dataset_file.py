@@ -109,7 +109,7 @@ class ThresholdSummary(TypedDict):
 class CalibrationSummary(TypedDict):
     """What calibration changed on the validation images.
 
-    `thresholds` is None if they were to be fitted, and there were none.
+    `thresholds` is None if there was nothing to fit.
     """
 
     num_images: Count

@@ -75,8 +75,10 @@ class Tiling:
         shared_px = min(length - self._step(length) for length in self.window)
         if 2 * self.margin >= max(shared_px, 1):
             raise ValueError(
-                f"Expected `margin` below half of the {shared_px} px that neighbours share, "
-                f"but got {self.margin} - either raise `overlap` or lower `margin`"
+                f"Expected `margin` below half of the {shared_px} px that neighbours share in "
+                f"windows of {self.window[0]} x {self.window[1]} px, but got {self.margin} - "
+                "either raise `overlap`, lower `margin` or set larger windows, as "
+                "inference.window=[512,512]"
             )
 
     def with_window(self, size: tuple[int, int]) -> "Tiling":

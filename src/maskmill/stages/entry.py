@@ -121,14 +121,15 @@ def stage(main: Main) -> Callable[[], Any]:
 def _leave_garbage() -> None:
     """Do not search what the process leaves behind for garbage, which takes up to two seconds.
 
-    onnx would report its objects as leaked, so that what came after it is searched.
+    onnx would report its objects as leaked, so objects that are created after its import are
+    searched.
     """
     if "onnx" not in sys.modules:
         gc.freeze()
 
 
 class _BeforeOnnx(MetaPathFinder):
-    """Leaves out of the last search for garbage what was there before onnx is imported."""
+    """Freezes the objects that exist when onnx is looked for, which its import begins with."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         """Find nothing, but notice the import."""

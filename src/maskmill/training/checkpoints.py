@@ -202,8 +202,7 @@ class ResumeCheckpoint(Checkpoint):
 
         This callback runs last: the others have used the epoch's scores, which no checkpoint has.
         """
-        last_batch_idx = int(trainer.num_training_batches) - 1
-        is_last = trainer.should_stop or is_last_batch(trainer, last_batch_idx)
+        is_last = is_last_batch(trainer, int(trainer.num_training_batches) - 1)
         is_due = self.every_n_seconds is None or self._is_due(trainer.global_step)
         is_needed = is_due or is_last or self._received_sigterm
         if trainer.strategy.reduce_boolean_decision(is_needed, all=False):
@@ -228,7 +227,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def _stop_after_sigterm(self, trainer: Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._received_sigterm, all=False):
-            kept = "before the first checkpoint - the same command starts again"
+            kept = "before the first checkpoint - the same command starts from the beginning"
             if self._saved_step > 0:
                 kept = (
                     f"with the checkpoint of step {self._saved_step} in {self.path} - the same "
@@ -250,7 +249,7 @@ def _may_validate_next(trainer: Trainer, batch_idx: int) -> bool:
     is_last = num_done == num_batches
     if trainer.check_val_every_n_epoch is None:  # the interval counts across epochs
         num_done = trainer.fit_loop.total_batch_idx + 1
-    return is_last or num_done % interval == 0 or trainer.should_stop
+    return is_last or num_done % interval == 0 or is_last_batch(trainer, batch_idx)
 
 
 def best_score(trainer: Trainer) -> float:

@@ -47,7 +47,10 @@ _OWNED = list[tuple[socket.socket, subprocess.Popen[bytes]]]()  # open until thi
 
 EXIT_SIGTERM = 128 + signal.SIGTERM  # exit status of a program that received SIGTERM
 EXIT_SIGINT = 128 + signal.SIGINT  # of one that Ctrl+C ended
-INTERRUPTED = "training was interrupted; the same command resumes it from the last checkpoint"
+INTERRUPTED = (
+    "training was interrupted; the same command resumes it, from its last checkpoint if there is "
+    "one"
+)
 
 
 def is_launched() -> bool:
@@ -141,7 +144,8 @@ def _wait(module: str, wait: Callable[[], int], terminate: Callable[[], None]) -
     # A child that has just finished, or whose Trainer handles the signal itself, ends with 0.
     if received or status in (EXIT_SIGTERM, -signal.SIGTERM):
         raise InterruptedError(
-            "the training received SIGTERM - the same command resumes from its last checkpoint"
+            "the training received SIGTERM - the same command resumes it, from its last checkpoint "
+            "if there is one"
         )
     if status != 0:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from lightning import Callback, LightningModule, Trainer
 
 from maskmill.canonical.png import RGB
+from maskmill.training.validation_schedule import is_last_batch
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Pruning(Callback):
             score = float(trainer.callback_metrics[str(pl_module.monitor)])
             # An undefined score is the worst one.
             self.reports.report(self._num_validations, 0.0 if math.isnan(score) else score)
-            is_last = trainer.current_epoch + 1 == trainer.max_epochs
+            is_last = is_last_batch(trainer, trainer.fit_loop.batch_idx)
             falls_behind = not is_last and self.reports.falls_behind()
         if trainer.strategy.reduce_boolean_decision(falls_behind, all=False):
             self.has_pruned = trainer.should_stop = True

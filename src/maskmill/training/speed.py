@@ -32,7 +32,7 @@ class KeptMemory(Callback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the C library and PyTorch."""
+        """Configure the C library and PyTorch."""
         keep_all_freed_memory()
         filling = torch.utils.deterministic
         filling.fill_uninitialized_memory = False  # type: ignore[missing-attribute] # a property

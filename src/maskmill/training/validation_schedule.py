@@ -35,9 +35,6 @@ def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
         trainer: of a running training.
         batch_idx: of the batch within its epoch.
     """
-    if trainer.should_stop:  # by time; Lightning validates then, if the epoch is one of its own
-        trainer.check_val_every_n_epoch = 1
-        return
     if not is_last_batch(trainer, batch_idx):
         return
     trainer.check_val_every_n_epoch = 1
@@ -48,8 +45,15 @@ def validate_at_the_end(trainer: Trainer, batch_idx: int) -> None:
 
 
 def is_last_batch(trainer: Trainer, batch_idx: int) -> bool:
-    """Does the training end with this batch of the current epoch, whose step is done?"""
+    """Does the training end with this batch of the current epoch, whose step is done?
+
+    By its steps or epochs, or because it is to stop (by time, for example) and has had its minimum.
+    """
     if 0 <= trainer.max_steps <= trainer.global_step:
         return True
-    is_last_epoch = 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch + 1
-    return is_last_epoch and batch_idx + 1 >= trainer.num_training_batches
+    is_end_of_epoch = batch_idx + 1 >= trainer.num_training_batches
+    num_epochs = trainer.current_epoch + is_end_of_epoch  # that are complete
+    if trainer.should_stop:
+        has_min_steps = trainer.global_step >= (trainer.min_steps or 0)
+        return has_min_steps and num_epochs >= (trainer.min_epochs or 0)
+    return is_end_of_epoch and 0 <= (trainer.max_epochs or -1) <= num_epochs
