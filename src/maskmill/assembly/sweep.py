@@ -108,7 +108,10 @@ def _command(config: DictConfig) -> list[str]:
     """What is swept: overrides of the configuration, and those of the command line."""
     swept = config.hydra.sweeper.get("params") or {}
     own = [f"{key}={value}" for key, value in swept.items()]
-    return own + list(config.hydra.overrides.task)
+    # An interpolation is different in each job: the text itself is what is swept.
+    given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(given, list)
+    return own + [str(override) for override in given]
 
 
 def _is_named(config: DictConfig) -> bool:

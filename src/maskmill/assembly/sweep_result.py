@@ -17,6 +17,7 @@ from maskmill.tracking.lineage import find_run
 log = logging.getLogger(__name__)
 
 PAGE = "sweep.html"
+DATA = "prepare.out"
 
 
 def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Ranking | None:
@@ -105,7 +106,8 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
     page = write_sweep_page(folder / PAGE, ranking, facts=facts)
     lines.append(f"charts: {page}")
     if best is not None:
-        lines += _next_steps(job, experiment, best)
+        (record,) = (record for record in read_jobs(folder) if record.job == best.job)
+        lines += _next_steps(job, experiment, best, has_own_data=_has_own_data(record))
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     return page
@@ -122,9 +124,16 @@ def _write_best(folder: Path, ranking: Ranking, best: RankedJob) -> Path:
     )
 
 
-def _next_steps(job: Path, experiment: Path, best: RankedJob) -> list[str]:
+def _has_own_data(record: JobRecord) -> bool:
+    """Whether the experiment of a job says where its data is."""
+    return any(override.key_or_group == DATA for override in parse(record.overrides))
+
+
+def _next_steps(job: Path, experiment: Path, best: RankedJob, *, has_own_data: bool) -> list[str]:
     steps = [f"train it longer: maskmill train experiment={experiment.stem} trainer.max_epochs=N"]
-    same = f"experiment={experiment.stem} out={job} prepare.out=out/prepare"
+    same = f"experiment={experiment.stem} out={job}"
+    if not has_own_data:
+        same += f" {DATA}=out/prepare"
     run = f" register.run={best.run}" if best.run else ""
     steps.append("register it:")
     steps.append(f"  maskmill predict {same} && \\")

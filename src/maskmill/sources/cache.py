@@ -60,7 +60,7 @@ class ConversionCache:
             states = [_state(path) for path in self._source.files(sample)]
         except OSError:
             return None
-        plain = replace(sample, split="", image_id=None)
+        plain = replace(sample, split="", image_id=None, group=None)
         return hashlib.sha256(f"{self._settings} {plain!r} {states}".encode()).hexdigest()
 
     def find(self, sample: Sample) -> Outcome | None:

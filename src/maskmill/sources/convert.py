@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from maskmill.sources.collection import Collection, Outcome
 from maskmill.sources.conversion import FileHashes, annotation_row, image_record
 from maskmill.sources.examine import keep_unique
 from maskmill.sources.finding import NUM_EXAMPLES, Finding, Findings
+from maskmill.sources.folds import Fold
 from maskmill.sources.parallel_conversion import convert_samples, open_cache
 from maskmill.sources.progress import show_progress
 from maskmill.sources.relabelled import Relabelled
@@ -43,10 +45,14 @@ class Converter:
             None keeps nothing.
         classes: new names for classes of the source, merged if equal, or None to make a class void;
             see `relabelled.Relabelled`.
+        fold: images of train and val are assigned again: this fold of `num_folds` becomes val, the
+            others train; see `folds.Fold`. None keeps the splits of the source.
+        num_folds: the number of folds.
+        fold_seed: another seed gives other folds.
         code_digest: a digest of the code that converts: other code does not use the cached images.
 
     Raises:
-        ValueError: `workers` is neither positive nor -1.
+        ValueError: `workers` is neither positive nor -1, or there is no such fold.
     """
 
     out: Path
@@ -56,6 +62,9 @@ class Converter:
     max_pixels: Annotated[int, Ge(1)] | None = None
     cache: Path | None = None
     classes: Mapping[str, str | None] = field(default_factory=dict)
+    fold: int | None = None
+    num_folds: int = 5
+    fold_seed: int = 0
     code_digest: str = ""
 
     def __post_init__(self) -> None:
@@ -64,6 +73,11 @@ class Converter:
                 f"Expected `workers` of at least 1, or -1 for all cores, but got {self.workers} - "
                 "check conf/prepare"
             )
+        _ = self._fold
+
+    @property
+    def _fold(self) -> Fold | None:
+        return None if self.fold is None else Fold(self.fold, self.num_folds, self.fold_seed)
 
     def check(self, source: Source, *, shown: Shown = ("", "")) -> dict[str, Any]:
         """Examine all images of a source and write nothing.
@@ -81,12 +95,12 @@ class Converter:
         """
         name = type(source).__name__
         source = self._relabelled(source)
-        samples, collection = _list_samples(source, shown)
+        samples, collection = _list_samples(source, self._fold, shown)
         outcomes = self._outcomes(source, samples, None, shown)
         for outcome in show_progress(outcomes, len(samples), "check"):
             collection.add(outcome)
         collection.compare(source.categories)
-        return collection.content(name, source.categories)
+        return self._content(collection, name, source)
 
     def convert(self, source: Source, *, shown: Shown = ("", "")) -> dict[str, Any]:
         """Convert all splits of a source.
@@ -97,7 +111,8 @@ class Converter:
 
         Returns:
             what dataset.json contains: source, categories, splits, statistics, problems (excluded
-            images), findings, and `digest` of all other files; see `conversion.FileHashes`.
+            images), findings, `fold` if there is one, and `digest` of all other files; see
+            `conversion.FileHashes`.
 
         Raises:
             FileNotFoundError: the source lacks a folder or a list.
@@ -108,7 +123,7 @@ class Converter:
         require_replaceable(self.out, written_by="prepare", inputs=inputs)
         name = type(source).__name__
         source = self._relabelled(source)
-        samples, collection = _list_samples(source, shown)
+        samples, collection = _list_samples(source, self._fold, shown)
         kinds: Counter[tuple[str, ...]] = Counter()
         self._report(collection.findings, kinds)
         if not samples:
@@ -116,12 +131,16 @@ class Converter:
         log.info("%d images of %d categories to convert", len(samples), len(source.categories))
         with replaced_folder(self.out, written_by="prepare", inputs=inputs) as folder:
             digest = self._write(source, samples, folder, collection, shown, kinds)
-            content = collection.content(name, source.categories) | {"digest": digest}
+            content = self._content(collection, name, source) | {"digest": digest}
             write_json(folder / "dataset.json", content)
         return content
 
     def _relabelled(self, source: Source) -> Source:
         return Relabelled(source, self.classes) if self.classes else source
+
+    def _content(self, collection: Collection, name: str, source: Source) -> dict[str, Any]:
+        content = collection.content(name, source.categories)
+        return content if self._fold is None else content | {"fold": self._fold.as_dict()}
 
     def _report(self, findings: list[Finding], kinds: Counter[tuple[str, ...]]) -> None:
         """Log findings, the first few of a kind; `kinds` counts them.
@@ -203,16 +222,20 @@ class Converter:
                 yield replace(outcome, findings=findings, file=outcome.file.replace(*shown))
 
 
-def _list_samples(source: Source, shown: Shown) -> tuple[list[Sample], Collection]:
+def _list_samples(
+    source: Source, fold: Fold | None, shown: Shown
+) -> tuple[list[Sample], Collection]:
     """The samples, and a collection with the findings of their lists.
 
-    If invalid rows are the reason why the samples cannot be listed, there are none, and that is the
-    last finding.
+    If invalid rows are the reason why the samples cannot be listed or assigned to folds, there are
+    none, and that is the last finding.
     """
     findings = Findings()
     samples: list[Sample] = []
     try:
-        samples = keep_unique(source.samples(findings), findings)
+        listed = keep_unique(source.samples(findings), findings)
+        # A copy reads the classes: the key of the cache covers what a source has remembered.
+        samples = listed if fold is None else fold.assign(listed, deepcopy(source).classes_of)
     except (ValueError, OSError) as error:
         if not findings:
             raise

@@ -88,6 +88,7 @@ class Merged(Source):
                 sample.image_file,
                 sample.labels_file,
                 sample.image_id,
+                sample.group,
                 below=sample,
                 above=above[sample.name],
             )

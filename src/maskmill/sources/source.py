@@ -21,6 +21,8 @@ class Sample:
         labels_file: the path of the file or folder with its labels.
         image_id: the data set's own id of the image; None if the conversion numbers the images,
             from 1 in each split.
+        group: images of the same group stay in one split; None if the rule that assigned the
+            sample has no groups.
     """
 
     split: str
@@ -28,6 +30,7 @@ class Sample:
     image_file: str
     labels_file: str
     image_id: int | None = None
+    group: str | None = None
 
     @property
     def image(self) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from maskmill.sources.source import Sample
 from maskmill.sources.stratify import stratify
@@ -71,6 +72,11 @@ class Split(ABC):
             )
         return match.group(1 if self.group.groups else 0)
 
+    def placed(self, sample: Sample, split: str) -> Sample:
+        """The sample in a split, with its group."""
+        group = None if self.group is None else self.key(sample)
+        return replace(sample, split=split, group=group)
+
     def fraction(self, key: str) -> float:
         """A pseudorandom number in [0, 1) that depends on the key and the seed alone."""
         digest = hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
@@ -95,7 +101,7 @@ class HashSplit(Split):
 
     def assign(self, samples: list[Sample], classes_of: ClassesOf) -> list[Sample]:
         """The samples with the splits of their names; `classes_of` is not used."""
-        return [replace(sample, split=self.split_name(self.key(sample))) for sample in samples]
+        return [self.placed(sample, self.split_name(self.key(sample))) for sample in samples]
 
 
 class StratifiedSplit(Split):
@@ -118,11 +124,19 @@ class StratifiedSplit(Split):
         sizes = [len(indices_of[key]) for key in keys]
         names = list(self.shares)
         assigned = list(samples)
-        split_of_group = stratify(classes, sizes, np.array(list(self.shares.values())))
-        for key, split in zip(keys, split_of_group, strict=True):
+        for key, split in zip(keys, self.divide(classes, sizes), strict=True):
             for index in indices_of[key]:
-                assigned[index] = replace(samples[index], split=names[split])
+                assigned[index] = self.placed(samples[index], names[split])
         return assigned
+
+    @property
+    def share_values(self) -> npt.NDArray[np.float64]:
+        """The shares alone, in the order of the splits."""
+        return np.array(list(self.shares.values()))
+
+    def divide(self, classes: list[set[int]], sizes: list[int]) -> list[int]:
+        """The index of the split of each group; see `stratify`."""
+        return stratify(classes, sizes, self.share_values)
 
 
 def as_split(splits: Mapping[str, float] | Split, *, seed: int = 0) -> Split:

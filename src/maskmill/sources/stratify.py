@@ -12,7 +12,11 @@ Bools = npt.NDArray[np.bool_]
 
 
 def stratify(
-    classes: Sequence[set[int]], sizes: Sequence[int], shares: npt.NDArray[np.float64]
+    classes: Sequence[set[int]],
+    sizes: Sequence[int],
+    shares: npt.NDArray[np.float64],
+    *,
+    favour_largest: bool = True,
 ) -> list[int]:
     """The split of each group of images, such that every split has every class if possible.
 
@@ -23,6 +27,8 @@ def stratify(
         classes: the category ids in each group.
         sizes: the number of images of each group.
         shares: the share of the images for each split; they sum to 1.
+        favour_largest: whether the largest split, which is trained on, has every class at the
+            expense of the others.
 
     Returns:
         indices into `shares`, one per group.
@@ -32,7 +38,8 @@ def stratify(
     for row, group_classes in enumerate(classes):
         has[row] = [class_id in group_classes for class_id in class_ids]
     splits = _assign(has, np.array(sizes), shares)
-    _give_all_classes_to_largest(splits, has, shares)
+    if favour_largest:
+        _give_all_classes_to_largest(splits, has, shares)
     _fill_empty_splits(splits, has, len(shares))
     return [int(split) for split in splits]
 

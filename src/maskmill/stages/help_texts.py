@@ -48,6 +48,7 @@ HELP = {
         | {
             "prepare.on_problem=exclude": "leave broken images out, instead of stopping",
             "+prepare.classes.pavement=road": "rename or merge a class; null drops it",
+            "prepare.fold=0": "make this fold of prepare.num_folds the val split",
             "prepare.workers=4": "processes; -1: one for each core",
             "prepare.backend=dask": "loky, threading, or dask or ray on a cluster",
         }
