@@ -47,7 +47,7 @@ def test_a_worker_that_received_sigterm_is_an_interruption(write_module, tmp_pat
 @pytest.mark.parametrize("end", ["raise SystemExit(130)", "os.kill(os.getpid(), signal.SIGINT)"])
 def test_a_worker_that_ctrl_c_ended_is_an_interruption(write_module, tmp_path, end):
     write_module(f"import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); {end}")
-    with pytest.raises(KeyboardInterrupt, match="the same command resumes it from the last"):
+    with pytest.raises(KeyboardInterrupt, match="the same command resumes it, from its last"):
         run_worker("worker_of_test", tmp_path)
 
 
