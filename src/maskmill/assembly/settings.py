@@ -98,7 +98,8 @@ class PredictSettings:
     """Input and output of `maskmill predict`.
 
     Args:
-        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry.
+        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry; or a list of
+            several, of whose outputs the mean is taken.
         images: a prepared split, whose image ids the predictions keep; a folder, a pattern, a file,
             a list of files (.txt), or `-` for a list on the standard input.
         out: folder for the predictions.
@@ -116,7 +117,7 @@ class PredictSettings:
             `maskmill.assembly.runtimes.choose_runtime`.
     """
 
-    model: str
+    model: str | list[str]
     images: str
     out: Path
     batch_size: Annotated[int, Ge(1)]
