@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from maskmill.assembly.calibration import NODE
 from maskmill.postprocess.mask_classification import PanopticMasks, SemanticMasks
 from maskmill.serving.model_files import ModelFiles
 
@@ -59,7 +58,7 @@ def describe_ensemble(members: Sequence[ModelFiles]) -> ModelFiles:
     for member in members[1:]:
         _require_equal(member, first)
     task = first.config["task"]
-    postprocess = {key: value for key, value in task["postprocess"].items() if key != NODE}
+    postprocess = {**task["postprocess"], "calibration": None}
     fingerprints = " ".join(member.fingerprint for member in members)
     return replace(
         first,
