@@ -115,7 +115,7 @@ before = len(gc.get_objects())
 import onnx
 cycle = [onnx.ModelProto()]
 cycle.append(cycle)
-print(gc.get_freeze_count() >= 0.9 * before, len(gc.get_objects()) > 0)
+print(gc.get_freeze_count() >= 0.9 * before)
 """
 
 
@@ -123,5 +123,5 @@ print(gc.get_freeze_count() >= 0.9 * before, len(gc.get_objects()) > 0)
 def test_what_precedes_onnx_is_left_and_onnx_reports_no_leak(repository):
     command = [sys.executable, "-c", ONNX]
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["True", "True"]
+    assert result.stdout.split() == ["True"]
     assert result.stderr == ""
