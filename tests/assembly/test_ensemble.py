@@ -1,6 +1,7 @@
-"""Several models that predict as one."""
+"""Several models as one model folder."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from torch import nn
 
 from commands import SMALL_ENCODER
 from maskmill.assembly.build import build
-from maskmill.assembly.ensemble import Ensemble, describe_ensemble
+from maskmill.assembly.ensemble import EnsembleSettings, write_ensemble
 from maskmill.assembly.model_loading import load_model
+from maskmill.assembly.network_loading import load_network
 from maskmill.canonical.categories import Categories
+from maskmill.canonical.files import read_json, write_json
+from maskmill.networks.ensemble import MAX_NETWORKS, Ensemble
 from maskmill.postprocess.panoptic import PanopticGrouping
-from maskmill.serving.model_files import ModelFiles, write_model
+from maskmill.serving.model_files import ModelFiles, read_model, write_model
+from maskmill.serving.onnx_export import export_onnx
 from strategies import CATEGORIES
 
 ENCODER = {"_target_": "maskmill.networks.encoders.TimmEncoder", "name": SMALL_ENCODER}
@@ -39,25 +44,35 @@ SEMANTIC = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
 class Constant(nn.Module):
     """A network whose outputs are numbers."""
 
-    def __init__(self, **values):
+    def __init__(self, num_classes, stride=32, **values):
         super().__init__()
+        self.stride = stride
         self.values = values
 
-    def forward(self, images):
-        return {name: torch.full((len(images), 1), value) for name, value in self.values.items()}
+    def body(self, images):
+        batch, _, height, width = images.shape
+        assert height % self.stride == width % self.stride == 0
+        return {name: torch.full((batch, 1, height, width), x) for name, x in self.values.items()}
 
 
 def test_each_output_is_the_mean_over_the_networks():
-    networks = [Constant(semantic=1.0, center=0.1), Constant(semantic=2.0, center=0.2)]
-    ensemble = Ensemble([*networks, Constant(semantic=6.0, center=0.9)])
-    outputs = ensemble(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
-    assert outputs["semantic"].tolist() == [[3.0], [3.0]]
-    assert outputs["center"].flatten().tolist() == pytest.approx([0.4, 0.4])
+    values = [(32, 1.0, 0.1), (64, 2.0, 0.2), (32, 6.0, 0.9)]
+    networks = [partial(Constant, stride=s, semantic=x, center=y) for s, x, y in values]
+    outputs = Ensemble(networks, num_classes=4)(torch.zeros(2, 3, 40, 70, dtype=torch.uint8))
+    assert outputs["semantic"].shape == (2, 1, 40, 70)
+    assert outputs["semantic"].unique().tolist() == [3.0]
+    assert outputs["center"].unique().tolist() == pytest.approx([0.4])
+
+
+@pytest.mark.parametrize("number", [0, 1, MAX_NETWORKS + 1])
+def test_the_number_of_networks_is_bounded(number):
+    with pytest.raises(ValueError, match=f"Expected 2 to 32 networks, but got {number} - "):
+        Ensemble([Constant] * number, num_classes=4)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two untrained models."""
+    """Two untrained models, of data with different digests."""
     folders = []
     for seed in range(2):
         torch.manual_seed(seed)
@@ -65,26 +80,29 @@ def models(tmp_path_factory):
         network = build(node, nn.Module, num_classes=CATEGORIES.num_outputs).eval()
         folder = tmp_path_factory.mktemp("model")
         config = {"network": NETWORK, "task": {"postprocess": GROUPING}}
-        write_model(folder, network.state_dict(), config, CATEGORIES, "digest")
-        folders.append(str(folder))
+        write_model(folder, network.state_dict(), config, CATEGORIES, f"data {seed}")
+        folders.append(folder)
     return folders
 
 
-def outputs_of(names, image):
+def outputs_of(folder, image):
     """The raw outputs of a loaded model, and the model."""
-    loaded = load_model(names, device="cpu")
+    loaded = load_model(str(folder), device="cpu")
     return loaded.predictor.network.maps(image.transpose(2, 0, 1)[None].copy()), loaded
 
 
 @pytest.mark.slow
-def test_outputs_are_the_mean_and_two_of_the_same_model_give_those_of_one(models):
+def test_outputs_are_the_mean_and_two_of_the_same_model_give_those_of_one(models, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    members = list(map(read_model, models))
     first, one = outputs_of(models[0], image)
     second, _ = outputs_of(models[1], image)
-    both, ensemble = outputs_of(models, image)
+    written = write_ensemble(members, tmp_path / "both")
+    both, ensemble = outputs_of(tmp_path / "both", image)
     for name, value in both.items():
         torch.testing.assert_close(value, (first[name] + second[name]) / 2, rtol=0, atol=0)
-    twice, same = outputs_of([models[0], models[0]], image)
+    write_ensemble([members[0], members[0]], tmp_path / "twice")
+    twice, same = outputs_of(tmp_path / "twice", image)
     assert all(torch.equal(twice[name], first[name]) for name in first)
     (alone,) = one.predictor([image])
     (together,) = same.predictor([image])
@@ -93,21 +111,48 @@ def test_outputs_are_the_mean_and_two_of_the_same_model_give_those_of_one(models
     assert one.predictor.postprocess.table.calibration.temperature == 3
     assert ensemble.predictor.postprocess.table.calibration.temperature == 1
     assert len({one.files.fingerprint, same.files.fingerprint, ensemble.files.fingerprint}) == 3
+    assert written.members == tuple(member.fingerprint for member in members)
+    assert same.files.data_digest == "data 0"
+    assert written.data_digest not in {"data 0", "data 1"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("chosen", "runtime", "message"),
-    [
-        (slice(0), "auto", r"at least two, but got \[\] - give one model without brackets"),
-        (slice(1), "auto", r"expected a model or a list of at least two, but got \['"),
-        (slice(2), "onnx", r"expected torch or torch_bf16 for several models, but got onnx"),
-    ],
-    ids=["none", "one", "graph"],
-)
-def test_a_list_that_is_no_ensemble_is_refused(models, chosen, runtime, message):
-    with pytest.raises(ValueError, match=message):
-        load_model(models[chosen], device="cpu", runtime=runtime)
+def test_it_has_the_same_bytes_again_and_can_be_a_member_itself(models, tmp_path):
+    members = list(map(read_model, models))
+    once = write_ensemble(members, tmp_path / "once")
+    again = write_ensemble(members, tmp_path / "again")
+    assert once.fingerprint == again.fingerprint
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    write_ensemble([once, members[0]], tmp_path / "nested")
+    nested, _ = outputs_of(tmp_path / "nested", image)
+    inner, _ = outputs_of(tmp_path / "once", image)
+    first, _ = outputs_of(models[0], image)
+    for name, value in nested.items():
+        torch.testing.assert_close(value, (inner[name] + first[name]) / 2, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_its_graph_gives_the_outputs_of_the_network(models, tmp_path):
+    write_ensemble(list(map(read_model, models)), tmp_path / "both")
+    network = load_network(read_model(tmp_path / "both"))
+    assert export_onnx(network, tmp_path / "graph").is_file()  # which compares the outputs
+
+
+@pytest.mark.slow
+def test_a_description_with_too_many_networks_is_refused(models, tmp_path):
+    write_ensemble(list(map(read_model, models)), tmp_path / "both")
+    path = tmp_path / "both" / "model.json"
+    description = read_json(path)
+    networks = description["config"]["network"]["networks"]
+    description["config"]["network"]["networks"] = networks * 20
+    write_json(path, description)
+    with pytest.raises(ValueError, match="Expected 2 to 32 networks, but got 40"):
+        load_network(read_model(tmp_path / "both"))
+
+
+def test_fewer_than_two_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"two or more models in `ensemble.models`, but got \['a'"):
+        EnsembleSettings(["a"], tmp_path)
 
 
 def described(tmp_path, postprocess, categories=CATEGORIES):
@@ -118,9 +163,11 @@ def described(tmp_path, postprocess, categories=CATEGORIES):
 def test_models_that_do_not_fit_are_refused_with_the_difference(tmp_path):
     grouping = described(tmp_path, GROUPING)
     others = Categories([replace(category, name=f"{category.name}s") for category in CATEGORIES])
+    out = tmp_path / "out"
     with pytest.raises(ValueError, match="grounds, skys, balls, boxs in place of ground, sky, b"):
-        describe_ensemble([grouping, described(tmp_path, GROUPING, others)])
+        write_ensemble([grouping, described(tmp_path, GROUPING, others)], out)
     with pytest.raises(ValueError, match=r"PanopticGrouping, as of .* got .*SemanticSegments"):
-        describe_ensemble([grouping, described(tmp_path, SEMANTIC)])
+        write_ensemble([grouping, described(tmp_path, SEMANTIC)], out)
     with pytest.raises(ValueError, match="queries of mask classification are in no common order"):
-        describe_ensemble([described(tmp_path, MASKS), described(tmp_path, MASKS)])
+        write_ensemble([described(tmp_path, MASKS), described(tmp_path, MASKS)], out)
+    assert not out.exists()

@@ -254,3 +254,32 @@ def test_scores_are_kept_when_the_tracking_server_is_down(tmp_path):
     assert "http://127.0.0.1:9: expected" in message
     assert "the evaluation is in scores, and `maskmill register` adds it later" in message
     assert read_json(tmp_path / "scores" / "metrics.json")["PQ"] > 0
+
+
+@pytest.mark.slow
+def test_lists_of_folders_are_scored_as_one_data_set(tmp_path):
+    for number in range(2):
+        truths = [scene(10 * number + index) for index in range(2)]
+        names = [f"{number}_{index}.png" for index in range(2)]
+        write_split(tmp_path / f"truth_{number}", truths, images=True, names=names)
+        labels = [moved(truth) for truth in truths]
+        write_split(tmp_path / f"guess_{number}", labels, names=names)
+    target = "target=[truth_0,truth_1]"
+    done = run(target, "prediction=[guess_0,guess_1]", "out=scores", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "2 data sets as one -> scores_joined" in done.stdout
+    rows = (tmp_path / "scores/per_image.csv").read_text().splitlines()
+    assert {row.partition(",")[0] for row in rows[1:]} == {
+        "0_0.png",
+        "0_1.png",
+        "1_0.png",
+        "1_1.png",
+    }
+    scores = evaluate_folders(
+        tmp_path / "scores_joined/target", tmp_path / "scores_joined/prediction"
+    )
+    assert read_json(tmp_path / "scores/metrics.json")["PQ"] == scores.scores()["PQ"]
+    refused = run(target, "prediction=guess_0", "out=scores", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "as many folders in `evaluate.prediction` as in `evaluate.target`" in refused.stdout
+    assert "got 1 and 2 - list them in the same order" in refused.stdout

@@ -12,7 +12,6 @@ from torch import nn
 
 from maskmill.assembly.build import build
 from maskmill.assembly.model_loading import load_model
-from maskmill.assembly.prediction_job import load_settings
 from maskmill.assembly.settings import PredictSettings
 from maskmill.canonical.files import read_json, write_json
 from maskmill.postprocess.stitched_windows import StitchedWindows
@@ -113,16 +112,6 @@ def test_values_of_the_postprocess_can_be_replaced(models):
         if CATEGORIES[s.category_id].isthing
     ]
     assert len(things) <= 1
-
-
-@pytest.mark.slow
-@pytest.mark.slow
-def test_a_list_of_models_predicts_as_one(models):
-    folder = models["panoptic"]
-    settings = build(composed(f"predict.model=[{folder},{folder}]").predict, PredictSettings)
-    (both,) = load_settings(settings).predictor([photo(50, 70)])
-    (alone,) = load_model(str(folder), device="cpu").predictor([photo(50, 70)])
-    np.testing.assert_array_equal(both.panoptic.ids, alone.panoptic.ids)
 
 
 def test_a_value_the_postprocess_does_not_have_is_refused(models):

@@ -1,6 +1,6 @@
 """A model folder or a registered model, ready to predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from maskmill.assembly.auto_inference import AutoInference, ChosenInference
-from maskmill.assembly.ensemble import Ensemble, describe_ensemble
 from maskmill.assembly.network_loading import load_network
 from maskmill.assembly.runtimes import choose_runtime, open_network, require_runtime
 from maskmill.assembly.settings import Runtime
@@ -30,7 +29,7 @@ class LoadedModel:
 
 
 def load_model(
-    name: str | Sequence[str],
+    name: str,
     *,
     device: str,
     inference: ChosenInference = AUTO,
@@ -40,8 +39,8 @@ def load_model(
     """Make a model ready to predict.
 
     Args:
-        name: a folder that `train` or `export` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION;
-            of several, the mean of their outputs is taken, see `ensemble`.
+        name: a folder that `train`, `ensemble` or `export` wrote, or models:/NAME@ALIAS,
+            models:/NAME/VERSION.
         device: cpu, cuda or cuda:N.
         inference: how images go through the network; windows without a size get that of the
             crops that the model was trained with.
@@ -54,9 +53,7 @@ def load_model(
             the runtime cannot run it.
     """
     _require_device(device)
-    if not isinstance(name, str):
-        return _load_ensemble(name, device, inference, postprocess or {}, runtime)
-    folder = _folder(name)
+    folder = model_folder(name)
     files = read_model(folder)
     if isinstance(inference, AutoInference):
         inference = files.prediction.make_inference()
@@ -70,39 +67,7 @@ def load_model(
     return LoadedModel(Predictor(runner, segments, inference=inference), files, chosen)
 
 
-def _load_ensemble(
-    names: Sequence[str],
-    device: str,
-    inference: ChosenInference,
-    postprocess: Mapping[str, Any],
-    runtime: Runtime,
-) -> LoadedModel:
-    if len(names) < 2:
-        raise ValueError(
-            f"predict.model: expected a model or a list of at least two, but got {list(names)} - "
-            "give one model without brackets"
-        )
-    chosen = "torch" if runtime == "auto" else runtime
-    if not chosen.startswith("torch"):
-        raise ValueError(
-            f"predict.runtime: expected torch or torch_bf16 for several models, but got {runtime} "
-            "- choose one of them"
-        )
-    folders = list(map(_folder, names))
-    members = list(map(read_model, folders))
-    for folder in folders:
-        require_runtime(folder, chosen)
-    files = describe_ensemble(members)
-    if isinstance(inference, AutoInference):
-        inference = files.prediction.make_inference()
-    inference = with_trained_windows(inference, files)
-    network = Ensemble(list(map(load_network, members)))
-    runner = open_network(folders[0], chosen, device, network)
-    segments = files.postprocess(postprocess)
-    return LoadedModel(Predictor(runner, segments, inference=inference), files, chosen)
-
-
-def _folder(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """The folder of a model; of a registered one with its exports, which contains the model too."""
     if not name.startswith(REGISTRY):
         return Path(name)

@@ -1,7 +1,9 @@
 """Predictions against ground truth: the analysis that the settings ask for, with its pictures."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from maskmill.assembly.model_origin import find_origin
 from maskmill.assembly.settings import EvaluateSettings
@@ -12,9 +14,12 @@ from maskmill.evaluation.bootstrap import Interval, Resampling
 from maskmill.evaluation.evaluation import evaluate_folders
 from maskmill.evaluation.evidence import Evidence, collect_evidence
 from maskmill.evaluation.folders import read_pair
+from maskmill.evaluation.joined_folders import join_pairs
 from maskmill.evaluation.slices import Slicing, read_tags
 from maskmill.reporting.evaluation_folder import write_evaluation
 from maskmill.reporting.examples import Gallery
+
+log = logging.getLogger(__name__)
 
 BACKGROUND = {"auto": None, "ignore": False, "background": True}
 
@@ -34,14 +39,19 @@ class Evaluated:
     bounds: dict[str, Interval]
 
 
-def score(settings: EvaluateSettings) -> Gallery:
+def score(settings: EvaluateSettings, target_path: Path, prediction_path: Path) -> Gallery:
     """Evaluate, analyse, and choose the pictures of the report.
+
+    Args:
+        settings: of the stage.
+        target_path: ground truth.
+        prediction_path: predictions.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
         ValueError: the predictions do not fit the ground truth, or a file is invalid.
     """
-    target = PanopticFolder(settings.target)
+    target = PanopticFolder(target_path)
     images = settings.images or target.image_folder
     tags = _tags(settings, target)  # read first: an error should come before the work
     evaluate = partial(
@@ -53,7 +63,7 @@ def score(settings: EvaluateSettings) -> Gallery:
         workers=settings.workers,
     )
     # Each folder is opened once: the index of many images takes a while to read.
-    _, prediction = read_pair(target, settings.prediction)
+    _, prediction = read_pair(target, prediction_path)
     evaluation = evaluate(prediction=prediction)
     baseline = None
     baseline_folder = None
@@ -75,7 +85,7 @@ def score(settings: EvaluateSettings) -> Gallery:
         images=images,
         num_examples=settings.num_examples,
         baseline=baseline_folder,
-        origin=find_origin(settings.prediction, settings.model),
+        origin=find_origin(prediction_path, settings.model),
     )
 
 
@@ -83,6 +93,15 @@ def _tags(settings: EvaluateSettings, target: PanopticFolder) -> list[Slicing]:
     if settings.tags is None:
         return []
     return read_tags(settings.tags, [record.file_name for record in target.records])
+
+
+def _folders(settings: EvaluateSettings) -> tuple[Path, Path]:
+    """The ground truth and the predictions; several are joined in a folder beside the output."""
+    if len(settings.targets) == 1:
+        return settings.targets[0], settings.predictions[0]
+    joined = settings.out.with_name(f"{settings.out.name}_joined")
+    log.info("%d data sets as one -> %s", len(settings.targets), joined)
+    return join_pairs(settings.targets, settings.predictions, joined)
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluated:
@@ -93,12 +112,13 @@ def evaluate(settings: EvaluateSettings) -> Evaluated:
         ValueError: the predictions do not fit the ground truth, or a file is invalid.
     """
     keep_freed_memory()
-    gallery = score(settings)
+    target, prediction = _folders(settings)
+    gallery = score(settings, target, prediction)
     analysis = gallery.analysis
     evaluation = analysis.evaluation
     evidence = collect_evidence(
         gallery.target,
-        settings.prediction,
+        prediction,
         gallery.images,
         {"background": evaluation.background, "void_in_union": evaluation.void_in_union},
     )

@@ -98,8 +98,7 @@ class PredictSettings:
     """Input and output of `maskmill predict`.
 
     Args:
-        model: a folder that `train` wrote, or models:/NAME@ALIAS of the registry; or a list of
-            several, of whose outputs the mean is taken.
+        model: a folder that `train` or `ensemble` wrote, or models:/NAME@ALIAS of the registry.
         images: a prepared split, whose image ids the predictions keep; a folder, a pattern, a file,
             a list of files (.txt), or `-` for a list on the standard input.
         out: folder for the predictions.
@@ -117,7 +116,7 @@ class PredictSettings:
             `maskmill.assembly.runtimes.choose_runtime`.
     """
 
-    model: str | list[str]
+    model: str
     images: str
     out: Path
     batch_size: Annotated[int, Ge(1)]
@@ -137,8 +136,9 @@ class EvaluateSettings:
     """Input and output of `maskmill evaluate`.
 
     Args:
-        target: ground truth: a canonical folder or a COCO panoptic JSON file.
-        prediction: predictions in the same form.
+        target: ground truth: a canonical folder or a COCO panoptic JSON file; or a list of them,
+            such as the val splits of folds, which are scored as one data set.
+        prediction: predictions in the same form; a list where `target` is one.
         out: folder for the results.
         images: folder of the images, for the report; null: next to the ground truth.
         workers: number of processes.
@@ -159,11 +159,12 @@ class EvaluateSettings:
 
     Raises:
         FileNotFoundError: `images` is not a folder.
-        ValueError: `metrics` has no family with scores.
+        ValueError: `metrics` has no family with scores, or `target` and `prediction` have different
+            numbers of folders.
     """
 
-    target: Path
-    prediction: Path
+    target: Path | list[Path]
+    prediction: Path | list[Path]
     out: Path
     images: Path | None
     workers: Annotated[int, Ge(1)]
@@ -188,6 +189,21 @@ class EvaluateSettings:
                 f"Expected `evaluate.metrics` to have a family with scores, but got "
                 f"{list(self.metrics)} - add PQ, mIoU, AP, boundary or calibration"
             )
+        if len(self.targets) != len(self.predictions):
+            raise ValueError(
+                f"Expected as many folders in `evaluate.prediction` as in `evaluate.target`, but "
+                f"got {len(self.predictions)} and {len(self.targets)} - list them in the same order"
+            )
+
+    @property
+    def targets(self) -> list[Path]:
+        """All ground truths."""
+        return self.target if isinstance(self.target, list) else [self.target]
+
+    @property
+    def predictions(self) -> list[Path]:
+        """All predictions."""
+        return self.prediction if isinstance(self.prediction, list) else [self.prediction]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from maskmill.canonical.yaml_file import read_yaml
 # The list of a project: in its own conf/, so that no model, data set or params.yaml can add to it.
 PROJECT_LIST = Path("conf/targets.yaml")
 DOTTED_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+ENSEMBLE = f"{PACKAGE}.networks.ensemble.Ensemble"  # of model folders, not of conf/
 NAMED_IN_YAML = re.compile(r"^[^#\n]*\b_target_:\s*([\w.]+)", re.MULTILINE)
 
 DottedName = Annotated[str, pydantic.Field(pattern=f"^{DOTTED_NAME}$")]
@@ -70,8 +71,8 @@ class ConfigurationTargets:
 class NetworkTargets:
     """What the network of a model.json may name.
 
-    The constructors that conf/network and conf/encoder of this package name, and what the project
-    lists under `models` in conf/targets.yaml.
+    The constructors that conf/network and conf/encoder of this package name, an ensemble of them,
+    and what the project lists under `models` in conf/targets.yaml.
     """
 
     def check(self, target: str) -> None:
@@ -80,7 +81,7 @@ class NetworkTargets:
         Raises:
             ValueError: `target` is not allowed.
         """
-        if target in packaged_targets("network", "encoder"):
+        if target in _packaged_networks():
             return
         if _entry_of(target, read_project_targets().models) is None:
             raise ValueError(
@@ -94,7 +95,7 @@ class NetworkTargets:
         Raises:
             ValueError: there is none of this name, or it comes from a module that is not allowed.
         """
-        if target in packaged_targets("network", "encoder"):
+        if target in _packaged_networks():
             return _locate(target)
         return _locate_own(target, read_project_targets().models)
 
@@ -106,6 +107,10 @@ def packaged_targets(*groups: str) -> frozenset[str]:
     chosen = [path for path in paths if not groups or path.parent.name in groups]
     texts = [path.read_text(encoding="utf-8") for path in chosen]
     return frozenset(name for text in texts for name in NAMED_IN_YAML.findall(text))
+
+
+def _packaged_networks() -> frozenset[str]:
+    return packaged_targets("network", "encoder") | {ENSEMBLE}
 
 
 def read_project_targets() -> ProjectTargets:

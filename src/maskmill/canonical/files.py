@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import textwrap
 from collections.abc import Iterable
@@ -53,6 +54,20 @@ def write_json(path: Path, value: Any) -> Path:
         ValueError: `value` contains NaN or infinity, which JSON cannot represent.
     """
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make a file a second time: a hard link, or a copy where the file system has none.
+
+    Args:
+        source: the file.
+        target: does not exist; its parents are created.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def file_digest(path: Path) -> str:

@@ -54,6 +54,7 @@ class _Description(TypedDict):
     data_digest: str
     calibration: NotRequired[CalibrationSummary]
     reference: NotRequired[str]
+    members: NotRequired[list[str]]
     weights: NotRequired[str]
     prediction: NotRequired[_Prediction]
     fingerprint: NotRequired[str]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,7 @@ class ModelFiles:
         calibration: the calibration error on validation images before and after calibration, see
             `CalibrationSummary`; None without calibration.
         reference: sha256 of reference.json; None without it.
+        members: fingerprints of the models of an ensemble; empty for a model that was trained.
         prediction: how a registered version predicts; the default for a model that was trained.
     """
 
@@ -51,6 +52,7 @@ class ModelFiles:
     fingerprint: str
     calibration: Mapping[str, Any] | None = None
     reference: str | None = None
+    members: tuple[str, ...] = ()
     prediction: PredictionSettings = field(default_factory=PredictionSettings)
 
     @property
@@ -116,6 +118,7 @@ def write_model(
     *,
     calibration: Mapping[str, Any] | None = None,
     reference: bytes | None = None,
+    members: Sequence[str] = (),
 ) -> ModelFiles:
     """Write a model's two files, which replace those of an earlier model together.
 
@@ -129,6 +132,7 @@ def write_model(
         data_digest: digest of the data set that it was trained on.
         calibration: see `ModelFiles`.
         reference: content of reference.json, for `maskmill monitor`.
+        members: fingerprints of the models of an ensemble.
 
     Returns:
         the same as `read_model(folder)`.
@@ -138,7 +142,7 @@ def write_model(
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     data = safetensors.torch.save(tensors)
     new_weights = write_bytes(folder / NEW_WEIGHTS, data)
-    description = {
+    description: dict[str, Any] = {
         "config": config,
         "categories": categories.as_list(),
         "data_digest": data_digest,
@@ -148,6 +152,8 @@ def write_model(
     if reference is not None:
         write_bytes(folder / REFERENCE, reference)
         description["reference"] = hashlib.sha256(reference).hexdigest()
+    if members:
+        description["members"] = list(members)
     description["weights"] = hashlib.sha256(data).hexdigest()
     new_description = write_json(folder / NEW_DESCRIPTION, description)
     _replace_model(folder, new_weights, new_description)
@@ -227,6 +233,7 @@ def _described(path: Path, description: Mapping[str, Any], fingerprint: str) -> 
         fingerprint,
         description.get("calibration"),
         description.get("reference"),
+        tuple(description.get("members", ())),
         PredictionSettings.of(description.get("prediction", {})),
     )
 

@@ -3,14 +3,13 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 
+from maskmill.canonical.files import link_file
 from maskmill.sources.collection import Outcome
 from maskmill.sources.finding import Finding
 from maskmill.sources.source import Sample, Source
@@ -86,7 +85,7 @@ class ConversionCache:
         if [_hash(file.cached) for file in files] != row["sha256"]:
             return None  # a file was removed, or changed through its hard link in the output
         for file in files:
-            _link(file.cached, file.path)
+            link_file(file.cached, file.path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
@@ -97,7 +96,7 @@ class ConversionCache:
             return
         for file in self._cached_files(key, outcome):
             file.cached.unlink(missing_ok=True)
-            _link(file.path, file.cached)
+            link_file(file.path, file.cached)
         findings = [finding.as_dict() for finding in outcome.findings]
         content = json.dumps([outcome.row, findings])
         values = (key, f"{_digest(content)} {content}")
@@ -176,14 +175,6 @@ def _hash(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

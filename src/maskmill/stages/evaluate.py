@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> "Evaluated":
     """Score, write, and add the result to the MLflow run of the predicting model."""
     settings = build(cfg.evaluate, EvaluateSettings)
-    inputs = (settings.target, settings.prediction, settings.images, settings.baseline)
-    present = [path for path in inputs if path is not None]
-    require_replaceable(settings.out, written_by="evaluate", inputs=present)
+    inputs = [*settings.targets, *settings.predictions]
+    inputs += [path for path in (settings.images, settings.baseline) if path is not None]
+    require_replaceable(settings.out, written_by="evaluate", inputs=inputs)
     from maskmill.assembly.scoring import evaluate  # a second to import: not for --help
 
     evaluated = evaluate(settings)
@@ -41,7 +41,7 @@ def _track(evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSetti
             "%d images were predicted from other files than those in %s, first %s: these scores "
             "are not added to MLflow and cannot be registered - run `maskmill predict` on them",
             len(evidence.other_images),
-            settings.images or settings.target,
+            settings.images or settings.targets[0],
             evidence.other_images[0],
         )
         return

@@ -108,6 +108,13 @@ HELP = {
         | OUT,
         ("network=unet trainer.max_epochs=10", "-m optimizer.lr=1e-3,3e-4 trainer.max_epochs=1"),
     ),
+    "ensemble": HelpText(
+        {
+            "ensemble.models=[A,B,C]": f"each {REGISTERED}",
+            "ensemble.out=out/ensemble": "folder for the model",
+        },
+        ("ensemble.models=[out/sweeps/folds/0/train,out/sweeps/folds/1/train]",),
+    ),
     "predict": HelpText(
         {
             "predict.model=models:/maskmill@champion": REGISTERED,
