@@ -46,3 +46,33 @@ def test_the_next_steps_are_on_the_data_of_the_best_job(data, tmp_path, monkeypa
     assert f"maskmill predict experiment=best_folds out=out/sweeps/folds/0{place} && " in output
     text = (tmp_path / "conf/experiment/best_folds.yaml").read_text()
     assert (f"out: {data}" in text) == (data is not None)
+
+
+def test_settings_are_compared_by_their_mean_over_folds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("out/sweeps/folds")
+    scores = {"1e-3": [0.50, 0.60, 0.70], "3e-3": [0.62, 0.64, 0.66], "1e-2": [0.9, 0.9]}
+    jobs = [
+        (f"optimizer.lr={rate}", f"prepare.fold={fold}", score)
+        for rate, of_folds in scores.items()
+        for fold, score in enumerate(of_folds)
+    ]
+    for job, (rate, fold, score) in enumerate(jobs):
+        folder.joinpath(str(job)).mkdir(parents=True)
+        record = JobRecord(job, [rate, fold], [rate, fold], "FINISHED", "val/mIoU", score)
+        write_job(folder / str(job), record)
+    sweep = SweepRecord(["prepare.fold=0,1,2"], "run", "RUNNING", "process")
+    page = write_result(folder, rank_jobs(folder, sweep, dict.fromkeys(range(8), "run")))
+    output = capsys.readouterr().out
+    lines = [line for line in output.splitlines() if line.startswith("mean of ")]
+    assert lines == [
+        "mean of 3 folds, optimizer.lr=0.003: val/mIoU 64.0 % (62.0 % to 66.0 %)",
+        "mean of 3 folds, optimizer.lr=0.001: val/mIoU 60.0 % (50.0 % to 70.0 %)",
+        "mean of 2 folds, optimizer.lr=0.01: val/mIoU 90.0 % (90.0 % to 90.0 %)",
+    ]
+    assert "mean of 3 folds, optimizer.lr=0.003" in page.read_text()
+    models = ",".join(f"out/sweeps/folds/{job}/train" for job in (3, 4, 5))
+    assert output.endswith(
+        "make one model of all folds of optimizer.lr=0.003:\n"
+        f"  maskmill ensemble 'ensemble.models=[{models}]'\n"
+    )

@@ -9,6 +9,7 @@ from maskmill.assembly.experiment_file import write_experiment
 from maskmill.assembly.job_record import JobRecord, read_jobs
 from maskmill.assembly.sweep_record import SweepRecord, parse
 from maskmill.evaluation.learning_curves import EPOCH, HISTORY, SCORE, read_history
+from maskmill.reporting.fold_means import FoldMean, describe_mean, fold_means
 from maskmill.reporting.ranking import RankedJob, Ranking
 from maskmill.reporting.sweep_page import write_sweep_page
 from maskmill.serving.model_files import read_model
@@ -101,6 +102,8 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
             "its model": str(job / "train"),
             "its setting": str(experiment),
         }
+    means = fold_means(ranking)
+    facts |= dict(describe_mean(setting, ranking) for setting in means)
     for name, text in facts.items():
         lines.append(f"{name}: {text}")
     page = write_sweep_page(folder / PAGE, ranking, facts=facts)
@@ -108,6 +111,8 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
     if best is not None:
         (record,) = (record for record in read_jobs(folder) if record.job == best.job)
         lines += _next_steps(job, experiment, best, has_own_data=_has_own_data(record))
+    if means:
+        lines += _ensemble(folder, means[0])
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     return page
@@ -140,3 +145,12 @@ def _next_steps(job: Path, experiment: Path, best: RankedJob, *, has_own_data: b
     steps.append(f"  maskmill evaluate {same} && \\")
     steps.append(f"  maskmill register {same}{run}")
     return steps
+
+
+def _ensemble(folder: Path, setting: FoldMean) -> list[str]:
+    models = ",".join(str(folder / str(job.job) / "train") for job in setting.jobs)
+    name = f" of {setting.name}" if setting.name else ""
+    return [
+        f"make one model of all folds{name}:",
+        f"  maskmill ensemble 'ensemble.models=[{models}]'",
+    ]
