@@ -4,5 +4,17 @@ Hydra calls `on_multirun_end` of its callbacks only if every job succeeded.
 """
 
 from contextlib import ExitStack
+from typing import Self
 
-AT_THE_END = ExitStack()
+
+class _CommandEnd(ExitStack):
+    """An `ExitStack` that says whether the process is a command, and nobody else's program."""
+
+    is_entered = False
+
+    def __enter__(self) -> Self:
+        self.is_entered = True
+        return super().__enter__()
+
+
+AT_THE_END = _CommandEnd()

@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 
 from maskmill.assembly.build import build
 from maskmill.assembly.headline import headline
+from maskmill.assembly.lean_mlflow import import_mlflow
+from maskmill.assembly.rare_collection import rare_collection
 from maskmill.assembly.settings import EvaluateSettings
 from maskmill.canonical.output_folder import require_replaceable
 from maskmill.stages.entry import stage
@@ -58,9 +60,11 @@ def _track(evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSetti
 def _add_to_mlflow(
     evaluated: "Evaluated", evidence: "Evidence", settings: EvaluateSettings
 ) -> None:
-    from maskmill.assembly.run_report import add_evaluation
-    from maskmill.tracking.lineage import find_run  # MLflow, for our own models only
-    from maskmill.tracking.store import store_errors
+    with rare_collection():  # MLflow, for our own models only
+        import_mlflow()
+        from maskmill.assembly.run_report import add_evaluation
+        from maskmill.tracking.lineage import find_run
+        from maskmill.tracking.store import store_errors
 
     with store_errors():
         run = find_run(evidence.model)

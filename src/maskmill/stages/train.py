@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from maskmill.assembly.chosen import keep_choices
 from maskmill.assembly.combinations import check_combination
 from maskmill.assembly.lean_imports import import_torchmetrics
+from maskmill.assembly.lean_mlflow import import_mlflow
 from maskmill.assembly.rare_collection import rare_collection
 from maskmill.assembly.sweep_record import FORKED, job_tracking, parse
 from maskmill.canonical.files import read_json
@@ -38,6 +39,7 @@ def main(cfg: DictConfig) -> float:
     if is_launched() or (cfg.trainer.devices == 1 and not is_job):
         with rare_collection():  # torch takes seconds to import, and the launcher needs none
             import_torchmetrics()
+            import_mlflow()
             from maskmill.assembly.training_job import fit
 
         return fit(cfg)
