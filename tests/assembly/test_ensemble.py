@@ -11,12 +11,12 @@ from torch import nn
 
 from commands import SMALL_ENCODER
 from maskmill.assembly.build import build
-from maskmill.assembly.ensemble import EnsembleSettings, write_ensemble
+from maskmill.assembly.ensemble import EnsembleSettings, require_same_kind, write_ensemble
 from maskmill.assembly.model_loading import load_model
-from maskmill.assembly.network_loading import load_network
+from maskmill.assembly.network_loading import load_network, without_files
+from maskmill.assembly.targets import MAX_NETWORKS
 from maskmill.canonical.categories import Categories
-from maskmill.canonical.files import read_json, write_json
-from maskmill.networks.ensemble import MAX_NETWORKS, Ensemble
+from maskmill.networks.ensemble import Ensemble
 from maskmill.postprocess.panoptic import PanopticGrouping
 from maskmill.serving.model_files import ModelFiles, read_model, write_model
 from maskmill.serving.onnx_export import export_onnx
@@ -64,10 +64,9 @@ def test_each_output_is_the_mean_over_the_networks():
     assert outputs["center"].unique().tolist() == pytest.approx([0.4])
 
 
-@pytest.mark.parametrize("number", [0, 1, MAX_NETWORKS + 1])
-def test_the_number_of_networks_is_bounded(number):
-    with pytest.raises(ValueError, match=f"Expected 2 to 32 networks, but got {number} - "):
-        Ensemble([Constant] * number, num_classes=4)
+def test_an_ensemble_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="Expected the networks of an ensemble, but got none"):
+        Ensemble([], num_classes=4)
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +116,13 @@ def test_outputs_are_the_mean_and_two_of_the_same_model_give_those_of_one(models
 
 
 @pytest.mark.slow
-def test_it_has_the_same_bytes_again_and_can_be_a_member_itself(models, tmp_path):
+def test_it_has_the_same_bytes_again(models, tmp_path):
     members = list(map(read_model, models))
     once = write_ensemble(members, tmp_path / "once")
     again = write_ensemble(members, tmp_path / "again")
     assert once.fingerprint == again.fingerprint
-    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
-    write_ensemble([once, members[0]], tmp_path / "nested")
-    nested, _ = outputs_of(tmp_path / "nested", image)
-    inner, _ = outputs_of(tmp_path / "once", image)
-    first, _ = outputs_of(models[0], image)
-    for name, value in nested.items():
-        torch.testing.assert_close(value, (inner[name] + first[name]) / 2, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="a single model, but got an ensemble of 2 - list its"):
+        write_ensemble([once, members[0]], tmp_path / "nested")
 
 
 @pytest.mark.slow
@@ -138,25 +132,63 @@ def test_its_graph_gives_the_outputs_of_the_network(models, tmp_path):
     assert export_onnx(network, tmp_path / "graph").is_file()  # which compares the outputs
 
 
+FPN = {
+    "_target_": "maskmill.networks.decoders.EncoderDecoder",
+    "encoder": NETWORK["encoder"],
+    "decoder": {"_target_": "segmentation_models_pytorch.FPN", "_partial_": True},
+    **{"stride": 32, "auxiliary": False},
+}
+ENSEMBLE = {"_target_": "maskmill.networks.ensemble.Ensemble"}
+PARTIAL = {**NETWORK, "_partial_": True}
+DECODER = {"_target_": "segmentation_models_pytorch.Unet", "_partial_": True}
+HOSTILE = {
+    "too many": ([PARTIAL] * (MAX_NETWORKS + 1), "but got 33 networks"),
+    "one": ([PARTIAL], "but got 1 networks"),
+    "text": ("networks", "but got 0 networks"),
+    "nested": ([PARTIAL, {**ENSEMBLE, "networks": [PARTIAL] * 2}], "inside another part"),
+    "a decoder, which would ask a hub": ([DECODER] * 2, "got 'segmentation_models_pytorch.Unet"),
+    "an encoder": ([{**ENCODER, "_partial_": True}] * 2, "but got 'maskmill.networks.encoders"),
+    "whole": ([NETWORK] * 2, "expected a network with `_partial_: true`"),
+    "numbers": ([1, 2], "expected a network with `_partial_: true`, but got 1"),
+}
+
+
+@pytest.mark.parametrize(("networks", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_a_description_with_other_networks_is_refused_before_one_is_built(networks, message):
+    with pytest.raises(ValueError, match=message):
+        without_files({**ENSEMBLE, "networks": networks}, "config.network")
+
+
+@pytest.mark.parametrize("number", [0, 1, MAX_NETWORKS + 1])
+def test_another_number_of_models_is_refused(number, tmp_path):
+    with pytest.raises(ValueError, match=f"2 to 32 models in `ensemble.models`, but got {number} "):
+        EnsembleSettings(["a"] * number, tmp_path)
+
+
+def test_a_registered_version_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"got models:/street/1: a registered version has an ex"):
+        EnsembleSettings(["a", "models:/street/1"], tmp_path)
+
+
 @pytest.mark.slow
-def test_a_description_with_too_many_networks_is_refused(models, tmp_path):
-    write_ensemble(list(map(read_model, models)), tmp_path / "both")
-    path = tmp_path / "both" / "model.json"
-    description = read_json(path)
-    networks = description["config"]["network"]["networks"]
-    description["config"]["network"]["networks"] = networks * 20
-    write_json(path, description)
-    with pytest.raises(ValueError, match="Expected 2 to 32 networks, but got 40"):
-        load_network(read_model(tmp_path / "both"))
+def test_a_network_with_other_outputs_is_refused(models, tmp_path):
+    node = OmegaConf.create({"n": FPN}).n
+    network = build(node, nn.Module, num_classes=CATEGORIES.num_outputs).eval()
+    config = {"network": FPN, "task": {"postprocess": GROUPING}}
+    other = write_model(tmp_path / "fpn", network.state_dict(), config, CATEGORIES, "digest")
+    with pytest.raises(ValueError, match="with the outputs of .*center.*, but got .*semantic"):
+        write_ensemble([read_model(models[0]), other], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
-def test_fewer_than_two_models_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"two or more models in `ensemble.models`, but got \['a'"):
-        EnsembleSettings(["a"], tmp_path)
+def test_a_model_without_weights_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no model.safetensors - give the folder of"):
+        require_same_kind([ModelFiles(tmp_path / "model.json", {}, CATEGORIES, "data", "model")])
 
 
-def described(tmp_path, postprocess, categories=CATEGORIES):
-    config = {"network": NETWORK, "task": {"postprocess": postprocess}}
+def described(tmp_path, postprocess, categories=CATEGORIES, task="tasks.PanopticTask"):
+    (tmp_path / "model.safetensors").touch()
+    config = {"network": NETWORK, "task": {"_target_": task, "postprocess": postprocess}}
     return ModelFiles(tmp_path / "model.json", config, categories, "data", "model")
 
 
@@ -168,6 +200,9 @@ def test_models_that_do_not_fit_are_refused_with_the_difference(tmp_path):
         write_ensemble([grouping, described(tmp_path, GROUPING, others)], out)
     with pytest.raises(ValueError, match=r"PanopticGrouping, as of .* got .*SemanticSegments"):
         write_ensemble([grouping, described(tmp_path, SEMANTIC)], out)
+    instances = described(tmp_path, GROUPING, task="tasks.InstanceTask")
+    with pytest.raises(ValueError, match=r"expected PanopticTask with .* got InstanceTask with "):
+        write_ensemble([grouping, instances], out)
     with pytest.raises(ValueError, match="queries of mask classification are in no common order"):
         write_ensemble([described(tmp_path, MASKS), described(tmp_path, MASKS)], out)
     assert not out.exists()

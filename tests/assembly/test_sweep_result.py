@@ -1,16 +1,29 @@
 """What a sweep prints at its end."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from maskmill.assembly.job_record import JobRecord, write_job
 from maskmill.assembly.sweep_record import SweepRecord
 from maskmill.assembly.sweep_result import rank_jobs, write_result
+from maskmill.reporting.fold_means import fold_means
+from maskmill.reporting.ranking import RankedJob, Ranking
+from maskmill.serving.model_files import write_model
+from strategies import CATEGORIES
 
 CAUTION = (
     "caution: val/mIoU and val/PQ cannot be compared with each other, only jobs of the same task"
 )
+LIMITS = {"min_area_px": 0, "stuff_area_px": 0, "keep_stuff": True}
+SEMANTIC = {"_target_": "maskmill.postprocess.semantic.SemanticSegments"}
+MASKS = {
+    "_target_": "maskmill.postprocess.mask_classification.PanopticMasks",
+    **{"threshold": 0.5, "overlap": 0.5, **LIMITS},
+}
 
 
 @pytest.mark.parametrize("has_caution", [False, True])
@@ -71,8 +84,42 @@ def test_settings_are_compared_by_their_mean_over_folds(tmp_path, monkeypatch, c
         "mean of 2 folds, optimizer.lr=0.01: val/mIoU 90.0 % (90.0 % to 90.0 %)",
     ]
     assert "mean of 3 folds, optimizer.lr=0.003" in page.read_text()
-    models = ",".join(f"out/sweeps/folds/{job}/train" for job in (3, 4, 5))
-    assert output.endswith(
-        "make one model of all folds of optimizer.lr=0.003:\n"
-        f"  maskmill ensemble 'ensemble.models=[{models}]'\n"
-    )
+    assert "maskmill ensemble" not in output  # there are no models
+
+
+def test_folds_are_in_their_order_and_a_missing_one_is_seen():
+    jobs = [
+        RankedJob(fold, {"prepare.fold": str(fold), "train.out": f"out/{fold}"}, "FINISHED", 0.5)
+        for fold in range(11)
+    ]
+    (setting,) = fold_means(Ranking.of("folds", "val/PQ", jobs))
+    assert [job.job for job in setting.jobs] == list(range(11))
+    assert setting.name == ""
+    assert setting.is_complete
+    jobs[3] = replace(jobs[3], status="FAILED", score=None)
+    (setting,) = fold_means(Ranking.of("folds", "val/PQ", jobs))
+    assert not setting.is_complete
+
+
+@pytest.mark.parametrize("name", ["folds", "a,b"])
+@pytest.mark.parametrize("postprocess", [SEMANTIC, MASKS])
+def test_the_models_of_all_folds_are_offered_as_one(
+    name, postprocess, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("out/sweeps", name)
+    for fold in range(2):
+        own = [f"prepare.fold={fold}"]
+        config = {"network": {"_target_": "a.Network"}, "task": {"postprocess": postprocess}}
+        write_model(folder / f"{fold}/train", {}, config, CATEGORIES, f"data {fold}")
+        write_job(folder / str(fold), JobRecord(fold, own, own, "FINISHED", "val/mIoU", 0.5))
+    sweep = SweepRecord(["prepare.fold=0,1"], "run", "RUNNING", "process")
+    write_result(folder, rank_jobs(folder, sweep, {0: "first", 1: "second"}))
+    line = capsys.readouterr().out.splitlines()[-1]
+    if postprocess == MASKS:
+        assert "maskmill register" in line
+        return
+    _, command, override = shlex.split(line)
+    assert command == "ensemble"
+    parsed = OverridesParser.create().parse_override(override)
+    assert parsed.value() == [f"out/sweeps/{name}/0/train", f"out/sweeps/{name}/1/train"]

@@ -70,7 +70,7 @@ def test_files_are_those_of_the_folders_under_new_ids(tmp_path):
 
 def test_images_of_one_name_are_refused(tmp_path):
     targets, predictions, _ = write_pairs(tmp_path)
-    with pytest.raises(ValueError, match=r"got a\.jpg and a\.jpg, whose labels would both"):
+    with pytest.raises(ValueError, match=r"0/val/pan.*but a\.jpg and a\.jpg would have the same"):
         join_pairs([targets[0]] * 2, [predictions[0]] * 2, tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
 
@@ -94,3 +94,34 @@ def test_what_some_predictions_alone_have_is_refused(tmp_path, missing):
         (predictions[1] / "instances.json").unlink()
     with pytest.raises(ValueError, match=f"1/predict: expected {missing}.*in the same way"):
         join_pairs(targets, predictions, tmp_path / "joined")
+
+
+def test_folders_in_another_order_are_refused(tmp_path):
+    names = [["a.png"], ["b.png"]]
+    targets = [write_split(tmp_path / f"{i}/val", [scene(i)], names=names[i]) for i in range(2)]
+    preds = [write_split(tmp_path / f"{i}/predict", [scene(i)], names=names[i]) for i in range(2)]
+    with pytest.raises(ValueError, match=r"1/predict.*is b\.png here and a\.png there - list both"):
+        join_pairs(targets, preds[::-1], tmp_path / "joined")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    targets, predictions, _ = write_pairs(tmp_path)
+    (predictions[1] / "panoptic/d.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1/predict/panoptic/d\.png: expected the file of"):
+        join_pairs(targets, predictions, tmp_path / "joined")
+
+
+def test_a_folder_with_an_input_is_not_replaced(tmp_path):
+    targets, predictions, _ = write_pairs(tmp_path)
+    out = tmp_path / "joined"
+    _, before = join_pairs(targets, predictions, out)
+    with pytest.raises(ValueError, match="it contains the input"):
+        join_pairs(targets, predictions, out, inputs=[before])
+    assert (before / "panoptic.json").is_file()
+
+
+def test_coco_files_are_joined_too(tmp_path):
+    targets, predictions, whole = write_pairs(tmp_path, scored=False)
+    paths = [[folder / "panoptic.json" for folder in folders] for folders in (targets, predictions)]
+    target, pred = join_pairs(*paths, tmp_path / "joined")
+    assert evaluate_folders(target, pred).scores() == evaluate_folders(*whole).scores()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from commands import QUICK, prepare, run
+from commands import QUICK, prepare, run, start
 from maskmill.canonical.files import read_json
 from maskmill.serving.model_files import read_model
 from maskmill.tracking.ensemble_run import MEMBERS_TAG
@@ -45,6 +45,11 @@ def test_an_ensemble_is_registered_like_any_model(trained, monkeypatch):
     description = made.data.tags["mlflow.note.content"]
     assert "The mean outputs of 2 models." in description
     assert description.count("](#/experiments/1/runs/") >= 2
+    reproduced = run("reproduce", "reproduce.model=models:/maskmill/1", cwd=trained, status=1)
+    assert "it is an ensemble - reproduce its models" in reproduced
+    watched = ["monitor.model=out/ensemble", "monitor.images=out/prepare/test/images"]
+    monitored = run("monitor", *watched, cwd=trained, status=1)
+    assert "an ensemble has none - monitor one of its models" in monitored
     assert made.data.metrics["test/PQ"] == read_json(trained / "out/evaluate/metrics.json")["PQ"]
 
 
@@ -57,6 +62,23 @@ def test_the_same_models_again_are_the_same_model_and_run(trained, monkeypatch):
     assert len(connect().search_runs(["1"], f"tags.`{MODEL_TAG}` = '{before}'")) == 1
 
 
+def test_its_run_is_made_later_where_the_store_cannot_be_reached(trained, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    models = "ensemble.models=[out/model_1,out/model_0]"
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    process = start("ensemble", models, "ensemble.out=out/later", cwd=trained, **away)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    assert "the model is written, and the same command adds its run later" in output
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for command in ("predict", "evaluate", "register"):
+        run(command, "train.out=out/later", "register.name=later", cwd=trained)
+    monkeypatch.chdir(trained)
+    made = connect().get_run(version_of("models:/later/1").run_id)
+    assert made.info.run_name == "ensemble"
+    assert len(made.data.tags[MEMBERS_TAG].split()) == 2
+
+
 def test_a_folder_of_somebody_else_is_not_replaced(trained):
     (trained / "mine").mkdir()
     (trained / "mine/notes.txt").write_text("mine")
@@ -67,4 +89,4 @@ def test_a_folder_of_somebody_else_is_not_replaced(trained):
 
 def test_models_are_required(trained):
     output = run("ensemble", cwd=trained, status=1)
-    assert "Expected two or more models in `ensemble.models`, but got []" in output
+    assert "Expected 2 to 32 models in `ensemble.models`, but got 0" in output

@@ -259,15 +259,16 @@ def test_scores_are_kept_when_the_tracking_server_is_down(tmp_path):
 @pytest.mark.slow
 def test_lists_of_folders_are_scored_as_one_data_set(tmp_path):
     for number in range(2):
-        truths = [scene(10 * number + index) for index in range(2)]
+        targets = [scene(10 * number + index) for index in range(2)]
         names = [f"{number}_{index}.png" for index in range(2)]
-        write_split(tmp_path / f"truth_{number}", truths, images=True, names=names)
-        labels = [moved(truth) for truth in truths]
-        write_split(tmp_path / f"guess_{number}", labels, names=names)
-    target = "target=[truth_0,truth_1]"
-    done = run(target, "prediction=[guess_0,guess_1]", "out=scores", cwd=tmp_path)
+        write_split(tmp_path / f"target_{number}", targets, images=True, names=names)
+        labels = [moved(target) for target in targets]
+        write_split(tmp_path / f"pred_{number}", labels, names=names)
+    lists = "target=[target_0,target_1]"
+    done = run(lists, "prediction=[pred_0,pred_1]", "out=scores", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "2 data sets as one -> scores_joined" in done.stdout
+    assert "scores of several data sets are not added to MLflow" in done.stdout
     rows = (tmp_path / "scores/per_image.csv").read_text().splitlines()
     assert {row.partition(",")[0] for row in rows[1:]} == {
         "0_0.png",
@@ -279,7 +280,9 @@ def test_lists_of_folders_are_scored_as_one_data_set(tmp_path):
         tmp_path / "scores_joined/target", tmp_path / "scores_joined/prediction"
     )
     assert read_json(tmp_path / "scores/metrics.json")["PQ"] == scores.scores()["PQ"]
-    refused = run(target, "prediction=guess_0", "out=scores", cwd=tmp_path)
+    refused = run(lists, "prediction=pred_0", "out=scores", cwd=tmp_path)
     assert refused.returncode == 1
     assert "as many folders in `evaluate.prediction` as in `evaluate.target`" in refused.stdout
     assert "got 1 and 2 - list them in the same order" in refused.stdout
+    empty = run("target=[]", "prediction=[]", "out=scores", cwd=tmp_path)
+    assert "got 0 and 0 - list them" in empty.stdout

@@ -8,7 +8,7 @@ from typing import Self
 
 
 class _CommandEnd(ExitStack):
-    """An `ExitStack` that says whether the process is a command, and nobody else's program."""
+    """An `ExitStack` that says whether this process is a command, or a program that imports us."""
 
     is_entered = False
 

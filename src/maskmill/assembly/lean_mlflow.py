@@ -10,10 +10,11 @@ UNUSED = "pandas"
 
 
 def import_mlflow() -> None:
-    """Import MLflow as where pandas is not installed, which takes a third less processor time.
+    """Import MLflow as if pandas were not installed, which takes a third less processor time.
 
-    MLflow then lacks its functions for models and tables. So it is imported as usual in a process
-    that is not a command, whose caller may use them, and in a project with code of its own.
+    MLflow then lacks its functions for models and tables. A process that is not a command may use
+    them, and so may the code of a project. There, nothing is imported: MLflow is imported in full
+    when it is used.
 
     Raises:
         ValueError: the list of the project has another form.

@@ -53,7 +53,7 @@ def load_model(
             the runtime cannot run it.
     """
     _require_device(device)
-    folder = model_folder(name)
+    folder = _folder(name)
     files = read_model(folder)
     if isinstance(inference, AutoInference):
         inference = files.prediction.make_inference()
@@ -67,7 +67,7 @@ def load_model(
     return LoadedModel(Predictor(runner, segments, inference=inference), files, chosen)
 
 
-def model_folder(name: str) -> Path:
+def _folder(name: str) -> Path:
     """The folder of a model; of a registered one with its exports, which contains the model too."""
     if not name.startswith(REGISTRY):
         return Path(name)

@@ -40,6 +40,11 @@ def monitor(settings: MonitorSettings) -> Monitored:
         ValueError: there are too few images, or a file is damaged.
     """
     files = _model_files(settings.model)
+    if files.members:
+        raise ValueError(
+            f"{settings.model}: expected a model with the statistics of its training images, but "
+            "an ensemble has none - monitor one of its models"
+        )
     reference = read_reference(files.folder / REFERENCE, digest=files.reference)
     if settings.log is not None:
         observations = _logged(settings.log, files)[-settings.last :]

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from maskmill.assembly.targets import NetworkTargets
+from maskmill.assembly.targets import ENSEMBLE, MAX_NETWORKS, NetworkTargets
 from maskmill.serving.construction import MAX_DEPTH, construct
 from maskmill.serving.model_files import ModelFiles
 
@@ -82,7 +82,29 @@ def without_files(value: Any, name: str, depth: int = 0) -> Any:
             )
     if str(target).startswith(DECODERS):
         _check_decoder(node, name)
+    if target == ENSEMBLE:
+        _check_ensemble(node, name, is_inside=depth > 0)
     return node
+
+
+def _check_ensemble(node: Mapping[str, Any], name: str, *, is_inside: bool) -> None:
+    """Whole networks alone: a decoder without its encoder would ask a hub for one."""
+    networks = node.get("networks")
+    number = len(networks) if isinstance(networks, list) else 0
+    if is_inside or not 2 <= number <= MAX_NETWORKS:
+        found = "an ensemble inside another part" if is_inside else f"{number} networks"
+        raise ValueError(
+            f"{name}: expected an ensemble of 2 to {MAX_NETWORKS} networks, but got {found} - "
+            "make the ensemble again"
+        )
+    for index, network in enumerate(networks or []):
+        target = str(network.get("_target_")) if isinstance(network, Mapping) else ""
+        is_part = target == ENCODER or target.startswith(DECODERS)
+        if not target or is_part or network.get("_partial_") is not True:
+            raise ValueError(
+                f"{name}.networks.{index}: expected a network with `_partial_: true`, but got "
+                f"{target or network!r} - make the ensemble again"
+            )
 
 
 def _check_decoder(node: Mapping[str, Any], name: str) -> None:

@@ -15,7 +15,7 @@ from maskmill.assembly.chosen import run_parameters
 from maskmill.assembly.code_digests import import_closure, source_files, target_modules
 from maskmill.assembly.gate import NUM_RESAMPLES, Decision, Gate
 from maskmill.assembly.limits import require_known_classes
-from maskmill.assembly.run_report import add_evaluation
+from maskmill.assembly.run_report import add_ensemble, add_evaluation
 from maskmill.assembly.settings import RegisterSettings
 from maskmill.canonical.files import read_json, write_bytes, write_json
 from maskmill.canonical.folder import PanopticFolder
@@ -152,7 +152,9 @@ class Registration:
         return run
 
     def _restored_run(self) -> Run:
-        """The run of a model that DVC's cache brought."""
+        """The run of a model that DVC's cache brought, or of an ensemble."""
+        if self.files.members:
+            return add_ensemble(self.files)
         history = self.files.folder / HISTORY
         tags = {
             MODEL_TAG: self.files.fingerprint,

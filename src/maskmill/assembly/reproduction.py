@@ -20,6 +20,7 @@ from maskmill.canonical.files import parse_json
 from maskmill.canonical.yaml_file import read_yaml
 from maskmill.serving.model_files import read_model
 from maskmill.tracking.address import repository_root
+from maskmill.tracking.ensemble_run import MEMBERS_TAG
 from maskmill.tracking.lineage import WEIGHTS_TAG
 from maskmill.tracking.models import keep_facts, version_of
 from maskmill.tracking.runs import CONFIG_FILE
@@ -90,6 +91,12 @@ def _training_run(version: ModelVersion) -> Run:
     """The run that trained a version, with what `reproduce` needs."""
     trained = connect().get_run(version.run_id)
     tags = trained.data.tags
+    if MEMBERS_TAG in tags:
+        members = ", ".join(member[:12] for member in tags[MEMBERS_TAG].split())
+        raise ValueError(
+            f"models:/{version.name}/{version.version}: expected a model that was trained, but it "
+            f"is an ensemble - reproduce its models ({members}), then run `maskmill ensemble`"
+        )
     missing = {"git_commit", "data_hash", WEIGHTS_TAG} - tags.keys()
     if missing or tags["git_commit"] == "unknown":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""An evaluation among the files of the run that trained the model."""
+"""The run of a model: an evaluation among its files, or a run for an ensemble."""
 
 import shutil
 import tempfile
@@ -11,6 +11,8 @@ from mlflow.entities import Run
 from maskmill.canonical.files import write_text
 from maskmill.reporting.evaluation_folder import REPORT
 from maskmill.reporting.origin import with_run
+from maskmill.serving.model_files import ModelFiles
+from maskmill.tracking.ensemble_run import add_ensemble_run
 from maskmill.tracking.lineage import log_evaluation
 
 COMMIT_TAGS = ("git_commit", "mlflow.source.git.commit")
@@ -33,6 +35,16 @@ def add_evaluation(
         if report.is_file():
             write_text(report, with_run(report.read_text(encoding="utf-8"), run_facts(run)))
         log_evaluation(run, key, folder, metrics, bounds)
+
+
+def add_ensemble(model: ModelFiles) -> Run:
+    """The run of an ensemble, which is added if there is none; see `add_ensemble_run`."""
+    return add_ensemble_run(
+        model.fingerprint,
+        members=model.members,
+        weights=model.weights_digest(),
+        data=model.data_digest,
+    )
 
 
 def run_facts(run: Run) -> dict[str, str]:

@@ -101,7 +101,13 @@ def _folders(settings: EvaluateSettings) -> tuple[Path, Path]:
         return settings.targets[0], settings.predictions[0]
     joined = settings.out.with_name(f"{settings.out.name}_joined")
     log.info("%d data sets as one -> %s", len(settings.targets), joined)
-    return join_pairs(settings.targets, settings.predictions, joined)
+    others = [settings.images, settings.baseline, settings.tags]
+    return join_pairs(
+        settings.targets,
+        settings.predictions,
+        joined,
+        inputs=[path for path in others if path is not None],
+    )
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluated:

@@ -189,10 +189,11 @@ class EvaluateSettings:
                 f"Expected `evaluate.metrics` to have a family with scores, but got "
                 f"{list(self.metrics)} - add PQ, mIoU, AP, boundary or calibration"
             )
-        if len(self.targets) != len(self.predictions):
+        num_targets, num_predictions = len(self.targets), len(self.predictions)
+        if num_targets != num_predictions or not num_targets:
             raise ValueError(
                 f"Expected as many folders in `evaluate.prediction` as in `evaluate.target`, but "
-                f"got {len(self.predictions)} and {len(self.targets)} - list them in the same order"
+                f"got {num_predictions} and {num_targets} - list them in the same order"
             )
 
     @property

@@ -1,10 +1,14 @@
 """What a sweep found: a table, a page, and the best setting as an experiment."""
 
 import logging
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from maskmill.assembly.command_line import quote_text
+from maskmill.assembly.ensemble import require_same_kind
 from maskmill.assembly.experiment_file import write_experiment
 from maskmill.assembly.job_record import JobRecord, read_jobs
 from maskmill.assembly.sweep_record import SweepRecord, parse
@@ -19,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PAGE = "sweep.html"
 DATA = "prepare.out"
+PLAIN = re.compile(r"[\w./-]+")  # a path that Hydra reads as it is
 
 
 def rank_jobs(folder: Path, sweep: SweepRecord, runs: Mapping[int, str]) -> Ranking | None:
@@ -111,7 +116,7 @@ def write_result(folder: Path, ranking: Ranking) -> Path:
     if best is not None:
         (record,) = (record for record in read_jobs(folder) if record.job == best.job)
         lines += _next_steps(job, experiment, best, has_own_data=_has_own_data(record))
-    if means:
+    if means and means[0].is_complete:
         lines += _ensemble(folder, means[0])
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
@@ -148,9 +153,16 @@ def _next_steps(job: Path, experiment: Path, best: RankedJob, *, has_own_data: b
 
 
 def _ensemble(folder: Path, setting: FoldMean) -> list[str]:
-    models = ",".join(str(folder / str(job.job) / "train") for job in setting.jobs)
+    """The command that makes one model of a setting's folds; none if its models have no mean."""
+    folders = [folder / str(job.job) / "train" for job in setting.jobs]
+    try:
+        require_same_kind(list(map(read_model, folders)))
+    except (FileNotFoundError, ValueError):
+        return []
+    plain = [str(path) for path in folders]
+    models = ",".join(text if PLAIN.fullmatch(text) else quote_text(text) for text in plain)
     name = f" of {setting.name}" if setting.name else ""
     return [
         f"make one model of all folds{name}:",
-        f"  maskmill ensemble 'ensemble.models=[{models}]'",
+        f"  maskmill ensemble {shlex.quote(f'ensemble.models=[{models}]')}",
     ]

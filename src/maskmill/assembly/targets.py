@@ -19,6 +19,7 @@ from maskmill.canonical.yaml_file import read_yaml
 PROJECT_LIST = Path("conf/targets.yaml")
 DOTTED_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 ENSEMBLE = f"{PACKAGE}.networks.ensemble.Ensemble"  # of model folders, not of conf/
+MAX_NETWORKS = 32  # of an ensemble: each takes its memory and its time
 NAMED_IN_YAML = re.compile(r"^[^#\n]*\b_target_:\s*([\w.]+)", re.MULTILINE)
 
 DottedName = Annotated[str, pydantic.Field(pattern=f"^{DOTTED_NAME}$")]

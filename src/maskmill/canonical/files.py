@@ -57,11 +57,14 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def link_file(source: Path, target: Path) -> None:
-    """Make a file a second time: a hard link, or a copy where the file system has none.
+    """Give a file a second path: a hard link, or a copy where the file system has none.
 
     Args:
         source: the file.
         target: does not exist; its parents are created.
+
+    Raises:
+        FileNotFoundError: `source` does not exist.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

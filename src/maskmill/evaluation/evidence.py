@@ -174,8 +174,8 @@ def read_evidence(folder: Path) -> Evidence:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected the evidence of an evaluation, but there is none: the prediction is "
-            "of another tool or of an earlier version - run `maskmill predict` and `maskmill "
-            "evaluate` again"
+            "of another tool or of an earlier version, or the scores are of several data sets - "
+            "run `maskmill predict` and `maskmill evaluate` again"
         )
     evidence = Evidence(**read_evidence_file(path))
     for name in SCORES:

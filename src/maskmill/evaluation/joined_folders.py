@@ -11,7 +11,6 @@ from maskmill.canonical.folder import (
     IndexWriter,
     PanopticFolder,
     png_name,
-    require_distinct_png_names,
 )
 from maskmill.canonical.output_folder import replaced_folder
 from maskmill.canonical.schema import RESULTS, require_schema
@@ -41,7 +40,11 @@ class _Pair:
 
 
 def join_pairs(
-    targets: Sequence[Path], predictions: Sequence[Path], out: Path
+    targets: Sequence[Path],
+    predictions: Sequence[Path],
+    out: Path,
+    *,
+    inputs: Sequence[Path] = (),
 ) -> tuple[Path, Path]:
     """Write one folder of ground truth and one of predictions with the images of several.
 
@@ -52,18 +55,20 @@ def join_pairs(
         targets: ground truth, folders or COCO panoptic JSON files.
         predictions: those of the images of each.
         out: folder to write; replaced if `evaluate` wrote it.
+        inputs: what is read afterwards, which `out` must not contain either.
 
     Returns:
         the folders target/ and prediction/ in `out`.
 
     Raises:
         FileNotFoundError: a folder or file does not exist.
-        ValueError: a pair is invalid, see `read_pair`; the ground truths differ in their classes
-            or have images of the same name; some predictions alone have class masks or instances;
-            or `out` has files of somebody else.
+        ValueError: a pair is invalid, see `read_pair`, or its predictions name other images; the
+            ground truths differ in their classes or have images of the same name; only some
+            predictions have class masks or instances; or `out` has files of somebody else.
     """
     pairs = _read_pairs(targets, predictions)
-    with replaced_folder(out, written_by="evaluate", inputs=[*targets, *predictions]) as folder:
+    inputs = [*targets, *predictions, *inputs]
+    with replaced_folder(out, written_by="evaluate", inputs=inputs) as folder:
         _write_targets(pairs, folder / "target")
         _write_predictions(pairs, folder / "prediction")
     return out / "target", out / "prediction"
@@ -75,16 +80,46 @@ def _read_pairs(targets: Sequence[Path], predictions: Sequence[Path]) -> list[_P
     for target_path, prediction in zip(targets, predictions, strict=True):
         target, pred = read_pair(target_path, prediction)
         if pairs and target.categories != pairs[0].target.categories:
+            found = ", ".join(category.name for category in target.categories)
             raise ValueError(
                 f"{target.json_path}: expected the classes of {pairs[0].target.json_path}, but got "
-                "others - evaluate data sets of the same classes together"
+                f"{found} - evaluate data sets of the same classes together"
             )
+        _require_same_names(target, pred)
         ids = [record.id for record in target.records]
         first = num_images + 1
         num_images += len(ids)
         pairs.append(_Pair(target, pred, dict(zip(ids, range(first, num_images + 1), strict=True))))
-    require_distinct_png_names(record for pair in pairs for _, record in pair.records())
+    _require_distinct_names(pairs)
     return pairs
+
+
+def _require_same_names(target: PanopticFolder, pred: PanopticFolder) -> None:
+    """Image ids alone would pair the folders of a list in the wrong order."""
+    names = {record.id: record.file_name for record in pred.records} if pred.has_records else {}
+    for record in target.records:
+        name = names.get(record.id, record.file_name)
+        if name != record.file_name:
+            raise ValueError(
+                f"{pred.json_path}: expected the predictions of {target.json_path}, but image "
+                f"{record.id} is {name} here and {record.file_name} there - list both in the same "
+                "order"
+            )
+
+
+def _require_distinct_names(pairs: Sequence[_Pair]) -> None:
+    found: dict[str, tuple[Path, str]] = {}
+    for pair in pairs:
+        for record in pair.target.records:
+            name = png_name(record)
+            if name in found:
+                path, other = found[name]
+                raise ValueError(
+                    f"{pair.target.json_path}: expected images with other names than those of "
+                    f"{path}, but {record.file_name} and {other} would have the same label file - "
+                    "either list each data set once or rename the image"
+                )
+            found[name] = pair.target.json_path, record.file_name
 
 
 def _write_targets(pairs: Sequence[_Pair], out: Path) -> None:
@@ -94,7 +129,7 @@ def _write_targets(pairs: Sequence[_Pair], out: Path) -> None:
             _add(writer, out, pair.target, old_id, record)
             image = pair.target.image_path(record)
             if image.is_file():
-                link_file(image, inside(out / "images", record.file_name))
+                _link(image, inside(out / "images", record.file_name))
     writer.close()
 
 
@@ -107,7 +142,7 @@ def _write_predictions(pairs: Sequence[_Pair], out: Path) -> None:
             _add(writer, out, pair.pred, old_id, record)
             if folder is not None:
                 name = png_name(record)
-                link_file(inside(folder, name), inside(out / "semantic", name))
+                _link(inside(folder, name), inside(out / "semantic", name))
     writer.close()
     paths = [pair.pred.path / INSTANCES for pair in pairs]
     has_instances = [path.is_file() for path in paths]
@@ -119,11 +154,21 @@ def _write_predictions(pairs: Sequence[_Pair], out: Path) -> None:
 def _add(
     writer: IndexWriter, out: Path, folder: PanopticFolder, old_id: int, record: ImageRecord
 ) -> None:
+    """Add an image and its labels to a folder, under its new id."""
     name = png_name(record)
-    link_file(folder.png_path(old_id), inside(out / "panoptic", name))
+    _link(folder.png_path(old_id), inside(out / "panoptic", name))
     segments = folder.annotation(old_id)["segments_info"]
     row = {"image_id": record.id, "file_name": name, "segments_info": segments}
     writer.add(record, row)
+
+
+def _link(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"{source}: expected the file of an image, but there is none - either restore it or "
+            "run the stage that writes this folder again"
+        )
+    link_file(source, target)
 
 
 def _instances(pairs: Sequence[_Pair], paths: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Several networks that predict as one, for example those of the folds of a cross-validation."""
+"""The mean of several networks, for example those of the folds of a cross-validation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,8 +7,6 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from maskmill.networks.padding import at_any_size
-
-MAX_NETWORKS = 32  # each takes its memory and its time
 
 
 class Ensemble(nn.Module):
@@ -20,7 +18,7 @@ class Ensemble(nn.Module):
         num_classes: K.
 
     Raises:
-        ValueError: there are fewer than two networks, or more than `MAX_NETWORKS`.
+        ValueError: there is no network.
 
     Example:
         >>> from functools import partial
@@ -36,11 +34,8 @@ class Ensemble(nn.Module):
 
     def __init__(self, networks: Sequence[Callable[..., nn.Module]], *, num_classes: int) -> None:
         super().__init__()
-        if not 2 <= len(networks) <= MAX_NETWORKS:
-            raise ValueError(
-                f"Expected 2 to {MAX_NETWORKS} networks, but got {len(networks)} - "
-                "choose other models"
-            )
+        if not networks:
+            raise ValueError("Expected the networks of an ensemble, but got none - list them")
         members = []
         for make_network in networks:
             members.append(make_network(num_classes=num_classes))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from maskmill.reporting.ranking import RankedJob, Ranking
 
 FOLD = "prepare.fold"
-OF_FOLDS = (FOLD, "prepare.out")  # these differ between the folds of one setting
+PATHS = ("out", "state", "root")  # last parts of keys that differ between the folds of a setting
 MIN_FOLDS = 2
 
 
@@ -16,10 +16,12 @@ class FoldMean:
     Args:
         name: the setting as overrides; empty if the sweep varies the folds alone.
         jobs: those that finished, in the order of their folds.
+        is_complete: all folds of the sweep are among them.
     """
 
     name: str
     jobs: list[RankedJob]
+    is_complete: bool
 
     @property
     def scores(self) -> list[float]:
@@ -35,7 +37,7 @@ class FoldMean:
 def fold_means(ranking: Ranking) -> list[FoldMean]:
     """The settings that finished on at least two folds, the best mean first.
 
-    Settings that lack a fold come last: their mean is that of other images.
+    Settings that lack a fold come last: their mean covers fewer images.
 
     Example:
         >>> folds = [("0", 0.6), ("1", 0.8)]
@@ -46,13 +48,13 @@ def fold_means(ranking: Ranking) -> list[FoldMean]:
     settings: dict[str, dict[str, RankedJob]] = {}
     for job in sorted(ranking.jobs, key=_fold):
         if FOLD in job.params and job.status == "FINISHED" and job.score is not None:
-            rest = {key: value for key, value in job.params.items() if key not in OF_FOLDS}
-            name = " ".join(f"{key}={value}" for key, value in rest.items())
+            name = " ".join(_setting(job))
             settings.setdefault(name, {})[job.params[FOLD]] = job
+    num_folds = len({job.params[FOLD] for job in ranking.jobs if FOLD in job.params})
     means = []
     for name, jobs in settings.items():
         if len(jobs) >= MIN_FOLDS:
-            means.append(FoldMean(name, list(jobs.values())))
+            means.append(FoldMean(name, list(jobs.values()), len(jobs) == num_folds))
     sign = -1 if ranking.maximise else 1
     return sorted(means, key=lambda setting: (-len(setting.jobs), sign * setting.mean))
 
@@ -66,5 +68,15 @@ def describe_mean(setting: FoldMean, ranking: Ranking) -> tuple[str, str]:
     return label, f"{ranking.metric} {ranking.format(setting.mean)} ({low} to {high})"
 
 
-def _fold(job: RankedJob) -> str:
-    return job.params.get(FOLD, "")
+def _setting(job: RankedJob) -> list[str]:
+    """What a job does not share with the others, beside its fold and its folders."""
+    parts = []
+    for key, value in job.params.items():
+        if key != FOLD and key.rpartition(".")[2] not in PATHS:
+            parts.append(f"{key}={value}")
+    return parts
+
+
+def _fold(job: RankedJob) -> tuple[int, str]:
+    fold = job.params.get(FOLD, "")
+    return len(fold), fold  # numbers in their order, as text

@@ -18,7 +18,7 @@ COMMANDS = {
     "find_batch_size": "prepared data set -> batch sizes that fit into memory, and their speed",
     "find_lr": "prepared data set -> a learning rate, with the curve behind it",
     "train": "prepared data set -> a model; -m sweeps",
-    "ensemble": "models, such as those of folds -> one that predicts by the mean of their outputs",
+    "ensemble": "several models, such as those of folds -> one that averages their outputs",
     "predict": "model and images -> predictions",
     "evaluate": "predictions and ground truth -> metrics and a report",
     "register": "model and metrics -> a version in the MLflow model registry",

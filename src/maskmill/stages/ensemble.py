@@ -1,6 +1,7 @@
-"""Several models -> one, which predicts by the mean of their outputs."""
+"""Several models -> one, which averages their outputs."""
 
 import logging
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -19,10 +20,9 @@ def main(cfg: DictConfig) -> None:
     """Write the model, and add a run for it to MLflow."""
     settings = build(cfg.ensemble, EnsembleSettings)
     require_replaceable(settings.out, written_by="ensemble")
-    with rare_collection():  # torch takes seconds: not for --help
-        from maskmill.assembly.model_loading import model_folder
-    members = [read_model(model_folder(name)) for name in settings.models]
-    model = write_ensemble(members, settings.out)
+    members = [read_model(Path(name)) for name in settings.models]
+    with rare_collection():  # torch takes seconds to import
+        model = write_ensemble(members, settings.out)
     log.info(
         "model %s, the mean of %d models -> %s",
         model.fingerprint[:12],
@@ -36,18 +36,13 @@ def main(cfg: DictConfig) -> None:
 
 def _track(model: ModelFiles) -> None:
     try:
-        from maskmill.tracking.ensemble_run import add_ensemble_run  # MLflow takes seconds
+        from maskmill.assembly.run_report import add_ensemble  # MLflow takes seconds
         from maskmill.tracking.store import store_errors
 
         with store_errors():
-            add_ensemble_run(
-                model.fingerprint,
-                members=model.members,
-                weights=model.weights_digest(),
-                data=model.data_digest,
-            )
+            add_ensemble(model)
     except ValueError as error:
-        log.warning("%s; the model is written, and `maskmill register` adds its run later", error)
+        log.warning("%s; the model is written, and the same command adds its run later", error)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def main(cfg: DictConfig) -> "Evaluated":
     evaluated = evaluate(settings)
     scores = headline(evaluated.scores)
     log.info("%s -> %s (every class and the mistakes: report.html in it)", scores, settings.out)
-    if evaluated.evidence is not None:
+    if len(settings.targets) > 1:
+        log.info("scores of several data sets are not added to MLflow")
+    elif evaluated.evidence is not None:
         _track(evaluated, evaluated.evidence, settings)
     return evaluated
 
@@ -74,7 +76,7 @@ def _add_to_mlflow(
             return
     log.warning(
         "No MLflow run for model %s, so its evaluation is in %s only - "
-        "train the model here to have both",
+        "train the model or make the ensemble here to have both",
         evidence.model[:12],
         settings.out,
     )

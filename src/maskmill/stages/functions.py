@@ -6,7 +6,7 @@ the stage wrote. Relative paths are relative to the project, as for a command th
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -151,7 +151,8 @@ def predict(
 
     Args:
         images: a folder, a pattern, a file or a list of files; None: the test split.
-        model: a folder that `train` wrote, or models:/NAME@ALIAS; None: the model just trained.
+        model: a folder that `train` or `ensemble` wrote, or models:/NAME@ALIAS; None: the model
+            just trained.
         out: folder for the predictions; None: that of the configuration.
         project: the folder of the project; None: the current folder.
         overrides: as on the command line.
@@ -175,8 +176,8 @@ def predict(
 
 
 def evaluate(
-    prediction: PathLike | None = None,
-    target: PathLike | None = None,
+    prediction: PathLike | list[PathLike] | None = None,
+    target: PathLike | list[PathLike] | None = None,
     *,
     out: PathLike | None = None,
     project: PathLike | None = None,
@@ -186,7 +187,8 @@ def evaluate(
 
     Args:
         prediction: a folder or a COCO panoptic JSON file; None: what `predict` wrote.
-        target: a folder or a COCO panoptic JSON file; None: the test split.
+        target: a folder or a COCO panoptic JSON file; None: the test split. Lists of both are
+            scored as one data set.
         out: folder for the report; None: that of the configuration.
         project: the folder of the project; None: the current folder.
         overrides: as on the command line.
@@ -242,13 +244,19 @@ def register(
     return Registered(row["name"], row["version"], row["alias"], row["reason"], folder)
 
 
-def _given(values: dict[str, PathLike | None]) -> list[str]:
+def _given(values: Mapping[str, PathLike | list[PathLike] | None]) -> list[str]:
     """The overrides of the arguments that are not None."""
     overrides = []
     for key, value in values.items():
-        if value is not None:
-            overrides.append(f"{key}={quote_text(os.fspath(value))}")
+        if isinstance(value, list):
+            overrides.append(f"{key}=[{','.join(map(_quoted, value))}]")
+        elif value is not None:
+            overrides.append(f"{key}={_quoted(value)}")
     return overrides
+
+
+def _quoted(path: PathLike) -> str:
+    return quote_text(os.fspath(path))
 
 
 def _source(source: PathLike | None, project: PathLike | None) -> list[str]:

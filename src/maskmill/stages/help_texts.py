@@ -15,7 +15,7 @@ TRAINING = {
     "data.crop_size=[256,256]": "height and width of the training crops in px",
     "optimizer.lr=1e-3": "learning rate, see `maskmill find_lr`",
 }
-REGISTERED = "a folder that `train` wrote, or models:/NAME@ALIAS"
+REGISTERED = "a folder that `train` or `ensemble` wrote, or models:/NAME@ALIAS"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ HELP = {
     ),
     "ensemble": HelpText(
         {
-            "ensemble.models=[A,B,C]": f"each {REGISTERED}",
+            "ensemble.models=[A,B,C]": "folders that `train` wrote",
             "ensemble.out=out/ensemble": "folder for the model",
         },
         ("ensemble.models=[out/sweeps/folds/0/train,out/sweeps/folds/1/train]",),
@@ -134,6 +134,7 @@ HELP = {
         {
             "evaluate.prediction=pred.json": "a folder, or a COCO panoptic JSON file",
             "evaluate.target=gt.json": "the ground truth, in the same form",
+            "evaluate.target=[A,B]": "several, with as many predictions: one data set",
             "evaluate.out=scores": "folder for the report",
             "evaluate.baseline=old.json": "another prediction, for a paired comparison",
             "evaluate.tags=tags.csv": "a table `image,weather,...` that slices the images",
