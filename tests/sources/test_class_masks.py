@@ -10,6 +10,7 @@ from maskmill.sources.examine import examine
 from maskmill.sources.finding import Findings
 from maskmill.sources.label_images import ColorImage, IndexImage
 from maskmill.sources.pairs import FolderPairs, ListedPairs
+from maskmill.sources.source import Source
 
 TABLE = [{"id": 0, "name": "soil"}, {"id": 7, "name": "weed"}]
 LABELS = np.array([[0, 0, 7], [7, 9, 0]], np.uint8)
@@ -36,6 +37,19 @@ def test_each_class_is_a_segment_and_void_is_none(root):
     panoptic = source.read(source.samples(Findings())[0], Findings())
     assert panoptic.ids.tolist() == [[1, 1, 8], [8, 0, 1]]
     assert panoptic.category_of == {1: 0, 8: 7}
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [([[0, 7, 9]], {0, 7}), ([[9, 0, 0]], {0}), ([[9, 9, 9]], set()), ([[0, 8, 7]], set())],
+    ids=["both and void", "one and void", "only void, an error", "unknown, an error"],
+)
+def test_the_classes_of_a_mask_are_those_of_its_segments(root, labels, classes):
+    source = listed(root)
+    sample = source.samples(Findings())[0]
+    write_labels(sample.labels, np.array(labels, np.uint8))
+    assert source.classes_of(sample) == classes
+    assert Source.classes_of(source, sample) == classes
 
 
 def test_a_list_is_read_in_its_order_without_the_prefix(root):

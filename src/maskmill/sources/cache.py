@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,33 +17,47 @@ from maskmill.sources.source import Sample, Source
 
 log = logging.getLogger(__name__)
 
+KINDS = ("image", "labels")  # the cached files of a sample, in the order of the hashes in its row
+
 
 @dataclass(frozen=True)
 class _CachedFile:
-    """A file in the cache, and its path in the output of the conversion."""
+    """A file of a converted image: in the cache, in the output, and in the output before it."""
 
     cached: Path
     path: Path
+    earlier: Path
 
 
 class ConversionCache:
     """Converted images, found by the state of the files that they were made from.
 
-    Files in the cache and in the output are hard links if the file system has them.
+    Files in the cache and in the output are hard links if the file system has them. An unchanged
+    file is a hard link to that of the output before: it keeps its inode and its time of change, by
+    which DVC knows its hash, and removing the old output does not free it, which takes time.
 
     Args:
         folder: the folder of the cache, made if necessary; `close` removes entries that the last
             conversion did not use.
         source: a source with its settings; other settings have other entries.
-        target: the folder of the new conversion, into which cached files are linked.
+        target: the folder of the new conversion, into which unchanged files are linked.
+        earlier: the output that `target` will replace, if there is one.
         max_pixels: the setting of the conversion.
         code: a digest of the code that converts; other code has other entries.
     """
 
     def __init__(
-        self, folder: Path, source: Source, target: Path, *, max_pixels: int | None, code: str
+        self,
+        folder: Path,
+        source: Source,
+        target: Path,
+        *,
+        earlier: Path,
+        max_pixels: int | None,
+        code: str,
     ) -> None:
         self._target = target
+        self._earlier = earlier
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
         self._database = _open_index(folder / "index.db")
@@ -82,10 +97,14 @@ class ConversionCache:
             findings.append(Finding(**finding_row))
         outcome = Outcome(sample.split, sample.name, sample.image_file, row, findings)
         files = self._cached_files(key, outcome)
-        if [_hash(file.cached) for file in files] != row["sha256"]:
-            return None  # a file was removed, or changed through its hard link in the output
-        for file in files:
-            link_file(file.cached, file.path)
+        links = []
+        for file, sha256 in zip(files, row["sha256"], strict=True):
+            unchanged = _unchanged(file, sha256)
+            if unchanged is None:
+                return None  # a file was removed, or changed through its hard link in the output
+            links.append((unchanged, file.path))
+        for unchanged, path in links:
+            link_file(unchanged, path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
@@ -106,8 +125,8 @@ class ConversionCache:
         """Remove the entries that were not used, and close the database."""
         unused = self._database.execute("SELECT key FROM entry WHERE fresh = 0").fetchall()
         for (key,) in unused:
-            for path in self._files.glob(f"{key}.*"):
-                path.unlink()
+            for kind in KINDS:
+                (self._files / f"{key}.{kind}").unlink(missing_ok=True)
         self._database.execute("DELETE FROM entry WHERE fresh = 0")
         self._database.commit()
         self._database.close()
@@ -115,13 +134,13 @@ class ConversionCache:
     def _cached_files(self, key: str, outcome: Outcome) -> list[_CachedFile]:
         """The image and its labels, in the order of the hashes in the row."""
         assert outcome.row is not None
-        folder = self._target / outcome.split
-        image = folder / "images" / f"{outcome.name}{outcome.row['ending']}"
-        labels = folder / "panoptic" / f"{outcome.name}.png"
-        return [
-            _CachedFile(self._files / f"{key}.image", image),
-            _CachedFile(self._files / f"{key}.labels", labels),
-        ]
+        image = f"{outcome.split}/images/{outcome.name}{outcome.row['ending']}"
+        labels = f"{outcome.split}/panoptic/{outcome.name}.png"
+        files = []
+        for kind, path in zip(KINDS, (image, labels), strict=True):
+            cached = self._files / f"{key}.{kind}"
+            files.append(_CachedFile(cached, self._target / path, self._earlier / path))
+        return files
 
 
 def _open_index(path: Path) -> sqlite3.Connection:
@@ -169,12 +188,22 @@ def _verified(entry: str) -> str | None:
     return content if digest == _digest(content) else None
 
 
+def _unchanged(file: _CachedFile, sha256: str) -> Path | None:
+    """The path of this file in the earlier output or in the cache, if it still has this hash."""
+    for path in (file.earlier, file.cached):
+        if _hash(path) == sha256:
+            return path
+    return None
+
+
 def _hash(path: Path) -> str | None:
-    """The sha256 of a file, or None if there is none."""
-    if not path.is_file():
+    """The sha256 of a file, or None if there is none; a link of DVC into its cache is none."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+    except OSError:
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

@@ -36,6 +36,28 @@ def panoptic_from_classes(
     Raises:
         ValueError: a value is neither a category nor void, or every pixel is void.
     """
+    segment_of = {}
+    category_of = {}
+    for value in labelled_classes(classes, categories, void_ids=void_ids):
+        segment_of[value] = value + 1
+        category_of[value + 1] = value
+    ids = relabel(classes, segment_of, default=VOID_ID)
+    return Panoptic.from_ids(ids, category_of)
+
+
+def labelled_classes(
+    classes: Labels, categories: Categories, *, void_ids: Collection[int]
+) -> list[int]:
+    """The category ids in a class mask, in their order.
+
+    Args:
+        classes: (H, W) category ids.
+        categories: the category table.
+        void_ids: values that mean "not labelled".
+
+    Raises:
+        ValueError: a value is neither a category nor void, or every pixel is void.
+    """
     values = np.unique(classes.reshape(-1)[run_starts(classes)]).tolist()
     labelled = [value for value in values if value not in void_ids]
     unknown = [value for value in labelled if value not in categories]
@@ -46,13 +68,7 @@ def panoptic_from_classes(
             "expected labels, but every pixel is void - "
             "either label the image or remove it from the split"
         )
-    segment_of = {}
-    category_of = {}
-    for value in labelled:
-        segment_of[value] = value + 1
-        category_of[value + 1] = value
-    ids = relabel(classes, segment_of, default=VOID_ID)
-    return Panoptic.from_ids(ids, category_of)
+    return labelled
 
 
 def _raise_unknown(classes: Labels, unknown: list[int], categories: Categories) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 
 from maskmill.canonical.categories import Categories
 from maskmill.canonical.panoptic import Panoptic
-from maskmill.sources.class_maps import panoptic_from_classes
+from maskmill.sources.class_maps import labelled_classes, panoptic_from_classes
 from maskmill.sources.finding import Findings
 from maskmill.sources.label_images import IndexImage, LabelImage, Labels
 from maskmill.sources.pairs import Pairs, list_samples
@@ -76,6 +76,16 @@ class ClassMasks(Source):
             if str(error).startswith(tuple(map(str, self.files(sample)))):
                 raise  # the message starts with a file already
             raise ValueError(f"{sample.labels}: {error}") from error
+
+    def classes_of(self, sample: Sample) -> set[int]:
+        """The classes in the mask, without their segments; see `Source.classes_of`."""
+        if self.has_instances:
+            return super().classes_of(sample)
+        try:
+            classes = self.labels.read(sample.labels, self.categories)
+            return set(labelled_classes(classes, self.categories, void_ids=self.void_ids))
+        except (ValueError, OSError):
+            return set()  # the conversion reports the problem
 
     def _panoptic(self, classes: Labels, sample: Sample) -> Panoptic:
         return panoptic_from_classes(classes, self.categories, void_ids=self.void_ids)

@@ -207,7 +207,8 @@ class Converter:
         Images and labels are written to `folder`, if it is given, or linked from the cache.
         """
         settings = {"max_pixels": self.max_pixels}
-        with open_cache(self.cache, source, folder, code=self.code_digest, **settings) as cache:
+        cached = {"earlier": self.out, "code": self.code_digest}
+        with open_cache(self.cache, source, folder, **cached, **settings) as cache:
             outcomes = convert_samples(
                 source,
                 samples,

@@ -16,6 +16,7 @@ from maskmill.sources.source import Sample, Source
 
 # Images per worker that are distributed at once, which limits how many outcomes wait in memory.
 BATCH_PER_WORKER = 64
+FEW = 2  # images that this process converts itself: to start workers takes a second
 
 
 def convert_samples(
@@ -45,14 +46,15 @@ def convert_samples(
     remaining = iter(samples)
     batch_size = BATCH_PER_WORKER * joblib.effective_n_jobs(workers)
     job = joblib.delayed(convert_sample)
+    num_new = 0
     with parallel(backend, workers) as pool:
         while batch := list(islice(remaining, batch_size)):
             cached = [cache.find(sample) if cache else None for sample in batch]
-            jobs = []
-            for sample, known in zip(batch, cached, strict=True):
-                if known is None:
-                    jobs.append(job(source, sample, folder, max_pixels))
-            converted = iter(pool(jobs))
+            new = [sample for sample, known in zip(batch, cached, strict=True) if known is None]
+            num_new += len(new)
+            converted = (convert_sample(source, sample, folder, max_pixels) for sample in new)
+            if num_new > FEW:
+                converted = iter(pool(job(source, sample, folder, max_pixels) for sample in new))
             for sample, known in zip(batch, cached, strict=True):
                 outcome = known or next(converted)
                 if cache and known is None:
@@ -62,7 +64,13 @@ def convert_samples(
 
 @contextmanager
 def open_cache(
-    cache: Path | None, source: Source, folder: Path | None, *, max_pixels: int | None, code: str
+    cache: Path | None,
+    source: Source,
+    folder: Path | None,
+    *,
+    earlier: Path,
+    max_pixels: int | None,
+    code: str,
 ) -> Iterator[ConversionCache | None]:
     """The cache of a conversion, closed at the end; None if nothing is cached or written.
 
@@ -73,7 +81,9 @@ def open_cache(
         yield None
         return
     try:
-        opened = ConversionCache(cache, source, folder, max_pixels=max_pixels, code=code)
+        opened = ConversionCache(
+            cache, source, folder, earlier=earlier, max_pixels=max_pixels, code=code
+        )
         with closing(opened):
             yield opened
     except sqlite3.Error as error:
