@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as coco_mask
 
-from maskmill.canonical.rle import decode_rle, rle_runs
+from maskmill.canonical.rle import _decompress, _decompressed, decode_rle, rle_runs
 
 SIZE = (3, 4)
 CODE = coco_mask.encode(np.asfortranarray(np.eye(*SIZE, dtype=np.uint8)))["counts"].decode()
@@ -23,6 +23,19 @@ def test_a_code_decodes_as_by_pycocotools(mask):
     for code in (rle, as_text, {"size": list(mask.shape), "counts": runs}):
         assert np.array_equal(decode_rle(code, mask.shape), mask)
         assert rle_runs(code, mask.shape).tolist() == runs
+
+
+@pytest.mark.slow
+@given(st.lists(st.integers(ord("0") - 1, ord("0") + 64), max_size=12).map(bytes))
+@settings(max_examples=500)
+def test_a_short_code_is_read_as_any_other(text):
+    def runs_of(decompress):
+        try:
+            return decompress(text).tolist()
+        except ValueError as error:
+            return str(error)
+
+    assert runs_of(_decompressed) == runs_of(lambda text: _decompress([text])[0])
 
 
 def test_runs_longer_than_a_16_bit_number_decode():

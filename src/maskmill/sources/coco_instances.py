@@ -136,21 +136,22 @@ class CocoInstances(Source):
     def read(self, sample: Sample, findings: Findings) -> Panoptic:
         """The objects on top of each other; see `Source.read`."""
         assert isinstance(sample, InstanceSample), "a sample of another source"
+        file = sample.labels
         numbered = zip(sample.indices, sample.rows(), strict=True)
         named = [(item_name("annotations", index, row), row) for index, row in numbered]
         layers = []
-        for item, row in require_rows(ANNOTATION, named, sample.labels, findings):
+        for item, row in require_rows(ANNOTATION, named, file, findings):
             name = f"{item} of image {sample.image_id}"
             if row.category_id not in self.categories:
                 raise ValueError(
-                    f"{sample.labels}: expected categories of the table, but {name} has "
+                    f"{file}: expected categories of the table, but {name} has "
                     f"{row.category_id} - add it to the table"
                 )
-            mask = self._mask(row, sample, name, findings)
+            mask = self._mask(row, sample, file, name, findings)
             if mask is not None:
-                compare_area_and_box(row, mask, sample.labels, name, findings)
+                compare_area_and_box(row, mask, file, name, findings)
                 layers.append(Layer(mask, row.category_id, name, row.iscrowd))
-        return stack(layers, sample.size, self.categories, self.overlap, sample.labels, findings)
+        return stack(layers, sample.size, self.categories, self.overlap, file, findings)
 
     def _table(self, part: CocoPart) -> tuple[Path, list[CategoryRow]]:
         """The path of a JSON file and its things; the file is read unless `samples` has read it."""
@@ -170,13 +171,13 @@ class CocoInstances(Source):
         return kept
 
     def _mask(
-        self, row: AnnotationRow, sample: InstanceSample, name: str, findings: Findings
+        self, row: AnnotationRow, sample: InstanceSample, file: Path, name: str, findings: Findings
     ) -> BoxMask | None:
         """The pixels of an annotation, or None if it has no shape."""
         shape = row.segmentation
         if shape is None or shape == []:
             findings.warn(
-                sample.labels,
+                file,
                 f"expected {name} with a segmentation, but it has none",
                 "either label it or remove it; it is not used",
             )
@@ -187,11 +188,11 @@ class CocoInstances(Source):
             flat_polygons = check_row(POLYGONS, {"segmentation": shape}, name).segmentation
         except ValueError as error:
             raise ValueError(
-                f"{sample.labels}: {name} has no valid mask: {error} - export it again"
+                f"{file}: {name} has no valid mask: {error} - export it again"
             ) from error
         if any(len(numbers) % 2 for numbers in flat_polygons):
             findings.warn(
-                sample.labels,
+                file,
                 f"expected x and y of every point of {name}, but one has no y",
                 "export it again",
             )
@@ -199,7 +200,7 @@ class CocoInstances(Source):
         for numbers in flat_polygons:
             points = np.array(numbers, np.float64)[: len(numbers) // 2 * 2]
             polygons.append(points.reshape(-1, 2))
-        polygons = keep_valid_polygons(polygons, sample.size, sample.labels, name, findings)
+        polygons = keep_valid_polygons(polygons, sample.size, file, name, findings)
         return polygon_mask(polygons, sample.size, self.rasterizer) if polygons else None
 
     def _samples_of(self, part: CocoPart, findings: Findings) -> list[Sample]:
