@@ -38,6 +38,7 @@ CELLS = 4  # the objects of an image lie on a grid of so many rows and columns
 ONE_STEP = [
     "+trainer.max_steps=1",
     "+trainer.limit_val_batches=1",
+    "train.calibrate=false",
     f"sizes.crop_size=[{SIDE},{SIDE}]",
 ]
 TASKS = {

@@ -229,11 +229,6 @@ class PanopticFolder:
             )
         return records
 
-    @property
-    def has_records(self) -> bool:
-        """Does the JSON name the images? Predictions may lack them."""
-        return self._images is not None
-
     def only(self, records: Iterable[ImageRecord]) -> "PanopticFolder":
         """The annotations of some images, without records: small enough for another process."""
         part = copy.copy(self)

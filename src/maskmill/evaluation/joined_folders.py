@@ -1,6 +1,7 @@
 """Several pairs of ground truth and predictions as one, for example those of folds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def _read_pairs(targets: Sequence[Path], predictions: Sequence[Path]) -> list[_P
 
 def _require_same_names(target: PanopticFolder, pred: PanopticFolder) -> None:
     """Image ids alone would pair the folders of a list in the wrong order."""
-    names = {record.id: record.file_name for record in pred.records} if pred.has_records else {}
+    names: dict[int, str] = {}
+    with suppress(ValueError):  # predictions may lack the names of their images
+        names = {record.id: record.file_name for record in pred.records}
     for record in target.records:
         name = names.get(record.id, record.file_name)
         if name != record.file_name:
