@@ -1,5 +1,6 @@
 """An ensemble from the command line: written, predicted, evaluated, registered."""
 
+import mlflow
 import pytest
 
 from commands import QUICK, prepare, run, start
@@ -7,8 +8,6 @@ from maskmill.canonical.files import read_json
 from maskmill.serving.model_files import read_model
 from maskmill.tracking.ensemble_run import MEMBERS_TAG
 from maskmill.tracking.lineage import MODEL_TAG
-from maskmill.tracking.models import version_of
-from maskmill.tracking.store import connect
 
 pytestmark = pytest.mark.slow  # two trainings, and a process for each command
 
@@ -23,10 +22,14 @@ def trained(tmp_path_factory):
     return folder
 
 
+def store_of(folder):
+    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
 MODELS = "ensemble.models=[out/model_0,out/model_1]"
 
 
-def test_an_ensemble_is_registered_like_any_model(trained, monkeypatch):
+def test_an_ensemble_is_registered_like_any_model(trained):
     output = run("ensemble", MODELS, cwd=trained)
     assert "the mean of 2 models -> out/ensemble" in output
     ensemble = read_model(trained / "out/ensemble")
@@ -36,10 +39,10 @@ def test_an_ensemble_is_registered_like_any_model(trained, monkeypatch):
         assert "No MLflow run" not in run(command, "train.out=out/ensemble", cwd=trained)
     prediction = read_json(trained / "out/predict/prediction.json")
     assert prediction["model"] == ensemble.fingerprint
-    monkeypatch.chdir(trained)
-    version = version_of("models:/maskmill/1")
+    client = store_of(trained)
+    version = client.get_model_version("maskmill", "1")
     assert version.tags[MODEL_TAG] == ensemble.fingerprint
-    made = connect().get_run(version.run_id)
+    made = client.get_run(version.run_id)
     assert made.info.run_name == "ensemble"
     assert made.data.tags[MEMBERS_TAG].split() == list(ensemble.members)
     description = made.data.tags["mlflow.note.content"]
@@ -53,28 +56,25 @@ def test_an_ensemble_is_registered_like_any_model(trained, monkeypatch):
     assert made.data.metrics["test/PQ"] == read_json(trained / "out/evaluate/metrics.json")["PQ"]
 
 
-def test_the_same_models_again_are_the_same_model_and_run(trained, monkeypatch):
+def test_the_same_models_again_are_the_same_model_and_run(trained):
     run("ensemble", MODELS, cwd=trained)
     before = read_model(trained / "out/ensemble").fingerprint
     run("ensemble", MODELS, cwd=trained)
     assert read_model(trained / "out/ensemble").fingerprint == before
-    monkeypatch.chdir(trained)
-    assert len(connect().search_runs(["1"], f"tags.`{MODEL_TAG}` = '{before}'")) == 1
+    assert len(store_of(trained).search_runs(["1"], f"tags.`{MODEL_TAG}` = '{before}'")) == 1
 
 
-def test_its_run_is_made_later_where_the_store_cannot_be_reached(trained, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+def test_its_run_is_made_later_where_the_store_cannot_be_reached(trained):
     models = "ensemble.models=[out/model_1,out/model_0]"
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     process = start("ensemble", models, "ensemble.out=out/later", cwd=trained, **away)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert "the model is written, and the same command adds its run later" in output
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     for command in ("predict", "evaluate", "register"):
         run(command, "train.out=out/later", "register.name=later", cwd=trained)
-    monkeypatch.chdir(trained)
-    made = connect().get_run(version_of("models:/later/1").run_id)
+    client = store_of(trained)
+    made = client.get_run(client.get_model_version("later", "1").run_id)
     assert made.info.run_name == "ensemble"
     assert len(made.data.tags[MEMBERS_TAG].split()) == 2
 
