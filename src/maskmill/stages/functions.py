@@ -63,7 +63,7 @@ def prepare(
 ) -> Prepared:
     """Convert raw data to the canonical format, as `maskmill prepare` does.
 
-    A second call reads only files that changed.
+    A second call converts only files that changed.
 
     Args:
         source: a folder or an archive with the data, or the name of a file in conf/source/; None:
