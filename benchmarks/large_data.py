@@ -1,4 +1,4 @@
-"""Whole commands on data sets of 1,000 to 100,000 small images, in time per image and peak memory.
+"""Whole commands on 1,000 to 100,000 small images, in CPU time per image and peak memory.
 
     python benchmarks/large_data.py masks [--images 1000 10000 100000] [--folder FOLDER]
     python benchmarks/large_data.py coco [--images 1000 10000 100000] [--folder FOLDER]
@@ -67,7 +67,7 @@ def main():
     parser.add_argument("--set", nargs="+", default=[], help="settings of DVC, NAME=VALUE")
     options = parser.parse_args()
     numbers = options.objects if options.form == "objects" else options.images
-    print("| images | command | s | CPU s | ms an image | peak MB |\n|---|---|---|---|---|---|")
+    print("| images | command | s | CPU s | CPU ms an image | peak MB |\n|---|---|---|---|---|---|")
     for number in numbers:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             project = new_project(Path(folder))
@@ -286,7 +286,7 @@ def memory_of(process):
 
 
 def report(num_images, name, cost):
-    per_image = 1000 * cost.wall_s / num_images
+    per_image = 1000 * cost.cpu_s / num_images
     print(
         f"| {num_images:,} | {name} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} "
         f"| {per_image:.2f} | {cost.peak_mb:.0f} |",

@@ -148,6 +148,34 @@ def test_an_image_removed_from_the_data_set_is_removed_from_the_cache(raw, tmp_p
 
 
 @pytest.mark.slow
+def test_dvc_gets_copies_since_it_replaces_links(raw, tmp_path, monkeypatch):
+    convert(raw, tmp_path / "out")
+    image = tmp_path / "out/train/images/train_0000.png"
+    assert image.stat().st_nlink == 2  # in the cache too
+    before = files_of(tmp_path / "out")
+    monkeypatch.setenv("DVC_STAGE", "prepare")  # as DVC sets it for its commands
+    for _ in range(2):  # from the cache, then new files
+        _, read = convert(raw, tmp_path / "out")
+        assert {path.stat().st_nlink for path in (tmp_path / "out").rglob("*.png")} == {1}
+        assert files_of(tmp_path / "out") == before
+        shutil.rmtree(tmp_path / "cache")
+    assert len(read) == 10
+
+
+@pytest.mark.slow
+def test_a_conversion_that_stops_keeps_what_earlier_ones_have_cached(raw, tmp_path):
+    convert(raw, tmp_path / "out")
+    broken = raw / "images/train_0001.png"
+    content = broken.read_bytes()
+    broken.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"train_0001\.png"):
+        convert(raw, tmp_path / "out")
+    broken.write_bytes(content)
+    _, read = convert(raw, tmp_path / "out")
+    assert read == ["train_0001"]
+
+
+@pytest.mark.slow
 def test_changes_in_the_output_do_not_change_the_result(raw, tmp_path):
     convert(raw, tmp_path / "out")
     before = files_of(tmp_path / "out")

@@ -16,7 +16,6 @@ import yaml
 from dvc.repo import Repo
 
 from commands import command_environment, preloaded_python
-from maskmill.canonical.png import read_rgb, write_rgb
 from pipeline_params import CODE, editor, make_change, set_params
 
 pytestmark = pytest.mark.slow
@@ -108,26 +107,6 @@ def test_dvc_shows_the_headline_metrics_in_at_most_twelve_columns(clone):
 
 def test_nothing_changed_runs_nothing(clone):
     assert repro(clone) == []
-
-
-def test_one_changed_image_leaves_the_prepared_files_of_the_others_alone(tmp_path):
-    run("maskmill", "new", "street", cwd=tmp_path)
-    project = tmp_path / "street"
-    run("dvc", "init", "-q", cwd=project)
-    run("dvc", "repro", "prepare", cwd=project)
-    prepared = project / "out" / "prepare"
-    before = {path: path.stat() for path in prepared.rglob("*.png")}
-    image = project / "data" / "images" / "train_0003.png"
-    pixels = read_rgb(image)
-    pixels[0, 0] ^= 1
-    write_rgb(image, pixels)
-    run("dvc", "repro", "prepare", cwd=project)
-    new = set()
-    for path, status in before.items():
-        if (path.stat().st_ino, path.stat().st_mtime_ns) != (status.st_ino, status.st_mtime_ns):
-            new.add(path.relative_to(prepared).as_posix())
-    # DVC neither hashes nor copies the others
-    assert new == {"train/images/train_0003.png", "train/panoptic/train_0003.png"}
 
 
 def test_dvc_shows_the_plots_without_the_web(clone):

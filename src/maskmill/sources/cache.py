@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import sqlite3
 import stat
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from maskmill.sources.source import Sample, Source
 
 log = logging.getLogger(__name__)
 
+DVC_STAGE = "DVC_STAGE"  # a variable of the commands that DVC runs
 KINDS = ("image", "labels")  # the cached files of a sample, in the order of the hashes in its row
 
 
@@ -37,8 +40,7 @@ class ConversionCache:
     which DVC knows its hash, and removing the old output does not free it, which takes time.
 
     Args:
-        folder: the folder of the cache, made if necessary; `close` removes entries that the last
-            conversion did not use.
+        folder: the folder of the cache, made if necessary.
         source: a source with its settings; other settings have other entries.
         target: the folder of the new conversion, into which unchanged files are linked.
         earlier: the output that `target` will replace, if there is one.
@@ -104,7 +106,7 @@ class ConversionCache:
                 return None  # a file was removed, or changed through its hard link in the output
             links.append((unchanged, file.path))
         for unchanged, path in links:
-            link_file(unchanged, path)
+            _put(unchanged, path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
@@ -115,19 +117,22 @@ class ConversionCache:
             return
         for file in self._cached_files(key, outcome):
             file.cached.unlink(missing_ok=True)
-            link_file(file.path, file.cached)
+            _put(file.path, file.cached)
         findings = [finding.as_dict() for finding in outcome.findings]
         content = json.dumps([outcome.row, findings])
         values = (key, f"{_digest(content)} {content}")
         self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, 1)", values)
 
-    def close(self) -> None:
-        """Remove the entries that were not used, and close the database."""
+    def remove_unused(self) -> None:
+        """Remove the entries that were not used; call it at the end of a whole conversion."""
         unused = self._database.execute("SELECT key FROM entry WHERE fresh = 0").fetchall()
         for (key,) in unused:
             for kind in KINDS:
                 (self._files / f"{key}.{kind}").unlink(missing_ok=True)
         self._database.execute("DELETE FROM entry WHERE fresh = 0")
+
+    def close(self) -> None:
+        """Close the database, and keep what an unfinished conversion has converted."""
         self._database.commit()
         self._database.close()
 
@@ -186,6 +191,15 @@ def _verified(entry: str) -> str | None:
     """The content of an entry behind its digest, or None if it was changed on the disk."""
     digest, _, content = entry.partition(" ")
     return content if digest == _digest(content) else None
+
+
+def _put(source: Path, target: Path) -> None:
+    """Give a file a second path; under DVC as a copy, since DVC replaces links in its outputs."""
+    if DVC_STAGE not in os.environ:
+        link_file(source, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def _unchanged(file: _CachedFile, sha256: str) -> Path | None:

@@ -74,6 +74,8 @@ def open_cache(
 ) -> Iterator[ConversionCache | None]:
     """The cache of a conversion, closed at the end; None if nothing is cached or written.
 
+    Entries that the block has not used are removed, unless it raises.
+
     Raises:
         OSError: its database is locked, read-only or on a full disk.
     """
@@ -86,6 +88,7 @@ def open_cache(
         )
         with closing(opened):
             yield opened
+            opened.remove_unused()
     except sqlite3.Error as error:
         raise OSError(
             f"{cache}: expected a cache of conversions that can be written, but got: {error} - "
