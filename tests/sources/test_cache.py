@@ -75,50 +75,6 @@ def test_only_a_changed_image_and_a_changed_label_are_read_again(raw, tmp_path):
     assert files_of(tmp_path / "fresh") == files_of(tmp_path / "out")
 
 
-def split_links(folder):
-    """Give every file a copy of its own in place of hard links, as DVC does after a stage."""
-    for path in folder.rglob("*.*g"):
-        content = path.read_bytes()
-        path.unlink()
-        path.write_bytes(content)
-
-
-def states_of(folder):
-    """Inode and time of change of each image and label, by which DVC knows their hashes."""
-    states = {}
-    for path in folder.rglob("*.*g"):
-        status = path.stat()
-        states[path.relative_to(folder).as_posix()] = (status.st_ino, status.st_mtime_ns)
-    return states
-
-
-@pytest.mark.slow
-def test_files_of_unchanged_images_stay_the_same_files(raw, tmp_path):
-    convert(raw, tmp_path / "out")
-    split_links(tmp_path / "out")
-    before = states_of(tmp_path / "out")
-    image = "train/images/train_0003.png"
-    labels = "train/panoptic/train_0003.png"
-    change(raw / "images" / "train_0003.png")
-    convert(raw, tmp_path / "out")
-    after = states_of(tmp_path / "out")
-    assert after.keys() == before.keys()
-    assert {path for path in after if after[path] != before[path]} == {image, labels}
-
-
-@pytest.mark.slow
-def test_a_link_into_the_cache_of_dvc_becomes_a_file(raw, tmp_path):
-    convert(raw, tmp_path / "out")
-    before = files_of(tmp_path / "out")
-    path = tmp_path / "out" / "train" / "images" / "train_0000.png"
-    path.rename(tmp_path / "moved.png")
-    path.symlink_to(tmp_path / "moved.png")
-    _, read = convert(raw, tmp_path / "out")
-    assert read == []
-    assert not path.is_symlink()
-    assert files_of(tmp_path / "out") == before
-
-
 @pytest.mark.slow
 def test_another_setting_of_the_source_reads_everything(raw, tmp_path):
     convert(raw, tmp_path / "out")

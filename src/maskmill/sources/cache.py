@@ -6,13 +6,12 @@ import logging
 import os
 import shutil
 import sqlite3
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 
-from maskmill.canonical.files import link_file
+from maskmill.canonical.files import file_digest, link_file
 from maskmill.sources.collection import Outcome
 from maskmill.sources.finding import Finding
 from maskmill.sources.source import Sample, Source
@@ -25,41 +24,30 @@ KINDS = ("image", "labels")  # the cached files of a sample, in the order of the
 
 @dataclass(frozen=True)
 class _CachedFile:
-    """A file of a converted image: in the cache, in the output, and in the output before it."""
+    """A file in the cache, and its path in the output of the conversion."""
 
     cached: Path
     path: Path
-    earlier: Path
 
 
 class ConversionCache:
     """Converted images, found by the state of the files that they were made from.
 
-    Files in the cache and in the output are hard links if the file system has them. An unchanged
-    file is a hard link to that of the output before: it keeps its inode and its time of change, by
-    which DVC knows its hash, and removing the old output does not free it, which takes time.
+    Files in the cache and in the output are hard links if the file system has them, and copies
+    under DVC.
 
     Args:
         folder: the folder of the cache, made if necessary.
         source: a source with its settings; other settings have other entries.
-        target: the folder of the new conversion, into which unchanged files are linked.
-        earlier: the output that `target` will replace, if there is one.
+        target: the folder of the new conversion, which gets the cached files.
         max_pixels: the setting of the conversion.
         code: a digest of the code that converts; other code has other entries.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        source: Source,
-        target: Path,
-        *,
-        earlier: Path,
-        max_pixels: int | None,
-        code: str,
+        self, folder: Path, source: Source, target: Path, *, max_pixels: int | None, code: str
     ) -> None:
         self._target = target
-        self._earlier = earlier
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
         self._database = _open_index(folder / "index.db")
@@ -99,14 +87,10 @@ class ConversionCache:
             findings.append(Finding(**finding_row))
         outcome = Outcome(sample.split, sample.name, sample.image_file, row, findings)
         files = self._cached_files(key, outcome)
-        links = []
-        for file, sha256 in zip(files, row["sha256"], strict=True):
-            unchanged = _unchanged(file, sha256)
-            if unchanged is None:
-                return None  # a file was removed, or changed through its hard link in the output
-            links.append((unchanged, file.path))
-        for unchanged, path in links:
-            _put(unchanged, path)
+        if [_hash(file.cached) for file in files] != row["sha256"]:
+            return None  # a file was removed, or changed through its hard link in the output
+        for file in files:
+            _put(file.cached, file.path)
         self._database.execute("UPDATE entry SET fresh = 1 WHERE key = ?", (key,))
         return outcome
 
@@ -144,7 +128,7 @@ class ConversionCache:
         files = []
         for kind, path in zip(KINDS, (image, labels), strict=True):
             cached = self._files / f"{key}.{kind}"
-            files.append(_CachedFile(cached, self._target / path, self._earlier / path))
+            files.append(_CachedFile(cached, self._target / path))
         return files
 
 
@@ -202,22 +186,9 @@ def _put(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _unchanged(file: _CachedFile, sha256: str) -> Path | None:
-    """The path of this file in the earlier output or in the cache, if it still has this hash."""
-    for path in (file.earlier, file.cached):
-        if _hash(path) == sha256:
-            return path
-    return None
-
-
 def _hash(path: Path) -> str | None:
-    """The sha256 of a file, or None if there is none; a link of DVC into its cache is none."""
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return None
-    except OSError:
-        return None
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The sha256 of a file, or None if there is none."""
+    return file_digest(path) if path.is_file() else None
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

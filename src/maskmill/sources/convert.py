@@ -207,8 +207,7 @@ class Converter:
         Images and labels are written to `folder`, if it is given, or linked from the cache.
         """
         settings = {"max_pixels": self.max_pixels}
-        cached = {"earlier": self.out, "code": self.code_digest}
-        with open_cache(self.cache, source, folder, **cached, **settings) as cache:
+        with open_cache(self.cache, source, folder, code=self.code_digest, **settings) as cache:
             outcomes = convert_samples(
                 source,
                 samples,

@@ -64,13 +64,7 @@ def convert_samples(
 
 @contextmanager
 def open_cache(
-    cache: Path | None,
-    source: Source,
-    folder: Path | None,
-    *,
-    earlier: Path,
-    max_pixels: int | None,
-    code: str,
+    cache: Path | None, source: Source, folder: Path | None, *, max_pixels: int | None, code: str
 ) -> Iterator[ConversionCache | None]:
     """The cache of a conversion, closed at the end; None if nothing is cached or written.
 
@@ -83,9 +77,7 @@ def open_cache(
         yield None
         return
     try:
-        opened = ConversionCache(
-            cache, source, folder, earlier=earlier, max_pixels=max_pixels, code=code
-        )
+        opened = ConversionCache(cache, source, folder, max_pixels=max_pixels, code=code)
         with closing(opened):
             yield opened
             opened.remove_unused()
